@@ -1,0 +1,384 @@
+//! What travels: manifests, shards, batches, their names and limits.
+//! Shapes only: this room reads no source, knows no sink and copies no payload.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::{Array, FixedSizeBinaryArray, Int64Array, RecordBatch};
+use arrow_buffer::{Buffer, ScalarBuffer};
+use arrow_schema::SchemaRef;
+use bytes::Bytes;
+
+use crate::error::{Error, Kind, Result};
+use crate::schema::{self, ID_COLUMN, Metric, VECTOR_COLUMN, VectorType};
+
+/// The name of a batch: within a run the same name always means the same rows,
+/// whichever thread carries it, however often the run dies and is resumed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BatchId {
+    /// Drawn when the checkpoint was created.
+    pub run: u64,
+    /// The shard's number.
+    pub shard: u32,
+    /// Counted from 0 within the shard.
+    pub index: u32,
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}/{:05}/{:06}", self.run, self.shard, self.index)
+    }
+}
+
+/// Where reading goes on: a row of the shard's source, counted in stored order. Recorded, compared, printed;
+/// never guessed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Position(pub u64);
+
+/// How much may travel together. All sizes count vectors and ids, 8 bytes each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes of vectors and ids in a batch.
+    pub batch_bytes: u64,
+    /// Rows in a batch.
+    pub batch_rows: u64,
+}
+
+impl Limits {
+    /// Rows of a batch of vectors of this type; at least 1.
+    pub fn rows(&self, vector: VectorType) -> u64 {
+        (self.batch_bytes / (vector.row_bytes() + 8)).clamp(1, self.batch_rows.max(1))
+    }
+}
+
+/// The collection and partition that rows come from or go to.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TargetName {
+    /// The collection; empty where the source has no name for it.
+    pub collection: String,
+    /// The partition's exact tag; empty: the default partition.
+    pub partition: String,
+}
+
+impl fmt::Display for TargetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.collection)?;
+        if !self.partition.is_empty() {
+            write!(f, "/{}", self.partition)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is known of the primary keys of a target's rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keys {
+    /// Row numbers made by us: unique by construction.
+    RowNumbers,
+    /// From the source: may repeat unless a check says otherwise.
+    Stored,
+}
+
+/// One place where rows end up: a collection and partition, or a file. A job may have many, of
+/// different types and dimensions.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Counted from 0; shards refer to it.
+    pub number: u32,
+    /// What it is called: by a source as it is there, in a plan as it will be.
+    pub name: TargetName,
+    /// Columns `id` and vector, by [`schema::schema`].
+    pub schema: SchemaRef,
+    /// How the source measures distances, where it knows.
+    pub metric: Option<Metric>,
+    /// The index the source has on these vectors, where it knows.
+    pub index: Option<Index>,
+    /// Where the ids come from.
+    pub keys: Keys,
+    /// Whether the source's ids were made by the server there.
+    pub auto_id: bool,
+    /// Live rows, all shards together.
+    pub rows: u64,
+    /// Rows of the source that are marked deleted and will not travel.
+    pub rows_deleted: u64,
+    /// Where it came from, for reports and file attributes: a path without credentials.
+    pub source: String,
+}
+
+impl Target {
+    /// The type of its vectors.
+    pub fn vector(&self) -> VectorType {
+        schema::vector_type(&self.schema)
+    }
+
+    /// Bytes of vectors and ids.
+    pub fn bytes(&self) -> u64 {
+        self.rows.saturating_mul(self.vector().row_bytes() + 8)
+    }
+}
+
+/// An index definition in Milvus's terms.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Index {
+    /// Such as `HNSW` or `IVF_FLAT`.
+    pub kind: String,
+    /// Names and values as Milvus takes them, such as `("M", "16")`.
+    pub params: Vec<(String, String)>,
+}
+
+/// A stretch of the source, read in order by one pool thread, all of it for one target.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    /// Counted from 0 over the whole job.
+    pub number: u32,
+    /// Number of the target.
+    pub target: u32,
+    /// The source's own key for it: which of its files or segments; opaque to others.
+    pub part: u32,
+    /// What it is, for people: such as `lists 0..1024`.
+    pub name: String,
+    /// Live rows.
+    pub rows: u64,
+    /// How many rows of the target lie before its first, in the one order that does not depend on threads.
+    pub first_row: u64,
+    /// The first row in stored order, deleted ones counted.
+    pub start: Position,
+    /// Past the last row in stored order.
+    pub end: Position,
+}
+
+/// All that will travel; what a source declares and a sink prepares for.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Where rows end up; `targets[i].number == i`.
+    pub targets: Vec<Target>,
+    /// What is read; `shards[i].number == i`; shards of a target in the order of `first_row`.
+    pub shards: Vec<Shard>,
+}
+
+/// Rows that lie together in a source: a column of ids, a column of vectors, and where they are.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Columns by [`schema::schema`].
+    pub rows: RecordBatch,
+    /// The file they lie in.
+    pub file: Arc<Path>,
+    /// The stored row number of the first; the rest follow on.
+    pub row: u64,
+}
+
+impl Part {
+    /// Rows under a schema: `ids` and `vectors`, which hold `ids.len()` rows of the schema's width.
+    ///
+    /// `vectors` may be a mapping: it is not copied, whatever its alignment.
+    pub fn new(
+        schema: &SchemaRef,
+        ids: Vec<i64>,
+        vectors: Bytes,
+        file: &Arc<Path>,
+        row: u64,
+    ) -> Result<Part> {
+        let width = schema::vector_type(schema).row_bytes();
+        if vectors.len() as u64 != width * ids.len() as u64 {
+            return Err(Error::path(
+                Kind::Corrupt,
+                file,
+                format!(
+                    "{} ids do not fit {} bytes of vectors of {width} bytes each",
+                    ids.len(),
+                    vectors.len()
+                ),
+            ));
+        }
+        let vectors = FixedSizeBinaryArray::new(
+            i32::try_from(width).expect("schema::schema checked the width"),
+            Buffer::from(vectors),
+            None,
+        );
+        let ids = Int64Array::new(ScalarBuffer::from(ids), None);
+        let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(ids), Arc::new(vectors)])
+            .expect("columns were made to the schema");
+        Ok(Part {
+            rows,
+            file: file.clone(),
+            row,
+        })
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.rows.num_rows()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The ids.
+    pub fn ids(&self) -> &[i64] {
+        let column = self.rows.column(ID_COLUMN).as_any();
+        column
+            .downcast_ref::<Int64Array>()
+            .expect("every schema here is made by schema::schema")
+            .values()
+    }
+
+    /// The vectors' bytes, row after row.
+    pub fn vectors(&self) -> &[u8] {
+        self.vector_array().value_data()
+    }
+
+    /// The vectors' bytes with their owner, not copied.
+    pub fn vector_bytes(&self) -> Bytes {
+        let array = self.vector_array();
+        let width = array.value_length() as usize;
+        let buffer = array
+            .values()
+            .slice_with_length(array.offset() * width, array.len() * width);
+        Bytes::from_owner(buffer)
+    }
+
+    /// A stretch of the rows, not copied.
+    pub fn slice(&self, first: usize, count: usize) -> Part {
+        Part {
+            rows: self.rows.slice(first, count),
+            file: self.file.clone(),
+            row: self.row + first as u64,
+        }
+    }
+
+    fn vector_array(&self) -> &FixedSizeBinaryArray {
+        let column = self.rows.column(VECTOR_COLUMN).as_any();
+        column
+            .downcast_ref::<FixedSizeBinaryArray>()
+            .expect("every schema here is made by schema::schema")
+    }
+}
+
+/// What a reader hands over: rows, and where the next ones start.
+///
+/// There is more than one part where the rows do not lie together in the file (inverted lists, gaps left by
+/// deletions): a gap costs a cut, not a copy.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// Rows, in order; none empty.
+    pub parts: Vec<Part>,
+    /// Where the next ones start.
+    pub next: Position,
+}
+
+/// Rows that travel together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Its name.
+    pub id: BatchId,
+    /// The target's number.
+    pub target: u32,
+    /// How many rows of the target lie before its first.
+    pub first_row: u64,
+    /// Rows, in order; none empty.
+    pub parts: Vec<Part>,
+    /// Where reading goes on after it.
+    pub next: Position,
+}
+
+impl Batch {
+    /// How many rows.
+    pub fn rows(&self) -> u64 {
+        self.parts.iter().map(|p| p.len() as u64).sum()
+    }
+
+    /// Two batches of half the rows each, under the same name; `None` when there is but one row.
+    pub fn halves(&self) -> Option<(Batch, Batch)> {
+        let rows = self.rows();
+        if rows < 2 {
+            return None;
+        }
+        let mut wanted = (rows / 2) as usize;
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        for part in &self.parts {
+            let take = wanted.min(part.len());
+            wanted -= take;
+            if take > 0 {
+                left.push(part.slice(0, take));
+            }
+            if take < part.len() {
+                right.push(part.slice(take, part.len() - take));
+            }
+        }
+        let first = Batch {
+            parts: left,
+            ..self.clone()
+        };
+        let second = Batch {
+            parts: right,
+            first_row: self.first_row + rows / 2,
+            ..self.clone()
+        };
+        Some((first, second))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Element;
+
+    fn part(ids: Vec<i64>) -> Part {
+        let vector = VectorType {
+            element: Element::Float32,
+            dimension: 2,
+        };
+        let schema = schema::schema("id", "embedding", vector).unwrap();
+        let bytes: Vec<u8> = ids.iter().flat_map(|i| [*i as u8; 8]).collect();
+        Part::new(
+            &schema,
+            ids,
+            Bytes::from(bytes),
+            &Path::new("x").into(),
+            100,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_part_may_lie_at_any_byte_of_a_mapping() {
+        let bytes = Bytes::from(vec![7u8; 1 + 8 * 3]).slice(1..);
+        let vector = VectorType {
+            element: Element::Float32,
+            dimension: 2,
+        };
+        let schema = schema::schema("id", "embedding", vector).unwrap();
+        let address = bytes.as_ptr();
+        let part = Part::new(&schema, vec![1, 2, 3], bytes, &Path::new("x").into(), 0).unwrap();
+        assert_eq!(part.vectors().as_ptr(), address, "the bytes were copied");
+        assert_eq!(
+            part.slice(1, 2).vector_bytes().as_ptr(),
+            address.wrapping_add(8)
+        );
+    }
+
+    #[test]
+    fn halves_keep_every_row_once_and_in_order() {
+        let batch = Batch {
+            id: BatchId {
+                run: 1,
+                shard: 2,
+                index: 3,
+            },
+            target: 0,
+            first_row: 10,
+            parts: vec![part(vec![1]), part(vec![2, 3, 4]), part(vec![5])],
+            next: Position(5),
+        };
+        let (left, right) = batch.halves().unwrap();
+        let ids =
+            |b: &Batch| -> Vec<i64> { b.parts.iter().flat_map(|p| p.ids().to_vec()).collect() };
+        assert_eq!((ids(&left), left.first_row), (vec![1, 2], 10));
+        assert_eq!((ids(&right), right.first_row), (vec![3, 4, 5], 12));
+        assert_eq!(right.parts[0].row, 101, "rows 2.. of the second part");
+        assert_eq!(right.parts[0].vectors()[0], 3);
+    }
+}

@@ -1,0 +1,347 @@
+//! Where are the bytes? Views of files that know their file and offset, and say so when something is missing.
+//! Never says what bytes mean.
+
+mod cursor;
+mod map;
+
+use std::fs::File as OsFile;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Kind, Place, Result};
+
+pub use cursor::Cursor;
+
+/// How a file's bytes are got at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Access {
+    /// Mapped into memory: nothing is copied.
+    #[default]
+    Map,
+    /// Read with `pread`: for network mounts, and for the cautious.
+    Read,
+}
+
+/// What a file looked like when it was opened: when any of it changes, the data may have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Nanoseconds since the epoch.
+    pub modified_ns: i128,
+    /// Device and inode.
+    pub inode: (u64, u64),
+}
+
+impl Stamp {
+    fn of(meta: &std::fs::Metadata) -> Stamp {
+        Stamp {
+            bytes: meta.len(),
+            modified_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+            inode: (meta.dev(), meta.ino()),
+        }
+    }
+}
+
+/// An open file: its path, its bytes, and what it looked like.
+struct File {
+    path: Arc<Path>,
+    len: u64,
+    backing: Backing,
+    stamp: Option<Stamp>,
+}
+
+enum Backing {
+    Map(Arc<map::Map>),
+    Read(OsFile),
+    Memory(Bytes),
+}
+
+/// A stretch of a file: cheap to clone and cut, and able to say where it lies.
+#[derive(Clone)]
+pub struct View {
+    file: Arc<File>,
+    start: u64,
+    len: u64,
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} bytes {}..{}",
+            self.file.path.display(),
+            self.start,
+            self.start + self.len
+        )
+    }
+}
+
+impl View {
+    /// All of a file. A path that cannot be opened is the job's mistake.
+    pub fn open(path: &Path, access: Access) -> Result<View> {
+        let wrong = |e: &io::Error| {
+            let what = match e.kind() {
+                io::ErrorKind::NotFound => "there is no such file".to_owned(),
+                io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+                _ => format!("cannot open: {e}"),
+            };
+            Error::path(Kind::Job, path, what)
+        };
+        let os = OsFile::open(path).map_err(|e| wrong(&e))?;
+        let meta = os.metadata().map_err(|e| wrong(&e))?;
+        if !meta.is_file() {
+            let what = if meta.is_dir() {
+                "is a directory, not a file"
+            } else {
+                "is not a regular file"
+            };
+            return Err(Error::path(Kind::Job, path, what));
+        }
+        let len = meta.len();
+        let backing = match access {
+            // An empty file cannot be mapped.
+            _ if len == 0 => Backing::Memory(Bytes::new()),
+            Access::Map => Backing::Map(Arc::new(
+                map::Map::new(&os).map_err(|e| Error::io(path, "map the file", &e))?,
+            )),
+            Access::Read => Backing::Read(os),
+        };
+        let file = File {
+            path: path.into(),
+            len,
+            backing,
+            stamp: Some(Stamp::of(&meta)),
+        };
+        Ok(View {
+            file: Arc::new(file),
+            start: 0,
+            len,
+        })
+    }
+
+    /// Bytes in memory under a name: for tests and fuzzers.
+    pub fn from_bytes(name: &str, bytes: impl Into<Bytes>) -> View {
+        let bytes = bytes.into();
+        let len = bytes.len() as u64;
+        let file = File {
+            path: Path::new(name).into(),
+            len,
+            backing: Backing::Memory(bytes),
+            stamp: None,
+        };
+        View {
+            file: Arc::new(file),
+            start: 0,
+            len,
+        }
+    }
+
+    /// The file it lies in.
+    pub fn path(&self) -> &Arc<Path> {
+        &self.file.path
+    }
+
+    /// Its first byte in the file.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// A place in the file, `at` bytes into this view.
+    pub fn place(&self, at: u64) -> Place {
+        Place::File {
+            path: self.file.path.clone(),
+            at: self.start.saturating_add(at),
+        }
+    }
+
+    /// An error about what stands `at` bytes into this view.
+    pub fn corrupt(&self, at: u64, what: impl Into<String>) -> Error {
+        Error::new(Kind::Corrupt, what).at(self.place(at))
+    }
+
+    /// Cuts out a stretch, or reports the file, the offset and what was missing.
+    pub fn cut(&self, at: u64, len: u64) -> Result<View> {
+        match at.checked_add(len) {
+            Some(end) if end <= self.len => Ok(View {
+                file: self.file.clone(),
+                start: self.start + at,
+                len,
+            }),
+            _ => Err(self.corrupt(
+                at,
+                format!(
+                    "{len} bytes are needed here, {} remain",
+                    self.len.saturating_sub(at)
+                ),
+            )),
+        }
+    }
+
+    /// The bytes with their owner: `'static`, so they may cross threads and live in Arrow.
+    ///
+    /// A mapping is not copied, and its pages are given back when the last of these bytes is dropped.
+    pub fn bytes(&self) -> Result<Bytes> {
+        let (start, len) = (self.start, self.len);
+        match &self.file.backing {
+            Backing::Map(map) => Ok(map::Map::window(map, start as usize, len as usize)),
+            Backing::Memory(bytes) => Ok(bytes.slice(start as usize..(start + len) as usize)),
+            Backing::Read(_) => {
+                let mut room = vec![0; len as usize];
+                self.read(0, &mut room)?;
+                Ok(Bytes::from(room))
+            }
+        }
+    }
+
+    /// Copies `room.len()` bytes from `at` into `room`.
+    pub fn read(&self, at: u64, room: &mut [u8]) -> Result<()> {
+        let cut = self.cut(at, room.len() as u64)?;
+        let (start, end) = (cut.start as usize, (cut.start + cut.len) as usize);
+        match &self.file.backing {
+            Backing::Map(map) => room.copy_from_slice(&map.bytes()[start..end]),
+            Backing::Memory(bytes) => room.copy_from_slice(&bytes[start..end]),
+            Backing::Read(os) => os.read_exact_at(room, cut.start).map_err(|e| {
+                let path = &self.file.path;
+                if e.kind() == io::ErrorKind::UnexpectedEof {
+                    Error::new(Kind::Changed, "the file became shorter while it was read")
+                        .at(cut.place(0))
+                } else {
+                    Error::io(path, "read", &e).at(cut.place(0))
+                }
+            })?,
+        }
+        Ok(())
+    }
+
+    /// `count` little-endian 64-bit integers from `at`, whatever their alignment.
+    pub fn i64s(&self, at: u64, count: u64) -> Result<Vec<i64>> {
+        let too_long = || self.corrupt(at, format!("{count} ids do not fit in any file"));
+        let bytes = self.cut(at, count.checked_mul(8).ok_or_else(too_long)?)?;
+        let mut ids = vec![0i64; count as usize];
+        bytes.read(0, bytemuck::cast_slice_mut(&mut ids))?;
+        ids.iter_mut().for_each(|id| *id = i64::from_le(*id));
+        Ok(ids)
+    }
+
+    /// Asks the system to have these bytes ready soon. Best effort.
+    pub fn will_need(&self) {
+        if let Backing::Map(map) = &self.file.backing {
+            map.will_need(self.start as usize, self.len as usize);
+        }
+    }
+
+    /// What the file looked like when it was opened; `None` for bytes in memory.
+    pub fn stamp(&self) -> Option<&Stamp> {
+        self.file.stamp.as_ref()
+    }
+
+    /// Complains when the file no longer looks as it did when it was opened.
+    pub fn unchanged(&self) -> Result<()> {
+        let Some(before) = &self.file.stamp else {
+            return Ok(());
+        };
+        let path = &self.file.path;
+        let now = match std::fs::metadata(path) {
+            Ok(meta) => Stamp::of(&meta),
+            Err(e) => {
+                return Err(Error::path(
+                    Kind::Changed,
+                    path,
+                    format!("the source is gone while it is read: {e}"),
+                ));
+            }
+        };
+        if now == *before {
+            return Ok(());
+        }
+        let what = if now.inode != before.inode {
+            "was replaced by another file".to_owned()
+        } else if now.bytes != before.bytes {
+            format!("had {} bytes and now has {}", before.bytes, now.bytes)
+        } else {
+            "was written to".to_owned()
+        };
+        Err(Error::path(
+            Kind::Changed,
+            path,
+            format!("the source {what} while it is read"),
+        )
+        .hint("leave the source as it is during a run, then start again with --again"))
+    }
+
+    /// The length of the whole file.
+    pub fn file_len(&self) -> u64 {
+        self.file.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn mapped_read_and_held_bytes_are_the_same() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+        let file = file(&bytes);
+        for view in [
+            View::open(file.path(), Access::Map).unwrap(),
+            View::open(file.path(), Access::Read).unwrap(),
+            View::from_bytes("x", bytes.clone()),
+        ] {
+            let cut = view.cut(4000, 60_001).unwrap().cut(1, 60_000).unwrap();
+            assert_eq!(cut.bytes().unwrap(), bytes[4001..64_001]);
+            assert_eq!(cut.bytes().unwrap(), bytes[4001..64_001], "pages come back");
+            let ids = cut.i64s(3, 2).unwrap();
+            assert_eq!(ids[0].to_le_bytes(), bytes[4004..4012]);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_its_place() {
+        let view = View::from_bytes("a.index", vec![0; 10]).cut(4, 6).unwrap();
+        let error = view.cut(2, 5).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a.index at byte 6: 5 bytes are needed here, 4 remain"
+        );
+        assert!(view.cut(u64::MAX, 2).is_err());
+        assert!(view.i64s(0, u64::MAX / 2).is_err());
+    }
+
+    #[test]
+    fn a_changed_file_is_noticed() {
+        let mut file = file(b"12345678");
+        let view = View::open(file.path(), Access::Map).unwrap();
+        view.unchanged().unwrap();
+        file.write_all(b"9").unwrap();
+        file.flush().unwrap();
+        let error = view.unchanged().unwrap_err();
+        assert_eq!(error.kind(), Kind::Changed);
+        assert!(
+            error.to_string().contains("had 8 bytes and now has 9"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,424 @@
+//! Reads settings field by field, so that all mistakes of a job are found at once.
+//! Touches nothing but the text it was given and the environment.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_yaml::{Mapping, Value};
+
+/// A mistake in a job: the key path it is about, what is wrong, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Such as `sink.milvus.metric`.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// What would be right, if anything is known.
+    pub hint: Option<String>,
+}
+
+/// Mistakes found so far, shared by all forms of a job.
+#[derive(Clone, Default, Debug)]
+pub struct Mistakes(Rc<RefCell<Vec<Mistake>>>);
+
+impl Mistakes {
+    /// Notes one.
+    pub fn add(&self, key: impl Into<String>, what: impl Into<String>, hint: Option<String>) {
+        self.0.borrow_mut().push(Mistake {
+            key: key.into(),
+            what: what.into(),
+            hint,
+        });
+    }
+
+    /// All, in the order they were found.
+    pub fn all(&self) -> Vec<Mistake> {
+        self.0.borrow().clone()
+    }
+}
+
+/// A map of settings. Each getter takes a key; keys that nobody took are mistakes when it is done.
+///
+/// Getters return `None` for what is absent, null, `''`, or wrong; what is wrong is noted.
+pub struct Form {
+    path: String,
+    map: Mapping,
+    taken: Vec<&'static str>,
+    mistakes: Mistakes,
+    before: usize,
+}
+
+impl Form {
+    /// A form over the map at this key path.
+    pub fn new(path: impl Into<String>, map: Mapping, mistakes: &Mistakes) -> Form {
+        Form {
+            path: path.into(),
+            map,
+            taken: Vec::new(),
+            mistakes: mistakes.clone(),
+            before: mistakes.0.borrow().len(),
+        }
+    }
+
+    /// The key path of this map.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Notes a mistake about a key of this map.
+    pub fn mistake(&self, key: &str, what: impl Into<String>) {
+        self.mistakes.add(self.key(key), what, None);
+    }
+
+    /// Notes a mistake and what would be right.
+    pub fn mistake_hint(&self, key: &str, what: impl Into<String>, hint: impl Into<String>) {
+        self.mistakes.add(self.key(key), what, Some(hint.into()));
+    }
+
+    /// The value as it stands; `None` for absent, null and `''`.
+    pub fn value(&mut self, key: &'static str) -> Option<Value> {
+        self.taken.push(key);
+        match self.map.get(key) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(s)) if s.is_empty() => None,
+            Some(value) => Some(value.clone()),
+        }
+    }
+
+    /// Whether the key stands there at all, even empty.
+    pub fn has(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
+    /// Text; numbers and booleans are taken as they are written. `${NAME}` is taken from the environment.
+    pub fn text(&mut self, key: &'static str) -> Option<String> {
+        let value = self.value(key)?;
+        self.scalar(key, &value)
+    }
+
+    /// Text that must be there.
+    pub fn required(&mut self, key: &'static str, what: &str) -> Option<String> {
+        let before = self.mistakes.0.borrow().len();
+        let text = self.text(key);
+        if text.is_none() && self.mistakes.0.borrow().len() == before {
+            self.mistake(key, format!("is missing: {what}"));
+        }
+        text
+    }
+
+    /// A whole number between bounds.
+    pub fn number(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
+        let text = self.text(key)?;
+        match text.parse::<u64>() {
+            Ok(n) if (min..=max).contains(&n) => Some(n),
+            _ => {
+                self.mistake(
+                    key,
+                    format!("`{text}` is not a whole number between {min} and {max}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A whole number between bounds, or `auto`, which is `None`.
+    pub fn number_or_auto(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
+        match self.value(key) {
+            Some(Value::String(s)) if s == "auto" => None,
+            _ => self.number(key, min, max),
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let text = self.text(key)?;
+        match text.as_str() {
+            "true" | "yes" | "on" => Some(true),
+            "false" | "no" | "off" => Some(false),
+            _ => {
+                self.mistake(key, format!("`{text}` is neither true nor false"));
+                None
+            }
+        }
+    }
+
+    /// One of some words. A bare `off` or `no` of the YAML arrives as false, and is taken as `off`.
+    pub fn choice(&mut self, key: &'static str, choices: &[&'static str]) -> Option<&'static str> {
+        let text = match self.value(key)? {
+            Value::Bool(false) => "off".to_owned(),
+            value => self.scalar(key, &value)?,
+        };
+        let found = choices.iter().find(|c| c.eq_ignore_ascii_case(&text));
+        if found.is_none() {
+            let hint = did_you_mean(&text, choices);
+            let what = format!("`{text}` is not one of {}", choices.join(", "));
+            self.mistakes.add(self.key(key), what, hint);
+        }
+        found.copied()
+    }
+
+    /// A size in bytes: `4MiB`, `512 KiB`, `1000000`.
+    pub fn size(&mut self, key: &'static str) -> Option<u64> {
+        let text = self.text(key)?;
+        let size = parse_size(&text);
+        if size.is_none() {
+            self.mistake(
+                key,
+                format!("`{text}` is not a size such as 4MiB, 512KiB or 1000000"),
+            );
+        }
+        size
+    }
+
+    /// A length of time: `10m`, `90s`, `1h30m`.
+    pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
+        let text = self.text(key)?;
+        let duration = parse_duration(&text);
+        if duration.is_none() {
+            self.mistake(
+                key,
+                format!("`{text}` is not a length of time such as 90s, 10m or 1h30m"),
+            );
+        }
+        duration
+    }
+
+    /// A list of texts; a single text is a list of one.
+    pub fn list(&mut self, key: &'static str) -> Option<Vec<String>> {
+        match self.value(key)? {
+            Value::Sequence(items) => {
+                let texts = items.iter().map(|item| self.scalar(key, item));
+                texts.collect::<Option<Vec<_>>>()
+            }
+            value => Some(vec![self.scalar(key, &value)?]),
+        }
+    }
+
+    /// A map of settings within this one.
+    pub fn form(&mut self, key: &'static str) -> Option<Form> {
+        match self.value(key)? {
+            Value::Mapping(map) => Some(Form::new(self.key(key), map, &self.mistakes)),
+            _ => {
+                self.mistake(key, "must be a map of settings");
+                None
+            }
+        }
+    }
+
+    /// A scalar of this form as text, environment variables put in.
+    pub fn scalar(&self, key: &str, value: &Value) -> Option<String> {
+        let text = match value {
+            Value::String(s) => s.clone(),
+            Value::Number(n) => n.to_string(),
+            Value::Bool(b) => b.to_string(),
+            _ => {
+                self.mistake(key, "must be a single value, not a list or map");
+                return None;
+            }
+        };
+        match expand(&text) {
+            Ok(text) => Some(text),
+            Err(what) => {
+                self.mistake(key, what);
+                None
+            }
+        }
+    }
+
+    /// Complains of keys that nobody took. True when this form has no mistakes.
+    pub fn done(self) -> bool {
+        for key in self.map.keys() {
+            let name = match key {
+                Value::String(s) => s.clone(),
+                other => format!("{other:?}"),
+            };
+            if !self.taken.iter().any(|t| *t == name) {
+                let hint = did_you_mean(&name, &self.taken).or_else(|| {
+                    (!self.taken.is_empty()).then(|| format!("known here: {}", self.known()))
+                });
+                self.mistakes.add(self.key(&name), "unknown key", hint);
+            }
+        }
+        self.mistakes.0.borrow().len() == self.before
+    }
+
+    fn known(&self) -> String {
+        let mut known = self.taken.clone();
+        known.sort_unstable();
+        known.dedup();
+        known.join(", ")
+    }
+
+    fn key(&self, key: &str) -> String {
+        match (self.path.is_empty(), key.is_empty()) {
+            (true, _) => key.to_owned(),
+            (_, true) => self.path.clone(),
+            _ => format!("{}.{key}", self.path),
+        }
+    }
+}
+
+/// The text with each `${NAME}` replaced from the environment.
+fn expand(text: &str) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let Some(len) = rest[start + 2..].find('}') else {
+            return Err(format!("`{text}` has a ${{ without its }}"));
+        };
+        let name = &rest[start + 2..start + 2 + len];
+        let value = std::env::var(name)
+            .map_err(|_| format!("the environment variable {name} is not set"))?;
+        out.push_str(&rest[..start]);
+        out.push_str(&value);
+        rest = &rest[start + 2 + len + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// The nearest of some words, if it is near enough to have been meant.
+pub fn did_you_mean(word: &str, choices: &[&str]) -> Option<String> {
+    let word = word.to_lowercase();
+    let near = choices
+        .iter()
+        .map(|c| (distance(&word, &c.to_lowercase()), c));
+    let (d, choice) = near.min_by_key(|(d, _)| *d)?;
+    (d <= word.len().max(3) / 3).then(|| format!("did you mean `{choice}`?"))
+}
+
+/// Levenshtein's distance, one row at a time.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit: u64 = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = text.trim();
+    if let Ok(seconds) = rest.parse::<u32>() {
+        return Some(Duration::from_secs(u64::from(seconds)));
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u32 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest
+            .find(|c: char| !c.is_alphabetic())
+            .unwrap_or(rest.len());
+        let unit = match &rest[..letters] {
+            "ms" => Duration::from_millis(1),
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_secs(60),
+            "h" => Duration::from_secs(3600),
+            "d" => Duration::from_secs(86400),
+            _ => return None,
+        };
+        total += unit.checked_mul(number)?;
+        rest = rest[letters..].trim_start();
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(yaml: &str, mistakes: &Mistakes) -> Form {
+        Form::new("sink.milvus", serde_yaml::from_str(yaml).unwrap(), mistakes)
+    }
+
+    #[test]
+    fn sizes_and_times() {
+        assert_eq!(parse_size("4MiB"), Some(4 << 20));
+        assert_eq!(parse_size("512 KB"), Some(512_000));
+        assert_eq!(parse_size("4 parsecs"), None);
+        assert_eq!(parse_size("99999999999999999999"), None);
+        assert_eq!(parse_duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("90"), Some(Duration::from_secs(90)));
+        assert_eq!(parse_duration("m"), None);
+        assert_eq!(parse_duration("10 fortnights"), None);
+    }
+
+    #[test]
+    fn all_mistakes_are_found_at_once_each_with_its_key() {
+        let mistakes = Mistakes::default();
+        let mut form = form("{adress: x, mode: apend, shards: 0}", &mistakes);
+        form.required("address", "where the server is");
+        form.choice("mode", &["skip", "append", "overwrite"]);
+        form.number("shards", 1, 64);
+        assert!(!form.done());
+        let said: Vec<String> = mistakes
+            .all()
+            .iter()
+            .map(|m| {
+                format!(
+                    "{}: {} {}",
+                    m.key,
+                    m.what,
+                    m.hint.clone().unwrap_or_default()
+                )
+            })
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "sink.milvus.address: is missing: where the server is ",
+                "sink.milvus.mode: `apend` is not one of skip, append, overwrite did you mean `append`?",
+                "sink.milvus.shards: `0` is not a whole number between 1 and 64 ",
+                "sink.milvus.adress: unknown key did you mean `address`?",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_environment_is_put_in_and_missing_names_are_mistakes() {
+        assert_eq!(
+            expand("a${PATH_THAT_IS_NOT_SET}").unwrap_err(),
+            "the environment variable PATH_THAT_IS_NOT_SET is not set"
+        );
+        assert_eq!(expand("no variables $ {").unwrap(), "no variables $ {");
+        assert_eq!(expand("${CARGO_PKG_NAME}!").unwrap(), "milvusdm!");
+    }
+
+    #[test]
+    fn a_bare_off_is_the_word_off() {
+        let mistakes = Mistakes::default();
+        let mut form = form("verify: false", &mistakes);
+        assert_eq!(form.choice("verify", &["off", "count"]), Some("off"));
+        assert!(form.done());
+    }
+}

@@ -1,0 +1,110 @@
+//! Which collections and partitions are meant? Allow and block lists of globs.
+//! Knows names only.
+
+use super::Form;
+
+/// Allow and block lists of `collection` or `collection/partition` globs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Globs {
+    /// What may travel; empty: everything.
+    pub allow: Vec<String>,
+    /// What may not, even if allowed.
+    pub block: Vec<String>,
+}
+
+impl Globs {
+    /// Reads `{allow: [...], block: [...]}`.
+    pub fn read(mut form: Form) -> Globs {
+        let globs = Globs {
+            allow: form.list("allow").unwrap_or_default(),
+            block: form.list("block").unwrap_or_default(),
+        };
+        form.done();
+        globs
+    }
+
+    /// Whether nothing is chosen by them.
+    pub fn is_empty(&self) -> bool {
+        self.allow.is_empty() && self.block.is_empty()
+    }
+
+    /// Whether a partition travels; `_default` or `''` names the default partition.
+    pub fn admit(&self, collection: &str, partition: &str) -> bool {
+        let hit = |globs: &[String]| globs.iter().any(|g| hits(g, collection, partition));
+        (self.allow.is_empty() || hit(&self.allow)) && !hit(&self.block)
+    }
+}
+
+fn hits(glob: &str, collection: &str, partition: &str) -> bool {
+    let partition = if partition.is_empty() {
+        "_default"
+    } else {
+        partition
+    };
+    match glob.split_once('/') {
+        // A tag may hold slashes; collection names cannot.
+        Some((c, p)) => matches(c, collection) && matches(p, partition),
+        None => matches(glob, collection),
+    }
+}
+
+/// Whether a name fits a glob of `*` (any characters), `?` (one) and literal characters.
+pub fn matches(glob: &str, name: &str) -> bool {
+    let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), name.chars().collect());
+    let (mut g, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        if g < glob.len() && (glob[g] == '?' || glob[g] == name[n]) && glob[g] != '*' {
+            (g, n) = (g + 1, n + 1);
+        } else if g < glob.len() && glob[g] == '*' {
+            star = Some((g, n));
+            g += 1;
+        } else if let Some((at, taken)) = star {
+            // The last star takes one character more.
+            star = Some((at, taken + 1));
+            (g, n) = (at + 1, taken + 1);
+        } else {
+            return false;
+        }
+    }
+    glob[g..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_whole_names() {
+        for (glob, name, fits) in [
+            ("prod_*", "prod_a", true),
+            ("prod_*", "my_prod_a", false),
+            ("*_tmp", "a_tmp_tmp", true),
+            ("p?", "p1", true),
+            ("p?", "p", false),
+            ("*", "", true),
+            ("a*b*c", "a1b2b3c", true),
+            ("a*b*c", "a1b2b3", false),
+        ] {
+            assert_eq!(matches(glob, name), fits, "{glob} {name}");
+        }
+    }
+
+    #[test]
+    fn block_wins_over_allow_and_partitions_have_their_own_globs() {
+        let globs = Globs {
+            allow: vec!["prod_*".into()],
+            block: vec![
+                "*_tmp".into(),
+                "prod_old/p?".into(),
+                "prod_x/_default".into(),
+            ],
+        };
+        assert!(globs.admit("prod_a", "p1"));
+        assert!(!globs.admit("prod_tmp", ""));
+        assert!(!globs.admit("prod_old", "p1"));
+        assert!(globs.admit("prod_old", "p11"));
+        assert!(!globs.admit("prod_x", ""));
+        assert!(!globs.admit("other", ""));
+    }
+}

@@ -1,0 +1,308 @@
+//! F2M, H2M, M2M and M2H jobs of the Python tool, rewritten as general jobs.
+//! The only file to delete when nobody has such jobs any more.
+
+use serde_yaml::{Mapping, Value};
+
+use super::{Mistakes, did_you_mean};
+
+/// Where a key of a classic job goes: (classic key, general key path).
+type Moves = &'static [(&'static str, &'static str)];
+
+const COMMON: Moves = &[
+    ("run", "run"),
+    ("into", "into"),
+    ("fields", "fields"),
+    ("collections", "collections"),
+];
+const TO_MILVUS: Moves = &[
+    ("dest_collection_name", "sink.milvus.collection"),
+    ("dest_partition_name", "sink.milvus.partition"),
+    ("mode", "sink.milvus.mode"),
+    ("dest_user", "sink.milvus.user"),
+    ("dest_password", "sink.milvus.password"),
+    ("dest_token", "sink.milvus.token"),
+    ("dest_db", "sink.milvus.db"),
+    ("dest_tls", "sink.milvus.tls"),
+    ("shards", "sink.milvus.shards"),
+    ("auto_id", "sink.milvus.auto_id"),
+    ("index", "sink.milvus.index"),
+    ("load", "sink.milvus.load"),
+];
+const FROM_FAISS: Moves = &[
+    ("data_path", "source.faiss.path"),
+    ("ids", "source.faiss.ids"),
+    ("lossy", "source.faiss.lossy"),
+    ("lists", "source.faiss.lists"),
+    ("access", "source.faiss.access"),
+];
+const FROM_HDF5: Moves = &[
+    ("data_path", "source.hdf5.paths"),
+    ("data_dir", "source.hdf5.dir"),
+    ("ids", "source.hdf5.ids"),
+    ("vectors", "source.hdf5.vectors"),
+    ("access", "source.hdf5.access"),
+];
+const FROM_MILVUS1: Moves = &[
+    ("source_milvus_path", "source.milvus1.path"),
+    ("mysql_parameter", "source.milvus1.mysql"),
+    ("source_collection", "source.milvus1.collections"),
+    ("ignore_wal", "source.milvus1.ignore_wal"),
+    ("access", "source.milvus1.access"),
+];
+const TO_HDF5: Moves = &[
+    ("data_dir", "sink.hdf5.dir"),
+    ("mode", "sink.hdf5.mode"),
+    ("compression", "sink.hdf5.compression"),
+    ("shuffle", "sink.hdf5.shuffle"),
+    ("chunk_rows", "sink.hdf5.chunk_rows"),
+];
+
+/// The general job that a classic one means, and the (general, classic) names of its keys.
+pub fn rewrite(
+    classic: &'static str,
+    root: Mapping,
+    mistakes: &Mistakes,
+) -> (Mapping, Vec<(String, String)>) {
+    for key in root
+        .keys()
+        .filter_map(Value::as_str)
+        .filter(|k| *k != classic)
+    {
+        mistakes.add(
+            key,
+            format!("unknown key: a {classic} job has one top-level key"),
+            None,
+        );
+    }
+    let body = match root.get(classic) {
+        Some(Value::Mapping(body)) => body.clone(),
+        _ => {
+            mistakes.add(classic, "must be a map of settings", None);
+            Mapping::new()
+        }
+    };
+    let (from, to): (Moves, Moves) = match classic {
+        "F2M" => (FROM_FAISS, TO_MILVUS),
+        "H2M" => (FROM_HDF5, TO_MILVUS),
+        "M2M" => (FROM_MILVUS1, TO_MILVUS),
+        _ => (FROM_MILVUS1, TO_HDF5),
+    };
+    let to_milvus = std::ptr::eq(to, TO_MILVUS);
+    let mut job = Rewritten {
+        root: Mapping::new(),
+        aliases: Vec::new(),
+        classic,
+    };
+    let mut known = vec!["milvus_version", "milvus-version"];
+    for (old, new) in from.iter().chain(to).chain(COMMON) {
+        known.push(old);
+        job.aliases
+            .push((new.to_string(), format!("{classic}.{old}")));
+        if let Some(value) = body.get(old).filter(|v| !is_absent(v)) {
+            job.set(new, value.clone());
+        }
+    }
+    if to_milvus {
+        known.extend(["dest_host", "dest_port", "collection_parameter"]);
+        address(&mut job, &body, mistakes);
+        parameters(&mut job, &body, mistakes);
+    }
+    // A hint only: the server is asked what it is.
+    if let Some(hint) = ["milvus_version", "milvus-version"]
+        .iter()
+        .find_map(|k| body.get(k))
+        && to_milvus
+    {
+        job.set("sink.milvus.version_hint", hint.clone());
+    }
+    if classic == "H2M"
+        && !is_absent(body.get("data_path").unwrap_or(&Value::Null))
+            == !is_absent(body.get("data_dir").unwrap_or(&Value::Null))
+    {
+        mistakes.add(
+            "H2M.data_path",
+            "needs exactly one of data_path and data_dir",
+            None,
+        );
+    }
+    for key in body.keys() {
+        let name = key.as_str().unwrap_or_default();
+        if !known.contains(&name) {
+            let hint = did_you_mean(name, &known);
+            mistakes.add(format!("{classic}.{name}"), "unknown key", hint);
+        }
+    }
+    (job.root, job.aliases)
+}
+
+struct Rewritten {
+    root: Mapping,
+    aliases: Vec<(String, String)>,
+    classic: &'static str,
+}
+
+impl Rewritten {
+    fn set(&mut self, path: &str, value: Value) {
+        let mut names: Vec<&str> = path.split('.').collect();
+        let last = names.pop().expect("a path has a last name");
+        let mut map = &mut self.root;
+        for name in names {
+            let entry = map
+                .entry(name.into())
+                .or_insert_with(|| Value::Mapping(Mapping::new()));
+            map = entry
+                .as_mapping_mut()
+                .expect("only maps are made on the way");
+        }
+        map.insert(last.into(), value);
+    }
+
+    fn alias(&mut self, general: &str, old: &str) {
+        self.aliases
+            .push((general.to_owned(), format!("{}.{old}", self.classic)));
+    }
+}
+
+fn is_absent(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(s) => s.is_empty(),
+        Value::Sequence(items) => items.iter().all(is_absent),
+        _ => false,
+    }
+}
+
+fn text(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(s) if !s.is_empty() => Some(s.clone()),
+        Value::Number(n) => Some(n.to_string()),
+        _ => None,
+    }
+}
+
+fn address(job: &mut Rewritten, body: &Mapping, mistakes: &Mistakes) {
+    let classic = job.classic;
+    job.alias("sink.milvus.address", "dest_host");
+    let host = text(body.get("dest_host"));
+    if host.is_none() {
+        mistakes.add(
+            format!("{classic}.dest_host"),
+            "is missing: where the server is",
+            None,
+        );
+    }
+    let port = text(body.get("dest_port")).unwrap_or_else(|| "19530".to_owned());
+    if !port.starts_with("${") && port.parse::<u16>().is_err() {
+        mistakes.add(
+            format!("{classic}.dest_port"),
+            format!("`{port}` is not a port"),
+            None,
+        );
+    }
+    let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
+    let (scheme, host) = match host.split_once("://") {
+        Some((scheme, host)) => (scheme.to_owned(), host.to_owned()),
+        None if body.get("dest_tls").is_some_and(|v| !is_absent(v)) => ("https".to_owned(), host),
+        None => ("http".to_owned(), host),
+    };
+    job.set(
+        "sink.milvus.address",
+        format!("{scheme}://{host}:{port}").into(),
+    );
+}
+
+fn parameters(job: &mut Rewritten, body: &Mapping, mistakes: &Mistakes) {
+    const MOVES: Moves = &[
+        ("dimension", "dimension"),
+        ("index_file_size", "sink.milvus.index_file_size"),
+        ("metric_type", "sink.milvus.metric"),
+    ];
+    for (old, new) in MOVES {
+        job.alias(new, &format!("collection_parameter.{old}"));
+    }
+    let parameters = match body.get("collection_parameter") {
+        None | Some(Value::Null) => return,
+        Some(Value::String(s)) if s.is_empty() => return,
+        Some(Value::Mapping(map)) => map.clone(),
+        Some(_) => {
+            let key = format!("{}.collection_parameter", job.classic);
+            return mistakes.add(key, "must be a map of settings", None);
+        }
+    };
+    for (key, value) in &parameters {
+        let name = key.as_str().unwrap_or_default();
+        match MOVES.iter().find(|(old, _)| *old == name) {
+            Some(_) if is_absent(value) => {}
+            Some((_, new)) => job.set(new, value.clone()),
+            None => {
+                let known: Vec<&str> = MOVES.iter().map(|(old, _)| *old).collect();
+                let key = format!("{}.collection_parameter.{name}", job.classic);
+                mistakes.add(key, "unknown key", did_you_mean(name, &known));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Job;
+    use std::path::Path;
+
+    const F2M: &str = "F2M:
+  milvus_version: 2.0.0
+  data_path: '/data/faiss_flat.index'
+  dest_host: '127.0.0.1'
+  dest_port: 19531
+  mode: 'append'
+  dest_collection_name: 'test'
+  dest_partition_name: ''
+  collection_parameter:
+    dimension: 256
+    index_file_size: 1024
+    metric_type: 'L2'
+";
+
+    fn job(text: &str) -> Job {
+        Job::parse(Path::new("F2M.yaml"), text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn an_f2m_job_of_the_python_tool_is_a_general_job() {
+        let job = job(F2M);
+        job.check().unwrap();
+        assert_eq!(job.classic, Some("F2M"));
+        assert_eq!(job.source.name, "faiss");
+        assert_eq!(job.source.settings["path"], "/data/faiss_flat.index");
+        assert_eq!(job.sink.settings["address"], "http://127.0.0.1:19531");
+        assert_eq!(job.sink.settings["metric"], "L2");
+        assert_eq!(job.dimension, Some(256));
+    }
+
+    #[test]
+    fn mistakes_bear_the_names_the_operator_wrote() {
+        let job = job(&F2M
+            .replace("dimension: 256", "dimension: many")
+            .replace("data_path", "data_pth"));
+        let said = job.check().unwrap_err().to_string();
+        assert!(
+            said.contains("line 3: F2M.data_pth: unknown key (did you mean `data_path`?)"),
+            "{said}"
+        );
+        assert!(
+            said.contains(
+                "line 10: F2M.collection_parameter.dimension: `many` is not a whole number"
+            ),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn h2m_takes_files_or_a_directory_not_both() {
+        let text = "H2M: {data_path: [a.h5], data_dir: d, dest_host: h, dest_port: 1}";
+        let said = job(text).check().unwrap_err().to_string();
+        assert!(
+            said.contains("exactly one of data_path and data_dir"),
+            "{said}"
+        );
+    }
+}

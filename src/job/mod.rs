@@ -1,0 +1,518 @@
+//! What was asked? The job file, checked for shape; nothing touched.
+//! Knows the general settings; what stands under a source or sink is read by that source or sink.
+
+mod form;
+mod globs;
+mod legacy;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_yaml::{Mapping, Value};
+
+use crate::error::{Error, Kind, Place, Result};
+use crate::limits;
+
+pub use form::{Form, Mistake, Mistakes, did_you_mean};
+pub use globs::{Globs, matches};
+
+/// The YAML, checked for shape, nothing touched.
+#[derive(Debug)]
+pub struct Job {
+    /// The file it was read from.
+    pub path: Arc<Path>,
+    /// Which classic job it is, if any: `F2M`, `H2M`, `M2M` or `M2H`.
+    pub classic: Option<&'static str>,
+    /// Where vectors come from.
+    pub source: Endpoint,
+    /// Where they go.
+    pub sink: Endpoint,
+    /// Which collections and partitions of the source travel.
+    pub collections: Globs,
+    /// New names for collections and partitions.
+    pub into: Into,
+    /// Names of the columns in the target.
+    pub fields: FieldSettings,
+    /// How it is run.
+    pub run: RunSettings,
+    /// The dimension the job says the data has, with the key that says so.
+    pub dimension: Option<u64>,
+    /// Mistakes so far; whoever reads the endpoints adds to them.
+    pub mistakes: Mistakes,
+    text: String,
+    aliases: Vec<(String, String)>,
+}
+
+/// A source or sink by name, its settings not yet read.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoint {
+    /// Such as `faiss`; empty when the job does not say (a mistake was noted).
+    pub name: String,
+    /// What stands under the name.
+    pub settings: Mapping,
+}
+
+/// New names for collections and partitions; `{collection}` and `{partition}` stand for the source's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Into {
+    /// The collection's new name.
+    pub collection: Option<String>,
+    /// The partition's new name.
+    pub partition: Option<String>,
+}
+
+/// Names of the columns in the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldSettings {
+    /// The primary key.
+    pub id: String,
+    /// The vector.
+    pub vector: String,
+}
+
+/// How a job is run.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// Threads that read and pack; `None`: as many as the machine has.
+    pub threads: Option<usize>,
+    /// Connections to a server; `None`: chosen.
+    pub connections: Option<usize>,
+    /// Requests out on each connection; `None`: chosen.
+    pub in_flight: Option<usize>,
+    /// Bytes of vectors and ids in a batch.
+    pub batch_bytes: u64,
+    /// Rows a second at most.
+    pub max_rows_per_s: Option<u64>,
+    /// Bytes a second at most.
+    pub max_bytes_per_s: Option<u64>,
+    /// The checkpoint file.
+    pub checkpoint: PathBuf,
+    /// How long, all in all, a destination may say "later" or stay silent before the run gives up.
+    pub patience: Duration,
+    /// What to do with a batch that may or may not have arrived.
+    pub on_doubt: OnDoubt,
+    /// Whether ids that repeat within a target may be carried.
+    pub id_collision: IdCollision,
+    /// What to do with rows that hold NaN or infinity, where the target refuses them.
+    pub non_finite: NonFinite,
+    /// How much is compared at the end.
+    pub verify: Verify,
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+        impl $name {
+            /// The words a job may use.
+            pub const WORDS: &'static [&'static str] = &[$($word),*];
+            /// The one of this word.
+            pub fn of(word: &str) -> Option<$name> {
+                match word { $($word => Some($name::$variant),)* _ => None }
+            }
+            /// Its word.
+            pub fn word(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
+        }
+    };
+}
+
+words!(
+    /// What to do with a batch that may or may not have arrived.
+    OnDoubt {
+        /// Upsert where that can only replace what this job sent, else stop.
+        Auto = "auto",
+        /// Upsert, even where other people's rows may have the same keys.
+        Upsert = "upsert",
+        /// Send again, and accept that rows may be doubled.
+        Resend = "resend",
+        /// Stop.
+        Stop = "stop",
+    }
+);
+words!(
+    /// Whether ids that repeat within a target may be carried.
+    IdCollision {
+        /// No: found before the first row moves.
+        Fail = "fail",
+        /// Yes, all rows.
+        Keep = "keep",
+    }
+);
+words!(
+    /// What to do with rows that hold NaN or infinity, where the target refuses them.
+    NonFinite {
+        /// Stop, naming file, row and id.
+        Fail = "fail",
+        /// Leave the row out, count and list it.
+        Skip = "skip",
+    }
+);
+words!(
+    /// How much is compared at the end.
+    Verify {
+        /// Nothing.
+        Off = "off",
+        /// Row counts.
+        Count = "count",
+        /// Row counts and a sample of rows.
+        Sample = "sample",
+        /// Row counts and all rows.
+        Full = "full",
+    }
+);
+words!(
+    /// What to do with a target that exists.
+    Mode {
+        /// Refuse.
+        Fail = "fail",
+        /// Do nothing, and say so.
+        Skip = "skip",
+        /// Create what is missing, and add.
+        Append = "append",
+        /// Drop it, then create it.
+        Overwrite = "overwrite",
+    }
+);
+
+const CLASSIC: [&str; 4] = ["F2M", "H2M", "M2M", "M2H"];
+
+impl Job {
+    /// Reads a job file.
+    pub fn read(path: &Path) -> Result<Job> {
+        let meta = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
+        if meta.len() > limits::JOB_BYTES_MAX {
+            return Err(Error::path(
+                Kind::Job,
+                path,
+                format!("{} bytes is too long for a job file", meta.len()),
+            ));
+        }
+        let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let at = e.utf8_error().valid_up_to();
+            Error::path(
+                Kind::Job,
+                path,
+                format!("is not text: byte {at} is not UTF-8"),
+            )
+        })?;
+        Job::parse(path, text)
+    }
+
+    /// The job that this text is.
+    pub fn parse(path: &Path, text: String) -> Result<Job> {
+        let root: Value = serde_yaml::from_str(&text).map_err(|e| {
+            let line = e.location().map_or(0, |l| l.line() as u64);
+            Error::new(Kind::Job, format!("is not YAML: {e}")).at(Place::Job {
+                path: path.into(),
+                line,
+                key: String::new(),
+            })
+        })?;
+        let Value::Mapping(mut root) = root else {
+            return Err(Error::path(
+                Kind::Job,
+                path,
+                "a job is a map with `source:` and `sink:`, or one of F2M, H2M, M2M, M2H",
+            ));
+        };
+        let mistakes = Mistakes::default();
+        let mut aliases = Vec::new();
+        let classic = CLASSIC.into_iter().find(|c| root.contains_key(*c));
+        if let Some(classic) = classic {
+            let (general, names) = legacy::rewrite(classic, root, &mistakes);
+            root = general;
+            aliases = names;
+        }
+        let mut form = Form::new("", root, &mistakes);
+        let source = endpoint(&mut form, "source");
+        let sink = endpoint(&mut form, "sink");
+        let collections = form
+            .form("collections")
+            .map(Globs::read)
+            .unwrap_or_default();
+        let into = form.form("into").map(read_into).unwrap_or_default();
+        let fields = read_fields(form.form("fields"));
+        let run = read_run(form.form("run"), path);
+        let dimension = form.number("dimension", 1, limits::DIMENSIONS_MAX);
+        if classic.is_none() && form.has("dimension") {
+            form.mistake("dimension", "unknown key");
+        }
+        form.done();
+        Ok(Job {
+            path: path.into(),
+            classic,
+            source,
+            sink,
+            collections,
+            into,
+            fields,
+            run,
+            dimension,
+            mistakes,
+            text,
+            aliases,
+        })
+    }
+
+    /// An error that lists all mistakes found so far, if there are any.
+    pub fn check(&self) -> Result<()> {
+        let mistakes = self.mistakes.all();
+        let Some(first) = mistakes.first() else {
+            return Ok(());
+        };
+        if mistakes.len() == 1 {
+            let error = Error::new(Kind::Job, first.what.clone()).at(self.place(&first.key));
+            return Err(match &first.hint {
+                Some(hint) => error.hint(hint.clone()),
+                None => error,
+            });
+        }
+        let mut what = format!("{} mistakes", mistakes.len());
+        for mistake in &mistakes {
+            let Place::Job { line, key, .. } = self.place(&mistake.key) else {
+                unreachable!("place() makes job places");
+            };
+            what.push_str("\n  ");
+            if line > 0 {
+                what.push_str(&format!("line {line}: "));
+            }
+            what.push_str(&format!("{key}: {}", mistake.what));
+            if let Some(hint) = &mistake.hint {
+                what.push_str(&format!(" ({hint})"));
+            }
+        }
+        Err(Error::path(Kind::Job, &self.path, what))
+    }
+
+    /// Where a key stands in the file, under the name it has there.
+    pub fn place(&self, key: &str) -> Place {
+        let key = self.original_key(key);
+        Place::Job {
+            path: self.path.clone(),
+            line: find_line(&self.text, &key),
+            key,
+        }
+    }
+
+    /// The key as the operator wrote it: classic jobs have other names.
+    fn original_key(&self, key: &str) -> String {
+        let fits = self.aliases.iter().filter(|(general, _)| {
+            key == general || key.starts_with(general) && key[general.len()..].starts_with('.')
+        });
+        match fits.max_by_key(|(general, _)| general.len()) {
+            Some((general, original)) => format!("{original}{}", &key[general.len()..]),
+            None => key.to_owned(),
+        }
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    let what = match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such job file".to_owned(),
+        _ => format!("cannot read the job file: {error}"),
+    };
+    Error::path(Kind::Job, path, what)
+}
+
+fn endpoint(form: &mut Form, key: &'static str) -> Endpoint {
+    match form.value(key) {
+        Some(Value::Mapping(map)) if map.len() == 1 => {
+            let (name, settings) = map.into_iter().next().expect("it has one entry");
+            let name = name.as_str().unwrap_or_default().to_owned();
+            match settings {
+                Value::Mapping(settings) => Endpoint { name, settings },
+                Value::Null => Endpoint {
+                    name,
+                    settings: Mapping::new(),
+                },
+                _ => {
+                    form.mistake(key, format!("what stands under `{name}:` must be a map"));
+                    Endpoint::default()
+                }
+            }
+        }
+        None => {
+            form.mistake_hint(key, "is missing", "`milvusdm formats` lists them all");
+            Endpoint::default()
+        }
+        Some(_) => {
+            form.mistake(key, format!("needs exactly one kind of {key} under it"));
+            Endpoint::default()
+        }
+    }
+}
+
+fn read_into(mut form: Form) -> Into {
+    let into = Into {
+        collection: form.text("collection"),
+        partition: form.text("partition"),
+    };
+    form.done();
+    into
+}
+
+fn read_fields(form: Option<Form>) -> FieldSettings {
+    let mut fields = FieldSettings {
+        id: "id".to_owned(),
+        vector: "embedding".to_owned(),
+    };
+    let Some(mut form) = form else { return fields };
+    fields.id = form.text("id").unwrap_or(fields.id);
+    match form.value("vector") {
+        Some(Value::Mapping(_)) => {
+            let mut inner = form.form("vector").expect("it is a map");
+            fields.vector = inner.text("name").unwrap_or(fields.vector);
+            inner.done();
+        }
+        _ => fields.vector = form.text("vector").unwrap_or(fields.vector),
+    }
+    if fields.id == fields.vector {
+        form.mistake(
+            "vector",
+            format!("id and vector are both called `{}`", fields.id),
+        );
+    }
+    form.done();
+    fields
+}
+
+fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
+    let stem = job.file_stem().unwrap_or_default().to_string_lossy();
+    let mut run = RunSettings {
+        threads: None,
+        connections: None,
+        in_flight: None,
+        batch_bytes: limits::BATCH_BYTES_DEFAULT,
+        max_rows_per_s: None,
+        max_bytes_per_s: None,
+        checkpoint: PathBuf::from(format!("./milvusdm-{stem}.ckpt")),
+        patience: Duration::from_secs(600),
+        on_doubt: OnDoubt::Auto,
+        id_collision: IdCollision::Fail,
+        non_finite: NonFinite::Fail,
+        verify: Verify::Count,
+    };
+    let Some(mut form) = form else { return run };
+    let small = |n: u64| n as usize;
+    run.threads = form.number_or_auto("threads", 1, 1024).map(small);
+    run.connections = form.number_or_auto("connections", 1, 256).map(small);
+    run.in_flight = form.number_or_auto("in_flight", 1, 64).map(small);
+    if let Some(batch) = form.size("batch") {
+        let (min, max) = (limits::BATCH_BYTES_MIN, limits::BATCH_BYTES_MAX);
+        if (min..=max).contains(&batch) {
+            run.batch_bytes = batch;
+        } else {
+            form.mistake(
+                "batch",
+                format!("{batch} bytes is not between 4KiB and 60MiB (Milvus refuses requests above 64MiB)"),
+            );
+        }
+    }
+    run.max_rows_per_s = form.number("max_rows_per_s", 1, u64::MAX);
+    run.max_bytes_per_s = form.size("max_bytes_per_s");
+    if run.max_bytes_per_s == Some(0) {
+        form.mistake("max_bytes_per_s", "0 bytes a second never ends");
+    }
+    if let Some(path) = form.text("checkpoint") {
+        run.checkpoint = PathBuf::from(path);
+    }
+    run.patience = form.duration("patience").unwrap_or(run.patience);
+    run.on_doubt = form
+        .choice("on_doubt", OnDoubt::WORDS)
+        .and_then(OnDoubt::of)
+        .unwrap_or(run.on_doubt);
+    run.id_collision = form
+        .choice("id_collision", IdCollision::WORDS)
+        .and_then(IdCollision::of)
+        .unwrap_or(run.id_collision);
+    run.non_finite = form
+        .choice("non_finite", NonFinite::WORDS)
+        .and_then(NonFinite::of)
+        .unwrap_or(run.non_finite);
+    run.verify = form
+        .choice("verify", Verify::WORDS)
+        .and_then(Verify::of)
+        .unwrap_or(run.verify);
+    form.done();
+    run
+}
+
+/// The line, counted from 1, on which a key path stands: each of its keys is looked for at or below the line of
+/// the one before it. 0 when it is not there. The parser keeps no positions; this finds them again.
+fn find_line(text: &str, key: &str) -> u64 {
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut line, mut found) = (0, 0);
+    for name in key.split('.').filter(|n| !n.is_empty()) {
+        let hit = (line..lines.len()).find(|i| has_key(lines[*i], name));
+        match hit {
+            Some(i) => (line, found) = (i, i as u64 + 1),
+            // A missing key is reported at the map it is missing from.
+            None => break,
+        }
+    }
+    found
+}
+
+fn has_key(line: &str, name: &str) -> bool {
+    let line = line.split(" #").next().unwrap_or_default();
+    line.match_indices(name).any(|(at, _)| {
+        let before = line[..at].trim_end().chars().next_back();
+        let after = line[at + name.len()..]
+            .trim_start_matches(['"', '\''])
+            .trim_start();
+        let starts = matches!(before, None | Some('{' | ',' | '"' | '\'' | '-'));
+        starts && after.starts_with(':')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(text: &str) -> Job {
+        Job::parse(Path::new("job.yaml"), text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_general_job_has_defaults() {
+        let job = job("source:\n  faiss: {path: a.index}\nsink:\n  hdf5: {path: out.h5}\n");
+        job.check().unwrap();
+        assert_eq!(
+            (job.source.name.as_str(), job.sink.name.as_str()),
+            ("faiss", "hdf5")
+        );
+        assert_eq!(job.run.checkpoint, Path::new("./milvusdm-job.ckpt"));
+        assert_eq!(job.run.batch_bytes, 4 << 20);
+        assert_eq!(job.fields.vector, "embedding");
+    }
+
+    #[test]
+    fn mistakes_are_reported_together_each_with_its_line() {
+        let job = job(
+            "source:\n  faiss: {path: a.index}\nsnk: {}\nrun:\n  batch: 1\n  on_doubt: maybe\n",
+        );
+        let error = job.check().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "job.yaml: 4 mistakes\
+             \n  sink: is missing (`milvusdm formats` lists them all)\
+             \n  line 5: run.batch: 1 bytes is not between 4KiB and 60MiB (Milvus refuses requests above 64MiB)\
+             \n  line 6: run.on_doubt: `maybe` is not one of auto, upsert, resend, stop\
+             \n  line 3: snk: unknown key (did you mean `sink`?)"
+        );
+    }
+
+    #[test]
+    fn lines_are_found_in_block_and_flow_style() {
+        let text = "# sink: no\nsource:\n  faiss: {path: a,\n    ids: stored}\nsink:\n  milvus:\n    mode: x # ids: 3\n";
+        assert_eq!(find_line(text, "source.faiss.ids"), 4);
+        assert_eq!(find_line(text, "sink.milvus.mode"), 7);
+        assert_eq!(find_line(text, "sink.milvus.absent"), 6);
+        assert_eq!(find_line(text, "absent"), 0);
+    }
+}

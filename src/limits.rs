@@ -1,0 +1,45 @@
+//! Every bound in the program, named, with its reason. Constants only.
+
+/// Target size of a batch's vectors and ids where the job does not say: the knee of the measured
+/// throughput curve lies at 1–4 MiB, and a real Milvus gains nothing above 4 MiB.
+pub const BATCH_BYTES_DEFAULT: u64 = 4 << 20;
+
+/// The largest batch a job may ask for. Milvus 2.x refuses messages above 67,108,864 bytes with
+/// everything counted; ids, names and framing need far less than the 4 MiB left here.
+pub const BATCH_BYTES_MAX: u64 = 60 << 20;
+
+/// The smallest batch a job may ask for: below it, one request per few rows would be ruinous.
+pub const BATCH_BYTES_MIN: u64 = 4 << 10;
+
+/// No batch has more rows than this, however short they are: row counts travel as u32, and the answer of a
+/// Milvus server carries up to 16 bytes for each row.
+pub const BATCH_ROWS_MAX: u64 = 1 << 20;
+
+/// Ranges of a mapping shorter than this are gathered into the room: a body frame for each costs more
+/// than the copy (measured: one frame a row is 6 times dearer than gathering).
+pub const GATHER_BELOW_BYTES: usize = 64 << 10;
+
+/// The most dimensions a vector may have: the limit of Faiss's own reader.
+pub const DIMENSIONS_MAX: u64 = 1 << 20;
+
+/// The most dimensions Milvus takes, 1.x and 2.x.
+pub const MILVUS_DIMENSIONS_MAX: u32 = 32_768;
+
+/// How deep Faiss indexes may lie inside one another; real files stay below 6.
+pub const NESTING_MAX: u32 = 32;
+
+/// Shards a target is cut into where its source has no seams of its own. More than any pool has threads,
+/// few enough that a window record for each costs nothing.
+pub const SHARDS_PER_TARGET: u64 = 64;
+
+/// Batches of a shard that one synced window record covers.
+pub const WINDOW_BATCHES: u32 = 64;
+
+/// Rows left out, ids that collide and like findings: how many are listed; all are counted.
+pub const LISTED_MAX: usize = 1000;
+
+/// Memory for sorting ids when looking for repeats; the rest goes to a temporary file.
+pub const ID_SORT_BYTES: usize = 32 << 20;
+
+/// The largest job file: a job is written by a person.
+pub const JOB_BYTES_MAX: u64 = 4 << 20;

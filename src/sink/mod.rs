@@ -1,0 +1,258 @@
+//! Where do vectors go? The trait, and the list of kinds.
+//! A sink knows no source and never retries; it says what a second arrival would do.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use crate::batch::{Batch, BatchId, Keys, Limits, Target, TargetName};
+use crate::error::Result;
+use crate::job::{Form, RunSettings};
+
+/// A kind of sink: what a job may name, and how its settings become one.
+pub struct SinkKind {
+    /// The key in the job, such as `milvus`.
+    pub name: &'static str,
+    /// One line for `milvusdm formats`.
+    pub summary: &'static str,
+    /// Settings, each with what it means.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// Reads the settings, noting mistakes in the form; `None` when there are any.
+    pub read: fn(&mut Form) -> Option<Box<dyn Spec>>,
+}
+
+/// A sink's settings, checked for shape; nothing touched yet.
+pub trait Spec {
+    /// Opens the sink: connects, asks a server what it is. Changes nothing.
+    fn open(&self, run: &RunSettings) -> Result<Box<dyn Sink>>;
+}
+
+/// A place vectors go to.
+pub trait Sink: Send + Sync {
+    /// What it is, for plans and reports: such as `Milvus v2.3.5 at http://127.0.0.1:19530`. No credentials.
+    fn describe(&self) -> String;
+
+    /// What of the batches' limits it takes: never more than `wanted`.
+    fn limits(&self, wanted: Limits) -> Limits;
+
+    /// The name a source's target gets here by this sink's settings (collection, partition), before `into:`.
+    fn name(&self, source: &TargetName) -> TargetName;
+
+    /// Whether rows are told apart by their key, so that repeats have to be looked for before they travel.
+    fn keyed(&self, keys: Keys) -> bool;
+
+    /// Looks at a target and decides what its mode means for it; refuses what could not work (types,
+    /// dimensions, names, metrics, disk space). Changes nothing.
+    fn decide(&self, target: &Target) -> Result<Decision>;
+
+    /// Carries the decision out. The decision has been synced to the checkpoint; on
+    /// resume it is handed in again with `begun`, and must not be applied twice.
+    fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()>;
+
+    /// Packs a batch, reading each payload byte once: this is where pages fault in,
+    /// floats are checked, digests are taken. Long ranges stay where they are
+    /// mapped; envelope, ids and short ranges go into the room.
+    fn pack(&self, batch: Batch, room: Room) -> Result<Parcel>;
+
+    /// Delivers, and returns once the destination has accepted responsibility.
+    /// Never waits to try again: it says by the error's kind what happened.
+    fn deliver(&self, parcel: &Parcel, attempt: Attempt) -> Result<Receipt>;
+
+    /// What a second arrival of a batch of this target would do.
+    fn redelivery(&self, target: &Target, decision: &Decision) -> Redelivery;
+
+    /// Whether a half-filled target can be gone on with after the program died. Where not (files), the
+    /// target is begun anew and its receipts are forgotten.
+    fn resumable(&self) -> bool;
+
+    /// After every shard of a target has been delivered: flush, build, load, rename. Safe to repeat.
+    fn finish(&self, target: &Target) -> Result<()>;
+
+    /// How many rows the destination says the target has, and how much that is worth. Never builds or loads.
+    fn count(&self, target: &Target) -> Result<Count>;
+
+    /// Gives up a target that will not be finished: removes what must not be left looking whole, and says
+    /// what was left behind, if anything.
+    fn abandon(&self, target: &Target, decision: &Decision) -> Option<String>;
+}
+
+/// What will be done to a target.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// The deed.
+    pub action: Action,
+    /// Rows the target had before; 0 where it is made or replaced.
+    pub rows_before: u64,
+    /// Whether this job made, emptied or found it empty, so that nobody else's rows can be in it.
+    pub ours: bool,
+    /// Why, for people: such as `collection products exists, mode is skip`.
+    pub why: String,
+}
+
+/// What `mode` means for a target as it was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Leave it alone.
+    Skip,
+    /// Make it.
+    Create,
+    /// Add to it.
+    Append,
+    /// Remove it, then make it.
+    Replace,
+}
+
+impl Action {
+    /// The word in plans, reports and checkpoints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Skip => "skip",
+            Action::Create => "create",
+            Action::Append => "append",
+            Action::Replace => "replace",
+        }
+    }
+}
+
+/// Whether a batch may have been sent before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Attempt {
+    /// It has not.
+    First,
+    /// An earlier attempt may have arrived.
+    Again,
+}
+
+/// What a second arrival of the same batch would do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Redelivery {
+    /// Nothing: the destination recognises it, or it replaces itself.
+    Harmless,
+    /// It would double rows, or remove some: the run must stop. Says why and what the choices are.
+    Doubles(String),
+}
+
+/// A row that was left out because the destination could not take it (`non_finite: skip`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeftOut {
+    /// Its id.
+    pub id: i64,
+    /// Its stored row number.
+    pub row: u64,
+    /// The file it lies in.
+    pub file: Arc<std::path::Path>,
+}
+
+/// A packed batch: name, row count, bytes.
+pub struct Parcel {
+    /// The batch's name.
+    pub id: BatchId,
+    /// The batch it was packed from, rows that were left out removed: to pack it again in halves.
+    pub batch: Batch,
+    /// Rows in it.
+    pub rows: u32,
+    /// Bytes of vectors and ids.
+    pub payload_bytes: u64,
+    /// Digest of its rows: the wrapping sum over rows of [`crate::simd::row_digest`].
+    pub digest: u64,
+    /// What is sent, in order; ranges of mappings among them.
+    pub body: Vec<Bytes>,
+    /// Rows of the batch that were left out.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Parcel {
+    /// Bytes that are sent.
+    pub fn body_bytes(&self) -> u64 {
+        self.body.iter().map(|b| b.len() as u64).sum()
+    }
+}
+
+/// The destination's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// Rows it took.
+    pub rows: u32,
+    /// Whether they went as an upsert, which may have replaced rows of an earlier attempt.
+    pub upserted: bool,
+}
+
+/// A row count, and how much it is worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Count {
+    /// Rows.
+    pub rows: u64,
+    /// What the figure rests on.
+    pub strength: Strength,
+}
+
+/// What a count rests on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Strength {
+    /// Every live row was counted.
+    Exact,
+    /// The server's statistics: rows ever inserted, replaced and deleted ones too.
+    Statistics,
+}
+
+impl fmt::Display for Strength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Strength::Exact => "exact count",
+            Strength::Statistics => "statistics",
+        })
+    }
+}
+
+/// Reused buffers: `take` one, fill it, `freeze` it into a parcel; it comes back when the parcel is dropped.
+#[derive(Clone, Default)]
+pub struct Rooms(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Rooms {
+    /// An empty buffer, with the capacity it once grew to.
+    pub fn take(&self) -> Room {
+        let held = self
+            .0
+            .lock()
+            .expect("no one panics with rooms locked")
+            .pop();
+        Room {
+            bytes: held.unwrap_or_default(),
+            home: self.clone(),
+        }
+    }
+}
+
+/// A buffer on loan from [`Rooms`].
+pub struct Room {
+    /// To be written to.
+    pub bytes: Vec<u8>,
+    home: Rooms,
+}
+
+impl Room {
+    /// What was written, as bytes that travel.
+    pub fn freeze(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Room {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        if let Ok(mut rooms) = self.home.0.lock() {
+            rooms.push(bytes);
+        }
+    }
+}
+
+/// All kinds of sink. Adding one: its file, and its line here.
+pub const SINKS: &[SinkKind] = &[];

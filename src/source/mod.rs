@@ -1,0 +1,69 @@
+//! Where do vectors come from? The trait, and the list of kinds.
+//! A source knows no sink, changes nothing, and is shared by all threads.
+
+use std::collections::BTreeMap;
+
+use crate::batch::{Cut, Limits, Manifest, Position, Shard};
+use crate::error::Result;
+use crate::job::Form;
+
+/// A kind of source: what a job may name, and how its settings become one.
+pub struct SourceKind {
+    /// The key in the job, such as `faiss`.
+    pub name: &'static str,
+    /// One line for `milvusdm formats`.
+    pub summary: &'static str,
+    /// Settings, each with what it means.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// Reads the settings, noting mistakes in the form; `None` when there are any.
+    pub read: fn(&mut Form) -> Option<Box<dyn Spec>>,
+}
+
+/// A source's settings, checked for shape; nothing touched yet.
+pub trait Spec {
+    /// Opens the source.
+    fn open(&self) -> Result<Box<dyn Source>>;
+}
+
+/// A place vectors come from.
+///
+/// Blocking, and shared by all threads. A source over the network waits inside
+/// its own client; it never asks its caller to be async.
+pub trait Source: Send + Sync {
+    /// Looks without moving data: a manifest, with shards along natural seams
+    /// (row ranges, inverted lists, segments), and an identity that changes when the data does.
+    fn survey(&self, limits: Limits) -> Result<Survey>;
+
+    /// Opens a shard at a position. The batches that follow are a pure function
+    /// of (source, shard, position, limits): this is what makes resuming possible.
+    fn open<'s>(
+        &'s self,
+        shard: &Shard,
+        from: Position,
+        limits: Limits,
+    ) -> Result<Box<dyn Reader + 's>>;
+
+    /// Complains, with `Kind::Changed`, when the source is no longer what was surveyed. Cheap: called before
+    /// each batch is packed.
+    fn unchanged(&self) -> Result<()>;
+}
+
+/// What a look at a source found.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// What would travel, targets named as they are in the source.
+    pub manifest: Manifest,
+    /// What identifies the data: file, and its size, time, inode and header digest. Printed when it differs.
+    pub identity: BTreeMap<String, String>,
+    /// What the operator should know: rows of a table that metadata counts otherwise, lossy decoding.
+    pub warnings: Vec<String>,
+}
+
+/// Reads one shard, forward.
+pub trait Reader: Send {
+    /// The next rows of the shard, or `None` at its end. A cut is never empty, and never larger than the limits.
+    fn next(&mut self) -> Result<Option<Cut>>;
+}
+
+/// All kinds of source. Adding one: its file, and its line here.
+pub const SOURCES: &[SourceKind] = &[];
