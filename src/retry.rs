@@ -12,20 +12,22 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// For "later" and silence: from 100 ms, growing to 10 s.
-    pub fn short(seed: u64) -> Backoff {
+    /// For "later" and silence: from `first` (100 ms), growing a hundredfold.
+    pub fn short(first: Duration, seed: u64) -> Backoff {
+        let first_ms = first.as_millis() as u64;
         Backoff {
-            next_ms: 100,
-            max_ms: 10_000,
+            next_ms: first_ms,
+            max_ms: first_ms * 100,
             seed,
         }
     }
 
-    /// For a full destination: from 5 s, growing to a minute. It needs an operator, not haste.
-    pub fn long(seed: u64) -> Backoff {
+    /// For a full destination: from 50 times `first` (5 s), growing to 600 times. It needs an operator, not haste.
+    pub fn long(first: Duration, seed: u64) -> Backoff {
+        let first_ms = first.as_millis() as u64;
         Backoff {
-            next_ms: 5_000,
-            max_ms: 60_000,
+            next_ms: first_ms * 50,
+            max_ms: first_ms * 600,
             seed,
         }
     }
@@ -51,7 +53,7 @@ mod tests {
     #[test]
     fn waits_grow_to_their_bound_and_differ_by_seed() {
         let waits = |seed| -> Vec<u64> {
-            let mut backoff = Backoff::short(seed);
+            let mut backoff = Backoff::short(Duration::from_millis(100), seed);
             (0..12).map(|_| backoff.wait().as_millis() as u64).collect()
         };
         let (a, b) = (waits(1), waits(2));

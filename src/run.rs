@@ -447,11 +447,12 @@ struct Patience<'r, 'a> {
 impl<'r, 'a> Patience<'r, 'a> {
     fn new(run: &'r Run<'a>, salt: u32) -> Self {
         let seed = run.checkpoint.run() ^ u64::from(salt).wrapping_mul(0x9e37_79b9);
+        let first = run.plan.settings.first_wait;
         Patience {
             run,
             since: None,
-            short: Backoff::short(seed),
-            long: Backoff::long(seed),
+            short: Backoff::short(first, seed),
+            long: Backoff::long(first, seed),
         }
     }
 
