@@ -33,7 +33,8 @@ impl Stop {
     /// An error when the run should stop.
     pub fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
-            return Err(Error::new(Kind::Stopped, "stopped on request"));
+            return Err(Error::new(Kind::Stopped, "stopped on request")
+                .hint("the same command goes on where this stopped"));
         }
         Ok(())
     }
@@ -111,7 +112,7 @@ fn prepare(run: &Run<'_>) -> Result<()> {
         if begun && !run.plan.sink.resumable() {
             run.checkpoint.reset(target.number)?;
         }
-        run.patiently("prepare", || run.plan.sink.prepare(target, decision, begun))?;
+        run.patiently(|| run.plan.sink.prepare(target, decision, begun))?;
         run.checkpoint.prepared(target.number)?;
         run.progress
             .resumed(run.checkpoint.totals(target.number).delivered);
@@ -277,7 +278,8 @@ fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Recei
         let too_big = Error::new(Kind::TooBig, "is bigger than what was refused as too big");
         return deliver_halves(run, parcel, attempt, too_big);
     }
-    let mut patience = Patience::new(run, parcel.id.index);
+    let salt = u64::from(parcel.id.index).wrapping_mul(0x9e37_79b9);
+    let mut patience = Patience::new(run.plan, run.progress, run.checkpoint.run() ^ salt);
     loop {
         run.check()?;
         run.pace.take(run, parcel)?;
@@ -294,7 +296,7 @@ fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Recei
             Kind::Lost => attempt = run.doubt_of(parcel.batch.target, &error)?,
             _ => {}
         }
-        patience.wait(error)?;
+        sleep(patience.wait(error)?, &|| run.check())?;
     }
 }
 
@@ -327,7 +329,7 @@ fn deliver_halves(
 /// After every shard of a target has been delivered.
 fn finish(run: &Run<'_>, target: &Target) -> Result<()> {
     run.check()?;
-    run.patiently("finish", || run.plan.sink.finish(target))?;
+    run.patiently(|| run.plan.sink.finish(target))?;
     run.checkpoint.record_done(target.number)
 }
 
@@ -412,52 +414,63 @@ impl Run<'_> {
     }
 
     /// Does something that is safe to repeat, as often as patience lasts.
-    fn patiently(&self, doing: &str, mut deed: impl FnMut() -> Result<()>) -> Result<()> {
-        let mut patience = Patience::new(self, doing.len() as u32);
-        loop {
-            match deed() {
-                Ok(()) => return Ok(()),
-                Err(error) => patience.wait(error)?,
-            }
-            self.check()?;
-        }
+    fn patiently(&self, deed: impl FnMut() -> Result<()>) -> Result<()> {
+        patiently(self.plan, self.progress, self.stop, deed)
     }
+}
 
-    fn sleep(&self, wait: Duration) -> Result<()> {
-        let end = Instant::now() + wait;
-        loop {
-            self.check()?;
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            std::thread::sleep(left.min(LOOK));
+/// Does something that is safe to repeat, as often as the job's patience lasts.
+pub fn patiently<T>(
+    plan: &Plan,
+    progress: &Progress,
+    stop: &Stop,
+    mut deed: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let mut patience = Patience::new(plan, progress, 0);
+    loop {
+        match deed() {
+            Ok(done) => return Ok(done),
+            Err(error) => sleep(patience.wait(error)?, &|| stop.check())?,
         }
     }
 }
 
+fn sleep(wait: Duration, check: &dyn Fn() -> Result<()>) -> Result<()> {
+    let end = Instant::now() + wait;
+    loop {
+        check()?;
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(LOOK));
+    }
+}
+
 /// How long a destination may keep us waiting.
-struct Patience<'r, 'a> {
-    run: &'r Run<'a>,
+struct Patience<'a> {
+    progress: &'a Progress,
+    total: Duration,
     since: Option<Instant>,
     short: Backoff,
     long: Backoff,
 }
 
-impl<'r, 'a> Patience<'r, 'a> {
-    fn new(run: &'r Run<'a>, salt: u32) -> Self {
-        let seed = run.checkpoint.run() ^ u64::from(salt).wrapping_mul(0x9e37_79b9);
-        let first = run.plan.settings.first_wait;
+impl<'a> Patience<'a> {
+    fn new(plan: &Plan, progress: &'a Progress, seed: u64) -> Self {
+        let first = plan.settings.first_wait;
         Patience {
-            run,
+            progress,
+            total: plan.settings.patience,
             since: None,
             short: Backoff::short(first, seed),
             long: Backoff::long(first, seed),
         }
     }
 
-    /// Waits if waiting can help; gives the error back when it cannot, or when patience has ended.
-    fn wait(&mut self, error: Error) -> Result<()> {
+    /// How long to wait before the next attempt, if waiting can help; gives the error back when it cannot, or
+    /// when patience has ended.
+    fn wait(&mut self, error: Error) -> Result<Duration> {
         let wait = match error.kind() {
             Kind::Busy | Kind::Unreachable | Kind::Lost => self.short.wait(),
             Kind::Full => self.long.wait(),
@@ -465,10 +478,9 @@ impl<'r, 'a> Patience<'r, 'a> {
         };
         // A destination that takes other batches is alive: patience counts from its last sign of life.
         let since = *self.since.get_or_insert_with(Instant::now);
-        let silent = since.max(self.run.progress.last_receipt()).elapsed();
-        let patience = self.run.plan.settings.patience;
-        if silent + wait > patience {
-            let what = format!("gave up after {} s: {}", patience.as_secs(), error.what());
+        let silent = since.max(self.progress.last_receipt()).elapsed();
+        if silent + wait > self.total {
+            let what = format!("gave up after {} s: {}", self.total.as_secs(), error.what());
             let ended = Error::new(error.kind(), what).hint(
                 "the same command goes on where this stopped; `run: {patience: 1h}` waits longer",
             );
@@ -477,9 +489,9 @@ impl<'r, 'a> Patience<'r, 'a> {
                 None => ended,
             });
         }
-        self.run.progress.retry(format!("{error}"));
+        self.progress.retry(format!("{error}"));
         tracing::info!(wait_ms = wait.as_millis() as u64, "waiting: {error}");
-        self.run.sleep(wait)
+        Ok(wait)
     }
 }
 
@@ -518,6 +530,6 @@ impl Pace {
             *free_at = start + Duration::from_secs_f64(cost);
             start - now
         };
-        run.sleep(wait)
+        sleep(wait, &|| run.check())
     }
 }

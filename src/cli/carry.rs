@@ -43,7 +43,7 @@ pub struct Report {
     /// Rows left out, some of them.
     pub left_out: Vec<LeftOutRow>,
     /// The error that ended it.
-    pub error: Option<String>,
+    pub error: Option<serde_json::Value>,
     /// What was left behind.
     pub left_behind: Vec<String>,
     /// What the operator should know.
@@ -76,7 +76,7 @@ pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// `milvusdm run`: does it.
+/// `milvusdm run`: does it. With `--json` the report goes to standard output whether it ends well or not.
 pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     let started = Instant::now();
     let job = Job::read(path)?;
@@ -119,7 +119,7 @@ pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
         } else {
             "failed"
         };
-        report.error = Some(error.to_string());
+        report.error = Some(show::error_json(error));
         for sentence in &report.left_behind {
             eprintln!("note: {sentence}");
         }
@@ -128,10 +128,10 @@ pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
         let text = serde_json::to_vec_pretty(&report).expect("reports are plain data");
         std::fs::write(path, text).map_err(|e| Error::io(path, "write the report", &e))?;
     }
-    if common.json && result.is_ok() {
+    if common.json {
         print_json(&report)?;
     }
-    result
+    result.map_err(Error::reported)
 }
 
 fn carry(
@@ -182,7 +182,10 @@ fn carry(
         checkpoint.discard_if_untouched()?;
         return Err(error);
     }
-    report.targets = verify::compare(plan, &checkpoint, &decisions)?;
+    // Asked as patiently as rows were delivered: a server may be restarting.
+    report.targets = run::patiently(plan, &progress, stop, || {
+        verify::compare(plan, &checkpoint, &decisions)
+    })?;
     verify::judge(&report.targets)?;
     checkpoint.finish()
 }

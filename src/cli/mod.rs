@@ -138,15 +138,8 @@ pub fn main() -> ExitCode {
 
 fn fail(error: &Error, common: &Common) -> ExitCode {
     let code = error.kind().exit_code();
-    if common.json {
-        let json = serde_json::json!({"error": {
-            "kind": format!("{:?}", error.kind()),
-            "exit_code": code,
-            "what": error.what(),
-            "place": error.place().map(|p| p.to_string()),
-            "hint": error.hint_text(),
-        }});
-        println!("{json}");
+    if common.json && !error.is_reported() {
+        println!("{}", serde_json::json!({"error": show::error_json(error)}));
     }
     eprintln!("error: {error}");
     ExitCode::from(code)

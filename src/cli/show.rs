@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::carry::Report;
+use crate::error::Error;
 use crate::job::Job;
 use crate::plan::Plan;
 use crate::sink::Decision;
@@ -34,6 +35,17 @@ pub fn ago(at: u64) -> String {
         .duration_since(UNIX_EPOCH)
         .map_or(at, |d| d.as_secs());
     format!("{} ago", seconds(now.saturating_sub(at) as f64))
+}
+
+/// An error for machines.
+pub fn error_json(error: &Error) -> serde_json::Value {
+    serde_json::json!({
+        "kind": format!("{:?}", error.kind()),
+        "exit_code": error.kind().exit_code(),
+        "what": error.what(),
+        "place": error.place().map(|p| p.to_string()),
+        "hint": error.hint_text(),
+    })
 }
 
 /// `milvusdm plan` for people.

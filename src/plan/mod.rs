@@ -116,10 +116,14 @@ pub fn plan(job: &Job) -> Result<Plan> {
         batch_rows: limits::BATCH_ROWS_MAX,
     };
     // The source is looked at before the server is asked: a bad file is said at once.
-    source.survey(wanted)?;
+    let survey = source.survey(wanted)?;
     let sink = sink.open(&job.run).map_err(|e| placed(job, e))?;
     let limits = sink.limits(wanted);
-    let survey = source.survey(limits)?;
+    let survey = if limits == wanted {
+        survey
+    } else {
+        source.survey(limits)?
+    };
 
     let mut warnings = survey.warnings;
     let manifest = aim(job, survey.manifest, sink.as_ref())?;
