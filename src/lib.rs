@@ -63,7 +63,7 @@
 //! refusal, a "later" or silence; no core type is `Serialize`, and nothing has a global.
 //!
 //! Unsafe code is denied except in the files named here:
-//! `input/map.rs` (mapping files).
+//! `input/map.rs` (mapping files), `input/guard.rs` (pages that vanish while they are read).
 
 pub mod batch;
 pub mod checkpoint;

@@ -217,7 +217,6 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
     let mut first_row = shard.first_row;
     while let Some(Cut { parts, next }) = reader.next()? {
         run.check()?;
-        plan.source.unchanged()?;
         let id = batch_id(run.checkpoint, shard, index);
         let batch = Batch {
             id,
@@ -293,7 +292,11 @@ fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Recei
                 run.body_bytes_max.fetch_min(largest, Ordering::Relaxed);
                 return deliver_halves(run, parcel, attempt, error);
             }
-            Kind::Lost => attempt = run.doubt_of(parcel.batch.target, &error)?,
+            Kind::Lost => {
+                // A mapping that was truncated breaks the connection that sends it.
+                run.plan.source.unchanged()?;
+                attempt = run.doubt_of(parcel.batch.target, &error)?;
+            }
             _ => {}
         }
         sleep(patience.wait(error)?, &|| run.check())?;
@@ -329,6 +332,7 @@ fn deliver_halves(
 /// After every shard of a target has been delivered.
 fn finish(run: &Run<'_>, target: &Target) -> Result<()> {
     run.check()?;
+    run.plan.source.unchanged()?;
     run.patiently(|| run.plan.sink.finish(target))?;
     run.checkpoint.record_done(target.number)
 }
