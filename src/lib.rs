@@ -4,6 +4,7 @@
 
 pub mod batch;
 pub mod error;
+pub mod h5;
 pub mod input;
 pub mod job;
 pub mod limits;
