@@ -7,6 +7,7 @@ pub mod error;
 pub mod input;
 pub mod job;
 pub mod limits;
+pub mod milvus;
 pub mod schema;
 pub mod simd;
 pub mod sink;
