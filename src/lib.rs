@@ -79,6 +79,7 @@ pub mod plan;
 pub mod progress;
 pub mod retry;
 pub mod run;
+pub mod milvus;
 pub mod schema;
 pub mod simd;
 pub mod sink;
