@@ -4,6 +4,7 @@
 
 pub mod batch;
 pub mod error;
+pub mod format;
 pub mod input;
 pub mod job;
 pub mod limits;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::batch::{Cut, Limits, Manifest, Position, Shard};
 use crate::error::Result;
-use crate::job::Form;
+use crate::job::{Form, Globs};
+
+pub mod milvus1;
 
 /// A kind of source: what a job may name, and how its settings become one.
 pub struct SourceKind {
@@ -23,6 +25,12 @@ pub struct SourceKind {
 pub trait Spec {
     /// Opens the source.
     fn open(&self) -> Result<Box<dyn Source>>;
+
+    /// Opens the source, and looks only at what these globs admit, where it can: what is left out must not stand
+    /// in the way. Whoever calls it drops the rest all the same.
+    fn open_for(&self, _admitted: &Globs) -> Result<Box<dyn Source>> {
+        self.open()
+    }
 }
 
 /// A place vectors come from.
@@ -66,4 +74,4 @@ pub trait Reader: Send {
 }
 
 /// All kinds of source. Adding one: its file, and its line here.
-pub const SOURCES: &[SourceKind] = &[];
+pub const SOURCES: &[SourceKind] = &[milvus1::KIND];

@@ -1,0 +1,19 @@
+//! What do these bytes mean? Pure: bytes in, description out; no files, no clock.
+//! Allocates nothing that is larger than what it was given.
+
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::unwrap_used
+    )
+)]
+
+pub mod segment;
+pub mod wal;
