@@ -293,7 +293,7 @@ fn a_running_server_is_noticed() {
     if let Some(path) = std::env::var_os(CHILD) {
         let file = std::fs::File::create(Path::new(&path).join("lock")).unwrap();
         rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
-        println!("\nlocked");
+        writeln!(std::io::stdout(), "\nlocked").unwrap();
         std::io::stdin().read_line(&mut String::new()).unwrap();
         return;
     }
@@ -328,10 +328,14 @@ fn a_source_that_changes_is_noticed() {
     let mut reader = source.open(shard, shard.start, SMALL).unwrap();
     let file = reader.next().unwrap().unwrap().parts[0].file.clone();
     let bytes = std::fs::read(&file).unwrap();
+    reader.unchanged().unwrap();
+    source.unchanged().unwrap();
     std::fs::write(&file, &bytes).unwrap();
-    assert_eq!(reader.next().unwrap_err().kind(), Kind::Changed);
+    assert_eq!(reader.unchanged().unwrap_err().kind(), Kind::Changed);
+    assert_eq!(source.unchanged().unwrap_err().kind(), Kind::Changed);
     let reopened = source.open(shard, shard.start, SMALL).err().unwrap();
     assert_eq!(reopened.kind(), Kind::Changed);
+    let source = open(&path, "").unwrap();
     source.unchanged().unwrap();
     std::fs::write(path.join("db/meta.sqlite-wal"), "x").unwrap();
     assert_eq!(source.unchanged().unwrap_err().kind(), Kind::Changed);
@@ -386,7 +390,8 @@ fn what_cannot_be_carried_is_named() {
             "UPDATE TableFiles SET segment_id = '../../..' WHERE id = 1",
         );
     };
-    let checks: [(&dyn Fn(&Path), Kind, &str); 9] = [
+    type Case<'c> = (&'c dyn Fn(&Path), Kind, &'c str);
+    let checks: [Case<'_>; 9] = [
         (&hybrid, Kind::Unsupported, "collection f8_l2 is hybrid"),
         (
             &s3,

@@ -51,8 +51,8 @@ pub trait Source: Send + Sync {
         limits: Limits,
     ) -> Result<Box<dyn Reader + 's>>;
 
-    /// Complains, with `Kind::Changed`, when the source is no longer what was surveyed. Cheap: called before
-    /// each batch is packed.
+    /// Complains, with `Kind::Changed`, when the source is no longer what was surveyed. Called when a target is
+    /// finished, and when a mapping may have broken under the sender.
     fn unchanged(&self) -> Result<()>;
 }
 
@@ -71,6 +71,12 @@ pub struct Survey {
 pub trait Reader: Send {
     /// The next rows of the shard, or `None` at its end. A cut is never empty, and never larger than the limits.
     fn next(&mut self) -> Result<Option<Cut>>;
+
+    /// Complains, with `Kind::Changed`, when what it reads from is no longer what was surveyed. Cheap: called after
+    /// each batch is packed, before it is sent.
+    fn unchanged(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// All kinds of source. Adding one: its file, and its line here.

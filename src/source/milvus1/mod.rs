@@ -19,6 +19,7 @@ mod sqlite;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_schema::SchemaRef;
 
@@ -114,6 +115,8 @@ pub struct Milvus1 {
     files: Option<sqlite::Files>,
     tables: Vec<Table>,
     segments: Vec<Segment>,
+    /// Which segments were opened to be read.
+    touched: Vec<AtomicBool>,
     access: Access,
     warnings: Vec<String>,
     identity: BTreeMap<String, String>,
@@ -209,6 +212,7 @@ impl Milvus1 {
             files,
             tables: Vec::new(),
             segments: Vec::new(),
+            touched: Vec::new(),
             access: settings.access,
             warnings: lock::held(&place.root).into_iter().collect(),
             identity: BTreeMap::new(),
@@ -269,6 +273,12 @@ impl Milvus1 {
         Err(refused.hint(hint))
     }
 
+    /// The partition that a segment belongs to. Segments are numbered through all partitions in order.
+    fn table(&self, part: usize) -> Option<&Table> {
+        let first = self.tables.partition_point(|t| t.segments.end <= part);
+        self.tables.get(first)
+    }
+
     /// Looks at all segments of a partition.
     fn add(&mut self, meta: &Meta, chosen: Chosen) -> Result<()> {
         let collection = &meta.collections[chosen.collection];
@@ -309,6 +319,7 @@ impl Milvus1 {
             notes.see(listed.row_count, &segment, &listed.segment_id);
             digest = row_digest(digest, segment.identity().as_bytes()) as i64;
             self.segments.push(segment);
+            self.touched.push(AtomicBool::new(false));
         }
         self.warnings.extend(notes.said(&name));
         let segments = first..self.segments.len();
@@ -439,9 +450,17 @@ impl Source for Milvus1 {
         Ok(Box::new(reader::Rows::open(self, shard, from, limits)?))
     }
 
-    /// About the metadata; each reader looks after its own segment's files before every batch.
+    /// Metadata, and all segments that were opened so far.
     fn unchanged(&self) -> Result<()> {
-        self.files.as_ref().map_or(Ok(()), sqlite::Files::unchanged)
+        if let Some(files) = &self.files {
+            files.unchanged()?;
+        }
+        for (segment, touched) in self.segments.iter().zip(&self.touched) {
+            if touched.load(Ordering::Relaxed) {
+                segment.unchanged()?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,8 @@
 //! depend on how many rows between are deleted; where every second row lives, one stretch makes a batch. A dense stretch is one window of the file, and each run of live
 //! rows a slice of it: however many runs there are, the file is held once.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 
 use crate::batch::{Cut, Limits, Part, Position, Shard};
@@ -33,9 +35,9 @@ impl Rows {
                 format!("shard {} ({}): {what}", shard.number, shard.name),
             )
         };
-        let segment = source.segments.get(shard.part as usize);
-        let table = source.tables.get(shard.target as usize);
-        let (Some(segment), Some(table)) = (segment, table) else {
+        // Only `part` and the positions are ours: a plan renumbers shards and targets.
+        let part = shard.part as usize;
+        let (Some(segment), Some(table)) = (source.segments.get(part), source.table(part)) else {
             return Err(wrong("there is no such segment now".to_owned()));
         };
         let Position(end) = shard.end;
@@ -46,6 +48,9 @@ impl Rows {
             )));
         }
         let vector = schema::vector_type(&table.schema);
+        if let Some(touched) = source.touched.get(part) {
+            touched.store(true, Ordering::Relaxed);
+        }
         Ok(Rows {
             segment: segment.open(source.access)?,
             schema: table.schema.clone(),
@@ -117,7 +122,6 @@ impl Reader for Rows {
         let Some(mut at) = deleted.next_live(self.at, self.end) else {
             return Ok(None);
         };
-        self.segment.unchanged()?;
         let mut parts = Vec::new();
         let mut left = self.rows_max;
         loop {
@@ -145,6 +149,10 @@ impl Reader for Rows {
             parts,
             next: Position(self.at),
         }))
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        self.segment.unchanged()
     }
 }
 

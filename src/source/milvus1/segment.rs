@@ -117,15 +117,21 @@ impl Segment {
         let (open, views) = open(known.map(|k| &*k.path), self.row_bytes, access)?;
         for (known, view) in known.iter().zip(&views) {
             if known.stamp.as_ref() != view.stamp() {
-                return Err(Error::path(
-                    Kind::Changed,
-                    &known.path,
-                    "the source was written to while it is read",
-                )
-                .hint("leave the source as it is during a run, then start again with --again"));
+                return Err(changed(&known.path));
             }
         }
         Ok(open)
+    }
+
+    /// Complains when a file no longer is what was looked at.
+    pub fn unchanged(&self) -> Result<()> {
+        for known in [&self.vectors, &self.ids, &self.deletions] {
+            let now = Stamp::at(&known.path).ok();
+            if known.stamp != now {
+                return Err(changed(&known.path));
+            }
+        }
+        Ok(())
     }
 
     /// Its name, for people.
@@ -147,6 +153,15 @@ impl Segment {
         all.map(|k| format!("{:?} {:?}", k.path, k.stamp))
             .join("\n")
     }
+}
+
+fn changed(path: &Path) -> Error {
+    Error::path(
+        Kind::Changed,
+        path,
+        "the source was written to, or is gone, while it is read",
+    )
+    .hint("leave the source as it is during a run, then start again with --again")
 }
 
 impl Open {
