@@ -236,6 +236,8 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
             .sink
             .pack(batch, run.rooms.take())
             .map_err(|e| e.batch(id))?;
+        // A page that vanished under the packer reads as zeros.
+        reader.unchanged()?;
         if window <= id.index {
             window = index.saturating_add(limits::WINDOW_BATCHES - 1);
             run.checkpoint.open_window(shard, window)?;

@@ -2,3 +2,21 @@
 //! Opens nothing, and allocates nothing sized by a number that was not checked against the bytes present.
 
 pub mod faiss;
+//! Allocates nothing that is larger than what it was given.
+
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::unwrap_used
+    )
+)]
+
+pub mod segment;
+pub mod wal;
