@@ -1,9 +1,6 @@
 //! What do these bytes mean? Pure: bytes in, description out; no files, no clock.
 //! Opens nothing, and allocates nothing sized by a number that was not checked against the bytes present.
 
-pub mod faiss;
-//! Allocates nothing that is larger than what it was given.
-
 #![deny(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
@@ -18,5 +15,6 @@ pub mod faiss;
     )
 )]
 
+pub mod faiss;
 pub mod segment;
 pub mod wal;

@@ -371,4 +371,3 @@ impl Centres {
         Ok(centre)
     }
 }
-

@@ -275,7 +275,9 @@ pub(super) fn node(c: &mut Cursor, depth: u32) -> Result<Node> {
             let class = "coarse quantizer of combinations (MultiIndexQuantizer)";
             make(class, header, Body::Combinations(pq))
         }
-        b"IwFl" | b"IwFd" | b"IwPn" | b"IwP2" | b"IvFL" | b"IvFl" => ivf::flat(c, fourcc, at, depth),
+        b"IwFl" | b"IwFd" | b"IwPn" | b"IwP2" | b"IvFL" | b"IvFl" => {
+            ivf::flat(c, fourcc, at, depth)
+        }
         b"IwSq" | b"IwSQ" | b"IvSQ" => ivf::scalar(c, fourcc, at, depth),
         b"IwPQ" | b"IwQR" | b"IvPQ" | b"IvQR" => ivf::product(c, fourcc, at, depth),
         other => match coded(c, other, depth)? {
