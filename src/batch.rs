@@ -74,7 +74,7 @@ impl fmt::Display for TargetName {
 /// What is known of the primary keys of a target's rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Keys {
-    /// Row numbers made by us: unique by construction.
+    /// Row numbers made by the source over all its files in order: unique by construction.
     RowNumbers,
     /// From the source: may repeat unless a check says otherwise.
     Stored,

@@ -17,6 +17,7 @@ struct Inner {
     what: String,
     hint: Option<String>,
     batch: Option<String>,
+    reported: bool,
 }
 
 /// Sorted by what happens next, not by which library complained.
@@ -129,6 +130,7 @@ impl Error {
             what: what.into(),
             hint: None,
             batch: None,
+            reported: false,
         }))
     }
 
@@ -164,6 +166,17 @@ impl Error {
     pub fn with_kind(mut self, kind: Kind) -> Error {
         self.0.kind = kind;
         self
+    }
+
+    /// The same, marked as told to machines already.
+    pub fn reported(mut self) -> Error {
+        self.0.reported = true;
+        self
+    }
+
+    /// Whether machines have been told.
+    pub fn is_reported(&self) -> bool {
+        self.0.reported
     }
 
     /// What happens next.

@@ -1,14 +1,87 @@
-//! milvusdm moves vectors into, out of and between Milvus installations.
+//! milvusdm moves vectors into, out of and between Milvus installations, and never loses or doubles a row
+//! without saying so.
 //!
-//! (The living map: written with the last rooms.)
+//! A migration is many batches carried along one straight path:
+//!
+//! ```text
+//! job.yaml ──► Job ──► Plan ──► Shard ──► Batch ──► Parcel ──► Receipt
+//!              what     what     a stretch  rows      bytes      the
+//!              was      will     of the     with a    on the     sink's
+//!              asked    be done  source     name      wire       answer
+//!             (job)    (plan)   (source)  (source)   (sink)     (sink)
+//!                                 └ pool: read, pack ┘ └ connections: deliver ┘
+//!                                   └──── checkpoint ◄── recorded ──┘
+//! ```
+//!
+//! * A **rayon pool** takes shards in order. For each it repeats *read → pack* and hands the parcel on: pages
+//!   fault in here, floats are checked, digests taken, bytes framed.
+//! * A **bounded channel** lies between. It is the only queue, and when it is full the pool waits.
+//! * **Delivery threads** take parcels, *deliver*, and *record* the receipt. Mapped pages pass through them into
+//!   the kernel; they never read one.
+//!
+//! Memory is `(pool threads + channel + delivery threads) × batch`, whatever the size of the data. Batches are
+//! a pure function of the plan; before any batch of a window is sent, one synced record says so; after any death,
+//! in doubt are just the batches of such windows without a receipt.
+//!
+//! # Words
+//!
+//! A **Job** is the YAML, checked for shape. A **Plan** is the job made concrete. A **Shard** is a stretch of
+//! the source, read in order by one pool thread. A **Batch** is rows that travel together, named by its `BatchId`.
+//! A **Parcel** is a packed batch; a **Receipt** is the destination's answer to it. A **Target** is one place where
+//! rows end up: a collection and partition, or a file. A **Manifest** is what travels. The verbs are *survey*,
+//! *read*, *pack*, *deliver*, *record*.
+//!
+//! # Rooms
+//!
+//! Each room answers one question, and calls only rooms named in its last column (`tests/house.rs` holds the code
+//! to this table).
+//!
+//! | room | answers | may call |
+//! |---|---|---|
+//! | `cli` | what does the operator see? | job plan run checkpoint verify progress source sink format input batch schema error |
+//! | `run` | who carries what now? | plan batch source sink checkpoint progress retry job error limits |
+//! | `verify` | is it the same data? | plan checkpoint source sink job batch simd error |
+//! | `checkpoint` | what has arrived? | plan sink batch error limits |
+//! | `plan` | what will be done? | job schema batch source sink error limits |
+//! | `source` | how is this kind of origin read? | job format h5 input batch schema simd error limits |
+//! | `sink` | how is this kind of destination written? | job h5 milvus batch schema simd error limits |
+//! | `milvus` | how does one talk to Milvus? | batch schema simd error limits |
+//! | `h5` | what does libhdf5 know of a file? | input batch schema simd error limits |
+//! | `format` | what do these bytes mean? | input schema error limits |
+//! | `job` | what was asked? | error limits |
+//! | `batch` | what travels? | schema error |
+//! | `schema` | how is a vector column spelt in Arrow? | error |
+//! | `input` | where are the bytes? | error |
+//! | `simd` | how fast can this loop go? | |
+//! | `progress` | how far? | |
+//! | `retry` | how long to wait? | |
+//! | `limits` | how much is too much? | |
+//! | `error` | what went wrong? | |
+//!
+//! What is absent, on purpose: `format` opens nothing; `simd` has never heard of a vector's meaning; tonic, tokio
+//! and `async` exist in `milvus` only; only `run` retries, and only `milvus` decides whether an answer was a
+//! refusal, a "later" or silence; no core type is `Serialize`, and nothing has a global.
+//!
+//! Unsafe code is denied except in the files named here:
+//! `input/map.rs` (mapping files), `input/guard.rs` (pages that vanish while they are read),
+//! `h5/raw.rs` (calls of libhdf5 that no crate wraps).
 
 pub mod batch;
+pub mod checkpoint;
+pub mod cli;
 pub mod error;
+pub mod format;
+pub mod h5;
 pub mod input;
 pub mod job;
 pub mod limits;
 pub mod milvus;
+pub mod plan;
+pub mod progress;
+pub mod retry;
+pub mod run;
 pub mod schema;
 pub mod simd;
 pub mod sink;
 pub mod source;
+pub mod verify;

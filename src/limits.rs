@@ -44,6 +44,35 @@ pub const ID_SORT_BYTES: usize = 32 << 20;
 /// The largest job file: a job is written by a person.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
 
+/// Ids that `inspect` looks through for their range: 64 MiB of them, well under a second.
+pub const IDS_SCANNED_MAX: u64 = 8 << 20;
+
+/// Pairs of a Faiss table of duplicates that are held at once, with where their rows are: about 64 MiB a shard.
+/// For each that many, all ids of the index are read once.
+pub const DUPLICATES_AT_ONCE: u64 = 1 << 20;
+
+/// Bytes of an uncompressed chunk of an HDF5 file where the job does not say: HDF5's readers cache chunks of up
+/// to 1 MiB unless told otherwise.
+pub const HDF5_CHUNK_BYTES: u64 = 1 << 20;
+
+/// Bytes of a compressed chunk before compression, where the job does not say: small enough that a batch has
+/// several, which threads can share.
+pub const HDF5_PACKED_CHUNK_BYTES: u64 = 512 << 10;
+
+/// Uncompressed HDF5 files have no more chunks than this unless the job says so: larger files have larger chunks.
+pub const HDF5_CHUNKS_TYPICAL: u64 = 32_768;
+
+/// Entries that one node of an HDF5 chunk index can have: one node, written first, lets chunks lie in one piece.
+pub const HDF5_CHUNKS_MAX: u64 = 65_534;
+
+/// Chunks of HDF5 files have 32-bit lengths.
+pub const HDF5_CHUNK_BYTES_MAX: u64 = u32::MAX as u64;
+
+/// A chunk that is compressed is held in memory whole.
+pub const HDF5_PACKED_CHUNK_BYTES_MAX: u64 = 64 << 20;
+
+/// Packed chunks that wait for earlier ones before delivery threads are slowed down.
+pub const HDF5_EARLY_BYTES: u64 = 32 << 20;
 /// The longest answer of a server that is read: an insert's answer carries up to 16 bytes for each of its rows,
 /// and pages of a query are asked for well below this.
 pub const ANSWER_BYTES_MAX: usize = 256 << 20;

@@ -116,8 +116,8 @@ pub fn rewrite(
         job.set("sink.milvus.version_hint", hint.clone());
     }
     if classic == "H2M"
-        && !is_absent(body.get("data_path").unwrap_or(&Value::Null))
-            == !is_absent(body.get("data_dir").unwrap_or(&Value::Null))
+        && is_absent(body.get("data_path").unwrap_or(&Value::Null))
+            == is_absent(body.get("data_dir").unwrap_or(&Value::Null))
     {
         mistakes.add(
             "H2M.data_path",

@@ -90,6 +90,8 @@ pub struct RunSettings {
     pub checkpoint: PathBuf,
     /// How long, all in all, a destination may say "later" or stay silent before the run gives up.
     pub patience: Duration,
+    /// The first wait before something is tried again; the next ones grow. Not for jobs: tests shorten it.
+    pub first_wait: Duration,
     /// What to do with a batch that may or may not have arrived.
     pub on_doubt: OnDoubt,
     /// Whether ids that repeat within a target may be carried.
@@ -392,6 +394,7 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
         max_bytes_per_s: None,
         checkpoint: PathBuf::from(format!("./milvusdm-{stem}.ckpt")),
         patience: Duration::from_secs(600),
+        first_wait: Duration::from_millis(100),
         on_doubt: OnDoubt::Auto,
         id_collision: IdCollision::Fail,
         non_finite: NonFinite::Fail,

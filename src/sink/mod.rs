@@ -1,6 +1,7 @@
 //! Where do vectors go? The trait, and the list of kinds.
 //! A sink knows no source and never retries; it says what a second arrival would do.
 
+mod hdf5;
 pub mod milvus;
 
 use std::fmt;
@@ -43,6 +44,12 @@ pub trait Sink: Send + Sync {
 
     /// Whether rows are told apart by their key, so that repeats have to be looked for before they travel.
     fn keyed(&self, keys: Keys) -> bool;
+
+    /// Whether the batches of a target have to be packed and handed on in the order of their `first_row`.
+    /// A sink that says so still gets all rows right out of order, at the price of memory.
+    fn in_order(&self) -> bool {
+        false
+    }
 
     /// Looks at a target and decides what its mode means for it; refuses what could not work (types,
     /// dimensions, names, metrics, disk space). Changes nothing.
@@ -264,4 +271,4 @@ impl Drop for Room {
 }
 
 /// All kinds of sink. Adding one: its file, and its line here.
-pub const SINKS: &[SinkKind] = &[milvus::KIND];
+pub const SINKS: &[SinkKind] = &[milvus::KIND, hdf5::KIND];

@@ -1,0 +1,443 @@
+//! What has arrived? The append-only log of a run.
+//! Remembers; decides nothing, and holds no credentials.
+//!
+//! One record a line, `CRC32 JSON`: a header with the run's number and the plan's fingerprint, then
+//! `target | prepared | window | received | closed | done | finished`. A torn last line is cut; a bad line before it is
+//! corruption. Of a shard we know which batches have a receipt, and how far a window was opened: in doubt
+//! are just the batches of that window without a receipt.
+
+mod log;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::batch::{BatchId, Position, Shard};
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::plan::{Fingerprint, Plan};
+use crate::sink::{Decision, LeftOut, Parcel, Receipt};
+
+pub use log::{Finished, Totals};
+use log::{Header, Log, Record, encode};
+
+/// The log of one run, open and locked.
+pub struct Checkpoint {
+    path: PathBuf,
+    run: u64,
+    resumed: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    file: File,
+    log: Log,
+}
+
+/// What the log says of a shard.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Every batch was read and has a receipt.
+    pub closed: bool,
+    /// Where reading goes on.
+    pub from: Position,
+    /// The index of the batch that starts there.
+    pub index: u32,
+    received: BTreeSet<u32>,
+    window: u32,
+}
+
+impl Standing {
+    /// Whether a batch has a receipt.
+    pub fn received(&self, index: u32) -> bool {
+        index < self.index || self.received.contains(&index)
+    }
+
+    /// Whether a batch may have been sent before the program died, and has no receipt.
+    pub fn in_doubt(&self, index: u32) -> bool {
+        index < self.window && !self.received(index)
+    }
+}
+
+/// What was found where the checkpoint should be.
+pub enum Found {
+    /// A log to begin or to go on with.
+    Open(Checkpoint),
+    /// The same job on the same data has finished; nothing was opened for writing.
+    Finished(Finished),
+}
+
+impl Checkpoint {
+    /// Creates the log, or goes on with the one that is there, if it is of this plan. `again` puts a finished
+    /// or unfinished log of the same plan aside.
+    pub fn create_or_resume(path: &Path, plan: &Plan, again: bool) -> Result<Found> {
+        let mut file = open_locked(path)?;
+        let log = read_log(&mut file, path)?;
+        if log.header.is_some() {
+            let differs = differences(&log, &plan.fingerprint);
+            match (&log.finished, differs.is_empty(), again) {
+                (Some(finished), true, false) => return Ok(Found::Finished(finished.clone())),
+                (None, true, false) => return resume(path, file, log),
+                (Some(_), _, _) | (None, true, true) => {
+                    put_aside(path)?;
+                    file = open_locked(path)?;
+                }
+                (None, false, _) => return Err(another(path, &differs)),
+            }
+        }
+        begin(path, file, &plan.fingerprint)
+    }
+
+    /// The run's number, drawn when the log was created.
+    pub fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// Whether this is the log of an earlier, unfinished attempt.
+    pub fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// The log's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The decision recorded for a target, and whether it has been carried out.
+    pub fn decision(&self, target: u32) -> Option<(Decision, bool)> {
+        let state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        let target = state.log.targets.get(&target)?;
+        Some((target.decision.clone()?, target.prepared))
+    }
+
+    /// Records what will be done to a target. Synced: it must be known before anything is changed.
+    pub fn decide(&self, target: u32, decision: &Decision) -> Result<()> {
+        self.write_synced(Record::Target {
+            number: target,
+            action: decision.action.name().to_owned(),
+            rows_before: decision.rows_before,
+            ours: decision.ours,
+            why: decision.why.clone(),
+        })
+    }
+
+    /// Records that a target's decision has been carried out. Synced.
+    pub fn prepared(&self, target: u32) -> Result<()> {
+        self.write_synced(Record::Prepared(target))
+    }
+
+    /// Forgets the receipts of a target that is begun anew. Synced.
+    pub fn reset(&self, target: u32) -> Result<()> {
+        self.write_synced(Record::Reset(target))
+    }
+
+    /// Whether a target has been finished.
+    pub fn done(&self, target: u32) -> bool {
+        let state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        state.log.targets.get(&target).is_some_and(|t| t.done)
+    }
+
+    /// Records that a target has been finished. Synced.
+    pub fn record_done(&self, target: u32) -> Result<()> {
+        self.write_synced(Record::Done(target))
+    }
+
+    /// What the log says of a shard.
+    pub fn standing(&self, shard: &Shard) -> Standing {
+        let state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        let Some(log) = state.log.shards.get(&shard.number) else {
+            return Standing {
+                closed: false,
+                from: shard.start,
+                index: 0,
+                received: BTreeSet::new(),
+                window: 0,
+            };
+        };
+        Standing {
+            closed: log.closed.is_some_and(|n| log.below >= n),
+            from: log.from.unwrap_or(shard.start),
+            index: log.below,
+            received: log.beyond.keys().copied().collect(),
+            window: log.window,
+        }
+    }
+
+    /// Batches below `upto` may be on their way from now on. Synced.
+    pub fn open_window(&self, shard: &Shard, upto: u32) -> Result<()> {
+        self.write_synced(Record::Window {
+            shard: shard.number,
+            target: shard.target,
+            upto,
+        })
+    }
+
+    /// Records a receipt. Written at once, synced with the next window: a lost receipt only widens the doubt.
+    pub fn record(&self, parcel: &Parcel, receipt: &Receipt) -> Result<()> {
+        let listed = parcel.left_out.iter().take(limits::LISTED_MAX);
+        let listed = listed.map(|row: &LeftOut| (row.file.display().to_string(), row.row, row.id));
+        self.write(Record::Received {
+            shard: parcel.id.shard,
+            target: parcel.batch.target,
+            index: parcel.id.index,
+            next: parcel.batch.next.0,
+            rows: u64::from(receipt.rows),
+            bytes: parcel.payload_bytes,
+            digest: parcel.digest,
+            upserted: receipt.upserted,
+            left_out: parcel.left_out.len() as u64,
+            rows_left_out: listed.collect(),
+        })
+    }
+
+    /// Records that a shard was read to its end, in `batches` batches.
+    pub fn close(&self, shard: &Shard, batches: u32) -> Result<()> {
+        self.write(Record::Closed {
+            shard: shard.number,
+            target: shard.target,
+            batches,
+        })
+    }
+
+    /// Records that all is done. Synced.
+    pub fn finish(&self) -> Result<()> {
+        let rows = {
+            let state = self
+                .state
+                .lock()
+                .expect("no one panics with the log locked");
+            state.log.targets.values().map(|t| t.totals.delivered).sum()
+        };
+        self.write_synced(Record::Finished(Finished { rows, at: now() }))
+    }
+
+    /// Removes the log if nothing can have been sent: the job may be mended and run as if for the first time.
+    pub fn discard_if_untouched(&self) -> Result<()> {
+        let state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        if state.log.shards.is_empty() {
+            let removed = std::fs::remove_file(&self.path);
+            removed.map_err(|e| Error::io(&self.path, "remove the unused checkpoint", &e))?;
+        }
+        Ok(())
+    }
+
+    /// What was delivered to a target so far.
+    pub fn totals(&self, target: u32) -> Totals {
+        let state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        state
+            .log
+            .targets
+            .get(&target)
+            .map(|t| t.totals)
+            .unwrap_or_default()
+    }
+
+    /// Rows left out so far, some of them: target, file, row, id.
+    pub fn left_out(&self) -> Vec<(u32, String, u64, i64)> {
+        let state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        state.log.left_out.clone()
+    }
+
+    fn write_synced(&self, record: Record) -> Result<()> {
+        let mut state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        self.append(&mut state, record)?;
+        let synced = state.file.sync_data();
+        synced.map_err(|e| Error::io(&self.path, "sync the checkpoint", &e))
+    }
+
+    fn write(&self, record: Record) -> Result<()> {
+        let mut state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        self.append(&mut state, record)
+    }
+
+    fn append(&self, state: &mut State, record: Record) -> Result<()> {
+        let line = encode(&record);
+        let written = state.file.write_all(line.as_bytes());
+        written.map_err(|e| Error::io(&self.path, "write the checkpoint", &e))?;
+        state.log.apply(record);
+        Ok(())
+    }
+}
+
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| d.as_secs())
+}
+
+fn open_locked(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path);
+    let file = opened.map_err(|e| Error::io(path, "open the checkpoint", &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::path(
+            Kind::Job,
+            path,
+            "another milvusdm is at work with this checkpoint",
+        )
+        .hint("wait for it, or give this job a `run: checkpoint:` of its own")),
+        Err(std::fs::TryLockError::Error(e)) => Err(Error::io(path, "lock the checkpoint", &e)),
+    }
+}
+
+/// Reads all whole records, and cuts a torn last line off.
+fn read_log(file: &mut File, path: &Path) -> Result<Log> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)
+        .map_err(|e| Error::io(path, "read the checkpoint", &e))?;
+    let (log, whole) = log::read(path, &text)?;
+    file.set_len(whole)
+        .map_err(|e| Error::io(path, "cut the checkpoint's torn end", &e))?;
+    file.seek(SeekFrom::End(0))
+        .map_err(|e| Error::io(path, "seek the checkpoint", &e))?;
+    Ok(log)
+}
+
+fn begin(path: &Path, file: File, fingerprint: &Fingerprint) -> Result<Found> {
+    let run = draw();
+    let checkpoint = Checkpoint {
+        path: path.to_owned(),
+        run,
+        resumed: false,
+        state: Mutex::new(State {
+            file,
+            log: Log::default(),
+        }),
+    };
+    checkpoint.write_synced(Record::Header(Header {
+        version: 1,
+        run: format!("{run:016x}"),
+        created: now(),
+        fingerprint: fingerprint.0.clone(),
+    }))?;
+    sync_directory(path)?;
+    Ok(Found::Open(checkpoint))
+}
+
+fn resume(path: &Path, file: File, log: Log) -> Result<Found> {
+    let header = log
+        .header
+        .as_ref()
+        .expect("a log that is resumed has a header");
+    let run = u64::from_str_radix(&header.run, 16).map_err(|_| {
+        Error::path(
+            Kind::Job,
+            path,
+            "the checkpoint's run number is not hexadecimal",
+        )
+    })?;
+    if header.version != 1 {
+        let what = format!("was written by another version (format {})", header.version);
+        return Err(Error::path(Kind::Job, path, what));
+    }
+    Ok(Found::Open(Checkpoint {
+        path: path.to_owned(),
+        run,
+        resumed: true,
+        state: Mutex::new(State { file, log }),
+    }))
+}
+
+/// A number no other run has, without asking for more randomness than the hasher's seed.
+fn draw() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = std::hash::RandomState::new().build_hasher();
+    hasher.write_u64(now());
+    hasher.write_u32(std::process::id());
+    hasher.finish()
+}
+
+fn put_aside(path: &Path) -> Result<()> {
+    let mut old = path.as_os_str().to_owned();
+    old.push(".old");
+    std::fs::rename(path, &old).map_err(|e| Error::io(path, "put the old checkpoint aside", &e))
+}
+
+fn sync_directory(path: &Path) -> Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let synced = File::open(directory).and_then(|d| d.sync_all());
+    synced.map_err(|e| Error::io(directory, "sync the checkpoint's directory", &e))
+}
+
+/// Keys whose values differ, each with both values.
+fn differences(log: &Log, now: &Fingerprint) -> Vec<(String, String, String)> {
+    let empty = BTreeMap::new();
+    let then = log.header.as_ref().map_or(&empty, |h| &h.fingerprint);
+    let keys: BTreeSet<&String> = then.keys().chain(now.0.keys()).collect();
+    let nothing = "absent".to_owned();
+    let pairs = keys.into_iter().map(|key| {
+        let (a, b) = (
+            then.get(key).unwrap_or(&nothing),
+            now.0.get(key).unwrap_or(&nothing),
+        );
+        (key.clone(), a.clone(), b.clone())
+    });
+    pairs.filter(|(_, a, b)| a != b).collect()
+}
+
+fn another(path: &Path, differs: &[(String, String, String)]) -> Error {
+    let source_only = differs
+        .iter()
+        .all(|(key, ..)| key.starts_with(Fingerprint::DATA));
+    let listed: Vec<String> = differs
+        .iter()
+        .take(8)
+        .map(|(key, then, now)| format!("\n  {key}: was {then}, is {now}"))
+        .collect();
+    if source_only {
+        let what = format!(
+            "the source changed since this unfinished run began:{}",
+            listed.concat()
+        );
+        return Error::path(Kind::Changed, path, what)
+            .hint("put the source back as it was, or move the checkpoint away to start anew");
+    }
+    let what = format!(
+        "is the checkpoint of another, unfinished job:{}",
+        listed.concat()
+    );
+    Error::path(Kind::Job, path, what)
+        .hint("finish that job first, move its checkpoint away, or give this job a `run: checkpoint:` of its own")
+}
+
+/// The name of a batch of this run.
+pub fn batch_id(checkpoint: &Checkpoint, shard: &Shard, index: u32) -> BatchId {
+    BatchId {
+        run: checkpoint.run,
+        shard: shard.number,
+        index,
+    }
+}

@@ -1,0 +1,287 @@
+//! Runs and plans jobs, and says how it went.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::progress::{Shown, Style};
+use super::{Common, RunFlags, print_json, show};
+use crate::checkpoint::{Checkpoint, Finished, Found};
+use crate::error::{Error, Kind, Result};
+use crate::job::Job;
+use crate::plan::{self, Plan};
+use crate::progress::{Progress, Snapshot};
+use crate::run::{self, Stop};
+use crate::sink::{Action, Decision};
+use crate::verify::{self, TargetReport};
+
+/// How long threads get to stop in good order after a signal. What is still on its way then stays in doubt,
+/// which the checkpoint knows.
+const GRACE: Duration = Duration::from_millis(1800);
+
+/// What a run has to say at its end, for people and for machines.
+#[derive(Serialize)]
+pub struct Report {
+    /// `done`, `stopped`, `failed`, `skipped` or `done before`.
+    pub outcome: &'static str,
+    /// The job file.
+    pub job: String,
+    /// The checkpoint file.
+    pub checkpoint: String,
+    /// The destination, without credentials.
+    pub destination: String,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Counters of this attempt.
+    pub progress: Option<Snapshot>,
+    /// Each target.
+    pub targets: Vec<TargetReport>,
+    /// Wrapping sum of the digests of all rows delivered.
+    pub digest: String,
+    /// Rows left out, some of them.
+    pub left_out: Vec<LeftOutRow>,
+    /// The error that ended it.
+    pub error: Option<serde_json::Value>,
+    /// What was left behind.
+    pub left_behind: Vec<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// A row that was left out.
+#[derive(Serialize)]
+pub struct LeftOutRow {
+    /// The target's name.
+    pub target: String,
+    /// The file it lies in.
+    pub file: String,
+    /// Its stored row number.
+    pub row: u64,
+    /// Its id.
+    pub id: i64,
+}
+
+/// `milvusdm plan`: says what would be done.
+pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
+    let job = Job::read(path)?;
+    let plan = plan::plan(&job)?;
+    plan::check_repeats(&plan, &|| Ok(()))?;
+    let decisions = plan.decide()?;
+    if common.json {
+        return print_json(&show::plan_json(&job, &plan, &decisions));
+    }
+    show::plan(&job, &plan, &decisions);
+    Ok(())
+}
+
+/// `milvusdm run`: does it. With `--json` the report goes to standard output whether it ends well or not.
+pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
+    let started = Instant::now();
+    let job = Job::read(path)?;
+    let stop = Stop::default();
+    watch_signals(&stop)?;
+    let plan = plan::plan(&job)?;
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
+    }
+    let checkpoint_path = plan.settings.checkpoint.clone();
+    let mut report = Report {
+        outcome: "done",
+        job: path.display().to_string(),
+        checkpoint: checkpoint_path.display().to_string(),
+        destination: plan.sink.describe(),
+        seconds: 0.0,
+        progress: None,
+        targets: Vec::new(),
+        digest: String::new(),
+        left_out: Vec::new(),
+        error: None,
+        left_behind: Vec::new(),
+        warnings: plan.warnings.clone(),
+    };
+    let result = match Checkpoint::create_or_resume(&checkpoint_path, &plan, flags.again) {
+        Ok(Found::Finished(finished)) => finished_before(&plan, &finished, common, &mut report),
+        Ok(Found::Open(checkpoint)) => {
+            let result = carry(&plan, checkpoint, &stop, flags, common, &mut report);
+            if result.is_ok() && !common.json {
+                show::summary(&report);
+            }
+            result
+        }
+        Err(error) => Err(error),
+    };
+    report.seconds = started.elapsed().as_secs_f64();
+    if let Err(error) = &result {
+        report.outcome = if error.kind() == Kind::Stopped {
+            "stopped"
+        } else {
+            "failed"
+        };
+        report.error = Some(show::error_json(error));
+        for sentence in &report.left_behind {
+            eprintln!("note: {sentence}");
+        }
+    }
+    if let Some(path) = &flags.report {
+        let text = serde_json::to_vec_pretty(&report).expect("reports are plain data");
+        std::fs::write(path, text).map_err(|e| Error::io(path, "write the report", &e))?;
+    }
+    if common.json {
+        print_json(&report)?;
+    }
+    result.map_err(Error::reported)
+}
+
+fn carry(
+    plan: &Plan,
+    checkpoint: Checkpoint,
+    stop: &Stop,
+    flags: &RunFlags,
+    common: &Common,
+    report: &mut Report,
+) -> Result<()> {
+    let decisions = match decide(plan, &checkpoint, stop) {
+        Ok(decisions) => decisions,
+        Err(error) => {
+            // Nothing was touched: the job may be mended and run again as if for the first time.
+            checkpoint.discard_if_untouched()?;
+            return Err(error);
+        }
+    };
+    if decisions.iter().all(|d| d.action == Action::Skip) && !decisions.is_empty() {
+        report.outcome = "skipped";
+        report.targets = verify::compare(plan, &checkpoint, &decisions)?;
+        return checkpoint.discard_if_untouched();
+    }
+    let progress = Arc::new(Progress::default());
+    let wanted = |number: u32| decisions[number as usize].action != Action::Skip;
+    let targets = plan.manifest.targets.iter().filter(|t| wanted(t.number));
+    let (rows, bytes) = targets.fold((0, 0), |(r, b), t| (r + t.rows, b + t.bytes()));
+    progress.total(rows, bytes);
+    let style = if common.json && flags.progress == Style::Auto {
+        Style::None
+    } else {
+        flags.progress
+    };
+    let shown = Shown::start(style, progress.clone());
+    let carried = run::run(plan, &checkpoint, decisions.clone(), &progress, stop);
+    shown.end();
+    report.progress = Some(progress.snapshot());
+    report.seconds = progress.snapshot().seconds;
+    report.left_out = left_out(plan, &checkpoint);
+    let all = plan
+        .manifest
+        .targets
+        .iter()
+        .map(|t| checkpoint.totals(t.number).digest);
+    report.digest = format!("{:016x}", all.fold(0u64, u64::wrapping_add));
+    if let Err((error, left)) = carried {
+        report.left_behind = left;
+        checkpoint.discard_if_untouched()?;
+        return Err(error);
+    }
+    // Asked as patiently as rows were delivered: a server may be restarting.
+    report.targets = run::patiently(plan, &progress, stop, || {
+        verify::compare(plan, &checkpoint, &decisions)
+    })?;
+    verify::judge(&report.targets)?;
+    checkpoint.finish()
+}
+
+/// What will be done to each target: as recorded, or decided now and recorded.
+fn decide(plan: &Plan, checkpoint: &Checkpoint, stop: &Stop) -> Result<Vec<Decision>> {
+    let targets = &plan.manifest.targets;
+    let recorded: Option<Vec<Decision>> = targets
+        .iter()
+        .map(|t| checkpoint.decision(t.number).map(|(d, _)| d))
+        .collect();
+    if let Some(recorded) = recorded
+        && checkpoint.resumed()
+    {
+        return Ok(recorded);
+    }
+    plan::check_repeats(plan, &|| stop.check())?;
+    let decisions = plan.decide()?;
+    for (target, decision) in targets.iter().zip(&decisions) {
+        if decision.action == Action::Skip {
+            tracing::info!("{}: skipped: {}", target.name, decision.why);
+        }
+    }
+    if decisions.iter().any(|d| d.action != Action::Skip) {
+        for (target, decision) in targets.iter().zip(&decisions) {
+            checkpoint.decide(target.number, decision)?;
+        }
+    }
+    Ok(decisions)
+}
+
+fn left_out(plan: &Plan, checkpoint: &Checkpoint) -> Vec<LeftOutRow> {
+    let rows = checkpoint.left_out().into_iter();
+    rows.map(|(target, file, row, id)| LeftOutRow {
+        target: plan.manifest.targets[target as usize].name.to_string(),
+        file,
+        row,
+        id,
+    })
+    .collect()
+}
+
+/// The same job on the same data has finished: the destination is asked whether it still has the rows.
+fn finished_before(
+    plan: &Plan,
+    finished: &Finished,
+    common: &Common,
+    report: &mut Report,
+) -> Result<()> {
+    report.outcome = "done before";
+    let mut counted = 0u64;
+    for target in &plan.manifest.targets {
+        counted += plan.sink.count(target)?.rows;
+    }
+    let ago = show::ago(finished.at);
+    if counted < finished.rows {
+        return Err(Error::new(
+            Kind::Differs,
+            format!(
+                "this job finished {ago} with {} rows delivered, but the destination now counts {counted}",
+                finished.rows
+            ),
+        )
+        .hint("`milvusdm run --again` loads everything anew"));
+    }
+    if !common.json {
+        println!(
+            "nothing to do: this job finished {ago} with {} rows delivered, and the destination counts {counted}; \
+             --again runs it anew",
+            finished.rows
+        );
+    }
+    Ok(())
+}
+
+/// The first SIGINT or SIGTERM stops in good order, the second at once.
+fn watch_signals(stop: &Stop) -> Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let failed = |e: std::io::Error| Error::new(Kind::Io, format!("cannot watch for signals: {e}"));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.flag())
+            .map_err(failed)?;
+        signal_hook::flag::register(signal, stop.flag()).map_err(failed)?;
+    }
+    let stop = stop.clone();
+    let watch = move || {
+        while stop.check().is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(GRACE);
+        // Requests still out stay in doubt; the checkpoint knows which.
+        eprintln!("stopped on request; the same command goes on where this stopped");
+        std::process::exit(130);
+    };
+    let spawned = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(watch);
+    spawned.map(|_| ()).map_err(failed)
+}

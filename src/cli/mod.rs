@@ -1,0 +1,209 @@
+//! What does the operator see? Commands, exit codes, outputs.
+//! The only room that prints.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod carry;
+mod inspect;
+mod progress;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, Result};
+use crate::sink::SINKS;
+use crate::source::SOURCES;
+
+/// Moves billions of vectors into, out of and between Milvus installations.
+#[derive(Parser)]
+#[command(name = "milvusdm", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// The job to run: the Python tool's spelling of `milvusdm run JOB`
+    #[arg(long, value_name = "JOB")]
+    yaml: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunFlags,
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args, Clone, Default)]
+struct Common {
+    /// Print machine-readable JSON on standard output
+    #[arg(long)]
+    json: bool,
+    /// How much to log on standard error
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
+    log: LogLevel,
+}
+
+#[derive(Args, Clone, Default)]
+struct RunFlags {
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = progress::Style::Auto)]
+    progress: progress::Style,
+    /// Write a JSON report to this file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Load anew what was loaded before, or begin an unfinished load anew
+    #[arg(long)]
+    again: bool,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum, PartialEq, Eq)]
+enum LogLevel {
+    Error,
+    #[default]
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a job; the same command goes on after a crash or stop
+    Run {
+        /// The job file
+        job: PathBuf,
+        #[command(flatten)]
+        flags: RunFlags,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Say what a job would do; changes nothing anywhere
+    Plan {
+        /// The job file
+        job: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Say what a Faiss index file, HDF5 file or Milvus 1.x directory holds
+    Inspect {
+        /// The file or directory
+        path: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// List sources and sinks and their settings
+    Formats {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Runs the program with the arguments it was given.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (common, result) = match cli.command {
+        Some(Command::Run { job, flags, common }) => {
+            logging(&common);
+            let result = carry::run_job(&job, &flags, &common);
+            (common, result)
+        }
+        Some(Command::Plan { job, common }) => {
+            logging(&common);
+            let result = carry::plan_job(&job, &common);
+            (common, result)
+        }
+        Some(Command::Inspect { path, common }) => {
+            logging(&common);
+            let result = inspect::inspect(&path, &common);
+            (common, result)
+        }
+        Some(Command::Formats { common }) => {
+            formats(&common);
+            (common, Ok(()))
+        }
+        None => {
+            let Some(job) = cli.yaml else {
+                eprintln!("error: which command? `milvusdm --help` lists them");
+                return ExitCode::from(2);
+            };
+            logging(&cli.common);
+            let result = carry::run_job(&job, &cli.run, &cli.common);
+            (cli.common, result)
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, &common),
+    }
+}
+
+fn fail(error: &Error, common: &Common) -> ExitCode {
+    let code = error.kind().exit_code();
+    if common.json && !error.is_reported() {
+        println!("{}", serde_json::json!({"error": show::error_json(error)}));
+    }
+    eprintln!("error: {error}");
+    ExitCode::from(code)
+}
+
+fn logging(common: &Common) {
+    let level = match common.log {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    let logs = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // A second initialisation happens only in tests, where the first one serves.
+    let _ = logs.try_init();
+}
+
+fn formats(common: &Common) {
+    type Entry = (
+        &'static str,
+        &'static str,
+        &'static [(&'static str, &'static str)],
+    );
+    let sources: Vec<Entry> = SOURCES
+        .iter()
+        .map(|k| (k.name, k.summary, k.settings))
+        .collect();
+    let sinks: Vec<Entry> = SINKS
+        .iter()
+        .map(|k| (k.name, k.summary, k.settings))
+        .collect();
+    if common.json {
+        let list = |entries: &[Entry]| -> serde_json::Value {
+            let one = |(name, summary, settings): &Entry| {
+                let settings: serde_json::Map<String, serde_json::Value> = settings
+                    .iter()
+                    .map(|(k, v)| (k.to_string(), (*v).into()))
+                    .collect();
+                serde_json::json!({"name": name, "summary": summary, "settings": settings})
+            };
+            entries.iter().map(one).collect()
+        };
+        let all = serde_json::json!({"sources": list(&sources), "sinks": list(&sinks)});
+        println!("{all:#}");
+        return;
+    }
+    for (title, entries) in [("Sources", sources), ("Sinks", sinks)] {
+        println!("{title}");
+        for (name, summary, settings) in entries {
+            println!("  {name:<10} {summary}");
+            for (key, meaning) in settings {
+                println!("      {key:<16} {meaning}");
+            }
+        }
+    }
+}
+
+/// Prints a value as JSON on standard output.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).expect("reports are plain data");
+    println!("{text}");
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! Plans and summaries, for people and for machines.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::carry::Report;
+use crate::error::Error;
+use crate::job::Job;
+use crate::plan::Plan;
+use crate::sink::Decision;
+
+/// Bytes as people say them.
+pub fn bytes(bytes: u64) -> String {
+    let value = bytes as f64;
+    match bytes {
+        0..=9_999 => format!("{bytes} B"),
+        10_000..=9_999_999 => format!("{:.1} kB", value / 1e3),
+        10_000_000..=9_999_999_999 => format!("{:.1} MB", value / 1e6),
+        _ => format!("{:.1} GB", value / 1e9),
+    }
+}
+
+/// Seconds as people say them.
+pub fn seconds(seconds: f64) -> String {
+    let whole = seconds.min(1e9) as u64;
+    match whole {
+        0..=59 => format!("{seconds:.1} s"),
+        60..=3599 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// How long ago a second since the epoch was.
+pub fn ago(at: u64) -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(at, |d| d.as_secs());
+    format!("{} ago", seconds(now.saturating_sub(at) as f64))
+}
+
+/// An error for machines.
+pub fn error_json(error: &Error) -> serde_json::Value {
+    serde_json::json!({
+        "kind": format!("{:?}", error.kind()),
+        "exit_code": error.kind().exit_code(),
+        "what": error.what(),
+        "place": error.place().map(|p| p.to_string()),
+        "hint": error.hint_text(),
+    })
+}
+
+/// `milvusdm plan` for people.
+pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision]) {
+    let rows: u64 = plan.manifest.targets.iter().map(|t| t.rows).sum();
+    let total: u64 = plan.manifest.targets.iter().map(|t| t.bytes()).sum();
+    println!("job          {}", job.path.display());
+    println!("source       {}", job.source.name);
+    println!("destination  {}", plan.sink.describe());
+    println!(
+        "travels      {rows} rows, {} of vectors and ids, in {} shards",
+        bytes(total),
+        plan.manifest.shards.len()
+    );
+    println!(
+        "batches      up to {}, {} threads read and pack, {} requests out at a time",
+        bytes(plan.limits.batch_bytes),
+        plan.threads,
+        plan.deliveries
+    );
+    println!(
+        "memory       at most about {} of batches",
+        bytes(plan.memory_bytes())
+    );
+    println!("checkpoint   {}", plan.settings.checkpoint.display());
+    for (target, decision) in plan.manifest.targets.iter().zip(decisions) {
+        println!("\ntarget       {}", name(&target.name.to_string()));
+        println!("  from       {}", target.source);
+        println!(
+            "  rows       {} ({} marked deleted will not travel)",
+            target.rows, target.rows_deleted
+        );
+        let fields = target.schema.fields();
+        println!(
+            "  schema     {}: int64 key, {}: {}",
+            fields[0].name(),
+            fields[1].name(),
+            target.vector()
+        );
+        let metric = target.metric.as_ref().map_or("not known", |m| m.name());
+        println!("  metric     {metric} (in the source)");
+        let batch_rows = plan.limits.rows(target.vector());
+        println!(
+            "  a batch    {batch_rows} rows; {} batches",
+            target.rows.div_ceil(batch_rows)
+        );
+        println!("  will be    {}: {}", verb(decision), decision.why);
+    }
+    for warning in &plan.warnings {
+        println!("\nwarning      {warning}");
+    }
+}
+
+fn name(name: &str) -> &str {
+    if name.is_empty() { "(the file)" } else { name }
+}
+
+fn verb(decision: &Decision) -> &'static str {
+    match decision.action.name() {
+        "skip" => "skipped",
+        "create" => "created",
+        "append" => "appended to",
+        _ => "replaced",
+    }
+}
+
+/// `milvusdm plan --json`.
+pub fn plan_json(job: &Job, plan: &Plan, decisions: &[Decision]) -> serde_json::Value {
+    let targets: Vec<serde_json::Value> = plan
+        .manifest
+        .targets
+        .iter()
+        .zip(decisions)
+        .map(|(target, decision)| {
+            let fields = target.schema.fields();
+            serde_json::json!({
+                "name": target.name.to_string(),
+                "collection": target.name.collection,
+                "partition": target.name.partition,
+                "source": target.source,
+                "rows": target.rows,
+                "rows_deleted": target.rows_deleted,
+                "bytes": target.bytes(),
+                "id_field": fields[0].name(),
+                "vector_field": fields[1].name(),
+                "element": target.vector().element.name(),
+                "dimension": target.vector().dimension,
+                "metric": target.metric.as_ref().map(|m| m.name().to_owned()),
+                "batch_rows": plan.limits.rows(target.vector()),
+                "action": decision.action.name(),
+                "rows_before": decision.rows_before,
+                "why": decision.why,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "job": job.path.display().to_string(),
+        "source": job.source.name,
+        "destination": plan.sink.describe(),
+        "rows": plan.manifest.targets.iter().map(|t| t.rows).sum::<u64>(),
+        "bytes": plan.manifest.targets.iter().map(|t| t.bytes()).sum::<u64>(),
+        "shards": plan.manifest.shards.len(),
+        "batch_bytes": plan.limits.batch_bytes,
+        "memory_bytes": plan.memory_bytes(),
+        "threads": plan.threads,
+        "deliveries": plan.deliveries,
+        "checkpoint": plan.settings.checkpoint.display().to_string(),
+        "targets": targets,
+        "warnings": plan.warnings,
+    })
+}
+
+/// What a run did, for people.
+pub fn summary(report: &Report) {
+    if report.outcome == "skipped" {
+        println!("nothing to do: every target exists, and the mode is skip");
+        return;
+    }
+    let rows: u64 = report.targets.iter().map(|t| t.totals.delivered).sum();
+    let total: u64 = report.targets.iter().map(|t| t.totals.bytes).sum();
+    let (here, here_bytes) = report
+        .progress
+        .as_ref()
+        .map_or((0, 0), |p| (p.rows - p.rows_resumed.min(p.rows), p.bytes));
+    let span = report.seconds.max(0.001);
+    println!(
+        "done: {rows} rows ({}) in {}: {:.0} rows/s, {}/s",
+        bytes(total),
+        seconds(report.seconds),
+        here as f64 / span,
+        bytes((here_bytes as f64 / span) as u64),
+    );
+    for target in &report.targets {
+        let counted = match target.rows_counted {
+            Some(n) => format!("counted {n} ({})", target.rests_on),
+            None => format!("not counted (rests on {})", target.rests_on),
+        };
+        println!(
+            "  {}: {}, {} there before, {} delivered, {} left out, {} deleted ones stayed behind; {counted}: {}",
+            name(&target.name),
+            target.action,
+            target.rows_before,
+            target.totals.delivered,
+            target.totals.left_out,
+            target.rows_deleted,
+            if target.agrees { "agrees" } else { "DIFFERS" },
+        );
+        if let Some(remark) = &target.remark {
+            println!("    {remark}");
+        }
+    }
+}

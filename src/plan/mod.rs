@@ -1,0 +1,334 @@
+//! What will be done? The job made concrete: schema, targets, shards, limits, fingerprint.
+//! Opens source and sink, and changes nothing anywhere.
+
+mod repeats;
+
+use std::collections::BTreeMap;
+
+use serde_yaml::{Mapping, Value};
+
+use crate::batch::{Limits, Manifest, Shard, Target, TargetName};
+use crate::error::{Error, Kind, Result};
+use crate::job::{Endpoint, Form, Job, RunSettings, did_you_mean};
+use crate::limits;
+use crate::schema;
+use crate::sink::{Decision, SINKS, Sink, SinkKind};
+use crate::source::{SOURCES, Source, SourceKind};
+
+pub use repeats::check_repeats;
+
+/// Everything decided before the first byte moves. Printing it is `milvusdm plan`.
+pub struct Plan {
+    /// Of the settings that shape bytes, the source's identity, targets and shards.
+    pub fingerprint: Fingerprint,
+    /// Where vectors come from.
+    pub source: Box<dyn Source>,
+    /// Where they go.
+    pub sink: Box<dyn Sink>,
+    /// What travels, targets named as they will be.
+    pub manifest: Manifest,
+    /// How much travels together.
+    pub limits: Limits,
+    /// How it is run.
+    pub settings: RunSettings,
+    /// Threads that read and pack.
+    pub threads: usize,
+    /// Threads that deliver.
+    pub deliveries: usize,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// What a checkpoint must agree with, key by key, so that a difference can be named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint(pub BTreeMap<String, String>);
+
+impl Fingerprint {
+    /// Keys that start so are about the source's data, not about the job.
+    pub const DATA: &'static str = "data: ";
+}
+
+impl Plan {
+    /// Bytes of batches that may be held at one time: each pool thread and delivery thread holds one, and the
+    /// channel between them as many as there are pool threads.
+    pub fn memory_bytes(&self) -> u64 {
+        (2 * self.threads + self.deliveries) as u64 * self.limits.batch_bytes
+    }
+
+    /// Looks at each target and says what will be done to it, without doing it.
+    pub fn decide(&self) -> Result<Vec<Decision>> {
+        let targets = &self.manifest.targets;
+        targets
+            .iter()
+            .map(|target| self.sink.decide(target))
+            .collect()
+    }
+
+    /// Whether the ids of a target have to be told apart by us.
+    pub fn keyed(&self, target: &Target) -> bool {
+        self.sink.keyed(target.keys)
+    }
+}
+
+/// The kind of source a job names, or a mistake.
+fn find_kind<'k, K>(
+    job: &Job,
+    what: &str,
+    endpoint: &Endpoint,
+    kinds: &'k [K],
+    name_of: fn(&K) -> &'static str,
+) -> Option<&'k K> {
+    if endpoint.name.is_empty() {
+        return None;
+    }
+    let found = kinds.iter().find(|k| name_of(k) == endpoint.name);
+    if found.is_none() {
+        let names: Vec<&str> = kinds.iter().map(name_of).collect();
+        let hint = did_you_mean(&endpoint.name, &names).unwrap_or_default();
+        let hint = format!("{hint} `milvusdm formats` lists them all")
+            .trim()
+            .to_owned();
+        let text = format!("unknown {what} `{}`", endpoint.name);
+        job.mistakes.add(what, text, Some(hint));
+    }
+    found
+}
+
+fn form(job: &Job, what: &str, endpoint: &Endpoint) -> Form {
+    let path = format!("{what}.{}", endpoint.name);
+    Form::new(path, endpoint.settings.clone(), &job.mistakes)
+}
+
+/// The settings under a kind; keys that it does not know are mistakes.
+fn read<S: ?Sized>(mut form: Form, kind: fn(&mut Form) -> Option<Box<S>>) -> Option<Box<S>> {
+    let spec = kind(&mut form);
+    form.done();
+    spec
+}
+
+/// Makes a job concrete. All its mistakes are reported together before anything is opened.
+pub fn plan(job: &Job) -> Result<Plan> {
+    let source: Option<&SourceKind> = find_kind(job, "source", &job.source, SOURCES, |k| k.name);
+    let sink: Option<&SinkKind> = find_kind(job, "sink", &job.sink, SINKS, |k| k.name);
+    let source = source.and_then(|k| read(form(job, "source", &job.source), k.read));
+    let sink = sink.and_then(|k| read(form(job, "sink", &job.sink), k.read));
+    job.check()?;
+    let (source, sink) = source
+        .zip(sink)
+        .expect("a kind that reads no spec notes a mistake");
+
+    let source = source
+        .open_for(&job.collections)
+        .map_err(|e| placed(job, e))?;
+    let wanted = Limits {
+        batch_bytes: job.run.batch_bytes,
+        batch_rows: limits::BATCH_ROWS_MAX,
+    };
+    // The source is looked at before the server is asked: a bad file is said at once.
+    let survey = source.survey(wanted)?;
+    let sink = sink.open(&job.run).map_err(|e| placed(job, e))?;
+    let limits = sink.limits(wanted);
+    let survey = if limits == wanted {
+        survey
+    } else {
+        source.survey(limits)?
+    };
+
+    let mut warnings = survey.warnings;
+    let manifest = aim(job, survey.manifest, sink.as_ref())?;
+    check_dimension(job, &manifest)?;
+    if manifest.targets.is_empty() {
+        warnings.push("nothing is chosen: no target will be made".to_owned());
+    }
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let threads = job.run.threads.unwrap_or(cores);
+    let deliveries = job.run.connections.unwrap_or(2) * job.run.in_flight.unwrap_or(2);
+    let fingerprint = fingerprint(job, &survey.identity, &manifest, limits);
+    Ok(Plan {
+        fingerprint,
+        source,
+        sink,
+        manifest,
+        limits,
+        settings: job.run.clone(),
+        threads,
+        deliveries,
+        warnings,
+    })
+}
+
+/// Settings are read by sources and sinks, which do not know the job file: its name is put to their complaints.
+fn placed(job: &Job, error: Error) -> Error {
+    if error.kind() == Kind::Job {
+        error.at(job.place(""))
+    } else {
+        error
+    }
+}
+
+/// Chooses what travels, names it as it will be, and merges targets that get the same name.
+fn aim(job: &Job, manifest: Manifest, sink: &dyn Sink) -> Result<Manifest> {
+    let mut targets: Vec<Target> = Vec::new();
+    let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+    for target in manifest.targets {
+        let name = &target.name;
+        if !job.collections.admit(&name.collection, &name.partition) {
+            continue;
+        }
+        let aimed = rename(job, name, sink.name(name));
+        let schema = schema::schema(&job.fields.id, &job.fields.vector, target.vector())?;
+        let number = match targets.iter_mut().find(|t| t.name == aimed) {
+            Some(other) => {
+                merge(other, &target)?;
+                other.number
+            }
+            None => {
+                let number = targets.len() as u32;
+                targets.push(Target {
+                    number,
+                    name: aimed,
+                    schema,
+                    ..target.clone()
+                });
+                number
+            }
+        };
+        numbers.insert(target.number, number);
+    }
+    let chosen = manifest.shards.into_iter().filter_map(|shard| {
+        let target = *numbers.get(&shard.target)?;
+        Some(Shard { target, ..shard })
+    });
+    let mut shards: Vec<Shard> = chosen.collect();
+    // Shards of a target stand together, in the source's order.
+    shards.sort_by_key(|shard| shard.target);
+    let mut rows = vec![0u64; targets.len()];
+    for (number, shard) in shards.iter_mut().enumerate() {
+        let before = &mut rows[shard.target as usize];
+        shard.number = number as u32;
+        shard.first_row = *before;
+        *before += shard.rows;
+    }
+    Ok(Manifest { targets, shards })
+}
+
+fn rename(job: &Job, source: &TargetName, sink: TargetName) -> TargetName {
+    let fill = |template: &Option<String>, otherwise: String| match template {
+        Some(text) => text
+            .replace("{collection}", &source.collection)
+            .replace("{partition}", &source.partition),
+        None => otherwise,
+    };
+    let partition = fill(&job.into.partition, sink.partition);
+    TargetName {
+        collection: fill(&job.into.collection, sink.collection),
+        partition: if partition == "_default" {
+            String::new()
+        } else {
+            partition
+        },
+    }
+}
+
+/// Adds the rows of another source target to one that gets the same name.
+fn merge(into: &mut Target, other: &Target) -> Result<()> {
+    let refuse = |what: String| {
+        Err(Error::new(
+            Kind::Job,
+            format!(
+                "`{}` cannot be merged into `{}`: {what}",
+                other.name, into.name
+            ),
+        ))
+    };
+    if into.vector() != other.vector() {
+        return refuse(format!(
+            "it holds {}, not {}",
+            other.vector(),
+            into.vector()
+        ));
+    }
+    if into.metric != other.metric {
+        let name = |t: &Target| {
+            t.metric
+                .as_ref()
+                .map_or("none".to_owned(), |m| m.name().to_owned())
+        };
+        return refuse(format!("its metric is {}, not {}", name(other), name(into)));
+    }
+    into.rows += other.rows;
+    into.rows_deleted += other.rows_deleted;
+    into.auto_id &= other.auto_id;
+    if into.index != other.index {
+        into.index = None;
+    }
+    if into.keys != other.keys {
+        into.keys = crate::batch::Keys::Stored;
+    }
+    Ok(())
+}
+
+fn check_dimension(job: &Job, manifest: &Manifest) -> Result<()> {
+    let Some(dimension) = job.dimension else {
+        return Ok(());
+    };
+    for target in &manifest.targets {
+        let found = target.vector().dimension;
+        if u64::from(found) != dimension {
+            let what = format!(
+                "is {dimension}, but {} has {found} dimensions",
+                target.source
+            );
+            return Err(Error::new(Kind::Job, what).at(job.place("dimension")));
+        }
+    }
+    Ok(())
+}
+
+fn fingerprint(
+    job: &Job,
+    identity: &BTreeMap<String, String>,
+    manifest: &Manifest,
+    limits: Limits,
+) -> Fingerprint {
+    let mut parts = BTreeMap::new();
+    for (what, endpoint) in [("source", &job.source), ("sink", &job.sink)] {
+        let path = format!("{what}.{}", endpoint.name);
+        flatten(&path, &endpoint.settings, &mut parts);
+    }
+    parts.insert("fields".to_owned(), format!("{:?}", job.fields));
+    parts.insert("into".to_owned(), format!("{:?}", job.into));
+    parts.insert("collections".to_owned(), format!("{:?}", job.collections));
+    let rows = format!("{} bytes, {} rows", limits.batch_bytes, limits.batch_rows);
+    parts.insert("limits of a batch".to_owned(), rows);
+    for target in &manifest.targets {
+        let what = format!("{} rows of {}", target.rows, target.vector());
+        parts.insert(format!("target {}", target.name), what);
+    }
+    parts.insert("shards".to_owned(), manifest.shards.len().to_string());
+    for (key, value) in identity {
+        parts.insert(format!("{}{key}", Fingerprint::DATA), value.clone());
+    }
+    Fingerprint(parts)
+}
+
+/// Settings as `path = value`, secrets left out.
+fn flatten(path: &str, map: &Mapping, parts: &mut BTreeMap<String, String>) {
+    const SECRETS: [&str; 2] = ["password", "token"];
+    // How bytes are got at, and hints, shape nothing.
+    const SHAPELESS: [&str; 2] = ["access", "version_hint"];
+    for (key, value) in map {
+        let key = key.as_str().unwrap_or_default();
+        if SECRETS.contains(&key) || SHAPELESS.contains(&key) {
+            continue;
+        }
+        let path = format!("{path}.{key}");
+        match value {
+            Value::Mapping(inner) => flatten(&path, inner, parts),
+            other => {
+                let text = serde_json::to_string(other).unwrap_or_default();
+                parts.insert(path, text);
+            }
+        }
+    }
+}

@@ -1,0 +1,541 @@
+//! Who carries what now? The pool that reads and packs, the channel, the delivery threads.
+//! The only room that retries; knows no format and no protocol.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded};
+
+use crate::batch::{Batch, Cut, Shard, Target};
+use crate::checkpoint::{Checkpoint, Standing, batch_id};
+use crate::error::{Error, Kind, Result};
+use crate::job::OnDoubt;
+use crate::limits;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::retry::Backoff;
+use crate::sink::{Action, Attempt, Decision, Parcel, Receipt, Redelivery, Rooms};
+
+/// How often a thread that waits looks whether it should stop.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Asked to stop: set by a signal, looked at by every thread.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// The flag itself, for whoever sets it.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+
+    /// An error when the run should stop.
+    pub fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(Error::new(Kind::Stopped, "stopped on request")
+                .hint("the same command goes on where this stopped"));
+        }
+        Ok(())
+    }
+}
+
+/// What the threads of a run share.
+struct Run<'a> {
+    plan: &'a Plan,
+    checkpoint: &'a Checkpoint,
+    progress: &'a Progress,
+    stop: &'a Stop,
+    decisions: Vec<Decision>,
+    rooms: Rooms,
+    pace: Pace,
+    /// Bodies above this have been refused as too big.
+    body_bytes_max: AtomicU64,
+    /// The first error; every thread ends when there is one.
+    failed: Mutex<Option<Error>>,
+    halted: AtomicBool,
+    /// For each target: shards not yet read to their end and parcels not yet delivered.
+    pending: Vec<AtomicU64>,
+}
+
+/// A parcel on its way, and whether it may have been sent before.
+type Sent = (Parcel, Attempt);
+
+/// Carries everything that has no receipt yet, and finishes each target. What was decided about a target is
+/// recorded before anything is changed, and never decided again on resume.
+///
+/// On an error, the sentences name what was left behind.
+pub fn run(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    decisions: Vec<Decision>,
+    progress: &Progress,
+    stop: &Stop,
+) -> std::result::Result<(), (Error, Vec<String>)> {
+    let targets = &plan.manifest.targets;
+    let run = Run {
+        plan,
+        checkpoint,
+        progress,
+        stop,
+        rooms: Rooms::default(),
+        pace: Pace::new(plan),
+        body_bytes_max: AtomicU64::new(u64::MAX),
+        failed: Mutex::new(None),
+        halted: AtomicBool::new(false),
+        pending: targets.iter().map(|_| AtomicU64::new(0)).collect(),
+        decisions,
+    };
+    let carried = prepare(&run).and_then(|()| carry(&run));
+    carried.map_err(|error| {
+        let open = targets.iter().filter(|t| {
+            let action = run.decisions[t.number as usize].action;
+            action != Action::Skip && !checkpoint.done(t.number)
+        });
+        let left = open.filter_map(|t| plan.sink.abandon(t, &run.decisions[t.number as usize]));
+        (error, left.collect())
+    })
+}
+
+/// Carries out what was decided about each target, once.
+fn prepare(run: &Run<'_>) -> Result<()> {
+    for target in &run.plan.manifest.targets {
+        run.stop.check()?;
+        let decision = &run.decisions[target.number as usize];
+        if decision.action == Action::Skip || run.checkpoint.done(target.number) {
+            continue;
+        }
+        let begun = run
+            .checkpoint
+            .decision(target.number)
+            .is_some_and(|(_, prepared)| prepared);
+        if begun && !run.plan.sink.resumable() {
+            run.checkpoint.reset(target.number)?;
+        }
+        run.patiently(|| run.plan.sink.prepare(target, decision, begun))?;
+        run.checkpoint.prepared(target.number)?;
+        run.progress
+            .resumed(run.checkpoint.totals(target.number).delivered);
+    }
+    Ok(())
+}
+
+/// The pool reads and packs, the delivery threads deliver, and this thread finishes targets as they fill.
+fn carry(run: &Run<'_>) -> Result<()> {
+    let plan = run.plan;
+    let shards: Vec<(&Shard, Standing)> = plan
+        .manifest
+        .shards
+        .iter()
+        .filter(|s| run.wanted(s.target))
+        .map(|s| (s, run.checkpoint.standing(s)))
+        .filter(|(_, standing)| !standing.closed)
+        .collect();
+    for (shard, _) in &shards {
+        run.pending[shard.target as usize].fetch_add(1, Ordering::SeqCst);
+    }
+    let (parcels_in, parcels) = bounded::<Sent>(plan.threads);
+    let (full_in, full) = unbounded::<u32>();
+    for target in plan
+        .manifest
+        .targets
+        .iter()
+        .filter(|t| run.wanted(t.number))
+    {
+        if run.pending[target.number as usize].load(Ordering::SeqCst) == 0 {
+            full_in
+                .send(target.number)
+                .expect("the receiver is held here");
+        }
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(plan.threads)
+        .thread_name(|n| format!("pack-{n}"))
+        .build()
+        .map_err(|e| Error::new(Kind::Io, format!("cannot start threads: {e}")))?;
+    let work = stretches(&shards, plan.sink.in_order());
+    let next = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..plan.deliveries {
+            let (parcels, full) = (parcels.clone(), full_in.clone());
+            scope.spawn(move || run.guard(deliver_parcels(run, parcels, &full)));
+        }
+        let full_out = full_in;
+        scope.spawn(|| {
+            // Work is taken in order, so that at most one shard a thread is open at any time. These are long
+            // loops, not a task a shard: a thread that has run out of work helps others to pack.
+            let (out, full_out) = (parcels_in, full_out);
+            pool.broadcast(|_| {
+                while let Some(stretch) = work.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    for (shard, standing) in *stretch {
+                        let packed = pack_shard(run, shard, standing, &out);
+                        let ok = packed.is_ok();
+                        run.guard(packed);
+                        if !ok {
+                            return;
+                        }
+                        run.less_pending(shard.target, &full_out);
+                    }
+                }
+            });
+        });
+        for number in full {
+            run.guard(finish(run, &plan.manifest.targets[number as usize]));
+        }
+    });
+    match run
+        .failed
+        .lock()
+        .expect("no one panics with the error locked")
+        .take()
+    {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// What a pool thread takes at a time: a shard, or all of a target where its batches must come in order.
+fn stretches<'s, 'p>(
+    shards: &'s [(&'p Shard, Standing)],
+    in_order: bool,
+) -> Vec<&'s [(&'p Shard, Standing)]> {
+    if in_order {
+        shards.chunk_by(|a, b| a.0.target == b.0.target).collect()
+    } else {
+        shards.chunks(1).collect()
+    }
+}
+
+/// On the pool: one shard, from where it stands to its end.
+fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Sent>) -> Result<()> {
+    let plan = run.plan;
+    let mut reader = plan.source.open(shard, standing.from, plan.limits)?;
+    let mut index = standing.index;
+    let mut window = 0;
+    // Rows of the target before the next batch: only sinks that do not resume inside a target rely on it, and
+    // these begin shards anew.
+    let mut first_row = shard.first_row;
+    while let Some(Cut { parts, next }) = reader.next()? {
+        run.check()?;
+        let id = batch_id(run.checkpoint, shard, index);
+        let batch = Batch {
+            id,
+            target: shard.target,
+            first_row,
+            parts,
+            next,
+        };
+        let rows = batch.rows();
+        first_row += rows;
+        index += 1;
+        if standing.received(id.index) {
+            continue;
+        }
+        run.progress.read(rows);
+        let parcel = plan
+            .sink
+            .pack(batch, run.rooms.take())
+            .map_err(|e| e.batch(id))?;
+        // A page that vanished under the packer reads as zeros.
+        reader.unchanged()?;
+        if window <= id.index {
+            window = index.saturating_add(limits::WINDOW_BATCHES - 1);
+            run.checkpoint.open_window(shard, window)?;
+        }
+        let attempt = if standing.in_doubt(id.index) {
+            run.doubt(shard.target).map_err(|e| e.batch(id))?
+        } else {
+            Attempt::First
+        };
+        run.pending[shard.target as usize].fetch_add(1, Ordering::SeqCst);
+        run.send(out, (parcel, attempt))?; // Blocks: the backpressure.
+    }
+    run.checkpoint.close(shard, index)
+}
+
+/// On a delivery thread, until the channel closes.
+fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -> Result<()> {
+    for (parcel, attempt) in parcels {
+        run.check()?;
+        let receipt = deliver(run, &parcel, attempt).map_err(|e| e.batch(parcel.id))?;
+        run.checkpoint.record(&parcel, &receipt)?;
+        run.progress
+            .delivered(u64::from(receipt.rows), parcel.payload_bytes);
+        run.less_pending(parcel.batch.target, full);
+    }
+    Ok(())
+}
+
+/// Delivers a parcel, however often it has to be tried, in halves where it is too big.
+fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Receipt> {
+    if parcel.rows == 0 {
+        // All its rows were left out.
+        return Ok(Receipt {
+            rows: 0,
+            upserted: false,
+        });
+    }
+    if parcel.body_bytes() > run.body_bytes_max.load(Ordering::Relaxed) {
+        let too_big = Error::new(Kind::TooBig, "is bigger than what was refused as too big");
+        return deliver_halves(run, parcel, attempt, too_big);
+    }
+    let salt = u64::from(parcel.id.index).wrapping_mul(0x9e37_79b9);
+    let mut patience = Patience::new(run.plan, run.progress, run.checkpoint.run() ^ salt);
+    loop {
+        run.check()?;
+        run.pace.take(run, parcel)?;
+        let error = match run.plan.sink.deliver(parcel, attempt) {
+            Ok(receipt) => return Ok(receipt),
+            Err(error) => error,
+        };
+        match error.kind() {
+            Kind::TooBig => {
+                let largest = parcel.body_bytes().saturating_sub(1);
+                run.body_bytes_max.fetch_min(largest, Ordering::Relaxed);
+                return deliver_halves(run, parcel, attempt, error);
+            }
+            Kind::Lost => {
+                // A mapping that was truncated breaks the connection that sends it.
+                run.plan.source.unchanged()?;
+                attempt = run.doubt_of(parcel.batch.target, &error)?;
+            }
+            _ => {}
+        }
+        sleep(patience.wait(error)?, &|| run.check())?;
+    }
+}
+
+fn deliver_halves(
+    run: &Run<'_>,
+    parcel: &Parcel,
+    attempt: Attempt,
+    error: Error,
+) -> Result<Receipt> {
+    let Some((left, right)) = parcel.batch.halves() else {
+        let what = format!(
+            "one row is more than the destination takes: {}",
+            error.what()
+        );
+        return Err(Error::new(Kind::Refused, what));
+    };
+    let mut receipt = Receipt {
+        rows: 0,
+        upserted: false,
+    };
+    for half in [left, right] {
+        let half = run.plan.sink.pack(half, run.rooms.take())?;
+        let one = deliver(run, &half, attempt)?;
+        receipt.rows += one.rows;
+        receipt.upserted |= one.upserted;
+    }
+    Ok(receipt)
+}
+
+/// After every shard of a target has been delivered.
+fn finish(run: &Run<'_>, target: &Target) -> Result<()> {
+    run.check()?;
+    run.plan.source.unchanged()?;
+    run.patiently(|| run.plan.sink.finish(target))?;
+    run.checkpoint.record_done(target.number)
+}
+
+impl Run<'_> {
+    /// An error when the run should end, because of a signal or another thread's error.
+    fn check(&self) -> Result<()> {
+        self.stop.check()?;
+        if self.halted.load(Ordering::Relaxed) {
+            return Err(Error::new(Kind::Stopped, "another thread failed"));
+        }
+        Ok(())
+    }
+
+    /// Keeps the first error of any thread; the others end because of it.
+    fn guard(&self, result: Result<()>) {
+        let Err(error) = result else { return };
+        let mut failed = self
+            .failed
+            .lock()
+            .expect("no one panics with the error locked");
+        let first = !self.halted.swap(true, Ordering::SeqCst);
+        if first || failed.as_ref().is_some_and(|f| f.kind() == Kind::Stopped) {
+            *failed = Some(error);
+        }
+    }
+
+    fn wanted(&self, target: u32) -> bool {
+        self.decisions[target as usize].action != Action::Skip && !self.checkpoint.done(target)
+    }
+
+    fn less_pending(&self, target: u32, full: &Sender<u32>) {
+        if self.pending[target as usize].fetch_sub(1, Ordering::SeqCst) == 1 {
+            // Nobody listens any more only when the run has failed.
+            let _ = full.send(target);
+        }
+    }
+
+    fn send(&self, out: &Sender<Sent>, mut sent: Sent) -> Result<()> {
+        loop {
+            match out.send_timeout(sent, LOOK) {
+                Ok(()) => return Ok(()),
+                Err(SendTimeoutError::Timeout(back)) => sent = back,
+                Err(SendTimeoutError::Disconnected(_)) => {
+                    return Err(Error::new(Kind::Stopped, "no delivery thread is left"));
+                }
+            }
+            self.check()?;
+        }
+    }
+
+    /// How a batch that may have arrived goes out again, if it may.
+    fn doubt(&self, target: u32) -> Result<Attempt> {
+        let died = Error::new(Kind::Lost, "was on its way when the program ended");
+        self.doubt_of(target, &died)
+    }
+
+    fn doubt_of(&self, target: u32, lost: &Error) -> Result<Attempt> {
+        let stop = |why: &str| {
+            let what = format!(
+                "this batch may or may not have arrived ({}); {why}",
+                lost.what()
+            );
+            Err(Error::new(Kind::Lost, what).hint(
+                "look whether its rows are there, then choose: `run: {on_doubt: resend}` sends it again and may \
+                 double its rows; `on_doubt: upsert` replaces rows with the same keys, whoever wrote them; \
+                 `mode: overwrite` with --again loads everything anew",
+            ))
+        };
+        match self.plan.settings.on_doubt {
+            OnDoubt::Stop => stop("the job says `on_doubt: stop`"),
+            OnDoubt::Resend => Ok(Attempt::First),
+            OnDoubt::Upsert => Ok(Attempt::Again),
+            OnDoubt::Auto => {
+                let number = target as usize;
+                let target = &self.plan.manifest.targets[number];
+                match self.plan.sink.redelivery(target, &self.decisions[number]) {
+                    Redelivery::Harmless => Ok(Attempt::Again),
+                    Redelivery::Doubles(why) => stop(&why),
+                }
+            }
+        }
+    }
+
+    /// Does something that is safe to repeat, as often as patience lasts.
+    fn patiently(&self, deed: impl FnMut() -> Result<()>) -> Result<()> {
+        patiently(self.plan, self.progress, self.stop, deed)
+    }
+}
+
+/// Does something that is safe to repeat, as often as the job's patience lasts.
+pub fn patiently<T>(
+    plan: &Plan,
+    progress: &Progress,
+    stop: &Stop,
+    mut deed: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let mut patience = Patience::new(plan, progress, 0);
+    loop {
+        match deed() {
+            Ok(done) => return Ok(done),
+            Err(error) => sleep(patience.wait(error)?, &|| stop.check())?,
+        }
+    }
+}
+
+fn sleep(wait: Duration, check: &dyn Fn() -> Result<()>) -> Result<()> {
+    let end = Instant::now() + wait;
+    loop {
+        check()?;
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(LOOK));
+    }
+}
+
+/// How long a destination may keep us waiting.
+struct Patience<'a> {
+    progress: &'a Progress,
+    total: Duration,
+    since: Option<Instant>,
+    short: Backoff,
+    long: Backoff,
+}
+
+impl<'a> Patience<'a> {
+    fn new(plan: &Plan, progress: &'a Progress, seed: u64) -> Self {
+        let first = plan.settings.first_wait;
+        Patience {
+            progress,
+            total: plan.settings.patience,
+            since: None,
+            short: Backoff::short(first, seed),
+            long: Backoff::long(first, seed),
+        }
+    }
+
+    /// How long to wait before the next attempt, if waiting can help; gives the error back when it cannot, or
+    /// when patience has ended.
+    fn wait(&mut self, error: Error) -> Result<Duration> {
+        let wait = match error.kind() {
+            Kind::Busy | Kind::Unreachable | Kind::Lost => self.short.wait(),
+            Kind::Full => self.long.wait(),
+            _ => return Err(error),
+        };
+        // A destination that takes other batches is alive: patience counts from its last sign of life.
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let silent = since.max(self.progress.last_receipt()).elapsed();
+        if silent + wait > self.total {
+            let what = format!("gave up after {} s: {}", self.total.as_secs(), error.what());
+            let ended = Error::new(error.kind(), what).hint(
+                "the same command goes on where this stopped; `run: {patience: 1h}` waits longer",
+            );
+            return Err(match error.place() {
+                Some(place) => ended.at(place.clone()),
+                None => ended,
+            });
+        }
+        self.progress.retry(format!("{error}"));
+        tracing::info!(wait_ms = wait.as_millis() as u64, "waiting: {error}");
+        Ok(wait)
+    }
+}
+
+/// Keeps below the rates the job allows.
+struct Pace {
+    rows_per_s: Option<u64>,
+    bytes_per_s: Option<u64>,
+    free_at: Mutex<Instant>,
+}
+
+impl Pace {
+    fn new(plan: &Plan) -> Pace {
+        Pace {
+            rows_per_s: plan.settings.max_rows_per_s,
+            bytes_per_s: plan.settings.max_bytes_per_s,
+            free_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Waits for this parcel's turn.
+    fn take(&self, run: &Run<'_>, parcel: &Parcel) -> Result<()> {
+        let seconds =
+            |amount: u64, rate: Option<u64>| rate.map_or(0.0, |r| amount as f64 / r as f64);
+        let cost = seconds(u64::from(parcel.rows), self.rows_per_s)
+            .max(seconds(parcel.payload_bytes, self.bytes_per_s));
+        if cost == 0.0 {
+            return Ok(());
+        }
+        let wait = {
+            let mut free_at = self
+                .free_at
+                .lock()
+                .expect("no one panics with the pace locked");
+            let now = Instant::now();
+            let start = (*free_at).max(now);
+            *free_at = start + Duration::from_secs_f64(cost);
+            start - now
+        };
+        sleep(wait, &|| run.check())
+    }
+}

@@ -1,0 +1,4 @@
+//! HDF5 in both directions, checked by h5py and h5dump.
+
+mod sink;
+mod support;
