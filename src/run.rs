@@ -18,7 +18,7 @@ use crate::retry::Backoff;
 use crate::sink::{Action, Attempt, Decision, Parcel, Receipt, Redelivery, Rooms};
 
 /// How often a thread that waits looks whether it should stop.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Asked to stop: set by a signal, looked at by every thread.
 #[derive(Clone, Default)]

@@ -1,5 +1,5 @@
 //! What do these bytes mean? Pure: bytes in, description out; no files, no clock.
-//! Allocates nothing that is larger than what it was given.
+//! Opens nothing, and allocates nothing sized by a number that was not checked against the bytes present.
 
 #![deny(
     clippy::arithmetic_side_effects,
@@ -15,5 +15,6 @@
     )
 )]
 
+pub mod faiss;
 pub mod segment;
 pub mod wal;

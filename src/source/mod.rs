@@ -1,13 +1,14 @@
 //! Where do vectors come from? The trait, and the list of kinds.
 //! A source knows no sink, changes nothing, and is shared by all threads.
 
+mod faiss;
+mod milvus1;
+
 use std::collections::BTreeMap;
 
 use crate::batch::{Cut, Limits, Manifest, Position, Shard};
 use crate::error::Result;
 use crate::job::{Form, Globs};
-
-pub mod milvus1;
 
 /// A kind of source: what a job may name, and how its settings become one.
 pub struct SourceKind {
@@ -80,4 +81,4 @@ pub trait Reader: Send {
 }
 
 /// All kinds of source. Adding one: its file, and its line here.
-pub const SOURCES: &[SourceKind] = &[milvus1::KIND];
+pub const SOURCES: &[SourceKind] = &[faiss::KIND, milvus1::KIND];
