@@ -18,7 +18,7 @@ use crate::retry::Backoff;
 use crate::sink::{Action, Attempt, Decision, Parcel, Receipt, Redelivery, Rooms};
 
 /// How often a thread that waits looks whether it should stop.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Asked to stop: set by a signal, looked at by every thread.
 #[derive(Clone, Default)]
@@ -217,7 +217,6 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
     let mut first_row = shard.first_row;
     while let Some(Cut { parts, next }) = reader.next()? {
         run.check()?;
-        plan.source.unchanged()?;
         let id = batch_id(run.checkpoint, shard, index);
         let batch = Batch {
             id,
@@ -237,6 +236,8 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
             .sink
             .pack(batch, run.rooms.take())
             .map_err(|e| e.batch(id))?;
+        // A page that vanished under the packer reads as zeros.
+        reader.unchanged()?;
         if window <= id.index {
             window = index.saturating_add(limits::WINDOW_BATCHES - 1);
             run.checkpoint.open_window(shard, window)?;
@@ -293,7 +294,11 @@ fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Recei
                 run.body_bytes_max.fetch_min(largest, Ordering::Relaxed);
                 return deliver_halves(run, parcel, attempt, error);
             }
-            Kind::Lost => attempt = run.doubt_of(parcel.batch.target, &error)?,
+            Kind::Lost => {
+                // A mapping that was truncated breaks the connection that sends it.
+                run.plan.source.unchanged()?;
+                attempt = run.doubt_of(parcel.batch.target, &error)?;
+            }
             _ => {}
         }
         sleep(patience.wait(error)?, &|| run.check())?;
@@ -329,6 +334,7 @@ fn deliver_halves(
 /// After every shard of a target has been delivered.
 fn finish(run: &Run<'_>, target: &Target) -> Result<()> {
     run.check()?;
+    run.plan.source.unchanged()?;
     run.patiently(|| run.plan.sink.finish(target))?;
     run.checkpoint.record_done(target.number)
 }

@@ -11,12 +11,11 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target};
 use crate::error::{Error, Kind, Result};
 use crate::input::Access;
-use crate::job::Form;
+use crate::job::{Form, Globs};
 use crate::limits;
 use crate::schema;
 
@@ -82,20 +81,23 @@ impl Spec {
 
 impl super::Spec for Spec {
     fn open(&self) -> Result<Box<dyn Source>> {
+        self.open_for(&Globs::default())
+    }
+
+    fn open_for(&self, admitted: &Globs) -> Result<Box<dyn Source>> {
         let paths = match &self.dir {
             Some(dir) => in_directory(dir)?,
             None => self.paths.clone(),
         };
         let mut files: Vec<File> = Vec::new();
         for path in &paths {
-            let file = open::open(path, self.access, self.vectors.as_deref(), &self.ids)?;
-            check(&files, &file)?;
-            files.push(file);
+            let vectors = self.vectors.as_deref();
+            if let Some(file) = open::open(path, self.access, vectors, &self.ids, admitted)? {
+                check(&files, &file)?;
+                files.push(file);
+            }
         }
-        Ok(Box::new(Hdf5 {
-            files,
-            looked: AtomicUsize::new(0),
-        }))
+        Ok(Box::new(Hdf5 { files }))
     }
 }
 
@@ -182,8 +184,6 @@ fn check(files: &[File], file: &File) -> Result<()> {
 /// HDF5 files as a source.
 struct Hdf5 {
     files: Vec<File>,
-    /// Which file was looked at last to see whether it changed.
-    looked: AtomicUsize,
 }
 
 impl Hdf5 {
@@ -303,15 +303,7 @@ impl Source for Hdf5 {
     }
 
     fn unchanged(&self) -> Result<()> {
-        // A few each time, all in turn: there may be thousands, and a reader looks after its own.
-        const EACH: usize = 4;
-        let from = self.looked.fetch_add(EACH, Ordering::Relaxed);
-        for i in 0..EACH.min(self.files.len()) {
-            self.files[(from.wrapping_add(i)) % self.files.len()]
-                .view
-                .unchanged()?;
-        }
-        Ok(())
+        self.files.iter().try_for_each(|f| f.view.unchanged())
     }
 }
 

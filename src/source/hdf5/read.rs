@@ -108,8 +108,6 @@ impl Reader for FileReader<'_> {
         self.row += count;
         let ahead = self.batch_rows.min(self.end - self.row);
         self.vectors.will_need(self.row, ahead);
-        // Looked at after reading: what was read before it changed is what was surveyed.
-        self.file.view.unchanged()?;
         let (mut parts, mut row) = (Vec::with_capacity(pieces.len()), first);
         let width = self.file.vector.row_bytes() as usize;
         for piece in pieces {
@@ -129,5 +127,9 @@ impl Reader for FileReader<'_> {
             parts,
             next: Position(self.row),
         }))
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        self.file.view.unchanged()
     }
 }
