@@ -44,12 +44,6 @@ pub trait Sink: Send + Sync {
     /// Whether rows are told apart by their key, so that repeats have to be looked for before they travel.
     fn keyed(&self, keys: Keys) -> bool;
 
-    /// Whether the batches of a target have to be packed and handed on in the order of their `first_row`.
-    /// A sink that says so still gets all rows right out of order, at the price of memory.
-    fn in_order(&self) -> bool {
-        false
-    }
-
     /// Looks at a target and decides what its mode means for it; refuses what could not work (types,
     /// dimensions, names, metrics, disk space). Changes nothing.
     fn decide(&self, target: &Target) -> Result<Decision>;
