@@ -66,3 +66,10 @@ pub const HDF5_PACKED_CHUNK_BYTES_MAX: u64 = 64 << 20;
 
 /// Packed chunks that wait for earlier ones before delivery threads are slowed down.
 pub const HDF5_EARLY_BYTES: u64 = 32 << 20;
+
+/// Ids that `inspect` looks through for their range: 64 MiB of them, well under a second.
+pub const IDS_SCANNED_MAX: u64 = 8 << 20;
+
+/// Pairs of a Faiss table of duplicates that are held at once, with where their rows are: about 64 MiB a shard.
+/// For each that many, all ids of the index are read once.
+pub const DUPLICATES_AT_ONCE: u64 = 1 << 20;

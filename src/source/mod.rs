@@ -1,6 +1,8 @@
 //! Where do vectors come from? The trait, and the list of kinds.
 //! A source knows no sink, changes nothing, and is shared by all threads.
 
+mod faiss;
+
 use std::collections::BTreeMap;
 
 use crate::batch::{Cut, Limits, Manifest, Position, Shard};
@@ -66,4 +68,4 @@ pub trait Reader: Send {
 }
 
 /// All kinds of source. Adding one: its file, and its line here.
-pub const SOURCES: &[SourceKind] = &[];
+pub const SOURCES: &[SourceKind] = &[faiss::KIND];
