@@ -70,11 +70,8 @@ pub mod batch;
 pub mod checkpoint;
 pub mod cli;
 pub mod error;
-<<<<<<< HEAD
-pub mod h5;
-=======
 pub mod format;
->>>>>>> wt-faiss
+pub mod h5;
 pub mod input;
 pub mod job;
 pub mod limits;
