@@ -1,0 +1,1 @@
+def old_layouts(kit): pass
