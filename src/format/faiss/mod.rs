@@ -28,6 +28,7 @@ mod lists;
 mod quantizer;
 mod rows;
 mod transform;
+mod undo;
 
 pub use decode::Decoder;
 pub use describe::{Described, Description, Ids, inspect};

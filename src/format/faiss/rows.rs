@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::decode::{self, Step};
+use super::decode;
 use super::index::{Body, Node, Stored};
 use super::lists::{Layout, Lists, Place, Run};
 use super::quantizer::Codec;
 use super::transform::{Act, Transform};
+use super::undo::{Step, Undo, undo};
 use crate::error::{Error, Kind, Result};
 use crate::input::View;
 use crate::schema::{Element, Metric, VectorType};
@@ -362,8 +363,8 @@ fn finish(
                 unit = true;
                 continue;
             }
-            match decode::undo(transform)? {
-                decode::Undo::Step { step, loss, shifts } => {
+            match undo(transform)? {
+                Undo::Step { step, loss, shifts } => {
                     if shifts && unit {
                         way.rough.push(
                             "vectors were centred and then brought to unit length".to_owned(),
@@ -372,7 +373,7 @@ fn finish(
                     way.rough.extend(loss);
                     steps.push(step);
                 }
-                decode::Undo::Cannot(why) => {
+                Undo::Cannot(why) => {
                     return Ok(Err(Nothing {
                         why: format!(
                             "keeps vectors after a transform that cannot be undone: {why}"
