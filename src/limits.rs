@@ -44,7 +44,6 @@ pub const ID_SORT_BYTES: usize = 32 << 20;
 /// The largest job file: a job is written by a person.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
 
-
 /// Ids that `inspect` looks through for their range: 64 MiB of them, well under a second.
 pub const IDS_SCANNED_MAX: u64 = 8 << 20;
 
@@ -74,14 +73,6 @@ pub const HDF5_PACKED_CHUNK_BYTES_MAX: u64 = 64 << 20;
 
 /// Packed chunks that wait for earlier ones before delivery threads are slowed down.
 pub const HDF5_EARLY_BYTES: u64 = 32 << 20;
-
-/// Ids that `inspect` looks through for their range: 64 MiB of them, well under a second.
-pub const IDS_SCANNED_MAX: u64 = 8 << 20;
-
-/// Pairs of a Faiss table of duplicates that are held at once, with where their rows are: about 64 MiB a shard.
-/// For each that many, all ids of the index are read once.
-pub const DUPLICATES_AT_ONCE: u64 = 1 << 20;
-
 /// The longest answer of a server that is read: an insert's answer carries up to 16 bytes for each of its rows,
 /// and pages of a query are asked for well below this.
 pub const ANSWER_BYTES_MAX: usize = 256 << 20;

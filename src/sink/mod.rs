@@ -82,11 +82,6 @@ pub trait Sink: Send + Sync {
     /// target is begun anew and its receipts are forgotten.
     fn resumable(&self) -> bool;
 
-    /// Whether the batches of a target have to be packed and handed on in order of `first_row`.
-    fn in_order(&self) -> bool {
-        false
-    }
-
     /// After every shard of a target has been delivered: flush, build, load, rename. Safe to repeat.
     fn finish(&self, target: &Target) -> Result<()>;
 
