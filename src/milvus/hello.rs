@@ -109,7 +109,9 @@ impl Client {
         };
         let info = answer.server_info.unwrap_or_default();
         match &answer.status {
-            Some(status) if !status::is_ok(status) => Err(status::refusal(status)),
+            Some(status) if !status::is_ok(status) => {
+                Err(status::refusal(status).at(self.place("Connect")))
+            }
             _ if info.build_tags.contains(|c: char| c.is_ascii_digit()) => {
                 Ok(Server::told(&info.build_tags))
             }

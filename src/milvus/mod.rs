@@ -39,6 +39,29 @@ pub struct Settings {
     pub db: String,
     /// Certificates, already read.
     pub tls: Option<Tls>,
+    /// How long an answer may take.
+    pub deadlines: Deadlines,
+}
+
+/// How long an answer may take before it counts as lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// To an insert or upsert.
+    pub write: Duration,
+    /// To anything else.
+    pub control: Duration,
+    /// To a ping, sent when a connection with calls out is quiet.
+    pub ping: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Deadlines {
+        Deadlines {
+            write: Duration::from_secs(limits::INSERT_DEADLINE_S),
+            control: Duration::from_secs(limits::CONTROL_DEADLINE_S),
+            ping: Duration::from_secs(limits::PING_ANSWER_S),
+        }
+    }
 }
 
 /// How to log in.
@@ -106,6 +129,7 @@ pub struct Client {
     headers: HeaderMap,
     connections: Vec<Connection>,
     server: Server,
+    deadlines: Deadlines,
 }
 
 impl Client {
@@ -122,6 +146,7 @@ impl Client {
             headers: headers(settings)?,
             connections,
             server: Server::default(),
+            deadlines: settings.deadlines,
         };
         client.server = client.hello()?;
         client.check_db()?;
@@ -153,13 +178,12 @@ impl Client {
         let mut headers = self.headers.clone();
         let key = HeaderValue::from_str(key).expect("keys are printable");
         headers.insert(HeaderName::from_static("idempotency-key"), key);
-        let deadline = Duration::from_secs(limits::INSERT_DEADLINE_S);
         let path = match write {
             Write::Insert => "/milvus.proto.milvus.MilvusService/Insert",
             Write::Upsert => "/milvus.proto.milvus.MilvusService/Upsert",
         };
         let path = PathAndQuery::from_static(path);
-        let answer = self.exchange(path, headers, body.to_vec(), deadline);
+        let answer = self.exchange(path, headers, body.to_vec(), self.deadlines.write);
         let result = answer.and_then(|answer| read::<MutationResult>(&answer));
         let result = result.and_then(|result| ok(&result).map(|()| result));
         result.map_err(|e| e.at(self.place(write.name())))
@@ -191,12 +215,11 @@ impl Client {
             .expect("a vector grows as it must");
         let len = u32::try_from(body.len() - 5).expect("control messages are short");
         body[1..5].copy_from_slice(&len.to_be_bytes());
-        let deadline = Duration::from_secs(limits::CONTROL_DEADLINE_S);
         let answer = self.exchange(
             path,
             self.headers.clone(),
             vec![Bytes::from(body)],
-            deadline,
+            self.deadlines.control,
         );
         answer
             .and_then(|answer| read(&answer))
@@ -246,7 +269,7 @@ fn endpoint(settings: &Settings) -> Result<Endpoint> {
         .expect("a plain user agent")
         .connect_timeout(Duration::from_secs(limits::CONNECT_DEADLINE_S))
         .http2_keep_alive_interval(Duration::from_secs(limits::PING_EVERY_S))
-        .keep_alive_timeout(Duration::from_secs(limits::PING_ANSWER_S))
+        .keep_alive_timeout(settings.deadlines.ping)
         // Measured: without TCP_NODELAY 0.3 GB/s, with it 1.2 to 1.5.
         .tcp_nodelay(true);
     if !settings.address.starts_with("https://") {
@@ -344,6 +367,7 @@ mod tests {
             address: "http://h:1".into(),
             login: Login::User("root".into(), Secret("hunter2".into())),
             db: String::new(),
+            deadlines: Deadlines::default(),
             tls: Some(Tls {
                 identity: Some((b"cert".to_vec(), b"hunter2".to_vec())),
                 ..Tls::default()

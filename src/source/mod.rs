@@ -2,7 +2,7 @@
 //! A source knows no sink, changes nothing, and is shared by all threads.
 
 mod faiss;
-mod milvus1;
+pub mod milvus1;
 
 use std::collections::BTreeMap;
 

@@ -87,8 +87,12 @@ struct State {
     first: HashMap<String, Target>,
     /// Collections that some target replaces whole.
     to_replace: HashSet<String>,
-    /// Collections that this run made or replaced, or had before it died.
+    /// Collections that this job made or replaced.
     made: HashSet<String>,
+    /// Partitions that this job made or replaced.
+    made_partitions: HashSet<TargetName>,
+    /// Collections that were found, and made ready for some target.
+    found: HashSet<String>,
 }
 
 /// A target whose place is there, and was found to fit.

@@ -33,17 +33,20 @@ impl Milvus {
         fit::names(target)?;
         fit::vectors(target.vector(), self.client.server())?;
         if begun {
-            // What this run, before it died, made or replaced holds rows by now.
+            // What this job made or replaced before it died holds rows by now. A target that replaces the whole
+            // collection was carried out with the first of those that share it.
             if decision.action != Action::Append {
                 state.made.insert(name.collection.clone());
+                state.made_partitions.insert(name.clone());
             }
-        } else if decision.action == Action::Replace {
-            self.remove(target, &mut state)?;
+        } else {
+            self.remove(target, decision, &state)?;
         }
         let found = self.collection_made(target, decision, begun, &mut state)?;
         fit::schema(&found, target, &self.settings)?;
         if !name.partition.is_empty() {
             self.partition_made(target, &found, decision)?;
+            state.made_partitions.insert(name.clone());
         }
         let exact = self.rows(target, &found)?.strength == Strength::Exact;
         let envelope = wire::Envelope {
@@ -65,26 +68,21 @@ impl Milvus {
         Ok(())
     }
 
-    /// Drops what is replaced, unless this run has already done so.
-    fn remove(&self, target: &Target, state: &mut State) -> Result<()> {
+    /// Drops what is replaced, unless this job has already done so.
+    fn remove(&self, target: &Target, decision: &Decision, state: &State) -> Result<()> {
         let name = &target.name;
-        if state.made.contains(&name.collection) {
+        let replaces = decision.action == Action::Replace;
+        let whole =
+            replaces && name.partition.is_empty() || state.to_replace.contains(&name.collection);
+        if whole {
+            return self.remove_collection(&name.collection, state);
+        }
+        if !replaces || state.made_partitions.contains(name) {
             return Ok(());
         }
         let Some(found) = self.client.collection(&name.collection)? else {
             return Ok(());
         };
-        let whole = name.partition.is_empty() || state.to_replace.contains(&name.collection);
-        if whole {
-            if found.name != name.collection {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!("{} became an alias of {}", name.collection, found.name),
-                ));
-            }
-            self.client.release_collection(&found.name)?;
-            return self.client.drop_collection(&found.name);
-        }
         if self.client.has_partition(&found.name, &name.partition)? {
             // A loaded partition is not dropped.
             self.client
@@ -92,6 +90,27 @@ impl Milvus {
             self.client.drop_partition(&found.name, &name.partition)?;
         }
         Ok(())
+    }
+
+    fn remove_collection(&self, name: &str, state: &State) -> Result<()> {
+        if state.made.contains(name) {
+            return Ok(());
+        }
+        let Some(found) = self.client.collection(name)? else {
+            return Ok(());
+        };
+        let refused =
+            |what: String| Err(Error::new(Kind::Refused, what).hint("`--again` runs the job anew"));
+        if state.found.contains(name) {
+            return refused(format!(
+                "collection {name} would be replaced after other targets of this job were put into it"
+            ));
+        }
+        if found.name != name {
+            return refused(format!("{name} became an alias of {}", found.name));
+        }
+        self.client.release_collection(name)?;
+        self.client.drop_collection(name)
     }
 
     fn collection_made(
@@ -116,7 +135,7 @@ impl Milvus {
                     .hint("run the job again: it looks anew"));
                 }
             }
-            state.made.insert(name.clone());
+            state.found.insert(name.clone());
             return Ok(found);
         }
         if decision.action == Action::Append {
