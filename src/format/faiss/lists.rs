@@ -248,7 +248,8 @@ fn panorama(c: &mut Cursor, count: u64, code_bytes: u64, with_batch: bool) -> Re
         PANORAMA_BATCH
     };
     let mut lists = Lists::new(code_bytes, count);
-    let (layout, levels) = levels_of(c, at, code_bytes, levels, batch)?;
+    // Faiss drops levels that nothing is left for, but has room for their norms in lists; a flat index has none.
+    let (layout, _) = levels_of(c, at, code_bytes, levels, batch)?;
     lists.layout = layout;
     let mut found = Vec::new();
     sizes(c, count, &mut |list, size| found.push((list, size)))?;
