@@ -85,6 +85,12 @@ def old_layouts(kit):
         old = head(b"IvSQ", index) + b"".join(vec(i) for i, _ in lists) + NO_MAP + block
         kit.add(f"old_IvSQ_{kind}", old + b"".join(vec(codes) for _, codes in lists), got, got_ids, **more)
 
+    # Codes of no bytes: only the ids are there.
+    none = struct.pack("<iifQQ", faiss.ScalarQuantizer.QT_0bit, 0, 0, d, 0) + vec(np.empty(0, np.float32))
+    old = head(b"IwSq", index) + NO_MAP + none + struct.pack("<QB", 0, 1)
+    old += b"ilar" + struct.pack("<QQ", index.nlist, 0) + b"full" + vec(np.array([len(i) for i, _ in lists], np.uint64))
+    kit.refuse("ivfsq_0bit", old + b"".join(i.tobytes() for i, _ in lists), "")
+
     for residual in (True, False):
         index = faiss.index_factory(d, "IVF5,PQ4x4np")
         index.by_residual = residual
