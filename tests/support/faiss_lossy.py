@@ -99,7 +99,7 @@ def product(kit):
         def make(name, spec=spec):
             index = faiss.index_factory(16, spec)
             got_ids, got = decoded(filled(index, x, ids))
-            unreadable = spec.startswith("IVF16(PQ4x4fs)")
+            unreadable = spec.startswith(("IVF16(PQ4x4fs)", "IVF16(RR16"))
             kit.add(name, index, got, got_ids, lossy="yes", order="any", tolerance=1e-6, may_refuse=unreadable, note=spec)
         kit.attempt(f"ivfpq_over_{name}", make)
     def refined(name):
