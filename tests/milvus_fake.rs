@@ -486,6 +486,18 @@ fn what_was_replaced_before_the_program_died_is_not_replaced_again() {
 }
 
 #[test]
+fn what_is_gone_when_a_job_goes_on_is_not_made_anew() {
+    let fake = Fake::start("v2.3.5");
+    let sink = open(&fake, "", "").unwrap();
+    let place = target(&*sink, F32X4);
+    let decision = sink.decide(&place).unwrap();
+    let error = sink.prepare(&place, &decision, true).unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused);
+    assert!(error.what().contains("collection c is gone"), "{error}");
+    assert_eq!(fake.calls("CreateCollection"), 0);
+}
+
+#[test]
 fn targets_that_share_a_collection_replace_it_once() {
     let fake = Fake::start("v2.3.5");
     fake.has(collection(vec![key(), embedding(4)]), 10);

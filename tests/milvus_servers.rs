@@ -180,7 +180,9 @@ fn servers_that_want_a_client_certificate_get_one() {
         "address: '{address}', tls: {{ca: '{}'}}",
         path("ca.pem")
     ));
-    assert_eq!(error.kind(), Kind::Refused, "{error}");
+    // The server's reason and the end of the connection race each other.
+    let kinds = [Kind::Refused, Kind::Unreachable];
+    assert!(kinds.contains(&error.kind()), "{error}");
     assert!(error.to_string().contains("client certificate"), "{error}");
     let swapped = ours.replace("client.key", "server.key");
     let error = refused(&format!("address: '{address}', {swapped}"));

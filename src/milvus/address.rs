@@ -32,8 +32,12 @@ pub fn address(text: &str, tls: bool) -> Result<String, String> {
         Some("https") => "https",
         _ => return Err(wrong()),
     };
-    let port = match uri.port() {
-        Some(port) => port.as_str().parse().map_err(|_| wrong())?,
+    let authority = uri.authority().map_or("", |a| a.as_str());
+    let port = match authority
+        .strip_prefix(host)
+        .and_then(|p| p.strip_prefix(':'))
+    {
+        Some(port) => port.parse().map_err(|_| wrong())?,
         None if scheme == "https" => 443,
         None => PORT,
     };

@@ -48,6 +48,8 @@ pub struct Settings {
 pub struct Deadlines {
     /// To an insert or upsert.
     pub write: Duration,
+    /// To calls in which a server may do long work before it answers.
+    pub slow: Duration,
     /// To anything else.
     pub control: Duration,
     /// To a ping, sent when a connection with calls out is quiet.
@@ -58,6 +60,7 @@ impl Default for Deadlines {
     fn default() -> Deadlines {
         Deadlines {
             write: Duration::from_secs(limits::INSERT_DEADLINE_S),
+            slow: Duration::from_secs(limits::SLOW_DEADLINE_S),
             control: Duration::from_secs(limits::CONTROL_DEADLINE_S),
             ping: Duration::from_secs(limits::PING_ANSWER_S),
         }
@@ -131,6 +134,16 @@ pub struct Client {
     server: Server,
     deadlines: Deadlines,
 }
+
+/// Calls in which a server may do long work before it answers.
+const SLOW: [&str; 6] = [
+    "Flush",
+    "CreateIndex",
+    "LoadCollection",
+    "DropCollection",
+    "DropPartition",
+    "ReleaseCollection",
+];
 
 impl Client {
     /// Connects, and asks the server what it is.
@@ -215,11 +228,15 @@ impl Client {
             .expect("a vector grows as it must");
         let len = u32::try_from(body.len() - 5).expect("control messages are short");
         body[1..5].copy_from_slice(&len.to_be_bytes());
+        let deadline = match SLOW.contains(&method) {
+            true => self.deadlines.slow,
+            false => self.deadlines.control,
+        };
         let answer = self.exchange(
             path,
             self.headers.clone(),
             vec![Bytes::from(body)],
-            self.deadlines.control,
+            deadline,
         );
         answer
             .and_then(|answer| read(&answer))

@@ -91,8 +91,6 @@ struct State {
     made: HashSet<String>,
     /// Partitions that this job made or replaced.
     made_partitions: HashSet<TargetName>,
-    /// Collections that were found, and made ready for some target.
-    found: HashSet<String>,
 }
 
 /// A target whose place is there, and was found to fit.
@@ -199,7 +197,8 @@ impl Sink for Milvus {
             .map_err(|e| e.batch(parcel.id))?;
         let taken = match write {
             Write::Insert => result.insert_cnt,
-            Write::Upsert => result.upsert_cnt,
+            // Not every version fills both.
+            Write::Upsert => result.upsert_cnt.max(result.insert_cnt),
         };
         if taken != i64::from(parcel.rows) {
             return Err(Error::new(

@@ -4,8 +4,6 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, MutexGuard};
 
-use tracing::warn;
-
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
 use crate::milvus::{Collection, wire};
@@ -45,7 +43,7 @@ impl Milvus {
         let found = self.collection_made(target, decision, begun, &mut state)?;
         fit::schema(&found, target, &self.settings)?;
         if !name.partition.is_empty() {
-            self.partition_made(target, &found, decision)?;
+            self.partition_made(target, &found, decision, begun)?;
             state.made_partitions.insert(name.clone());
         }
         let exact = self.rows(target, &found)?.strength == Strength::Exact;
@@ -99,15 +97,12 @@ impl Milvus {
         let Some(found) = self.client.collection(name)? else {
             return Ok(());
         };
-        let refused =
-            |what: String| Err(Error::new(Kind::Refused, what).hint("`--again` runs the job anew"));
-        if state.found.contains(name) {
-            return refused(format!(
-                "collection {name} would be replaced after other targets of this job were put into it"
-            ));
-        }
         if found.name != name {
-            return refused(format!("{name} became an alias of {}", found.name));
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{name} became an alias of {}", found.name),
+            )
+            .hint("`--again` runs the job anew"));
         }
         self.client.release_collection(name)?;
         self.client.drop_collection(name)
@@ -135,20 +130,10 @@ impl Milvus {
                     .hint("run the job again: it looks anew"));
                 }
             }
-            state.found.insert(name.clone());
             return Ok(found);
         }
-        if decision.action == Action::Append {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("collection {name} is gone since it was looked at"),
-            )
-            .hint("`--again` runs the job anew"));
-        }
-        if begun {
-            warn!(
-                "collection {name}, which this job had begun to fill, is not there: it is made (again)"
-            );
+        if begun || decision.action == Action::Append {
+            return Err(gone(&format!("collection {name}")));
         }
         self.client.create_collection(
             name,
@@ -159,6 +144,15 @@ impl Milvus {
             self.settings.shards,
         )?;
         state.made.insert(name.clone());
+        // Partitions of targets that were made ready before this one replaced the collection. They hold nothing
+        // yet: no row is sent before all targets are ready.
+        for sibling in state
+            .made_partitions
+            .iter()
+            .filter(|p| p.collection == *name && !p.partition.is_empty())
+        {
+            self.client.create_partition(name, &sibling.partition)?;
+        }
         let found = self.client.collection(name)?;
         found.ok_or_else(|| {
             Error::new(
@@ -173,18 +167,24 @@ impl Milvus {
         target: &Target,
         found: &Collection,
         decision: &Decision,
+        begun: bool,
     ) -> Result<()> {
         let partition = &target.name.partition;
         if self.client.has_partition(&found.name, partition)? {
             return Ok(());
         }
-        if decision.action == Action::Append {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("partition {} is gone since it was looked at", target.name),
-            )
-            .hint("`--again` runs the job anew"));
+        if begun || decision.action == Action::Append {
+            return Err(gone(&format!("partition {}", target.name)));
         }
         self.client.create_partition(&found.name, partition)
     }
+}
+
+/// What was there when it was decided on is not there any more; what this job had sent to it is lost with it.
+fn gone(what: &str) -> Error {
+    Error::new(
+        Kind::Refused,
+        format!("{what} is gone since this job looked at it"),
+    )
+    .hint("`milvusdm run --again` loads everything anew")
 }
