@@ -38,7 +38,7 @@
 //!
 //! | room | answers | may call |
 //! |---|---|---|
-//! | `cli` | what does the operator see? | job plan run checkpoint verify progress source sink format input batch schema error |
+//! | `cli` | what does the operator see? | job plan run checkpoint verify progress source sink format input batch schema limits error |
 //! | `run` | who carries what now? | plan batch source sink checkpoint progress retry job error limits |
 //! | `verify` | is it the same data? | plan checkpoint source sink job batch simd error |
 //! | `checkpoint` | what has arrived? | plan sink batch error limits |
