@@ -74,6 +74,7 @@ pub mod h5;
 pub mod input;
 pub mod job;
 pub mod limits;
+pub mod milvus;
 pub mod plan;
 pub mod progress;
 pub mod retry;

@@ -66,3 +66,35 @@ pub const HDF5_PACKED_CHUNK_BYTES_MAX: u64 = 64 << 20;
 
 /// Packed chunks that wait for earlier ones before delivery threads are slowed down.
 pub const HDF5_EARLY_BYTES: u64 = 32 << 20;
+
+/// The longest answer of a server that is read: an insert's answer carries up to 16 bytes for each of its rows,
+/// and pages of a query are asked for well below this.
+pub const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// Seconds after which an insert without an answer counts as lost: a busy server answers within a few.
+pub const INSERT_DEADLINE_S: u64 = 120;
+
+/// Seconds after which any other call without an answer counts as lost. Drops and loads of large collections
+/// wait for other parts of the server.
+pub const CONTROL_DEADLINE_S: u64 = 60;
+
+/// Seconds to connect in: TCP's own patience is minutes.
+pub const CONNECT_DEADLINE_S: u64 = 10;
+
+/// Seconds between pings on a connection with calls out, so that a dead peer is noticed. Milvus's own clients
+/// ping every 10 s; its server takes offence below 5.
+pub const PING_EVERY_S: u64 = 15;
+
+/// Seconds in which a ping must be answered.
+pub const PING_ANSWER_S: u64 = 20;
+
+/// Rows in a request to the C++ engine of Milvus Lite, whose insert time grows with their square (measured:
+/// 2,000 rows 0.18 s, 10,000 rows 4.7 s).
+pub const LITE_CPP_ROWS_MAX: u64 = 1000;
+
+/// Bytes of rows that are checked and digested at a step while they are in the cache: half of a small L1 + L2.
+pub const CHECK_STEP_BYTES: usize = 32 << 10;
+
+/// Connections to a server where the job does not say: on two cores two are the most that helps (measured), and
+/// a Milvus server is busy long before four are.
+pub const CONNECTIONS_DEFAULT: usize = 2;

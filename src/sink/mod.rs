@@ -2,6 +2,7 @@
 //! A sink knows no source and never retries; it says what a second arrival would do.
 
 mod hdf5;
+pub mod milvus;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -57,6 +58,13 @@ pub trait Sink: Send + Sync {
     /// Carries the decision out. The decision has been synced to the checkpoint; on
     /// resume it is handed in again with `begun`, and must not be applied twice.
     fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()>;
+
+    /// The decision as it stands once the target is prepared and before anything is sent. A sink that can count
+    /// only after a flush says here what the target really held; the answer takes the decision's place in the
+    /// checkpoint. Not called where rows may have been sent.
+    fn settle(&self, _target: &Target, decision: Decision) -> Result<Decision> {
+        Ok(decision)
+    }
 
     /// Packs a batch, reading each payload byte once: this is where pages fault in,
     /// floats are checked, digests are taken. Long ranges stay where they are
@@ -263,4 +271,4 @@ impl Drop for Room {
 }
 
 /// All kinds of sink. Adding one: its file, and its line here.
-pub const SINKS: &[SinkKind] = &[hdf5::KIND];
+pub const SINKS: &[SinkKind] = &[hdf5::KIND, milvus::KIND];
