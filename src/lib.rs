@@ -70,6 +70,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod cli;
 pub mod error;
+pub mod format;
 pub mod h5;
 pub mod input;
 pub mod job;

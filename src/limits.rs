@@ -44,6 +44,13 @@ pub const ID_SORT_BYTES: usize = 32 << 20;
 /// The largest job file: a job is written by a person.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
 
+/// Ids that `inspect` looks through for their range: 64 MiB of them, well under a second.
+pub const IDS_SCANNED_MAX: u64 = 8 << 20;
+
+/// Pairs of a Faiss table of duplicates that are held at once, with where their rows are: about 64 MiB a shard.
+/// For each that many, all ids of the index are read once.
+pub const DUPLICATES_AT_ONCE: u64 = 1 << 20;
+
 /// Bytes of an uncompressed chunk of an HDF5 file where the job does not say: HDF5's readers cache chunks of up
 /// to 1 MiB unless told otherwise.
 pub const HDF5_CHUNK_BYTES: u64 = 1 << 20;

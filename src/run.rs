@@ -18,7 +18,7 @@ use crate::retry::Backoff;
 use crate::sink::{Action, Attempt, Decision, Parcel, Receipt, Redelivery, Rooms};
 
 /// How often a thread that waits looks whether it should stop.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Asked to stop: set by a signal, looked at by every thread.
 #[derive(Clone, Default)]
@@ -236,6 +236,8 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
             .sink
             .pack(batch, run.rooms.take())
             .map_err(|e| e.batch(id))?;
+        // A page that vanished under the packer reads as zeros.
+        reader.unchanged()?;
         if window <= id.index {
             window = index.saturating_add(limits::WINDOW_BATCHES - 1);
             run.checkpoint.open_window(shard, window)?;

@@ -39,6 +39,11 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// What a file looks like now.
+    pub fn at(path: &Path) -> io::Result<Stamp> {
+        std::fs::metadata(path).map(|meta| Stamp::of(&meta))
+    }
+
     fn of(meta: &std::fs::Metadata) -> Stamp {
         Stamp {
             bytes: meta.len(),

@@ -272,4 +272,4 @@ impl Drop for Room {
 }
 
 /// All kinds of sink. Adding one: its file, and its line here.
-pub const SINKS: &[SinkKind] = &[hdf5::KIND, milvus::KIND, milvus1::KIND];
+pub const SINKS: &[SinkKind] = &[milvus::KIND, hdf5::KIND, milvus1::KIND];

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
+use milvusdm::batch::Target;
 use milvusdm::error::Kind;
 use milvusdm::job::Job;
 use milvusdm::schema::{Element, VectorType};
 use milvusdm::simd::row_digest;
-use milvusdm::sink::{Action, Strength};
+use milvusdm::sink::{Action, Attempt, Rooms, Sink, Strength};
 
 use crate::support::*;
 
@@ -244,6 +245,7 @@ fn modes_decide_what_happens_to_a_file_that_exists() {
     let decision = overwrite.decide(&new).unwrap();
     assert_eq!(decision.action, Action::Replace);
     overwrite.prepare(&new, &decision, false).unwrap();
+    deliver_one(&*overwrite, &new, &bytes);
     assert!(
         std::fs::read(&path).unwrap() == before,
         "replaced before the new one is whole"
@@ -252,6 +254,12 @@ fn modes_decide_what_happens_to_a_file_that_exists() {
     assert_eq!(names(dir.path()), ["out.h5"]);
     carry(&*overwrite, &new, batches(&new, &bytes, &[10]), 1).unwrap();
     assert_eq!(overwrite.count(&new).unwrap().rows, 7);
+}
+
+fn deliver_one(sink: &dyn Sink, target: &Target, bytes: &Bytes) {
+    let batch = batches(target, bytes, &[2]).remove(0);
+    let parcel = sink.pack(batch, Rooms::default().take()).unwrap();
+    sink.deliver(&parcel, Attempt::First).unwrap();
 }
 
 #[test]
@@ -271,6 +279,7 @@ fn a_file_that_is_not_whole_never_gets_its_name() {
         // Begun anew, it is done.
         let decision = sink.decide(&target).unwrap();
         sink.prepare(&target, &decision, true).unwrap();
+        deliver_one(&*sink, &target, &bytes);
         assert_eq!(names(dir.path()).len(), 1);
         drop(sink);
         assert!(
@@ -292,7 +301,8 @@ fn what_a_killed_run_left_is_replaced_and_what_another_writes_is_not() {
         let (one, two) = (sink(&settings), sink(&settings));
         let decision = one.decide(&target).unwrap();
         one.prepare(&target, &decision, false).unwrap();
-        let error = two.prepare(&target, &decision, false).unwrap_err();
+        deliver_one(&*one, &target, &bytes);
+        let error = carry(&*two, &target, batches(&target, &bytes, &[10]), 1).unwrap_err();
         assert_eq!(error.kind(), Kind::Job);
         assert!(
             error.to_string().contains("being written by another run"),

@@ -133,6 +133,12 @@ pub fn check(target: &Target, layout: &Layout, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Where a file will be, and whether it may take another's place there.
+pub struct Claim {
+    pub whole: PathBuf,
+    pub replace: bool,
+}
+
 /// A file under its temporary name, in the directory where it will be. Removed when dropped, unless it was kept.
 pub struct Temporary {
     pub path: PathBuf,
@@ -142,9 +148,10 @@ pub struct Temporary {
     kept: AtomicBool,
 }
 
-impl Temporary {
+impl Claim {
     /// The temporary name for a file; what a killed run left under it is removed.
-    pub fn claim(whole: &Path, replace: bool) -> Result<Temporary> {
+    pub fn temporary(&self) -> Result<Temporary> {
+        let Claim { whole, replace } = self;
         let name = whole.file_name().unwrap_or_default();
         let digest = crate::simd::row_digest(0, name.as_encoded_bytes());
         let path = whole.with_file_name(format!(".milvusdm-{digest:016x}.tmp"));
@@ -165,11 +172,13 @@ impl Temporary {
         Ok(Temporary {
             path,
             whole: whole.to_owned(),
-            replace,
+            replace: *replace,
             kept: AtomicBool::new(false),
         })
     }
+}
 
+impl Temporary {
     /// Syncs the whole file and gives it its name.
     pub fn keep(&self) -> Result<()> {
         let io = |doing: &'static str| move |e: io::Error| Error::io(&self.whole, doing, &e);

@@ -4,11 +4,11 @@
 use std::fs::File;
 use std::io::IoSlice;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::create::{self, Shape, Space, Temporary};
+use super::create::{self, Claim, Shape, Space, Temporary};
 use super::{Layout, covered::Covered};
 use crate::batch::{Batch, Target};
 use crate::error::{Error, Kind, Result};
@@ -17,25 +17,32 @@ use crate::limits;
 use crate::schema::{Element, VectorType};
 use crate::sink::{Parcel, Room};
 
-/// A file being written.
+/// A file being written. It is made when its first batch comes: a job may have more targets than a process may
+/// have open files.
 pub struct Direct {
-    temporary: Temporary,
-    file: File,
+    target: Target,
+    claim: Claim,
     shape: Shape,
-    /// Where the first row's vector and id are; the others follow on.
-    vectors_at: u64,
-    ids_at: u64,
+    made: Mutex<Option<Arc<Placed>>>,
     covered: Mutex<Covered>,
 }
 
-impl Direct {
+/// A file whose layout is fixed.
+struct Placed {
+    temporary: Temporary,
+    file: File,
+    /// Where the first row's vector and id are; the others follow on.
+    vectors_at: u64,
+    ids_at: u64,
+}
+
+impl Placed {
     /// Makes the file with room for all rows.
-    pub fn create(target: &Target, layout: &Layout, temporary: Temporary) -> Result<Direct> {
-        let shape = Shape::of(target, layout);
-        let mut places = place(&temporary, target, &shape, Space::Early)?;
+    fn new(target: &Target, shape: &Shape, temporary: Temporary) -> Result<Placed> {
+        let mut places = place(&temporary, target, shape, Space::Early)?;
         if places.is_none() {
             // This library does not put chunks one after the other: do without chunks.
-            places = place(&temporary, target, &shape, Space::OnePiece)?;
+            places = place(&temporary, target, shape, Space::OnePiece)?;
         }
         let Some((vectors_at, ids_at)) = places else {
             let what = "the library does not say where it puts rows";
@@ -45,35 +52,12 @@ impl Direct {
         let file = file.map_err(|e| Error::io(&temporary.whole, "open for writing", &e))?;
         // Best effort: not every file system has locks.
         let _ = file.try_lock();
-        Ok(Direct {
+        Ok(Placed {
             temporary,
             file,
-            shape,
             vectors_at,
             ids_at,
-            covered: Mutex::default(),
         })
-    }
-
-    /// Writes a batch to its place.
-    pub fn deliver(&self, parcel: &Parcel) -> Result<()> {
-        let first = parcel.batch.first_row;
-        let rows = u64::from(parcel.rows);
-        if first
-            .checked_add(rows)
-            .is_none_or(|end| end > self.shape.rows)
-        {
-            let what = format!("{} rows were announced, more came", self.shape.rows);
-            return Err(Error::path(Kind::Changed, &self.temporary.whole, what));
-        }
-        let Some((ids, vectors)) = parcel.body.split_first() else {
-            return Ok(());
-        };
-        self.write(std::slice::from_ref(ids), self.ids_at + first * 8)?;
-        self.write(vectors, self.vectors_at + first * self.shape.row_bytes)?;
-        let mut covered = self.covered.lock().expect("no one panics with it locked");
-        covered.add(first..first + rows);
-        Ok(())
     }
 
     fn write(&self, pieces: &[Bytes], mut at: u64) -> Result<()> {
@@ -102,14 +86,59 @@ impl Direct {
         }
         Ok(())
     }
+}
+
+impl Direct {
+    /// Prepares to make the file.
+    pub fn new(target: &Target, layout: &Layout, claim: Claim) -> Direct {
+        Direct {
+            target: target.clone(),
+            claim,
+            shape: Shape::of(target, layout),
+            made: Mutex::default(),
+            covered: Mutex::default(),
+        }
+    }
+
+    fn made(&self) -> Result<Arc<Placed>> {
+        let mut made = self.made.lock().expect("no one panics with it locked");
+        if let Some(made) = &*made {
+            return Ok(made.clone());
+        }
+        let new = Placed::new(&self.target, &self.shape, self.claim.temporary()?)?;
+        Ok(made.insert(Arc::new(new)).clone())
+    }
+
+    /// Writes a batch to its place.
+    pub fn deliver(&self, parcel: &Parcel) -> Result<()> {
+        let first = parcel.batch.first_row;
+        let rows = u64::from(parcel.rows);
+        if first
+            .checked_add(rows)
+            .is_none_or(|end| end > self.shape.rows)
+        {
+            let what = format!("{} rows were announced, more came", self.shape.rows);
+            return Err(Error::path(Kind::Changed, &self.claim.whole, what));
+        }
+        let Some((ids, vectors)) = parcel.body.split_first() else {
+            return Ok(());
+        };
+        let made = self.made()?;
+        made.write(std::slice::from_ref(ids), made.ids_at + first * 8)?;
+        made.write(vectors, made.vectors_at + first * self.shape.row_bytes)?;
+        let mut covered = self.covered.lock().expect("no one panics with it locked");
+        covered.add(first..first + rows);
+        Ok(())
+    }
 
     /// Checks that every row came, and gives the file its name.
-    pub fn finish(&self, target: &Target) -> Result<()> {
+    pub fn finish(&self) -> Result<()> {
         let covered = self.covered.lock().expect("no one panics with it locked");
-        covered.check(target, &self.temporary.whole)?;
-        self.temporary.keep()?;
+        covered.check(&self.target, &self.claim.whole)?;
+        let made = self.made()?;
+        made.temporary.keep()?;
         // Closing would do, were it not for programs that were started meanwhile and hold the same file.
-        let _ = self.file.unlock();
+        let _ = made.file.unlock();
         Ok(())
     }
 }

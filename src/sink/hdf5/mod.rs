@@ -222,13 +222,18 @@ fn others_bytes(targets: &BTreeMap<u32, Seen>, number: u32) -> u64 {
     others.map(|(_, seen)| seen.bytes).sum()
 }
 
+/// The nearest directory above a file that exists.
+fn directory_of(path: &Path) -> &Path {
+    let there = path.ancestors().skip(1).find(|p| p.is_dir());
+    let here = Path::new(".");
+    there.filter(|p| !p.as_os_str().is_empty()).unwrap_or(here)
+}
+
 /// Refuses when the disk of `path` has not room for `bytes` besides what others were promised.
 ///
 /// How far data can be compressed is not known before; a tenth of its bytes is asked for.
 fn room_for(path: &Path, bytes: u64, promised: u64, compressed: bool) -> Result<()> {
-    let there = path.ancestors().skip(1).find(|p| p.is_dir());
-    let there = there.filter(|p| !p.as_os_str().is_empty());
-    let Ok(stat) = rustix::fs::statvfs(there.unwrap_or(Path::new("."))) else {
+    let Ok(stat) = rustix::fs::statvfs(directory_of(path)) else {
         return Ok(());
     };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
@@ -282,6 +287,9 @@ impl Sink for Hdf5 {
                 let what = "is a directory, not a file";
                 return Err(Error::path(Kind::Job, &path, what).hint("give `dir:` for directories"));
             }
+            Ok(meta) if !meta.is_file() && !meta.is_symlink() => {
+                return Err(Error::path(Kind::Job, &path, "is not a regular file"));
+            }
             Ok(_) => true,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
             Err(error) => return Err(Error::io(&path, "look at", &error).with_kind(Kind::Job)),
@@ -296,6 +304,15 @@ impl Sink for Hdf5 {
                 ));
             }
         };
+        if action != Action::Skip {
+            let there = directory_of(&path);
+            let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+            if let Err(error) = rustix::fs::access(there, access) {
+                return Err(
+                    Error::io(there, "write in this directory", &error.into()).with_kind(Kind::Job)
+                );
+            }
+        }
         self.admit(target, &path, action != Action::Skip)?;
         Ok(Decision {
             action,
@@ -326,18 +343,14 @@ impl Sink for Hdf5 {
         // A file that was not there when this job began must not be there at its end, unless an earlier
         // attempt of this very job renamed its own and died before it could say so.
         let replace = decision.action == Action::Replace || begun;
-        let temporary = create::Temporary::claim(&path, replace)?;
-        let open = match self.spec.layout.filtered() {
-            false => Open::Direct(direct::Direct::create(
-                target,
-                &self.spec.layout,
-                temporary,
-            )?),
-            true => Open::Ordered(ordered::Ordered::create(
-                target,
-                &self.spec.layout,
-                temporary,
-            )?),
+        let claim = create::Claim {
+            whole: path,
+            replace,
+        };
+        let layout = &self.spec.layout;
+        let open = match layout.filtered() {
+            false => Open::Direct(direct::Direct::new(target, layout, claim)),
+            true => Open::Ordered(ordered::Ordered::new(target, layout, claim)),
         };
         let mut files = self.open.write().expect("no one panics with it locked");
         files.insert(target.number, Arc::new(open));
@@ -421,9 +434,10 @@ impl Sink for Hdf5 {
                 return Ok(());
             }
         }
-        match &*self.find(target)? {
-            Open::Direct(file) => file.finish(target)?,
-            Open::Ordered(file) => file.finish(target)?,
+        let file = self.find(target)?;
+        match &*file {
+            Open::Direct(file) => file.finish()?,
+            Open::Ordered(file) => file.finish()?,
         }
         let mut open = self.open.write().expect("no one panics with it locked");
         open.remove(&target.number);

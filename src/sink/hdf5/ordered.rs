@@ -10,7 +10,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterato
 
 use super::Layout;
 use super::covered::Covered;
-use super::create::{self, Made, Shape, Space, Temporary};
+use super::create::{self, Claim, Made, Shape, Space, Temporary};
 use super::direct;
 use crate::batch::{Batch, Target};
 use crate::error::{Error, Kind, Result};
@@ -19,17 +19,21 @@ use crate::limits;
 use crate::schema::{Element, VectorType};
 use crate::sink::{Parcel, Room};
 
-/// A file being written.
+/// A file being written. It is made when its first batch comes: a job may have more targets than a process may
+/// have open files.
 pub struct Ordered {
-    temporary: Temporary,
+    target: Target,
+    claim: Claim,
     shape: Shape,
     state: Mutex<State>,
     moved: Condvar,
 }
 
+#[derive(Default)]
 struct State {
-    /// `None` once it is closed.
+    /// Both are there from the first batch to the end; the file is closed before its name goes.
     made: Option<Made>,
+    temporary: Option<Temporary>,
     /// Rows written or in the fragments below.
     next_row: u64,
     /// Parcels that came before their turn, by first row.
@@ -56,24 +60,15 @@ impl State {
 }
 
 impl Ordered {
-    /// Makes the file.
-    pub fn create(target: &Target, layout: &Layout, temporary: Temporary) -> Result<Ordered> {
-        let shape = Shape::of(target, layout);
-        let made = create::make(&temporary, target, &shape, Space::AsWritten)?;
-        Ok(Ordered {
-            temporary,
-            shape,
-            state: Mutex::new(State {
-                made: Some(made),
-                next_row: 0,
-                early: BTreeMap::new(),
-                early_bytes: 0,
-                fragment: Vec::new(),
-                ids: Vec::new(),
-                id_chunks: 0,
-            }),
+    /// Prepares to make the file.
+    pub fn new(target: &Target, layout: &Layout, claim: Claim) -> Ordered {
+        Ordered {
+            target: target.clone(),
+            claim,
+            shape: Shape::of(target, layout),
+            state: Mutex::default(),
             moved: Condvar::new(),
-        })
+        }
     }
 
     /// A batch as it is appended: ids; masks of its whole chunks; its rows before the first whole chunk; the
@@ -148,18 +143,28 @@ impl Ordered {
         Ok(())
     }
 
+    fn make(&self, state: &mut State) -> Result<()> {
+        if state.made.is_none() {
+            let temporary = self.claim.temporary()?;
+            let made = create::make(&temporary, &self.target, &self.shape, Space::AsWritten)?;
+            (state.made, state.temporary) = (Some(made), Some(temporary));
+        }
+        Ok(())
+    }
+
     fn append(&self, state: &mut State, rows: u64, body: &[Bytes]) -> Result<()> {
+        self.make(state)?;
         let shape = &self.shape;
         let first = state.next_row;
         if first.checked_add(rows).is_none_or(|end| end > shape.rows) {
             let what = format!("{} rows were announced, more came", shape.rows);
-            return Err(Error::path(Kind::Changed, &self.temporary.whole, what));
+            return Err(Error::path(Kind::Changed, &self.claim.whole, what));
         }
         let spans = Spans::of(first, rows, shape.chunk_rows);
         let [ids, masks, head, chunks @ .., tail] = body else {
             return Err(Error::path(
                 Kind::Io,
-                &self.temporary.whole,
+                &self.claim.whole,
                 "a parcel of another kind came",
             ));
         };
@@ -191,11 +196,11 @@ impl Ordered {
 
     /// Writes a chunk of vectors, and the ids' chunk that ends with it, if one does.
     fn write(&self, state: &mut State, chunk: u64, mask: u32, bytes: &[u8]) -> Result<()> {
-        let failed = |e| h5::failed(Kind::Io, &self.temporary.whole, "write", &e);
+        let failed = |e| h5::failed(Kind::Io, &self.claim.whole, "write", &e);
         let Some(made) = &state.made else {
             return Err(Error::path(
                 Kind::Io,
-                &self.temporary.whole,
+                &self.claim.whole,
                 "is closed already",
             ));
         };
@@ -212,28 +217,30 @@ impl Ordered {
         let chunk_bytes = (self.shape.id_chunk_rows * 8) as usize;
         let rest = state.ids.split_off(state.ids.len().min(chunk_bytes));
         let mut ids = std::mem::replace(&mut state.ids, rest);
+        // The last one is filled up.
         ids.resize(chunk_bytes, 0);
         let (mask, bytes) = Packer::new(&self.shape.id_filters).pack(&ids);
         let at = state.id_chunks * self.shape.id_chunk_rows;
         let Some(made) = &state.made else {
             return Err(Error::path(
                 Kind::Io,
-                &self.temporary.whole,
+                &self.claim.whole,
                 "is closed already",
             ));
         };
         raw::write_chunk(&made.ids, &[at], mask, &bytes)
-            .map_err(|e| h5::failed(Kind::Io, &self.temporary.whole, "write", &e))?;
+            .map_err(|e| h5::failed(Kind::Io, &self.claim.whole, "write", &e))?;
         state.id_chunks += 1;
         Ok(())
     }
 
     /// Writes what is left, checks that every row came, and gives the file its name.
-    pub fn finish(&self, target: &Target) -> Result<()> {
+    pub fn finish(&self) -> Result<()> {
         let mut state = self.state.lock().expect("no one panics with it locked");
         let mut covered = Covered::default();
         covered.add(0..state.next_row);
-        covered.check(target, &self.temporary.whole)?;
+        covered.check(&self.target, &self.claim.whole)?;
+        self.make(&mut state)?;
         if !state.fragment.is_empty() {
             let chunk = (self.shape.rows / self.shape.chunk_rows) * self.shape.chunk_rows;
             self.write_fragment(&mut state, chunk)?;
@@ -243,11 +250,14 @@ impl Ordered {
         }
         if let Some(Made { file, vectors, ids }) = state.made.take() {
             drop((vectors, ids));
-            let failed = |e| h5::failed(Kind::Io, &self.temporary.whole, "close", &e);
+            let failed = |e| h5::failed(Kind::Io, &self.claim.whole, "close", &e);
             file.flush().map_err(failed)?;
             file.close().map_err(failed)?;
         }
-        self.temporary.keep()
+        match state.temporary.take() {
+            Some(temporary) => temporary.keep(),
+            None => Ok(()),
+        }
     }
 }
 
