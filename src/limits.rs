@@ -81,16 +81,20 @@ pub const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Seconds after which an insert without an answer counts as lost: a busy server answers within a few.
 pub const INSERT_DEADLINE_S: u64 = 120;
 
-/// Seconds after which any other call without an answer counts as lost. Drops and loads of large collections
-/// wait for other parts of the server.
+/// Seconds after which any other call without an answer counts as lost.
 pub const CONTROL_DEADLINE_S: u64 = 60;
+
+/// The same for calls in which a server may do all the work before it answers: Milvus Lite flushes, indexes and
+/// loads so; drops of large collections wait for other parts of a server.
+pub const SLOW_DEADLINE_S: u64 = 600;
 
 /// Seconds to connect in: TCP's own patience is minutes.
 pub const CONNECT_DEADLINE_S: u64 = 10;
 
-/// Seconds between pings on a connection with calls out, so that a dead peer is noticed. Milvus's own clients
-/// ping every 10 s; its server takes offence below 5.
-pub const PING_EVERY_S: u64 = 15;
+/// Seconds between pings on a connection with calls out, so that a dead peer is noticed. Servers that know no
+/// better (Milvus Lite) take the third ping without data between for an offence: it comes later than
+/// `INSERT_DEADLINE_S`.
+pub const PING_EVERY_S: u64 = 60;
 
 /// Seconds in which a ping must be answered.
 pub const PING_ANSWER_S: u64 = 20;

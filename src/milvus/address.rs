@@ -21,7 +21,7 @@ pub fn address(text: &str, tls: bool) -> Result<String, String> {
     let wrong = || format!("`{text}` is not an address such as http://127.0.0.1:19530");
     let uri: Uri = full.parse().map_err(|_| wrong())?;
     let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(wrong)?;
-    if uri.path().trim_matches('/') != "" || uri.query().is_some() {
+    if !uri.path().trim_matches('/').is_empty() || uri.query().is_some() {
         return Err(wrong());
     }
     let scheme = match uri.scheme_str() {
@@ -32,8 +32,12 @@ pub fn address(text: &str, tls: bool) -> Result<String, String> {
         Some("https") => "https",
         _ => return Err(wrong()),
     };
-    let port = match uri.port() {
-        Some(port) => port.as_str().parse().map_err(|_| wrong())?,
+    let authority = uri.authority().map_or("", |a| a.as_str());
+    let port = match authority
+        .strip_prefix(host)
+        .and_then(|p| p.strip_prefix(':'))
+    {
+        Some(port) => port.parse().map_err(|_| wrong())?,
         None if scheme == "https" => 443,
         None => PORT,
     };

@@ -49,8 +49,8 @@ impl FieldSchema {
 
     /// Whether every row must bring a value.
     pub fn is_required(&self) -> bool {
-        !(self.nullable || self.default_value.is_some() || self.is_dynamic)
-            && !self.is_function_output
+        let filled = self.default_value.is_some() || self.is_function_output;
+        !(filled || self.nullable || self.is_dynamic)
     }
 
     /// Its name and type, for people: such as `embedding FLOAT_VECTOR(128)`.

@@ -112,7 +112,9 @@ impl Client {
         };
         let info = answer.server_info.unwrap_or_default();
         match &answer.status {
-            Some(status) if !status::is_ok(status) => Err(status::refusal(status)),
+            Some(status) if !status::is_ok(status) => {
+                Err(status::refusal(status).at(self.place("Connect")))
+            }
             _ if info.build_tags.contains(|c: char| c.is_ascii_digit()) => {
                 Ok(Server::told(&info.build_tags))
             }
@@ -149,14 +151,19 @@ impl Client {
         })
     }
 
-    /// Plain text sent to a TLS port is met with silence.
+    /// Plain text sent to a TLS port is met with silence; a server that misses our certificate may close the
+    /// connection before its reason has arrived.
     fn unheard(&self, error: Error) -> Error {
-        if error.kind() != Kind::Lost || !self.address.starts_with("http://") {
-            return error;
+        let secure = self.address.starts_with("https://");
+        match error.kind() {
+            Kind::Lost if !secure => error
+                .with_kind(Kind::Unreachable)
+                .hint("if the server speaks TLS, its address begins with https://"),
+            Kind::Lost | Kind::Unreachable if secure && is_cut(&error) => error
+                .with_kind(Kind::Unreachable)
+                .hint("the server may want a client certificate (`tls: {cert: …, key: …}`)"),
+            _ => error,
         }
-        error
-            .with_kind(Kind::Unreachable)
-            .hint("if the server speaks TLS, its address begins with https://")
     }
 
     /// Refuses a database that is not there, where the server tells.
@@ -196,6 +203,11 @@ fn keep_flavour(server: Server, info: &ServerInfo) -> Server {
         },
         false => server,
     }
+}
+
+fn is_cut(error: &Error) -> bool {
+    let words = error.what();
+    words.contains("closed") || words.contains("reset") || words.contains("broken pipe")
 }
 
 fn is_unknown(error: &Error) -> bool {

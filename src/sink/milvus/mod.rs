@@ -90,8 +90,10 @@ struct State {
     first: HashMap<String, Target>,
     /// Collections that some target replaces whole.
     to_replace: HashSet<String>,
-    /// Collections that this run made or replaced, or had before it died.
+    /// Collections that this job made or replaced.
     made: HashSet<String>,
+    /// Partitions that this job made or replaced.
+    made_partitions: HashSet<TargetName>,
 }
 
 /// A target whose place is there, and was found to fit.
@@ -198,7 +200,8 @@ impl Sink for Milvus {
             .map_err(|e| e.batch(parcel.id))?;
         let taken = match write {
             Write::Insert => result.insert_cnt,
-            Write::Upsert => result.upsert_cnt,
+            // Not every version fills both.
+            Write::Upsert => result.upsert_cnt.max(result.insert_cnt),
         };
         if taken != i64::from(parcel.rows) {
             return Err(Error::new(

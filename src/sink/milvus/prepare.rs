@@ -4,8 +4,6 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, MutexGuard};
 
-use tracing::warn;
-
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
 use crate::milvus::{Collection, wire};
@@ -33,17 +31,20 @@ impl Milvus {
         fit::names(target)?;
         fit::vectors(target.vector(), self.client.server())?;
         if begun {
-            // What this run, before it died, made or replaced holds rows by now.
+            // What this job made or replaced before it died holds rows by now. A target that replaces the whole
+            // collection was carried out with the first of those that share it.
             if decision.action != Action::Append {
                 state.made.insert(name.collection.clone());
+                state.made_partitions.insert(name.clone());
             }
-        } else if decision.action == Action::Replace {
-            self.remove(target, &mut state)?;
+        } else {
+            self.remove(target, decision, &state)?;
         }
         let found = self.collection_made(target, decision, begun, &mut state)?;
         fit::schema(&found, target, &self.settings)?;
         if !name.partition.is_empty() {
-            self.partition_made(target, &found, decision)?;
+            self.partition_made(target, &found, decision, begun)?;
+            state.made_partitions.insert(name.clone());
         }
         let exact = self.rows(target, &found)?.strength == Strength::Exact;
         let envelope = wire::Envelope {
@@ -65,26 +66,21 @@ impl Milvus {
         Ok(())
     }
 
-    /// Drops what is replaced, unless this run has already done so.
-    fn remove(&self, target: &Target, state: &mut State) -> Result<()> {
+    /// Drops what is replaced, unless this job has already done so.
+    fn remove(&self, target: &Target, decision: &Decision, state: &State) -> Result<()> {
         let name = &target.name;
-        if state.made.contains(&name.collection) {
+        let replaces = decision.action == Action::Replace;
+        let whole =
+            replaces && name.partition.is_empty() || state.to_replace.contains(&name.collection);
+        if whole {
+            return self.remove_collection(&name.collection, state);
+        }
+        if !replaces || state.made_partitions.contains(name) {
             return Ok(());
         }
         let Some(found) = self.client.collection(&name.collection)? else {
             return Ok(());
         };
-        let whole = name.partition.is_empty() || state.to_replace.contains(&name.collection);
-        if whole {
-            if found.name != name.collection {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!("{} became an alias of {}", name.collection, found.name),
-                ));
-            }
-            self.client.release_collection(&found.name)?;
-            return self.client.drop_collection(&found.name);
-        }
         if self.client.has_partition(&found.name, &name.partition)? {
             // A loaded partition is not dropped.
             self.client
@@ -92,6 +88,24 @@ impl Milvus {
             self.client.drop_partition(&found.name, &name.partition)?;
         }
         Ok(())
+    }
+
+    fn remove_collection(&self, name: &str, state: &State) -> Result<()> {
+        if state.made.contains(name) {
+            return Ok(());
+        }
+        let Some(found) = self.client.collection(name)? else {
+            return Ok(());
+        };
+        if found.name != name {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{name} became an alias of {}", found.name),
+            )
+            .hint("`--again` runs the job anew"));
+        }
+        self.client.release_collection(name)?;
+        self.client.drop_collection(name)
     }
 
     fn collection_made(
@@ -116,20 +130,10 @@ impl Milvus {
                     .hint("run the job again: it looks anew"));
                 }
             }
-            state.made.insert(name.clone());
             return Ok(found);
         }
-        if decision.action == Action::Append {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("collection {name} is gone since it was looked at"),
-            )
-            .hint("`--again` runs the job anew"));
-        }
-        if begun {
-            warn!(
-                "collection {name}, which this job had begun to fill, is not there: it is made (again)"
-            );
+        if begun || decision.action == Action::Append {
+            return Err(gone(&format!("collection {name}")));
         }
         self.client.create_collection(
             name,
@@ -140,6 +144,15 @@ impl Milvus {
             self.settings.shards,
         )?;
         state.made.insert(name.clone());
+        // Partitions of targets that were made ready before this one replaced the collection. They hold nothing
+        // yet: no row is sent before all targets are ready.
+        for sibling in state
+            .made_partitions
+            .iter()
+            .filter(|p| p.collection == *name && !p.partition.is_empty())
+        {
+            self.client.create_partition(name, &sibling.partition)?;
+        }
         let found = self.client.collection(name)?;
         found.ok_or_else(|| {
             Error::new(
@@ -154,18 +167,24 @@ impl Milvus {
         target: &Target,
         found: &Collection,
         decision: &Decision,
+        begun: bool,
     ) -> Result<()> {
         let partition = &target.name.partition;
         if self.client.has_partition(&found.name, partition)? {
             return Ok(());
         }
-        if decision.action == Action::Append {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("partition {} is gone since it was looked at", target.name),
-            )
-            .hint("`--again` runs the job anew"));
+        if begun || decision.action == Action::Append {
+            return Err(gone(&format!("partition {}", target.name)));
         }
         self.client.create_partition(&found.name, partition)
     }
+}
+
+/// What was there when it was decided on is not there any more; what this job had sent to it is lost with it.
+fn gone(what: &str) -> Error {
+    Error::new(
+        Kind::Refused,
+        format!("{what} is gone since this job looked at it"),
+    )
+    .hint("`milvusdm run --again` loads everything anew")
 }

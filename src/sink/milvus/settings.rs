@@ -148,6 +148,7 @@ impl Settings {
             login: self.login.clone(),
             db: self.db.clone(),
             tls: self.tls.as_ref().map(TlsFiles::read).transpose()?,
+            deadlines: milvus::Deadlines::default(),
         })
     }
 }

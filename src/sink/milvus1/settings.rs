@@ -155,6 +155,7 @@ impl Settings {
             login: Login::None,
             db: String::new(),
             tls: None,
+            deadlines: milvus::Deadlines::default(),
         }
     }
 }

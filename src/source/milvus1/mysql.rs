@@ -99,8 +99,16 @@ impl Mysql {
     }
 
     fn failed(&self, error: &mysql::Error) -> Error {
+        use mysql::Error as E;
+        let words = match error {
+            E::MySqlError(e) => e.message.clone(),
+            E::IoError(e) => e.to_string(),
+            E::DriverError(e) => e.to_string(),
+            E::TlsError(e) => e.to_string(),
+            other => other.to_string(),
+        };
         // Unreachable, unknown and denied are all for the job to put right.
-        let what = format!("cannot read the metadata: {error}");
+        let what = format!("cannot read the metadata: {words}");
         Error::new(Kind::Job, what).at(self.place())
     }
 }

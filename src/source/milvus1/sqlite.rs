@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
@@ -102,6 +103,10 @@ impl Sqlite {
             let uri = format!("file:{}", encoded(&copy.path().join(NAME)));
             let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE;
             let connection = Connection::open_with_flags(uri, flags).map_err(wrong)?;
+            // Nobody will open the copy again.
+            connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+                .map_err(wrong)?;
             (connection, Some(copy))
         };
         connection
@@ -179,10 +184,19 @@ impl Database for Sqlite {
         if there.map_err(|e| failed(&self.path, &e))? == 0 {
             return Ok(None);
         }
-        let statement = self.connection.prepare(&format!("SELECT * FROM `{table}`"));
-        let statement = statement.map_err(|e| failed(&self.path, &e))?;
-        let names = statement.column_names();
-        Ok(Some(names.into_iter().map(str::to_owned).collect()))
+        let names = || -> rusqlite::Result<Vec<String>> {
+            let sql = "SELECT name FROM pragma_table_info(?1)";
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query([table])?;
+            let mut names = Vec::new();
+            while let Some(row) = rows.next()? {
+                if let Cell::Text(name) = cell(row.get_ref(0)?) {
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        };
+        names().map(Some).map_err(|e| failed(&self.path, &e))
     }
 
     fn rows(&mut self, table: &'static str, columns: &[&'static str]) -> Result<Vec<Vec<Cell>>> {
