@@ -5,6 +5,7 @@
 
 #[path = "support/milvus1/mod.rs"]
 mod stand_in;
+mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -542,6 +543,23 @@ fn what_a_1x_server_lacks_is_refused_in_words() {
         );
     }
     assert!(!server.calls().contains(&"CreateCollection".to_owned()));
+}
+
+#[test]
+fn a_2x_server_is_not_taken_for_a_1x_one() {
+    let server = support::fake_milvus::Fake::start("v2.3.5");
+    let jobs = Jobs::new();
+    jobs.faiss("a.index", 5, 8);
+    let job = format!(
+        "source: {{faiss: {{path: a.index}}}}\nsink: {{milvus1: {{address: '{}', collection: c}}}}\n",
+        server.address
+    );
+    let said = jobs.run(&job).code(5);
+    assert!(
+        said.contains("this is Milvus v2.3.5, not a 1.x server"),
+        "{said}"
+    );
+    assert!(said.contains("`sink: {milvus: …}`"), "{said}");
 }
 
 // ── ids that the server makes ──────────────────────────────────────────────
