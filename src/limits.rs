@@ -123,3 +123,14 @@ pub const V1_PING_EVERY_S: u64 = 330;
 /// The largest batch for Milvus 1.x: with up to 18 bytes of framing and id a row, a request of any dimension stays
 /// below 64 MiB (its own limit is 256 MiB of vectors; its log's buffers are as small as half of that).
 pub const V1_BATCH_BYTES_MAX: u64 = 56 << 20;
+
+/// Chunks of an HDF5 dataset that the library is asked for one by one where its index is not known to us: each
+/// question walks the whole index (measured: 16 million steps a second).
+pub const HDF5_CHUNKS_ASKED_MAX: u64 = 4096;
+
+/// Bytes of the rows that one row of HDF5's chunks covers, held while they are unpacked; chunks that are tall and
+/// narrow (one column each, say) would need the whole dataset at once.
+pub const HDF5_BAND_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of rows gathered at once from chunks that each hold some of their columns, where nothing has to be unpacked.
+pub const HDF5_GATHER_BYTES: u64 = 4 << 20;

@@ -2,6 +2,7 @@
 //! A source knows no sink, changes nothing, and is shared by all threads.
 
 pub mod faiss;
+pub mod hdf5;
 pub mod milvus1;
 
 use std::collections::BTreeMap;
@@ -79,4 +80,4 @@ pub trait Reader: Send {
 }
 
 /// All kinds of source. Adding one: its file, and its line here.
-pub const SOURCES: &[SourceKind] = &[faiss::KIND, milvus1::KIND];
+pub const SOURCES: &[SourceKind] = &[faiss::KIND, hdf5::KIND, milvus1::KIND];
