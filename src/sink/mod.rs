@@ -3,6 +3,7 @@
 
 mod hdf5;
 pub mod milvus;
+mod milvus1;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -271,4 +272,4 @@ impl Drop for Room {
 }
 
 /// All kinds of sink. Adding one: its file, and its line here.
-pub const SINKS: &[SinkKind] = &[milvus::KIND, hdf5::KIND];
+pub const SINKS: &[SinkKind] = &[milvus::KIND, hdf5::KIND, milvus1::KIND];
