@@ -108,3 +108,14 @@ pub const CHECK_STEP_BYTES: usize = 32 << 10;
 /// Connections to a server where the job does not say: on two cores two are the most that helps (measured), and
 /// a Milvus server is busy long before four are.
 pub const CONNECTIONS_DEFAULT: usize = 2;
+
+/// Chunks of an HDF5 dataset that the library is asked for one by one where its index is not known to us: each
+/// question walks the whole index (measured: 16 million steps a second).
+pub const HDF5_CHUNKS_ASKED_MAX: u64 = 4096;
+
+/// Bytes of the rows that one row of HDF5's chunks covers, held while they are unpacked; chunks that are tall and
+/// narrow (one column each, say) would need the whole dataset at once.
+pub const HDF5_BAND_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of rows gathered at once from chunks that each hold some of their columns, where nothing has to be unpacked.
+pub const HDF5_GATHER_BYTES: u64 = 4 << 20;

@@ -2,6 +2,7 @@
 //! for its errors. Moves no rows.
 
 pub mod filter;
+pub mod index;
 mod lzf;
 pub mod raw;
 
@@ -34,7 +35,8 @@ pub fn failed(kind: Kind, path: &Path, doing: &str, error: &hdf5::Error) -> Erro
     Error::path(kind, path, format!("cannot {doing}: {}", cause(error)))
 }
 
-fn cause(error: &hdf5::Error) -> String {
+/// What a failed call says went wrong, innermost first.
+pub fn cause(error: &hdf5::Error) -> String {
     let hdf5::Error::HDF5(stack) = error else {
         return error.to_string();
     };

@@ -1,7 +1,8 @@
 //! Where do vectors come from? The trait, and the list of kinds.
 //! A source knows no sink, changes nothing, and is shared by all threads.
 
-mod faiss;
+pub mod faiss;
+pub mod hdf5;
 pub mod milvus1;
 
 use std::collections::BTreeMap;
@@ -75,10 +76,8 @@ pub trait Reader: Send {
 
     /// Complains, with `Kind::Changed`, when what it reads from is no longer what was surveyed. Cheap: called after
     /// each batch is packed, before it is sent.
-    fn unchanged(&self) -> Result<()> {
-        Ok(())
-    }
+    fn unchanged(&self) -> Result<()>;
 }
 
 /// All kinds of source. Adding one: its file, and its line here.
-pub const SOURCES: &[SourceKind] = &[faiss::KIND, milvus1::KIND];
+pub const SOURCES: &[SourceKind] = &[faiss::KIND, hdf5::KIND, milvus1::KIND];

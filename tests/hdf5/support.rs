@@ -5,11 +5,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target, TargetName};
+use milvusdm::batch::{Batch, BatchId, Cut, Keys, Limits, Part, Position, Target, TargetName};
 use milvusdm::error::Result;
 use milvusdm::job::{Form, Job};
 use milvusdm::schema::{self, Element, Metric, VectorType};
 use milvusdm::sink::{Action, Attempt, Rooms, SINKS, Sink};
+use milvusdm::source::{SOURCES, Source};
 
 /// The Python of the test environment, which has h5py and numpy.
 pub fn python() -> PathBuf {
@@ -186,4 +187,75 @@ pub fn names(dir: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// The source of these settings (flow-style YAML).
+pub fn source(settings: &str) -> Result<Box<dyn Source>> {
+    let text = format!("source: {{hdf5: {settings}}}\nsink: {{none: {{}}}}\n");
+    let job = Job::parse(Path::new("job.yaml"), text).unwrap();
+    let kind = SOURCES.iter().find(|k| k.name == "hdf5").unwrap();
+    let mut form = Form::new("source.hdf5", job.source.settings.clone(), &job.mistakes);
+    let spec = (kind.read)(&mut form);
+    form.done();
+    job.check()?;
+    spec.unwrap().open()
+}
+
+/// Batches of so many rows.
+pub fn limits(rows: u64) -> Limits {
+    Limits {
+        batch_bytes: 4 << 20,
+        batch_rows: rows,
+    }
+}
+
+/// What a source hands over for each target: its ids and its vectors' bytes. Checks on the way that shards and
+/// batches lie one after the other, and that reading goes on from any position.
+pub fn read_all(source: &dyn Source, limits: Limits) -> Result<Vec<(Vec<i64>, Vec<u8>)>> {
+    let survey = source.survey(limits)?;
+    let manifest = survey.manifest;
+    let mut out = vec![(Vec::new(), Vec::new()); manifest.targets.len()];
+    for (number, shard) in manifest.shards.iter().enumerate() {
+        assert_eq!(shard.number as usize, number);
+        let (ids, bytes) = &mut out[shard.target as usize];
+        assert_eq!(shard.first_row, ids.len() as u64, "{}", shard.name);
+        let vector = manifest.targets[shard.target as usize].vector();
+        let before = ids.len();
+        let mut from = shard.start;
+        let mut reader = source.open(shard, from, limits)?;
+        while let Some(cut) = reader.next()? {
+            let rows: usize = cut.parts.iter().map(Part::len).sum();
+            assert!(rows > 0 && rows as u64 <= limits.rows(vector));
+            let mut row = from.0;
+            for part in &cut.parts {
+                assert!(!part.is_empty());
+                assert_eq!(part.row, row);
+                row += part.len() as u64;
+                ids.extend_from_slice(part.ids());
+                bytes.extend_from_slice(part.vectors());
+            }
+            // The same batch again, from its position.
+            let again = source.open(shard, from, limits)?.next()?.unwrap();
+            assert_eq!(again.next, cut.next);
+            let flat = |c: &Cut| {
+                c.parts
+                    .iter()
+                    .flat_map(|p| p.vectors().to_vec())
+                    .collect::<Vec<_>>()
+            };
+            assert!(flat(&again) == flat(&cut));
+            from = cut.next;
+        }
+        assert_eq!(from, shard.end);
+        assert_eq!((ids.len() - before) as u64, shard.rows);
+    }
+    for (target, (ids, bytes)) in manifest.targets.iter().zip(&out) {
+        assert_eq!(target.rows, ids.len() as u64);
+        assert_eq!(
+            bytes.len() as u64,
+            target.rows * target.vector().row_bytes()
+        );
+    }
+    source.unchanged()?;
+    Ok(out)
 }

@@ -44,7 +44,7 @@ struct Table {
 /// Centres of inverted lists.
 enum Centres {
     Rows {
-        decoder: Decoder,
+        decoder: Box<Decoder>,
         lists: Lists,
         file: View,
     },
@@ -336,7 +336,7 @@ fn centres(file: &View, quantizer: Option<&Node>) -> Result<Option<Centres>> {
         return Ok(None);
     };
     Ok(Some(Centres::Rows {
-        decoder: Decoder::plain(&stored.codec, &stored.lists)?,
+        decoder: Box::new(Decoder::plain(&stored.codec, &stored.lists)?),
         lists: stored.lists.clone(),
         file: file.clone(),
     }))

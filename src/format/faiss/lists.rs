@@ -248,7 +248,7 @@ fn panorama(c: &mut Cursor, count: u64, code_bytes: u64, with_batch: bool) -> Re
         PANORAMA_BATCH
     };
     let mut lists = Lists::new(code_bytes, count);
-    let (layout, levels) = levels_of(c, at, code_bytes, levels, batch)?;
+    let (layout, _) = levels_of(c, at, code_bytes, levels, batch)?;
     lists.layout = layout;
     let mut found = Vec::new();
     sizes(c, count, &mut |list, size| found.push((list, size)))?;
@@ -258,6 +258,7 @@ fn panorama(c: &mut Cursor, count: u64, code_bytes: u64, with_batch: bool) -> Re
         c.payload("list codes", slots, code_bytes)?;
         let ids = c.at();
         c.payload("list ids", size, 8)?;
+        // Of all levels that were asked for, even those that nothing is left for.
         c.payload("list norms", slots, norms_bytes(levels))?;
         lists.push(list, size, codes, Some(ids));
     }

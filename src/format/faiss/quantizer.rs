@@ -158,7 +158,7 @@ pub(super) fn product(c: &mut Cursor, dimension: u32) -> Result<Product> {
     expect(c, at, "pq.d", d, u64::from(dimension))?;
     let at = c.at();
     let parts = c.u64("pq.M")?;
-    if parts == 0 || d % parts != 0 {
+    if d.checked_rem(parts) != Some(0) {
         return Err(c.corrupt(at, format!("pq.M = {parts}, expected a divisor of {d}")));
     }
     let at = c.at();
@@ -167,7 +167,7 @@ pub(super) fn product(c: &mut Cursor, dimension: u32) -> Result<Product> {
         .ok()
         .filter(|bits| (1..=24).contains(bits));
     let bits = bits.ok_or_else(|| c.corrupt(at, "pq.nbits, expected 1 to 24"))?;
-    let expected = bytes_of(c, at, "centroids", d, 1 << bits)?;
+    let expected = bytes_of(c, at, "centroids", d, 1u64.wrapping_shl(bits))?;
     let at = c.at();
     let centroids = c.vector("pq.centroids", 4)?;
     expect(c, at, "pq.centroids", centroids.len() / 4, expected)?;

@@ -11,11 +11,10 @@ const CHECKS_MAX: usize = 1 << 30;
 /// What is done to decoded rows, in turn.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// x = Σ (y_i − bias_i) · scale_i · row_i of the matrix.
+    /// x = Σ (y_i − bias_i) · row_i of the matrix.
     Matrix {
         rows: Vec<f32>,
         bias: Vec<f32>,
-        scale: Vec<f32>,
         from: usize,
     },
     /// Component `map[i]` is component i.
@@ -79,18 +78,13 @@ pub(super) fn undo(transform: &Transform) -> Result<Undo> {
                 None => vec![0.0; to],
             };
             shifts = bias.iter().any(|b| *b != 0.0);
-            let Some(scale) = inverse_scale(&rows, from, to) else {
+            let Some(rows) = inverse(rows, from, to) else {
                 return Ok(Undo::Cannot(format!("its {name} is not a rotation")));
             };
             if to < from {
                 loss = Some(format!("a {name} cut {from} dimensions down to {to}"));
             }
-            Step::Matrix {
-                rows,
-                bias,
-                scale,
-                from,
-            }
+            Step::Matrix { rows, bias, from }
         }
         Act::Remap(map) => {
             let bytes = map.bytes()?;
@@ -137,22 +131,61 @@ fn transform_error(transform: &Transform, what: String) -> Error {
     Error::new(Kind::Corrupt, format!("{}: {what}", transform.name()))
 }
 
-/// For each row of a matrix, what its transpose must be scaled by to be its inverse; `None` where it is not.
+/// The matrix whose transpose undoes this one, row for row; `None` where that is not found so simply.
 ///
-/// Rows at right angles: for a square matrix that is an inverse, for fewer rows than columns the nearest to one.
-/// More rows than columns: the columns must be at right angles, and of length 1.
-fn inverse_scale(rows: &[f32], from: usize, to: usize) -> Option<Vec<f32>> {
+/// Rows at right angles, each divided by its squared length: for a square matrix that is the inverse, for fewer rows
+/// than columns the nearest to one. More rows than columns: the columns must be at right angles, of length 1.
+fn inverse(mut rows: Vec<f32>, from: usize, to: usize) -> Option<Vec<f32>> {
     if from == 0 || to == 0 {
         return None;
     }
     if to > from {
-        let columns = transpose(rows, from);
-        let lengths = right_angles(&columns, to)?;
+        let lengths = right_angles(&transpose(&rows, from), to)?;
         let unit = lengths.iter().all(|length| (length - 1.0).abs() < 1e-4);
-        return unit.then(|| vec![1.0; to]);
+        return unit.then_some(rows);
     }
-    let lengths = right_angles(rows, from)?;
-    Some(lengths.iter().map(|length| 1.0 / *length as f32).collect())
+    let original = rows.clone();
+    let lengths = right_angles(&rows, from)?;
+    for (row, length) in rows.chunks_exact_mut(from).zip(lengths) {
+        let scale = (1.0 / length) as f32;
+        row.iter_mut().for_each(|value| *value *= scale);
+    }
+    let work = to.saturating_mul(to).saturating_mul(from);
+    if from == to && work <= CHECKS_MAX {
+        rows = refined(&rows, &original, from);
+    }
+    Some(rows)
+}
+
+/// One step of Newton's method: Faiss's rotations are so in float32 only, which the transpose alone would show
+/// tenfold (measured: 1e-5 after OPQ of 128 dimensions, 2e-6 with the step).
+fn refined(rows: &[f32], original: &[f32], width: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(rows.len());
+    for (i, row) in rows.chunks_exact(width).enumerate() {
+        let mut sum: Vec<f64> = row.iter().map(|value| f64::from(*value)).collect();
+        let pairs = rows
+            .chunks_exact(width)
+            .zip(original.chunks_exact(width))
+            .enumerate();
+        for (j, (other, other_original)) in pairs {
+            let off = dot(row, other_original) - if i == j { 1.0 } else { 0.0 };
+            for (to, value) in sum.iter_mut().zip(other) {
+                *to -= off * f64::from(*value);
+            }
+        }
+        out.extend(sum.into_iter().map(|value| value as f32));
+    }
+    out
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let mut sums = [0f64; 4];
+    for (a, b) in a.chunks(4).zip(b.chunks(4)) {
+        for ((sum, x), y) in sums.iter_mut().zip(a).zip(b) {
+            *sum += f64::from(*x) * f64::from(*y);
+        }
+    }
+    sums.iter().sum()
 }
 
 fn transpose(rows: &[f32], from: usize) -> Vec<f32> {
@@ -165,10 +198,6 @@ fn transpose(rows: &[f32], from: usize) -> Vec<f32> {
 
 /// Squared lengths of rows that are all at right angles; `None` where they are not, or one has no length.
 fn right_angles(rows: &[f32], width: usize) -> Option<Vec<f64>> {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        let products = a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y));
-        products.sum()
-    };
     let all: Vec<&[f32]> = rows.chunks_exact(width).collect();
     let lengths: Vec<f64> = all.iter().map(|row| dot(row, row)).collect();
     if !lengths.iter().all(|n| n.is_finite() && *n > 1e-12) {
@@ -177,7 +206,6 @@ fn right_angles(rows: &[f32], width: usize) -> Option<Vec<f64>> {
     // Very large matrices are checked by every so many pairs: all pairs would take hours.
     let pairs = all.len().saturating_mul(all.len()) / 2;
     let stride = pairs.saturating_mul(width) / CHECKS_MAX;
-    let stride = stride.saturating_add(1);
     let mut left = 0usize;
     for (i, (row, length)) in all.iter().zip(&lengths).enumerate() {
         let others = all.iter().zip(&lengths).skip(i.saturating_add(1));
@@ -186,7 +214,7 @@ fn right_angles(rows: &[f32], width: usize) -> Option<Vec<f64>> {
                 left = left.saturating_sub(1);
                 continue;
             }
-            left = stride.saturating_sub(1);
+            left = stride;
             if dot(row, other).abs() > 1e-4 * (length * other_length).sqrt() {
                 return None;
             }
@@ -203,11 +231,10 @@ impl Step {
             Step::Matrix {
                 rows: matrix,
                 bias,
-                scale,
                 from,
             } => {
                 out.resize(rows.len().saturating_mul(*from), 0.0);
-                turn_back(values, width, matrix, bias, scale, *from, out);
+                turn_back(values, width, matrix, bias, *from, out);
                 *from
             }
             Step::Remap { map, from } => {
@@ -243,26 +270,24 @@ impl Step {
     }
 }
 
-/// out += Σ (y_i − bias_i) · scale_i · row_i, four rows of the matrix at a time so that `out` is touched less.
+/// out += Σ (y_i − bias_i) · row_i, four rows of the matrix at a time so that `out` is touched less.
 fn turn_back(
     values: &[f32],
     width: usize,
     matrix: &[f32],
     bias: &[f32],
-    scale: &[f32],
     from: usize,
     out: &mut [f32],
 ) {
     let (from, width) = (from.max(1), width.max(1));
-    let shifts = bias.chunks(4).zip(scale.chunks(4));
-    let four = matrix.chunks(from.saturating_mul(4)).zip(shifts);
-    for (block, (matrix, (bias, scale))) in four.enumerate() {
+    let four = matrix.chunks(from.saturating_mul(4)).zip(bias.chunks(4));
+    for (block, (matrix, bias)) in four.enumerate() {
         let first = block.saturating_mul(4);
         for (y, x) in values.chunks_exact(width).zip(out.chunks_exact_mut(from)) {
             let mut factors = [0f32; 4];
             let y = y.get(first..).unwrap_or_default();
-            for (((factor, y), b), s) in factors.iter_mut().zip(y).zip(bias).zip(scale) {
-                *factor = (y - b) * s;
+            for ((factor, y), b) in factors.iter_mut().zip(y).zip(bias) {
+                *factor = y - b;
             }
             let mut rows = matrix.chunks_exact(from);
             let [f0, f1, f2, f3] = factors;

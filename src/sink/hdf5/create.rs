@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hdf5::dataset::{AllocTime, FillTime};
@@ -146,6 +147,8 @@ pub struct Temporary {
     pub whole: PathBuf,
     replace: bool,
     kept: AtomicBool,
+    /// Says to other runs that it is being written.
+    lock: OnceLock<File>,
 }
 
 impl Claim {
@@ -157,8 +160,7 @@ impl Claim {
         let path = whole.with_file_name(format!(".milvusdm-{digest:016x}.tmp"));
         match File::open(&path) {
             Ok(left) => {
-                // Whoever writes it holds a lock: the library takes one, and so do we. Where there are no
-                // locks nobody can be asked.
+                // Whoever writes it holds a lock. Where there are no locks nobody can be asked.
                 if let Err(std::fs::TryLockError::WouldBlock) = left.try_lock() {
                     let what = format!("is being written by another run, as {}", path.display());
                     return Err(Error::path(Kind::Job, whole, what));
@@ -174,11 +176,20 @@ impl Claim {
             whole: whole.to_owned(),
             replace: *replace,
             kept: AtomicBool::new(false),
+            lock: OnceLock::new(),
         })
     }
 }
 
 impl Temporary {
+    /// Locks the file that was made under this name. Best effort: not every file system has locks.
+    fn lock(&self) {
+        if let Ok(file) = File::open(&self.path) {
+            let _ = file.try_lock();
+            let _ = self.lock.set(file);
+        }
+    }
+
     /// Syncs the whole file and gives it its name.
     pub fn keep(&self) -> Result<()> {
         let io = |doing: &'static str| move |e: io::Error| Error::io(&self.whole, doing, &e);
@@ -186,6 +197,10 @@ impl Temporary {
         file.sync_all().map_err(io("sync"))?;
         self.rename()?;
         self.kept.store(true, Ordering::Release);
+        if let Some(lock) = self.lock.get() {
+            // Closing would do, were it not for programs that were started meanwhile and hold the same file.
+            let _ = lock.unlock();
+        }
         let dir = self.whole.parent().filter(|p| !p.as_os_str().is_empty());
         let dir = File::open(dir.unwrap_or(Path::new("."))).map_err(io("open the directory"))?;
         dir.sync_all().map_err(io("sync the directory"))
@@ -247,14 +262,17 @@ pub struct Made {
 
 /// Makes the file of a target under its temporary name.
 pub fn make(temporary: &Temporary, target: &Target, shape: &Shape, space: Space) -> Result<Made> {
-    build(&temporary.path, target, shape, space)
-        .map_err(|e| h5::failed(Kind::Io, &temporary.whole, "make the file", &e))
+    let made = build(&temporary.path, target, shape, space)
+        .map_err(|e| h5::failed(Kind::Io, &temporary.whole, "make the file", &e))?;
+    temporary.lock();
+    Ok(made)
 }
 
 fn build(path: &Path, target: &Target, shape: &Shape, space: Space) -> hdf5::Result<Made> {
     let mut options = hdf5::File::with_options();
     // Nothing is put between chunks: no other small data, and the index is one node, made before them.
-    options.fapl().small_data_block_size(0);
+    // The lock is ours, not the library's: nobody can take that back before all who inherited the file close it.
+    options.fapl().small_data_block_size(0).file_locking(false);
     if space == Space::Early {
         let entries = shape.chunks().clamp(64, limits::HDF5_CHUNKS_MAX);
         options.fcpl().istore_k(entries.div_ceil(2) as u32);

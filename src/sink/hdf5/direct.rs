@@ -50,8 +50,6 @@ impl Placed {
         };
         let file = File::options().read(true).write(true).open(&temporary.path);
         let file = file.map_err(|e| Error::io(&temporary.whole, "open for writing", &e))?;
-        // Best effort: not every file system has locks.
-        let _ = file.try_lock();
         Ok(Placed {
             temporary,
             file,
@@ -136,10 +134,7 @@ impl Direct {
         let covered = self.covered.lock().expect("no one panics with it locked");
         covered.check(&self.target, &self.claim.whole)?;
         let made = self.made()?;
-        made.temporary.keep()?;
-        // Closing would do, were it not for programs that were started meanwhile and hold the same file.
-        let _ = made.file.unlock();
-        Ok(())
+        made.temporary.keep()
     }
 }
 

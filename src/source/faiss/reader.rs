@@ -8,7 +8,7 @@ use crate::batch::{Cut, Limits, Part, Position};
 use crate::error::{Error, Kind, Result};
 use crate::format::faiss::Run;
 use crate::limits::GATHER_BELOW_BYTES;
-use crate::source::Reader;
+use crate::source::{Reader, Source};
 
 /// Rows of a shard, forward.
 pub struct Rows<'s> {
@@ -62,6 +62,10 @@ impl Reader for Rows<'_> {
             parts,
             next: Position(self.next),
         }))
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        self.faiss.unchanged()
     }
 }
 
