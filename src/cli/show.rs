@@ -74,6 +74,9 @@ pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision]) {
     for (target, decision) in plan.manifest.targets.iter().zip(decisions) {
         println!("\ntarget       {}", name(&target.name.to_string()));
         println!("  from       {}", target.source);
+        if let Some(why) = plan.renamed.get(&target.number) {
+            println!("  renamed    {why}");
+        }
         println!(
             "  rows       {} ({} marked deleted will not travel)",
             target.rows, target.rows_deleted
@@ -126,6 +129,7 @@ pub fn plan_json(job: &Job, plan: &Plan, decisions: &[Decision]) -> serde_json::
                 "collection": target.name.collection,
                 "partition": target.name.partition,
                 "source": target.source,
+                "renamed": plan.renamed.get(&target.number),
                 "rows": target.rows,
                 "rows_deleted": target.rows_deleted,
                 "bytes": target.bytes(),
