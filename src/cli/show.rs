@@ -74,6 +74,9 @@ pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision]) {
     for (target, decision) in plan.manifest.targets.iter().zip(decisions) {
         out!("\ntarget       {}", name(&target.name.to_string()));
         out!("  from       {}", target.source);
+        if let Some(why) = plan.renamed.get(&target.number) {
+            out!("  renamed    {why}");
+        }
         out!(
             "  rows       {} ({} marked deleted will not travel)",
             target.rows,
@@ -127,6 +130,7 @@ pub fn plan_json(job: &Job, plan: &Plan, decisions: &[Decision]) -> serde_json::
                 "collection": target.name.collection,
                 "partition": target.name.partition,
                 "source": target.source,
+                "renamed": plan.renamed.get(&target.number),
                 "rows": target.rows,
                 "rows_deleted": target.rows_deleted,
                 "bytes": target.bytes(),

@@ -158,6 +158,25 @@ impl Sink for Milvus {
         }
     }
 
+    fn allowed_name(&self, name: &TargetName) -> Option<(TargetName, String)> {
+        if self.settings.partition.as_deref() == Some(&*name.partition) {
+            return None;
+        }
+        let partition = fit::allowed_partition(&name.partition)?;
+        let said = format!(
+            "partition {:?} of {} becomes {partition}: Milvus 2.x allows letters, digits and underscores only",
+            name.partition, name.collection
+        );
+        let collection = name.collection.clone();
+        Some((
+            TargetName {
+                collection,
+                partition,
+            },
+            said,
+        ))
+    }
+
     fn keyed(&self, keys: Keys) -> bool {
         !self.settings.auto_id && keys == Keys::Stored
     }
