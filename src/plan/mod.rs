@@ -9,7 +9,7 @@ use serde_yaml::{Mapping, Value};
 
 use crate::batch::{Limits, Manifest, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Endpoint, Form, Job, RunSettings, did_you_mean};
+use crate::job::{Endpoint, Form, Job, RunSettings, Verify, did_you_mean};
 use crate::limits;
 use crate::schema;
 use crate::sink::{Decision, SINKS, Sink, SinkKind};
@@ -139,6 +139,12 @@ pub fn plan(job: &Job) -> Result<Plan> {
     check_dimension(job, &manifest)?;
     if manifest.targets.is_empty() {
         warnings.push("nothing is chosen: no target will be made".to_owned());
+    }
+    if matches!(job.run.verify, Verify::Sample | Verify::Full) {
+        warnings.push(format!(
+            "`verify: {}` cannot be had yet: counts are compared, contents are not",
+            job.run.verify.word()
+        ));
     }
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = job.run.threads.unwrap_or(cores);
