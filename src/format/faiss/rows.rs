@@ -8,7 +8,7 @@ use super::index::{Body, Node, Stored};
 use super::lists::{Layout, Lists, Place, Run};
 use super::quantizer::Codec;
 use super::transform::{Act, Transform};
-use super::undo::{Step, Undo, undo};
+use super::undo::{Step, Undo, floats, undo};
 use crate::error::{Error, Kind, Result};
 use crate::input::View;
 use crate::schema::{Element, Metric, VectorType};
@@ -266,11 +266,29 @@ fn libfaiss_decodes(node: &Node) -> bool {
                 && stored.by_residual
                 && !decode::has_centres(stored.quantizer.as_ref())
         }
-        Body::IdMap { inner, .. } | Body::Transformed { inner, .. } => libfaiss_decodes(inner),
+        Body::IdMap { inner, .. } => libfaiss_decodes(inner),
+        Body::Transformed { chain, inner } => {
+            chain.iter().all(libfaiss_undoes) && libfaiss_decodes(inner)
+        }
         Body::Graph { storage, .. } => libfaiss_decodes(storage),
         // It asks the refined one only.
         Body::Refine { refine, .. } => libfaiss_decodes(refine),
         Body::MinMax(_) | Body::FromFloat(_) | Body::Combinations(_) | Body::Missing => false,
+    }
+}
+
+/// Whether libfaiss undoes a transform as we do. Version 1.12 transposes whitening matrices too: wrong.
+fn libfaiss_undoes(transform: &Transform) -> bool {
+    match (&transform.act, undo(transform)) {
+        (Act::Linear { matrix, .. }, Ok(Undo::Step { step, .. })) => match (step, floats(matrix)) {
+            (Step::Matrix { rows, .. }, Ok(matrix)) => {
+                let mut pairs = rows.iter().zip(&matrix);
+                pairs.all(|(ours, theirs)| (ours - theirs).abs() <= 1e-3)
+            }
+            _ => false,
+        },
+        (_, Ok(Undo::Step { .. })) => true,
+        _ => false,
     }
 }
 

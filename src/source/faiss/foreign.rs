@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::{IdsFrom, Spec, cut, duplicates, identify, index_of};
 use crate::batch::{Cut, Index, Keys, Limits, Manifest, Part, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
-use crate::format::faiss::{Body, Node, Recovery, metric, parse, vector};
+use crate::format::faiss::{Body, Node, Recovery, Transform, metric, parse, vector};
 use crate::input::View;
 use crate::schema::{self, Metric, VectorType};
 use crate::source::{Reader, Source, Survey};
@@ -62,6 +62,22 @@ impl Foreign {
             return Err(Error::path(Kind::Job, file.path(), what).hint("leave out `lists`"));
         }
         let (index, map) = load(&file, &node)?;
+        let mut warnings = vec![
+            format!(
+                "vectors are near those that were added, not the same: the index {why}; libfaiss decodes it"
+            ),
+            format!(
+                "libfaiss holds the whole index in memory: {} bytes",
+                file.len()
+            ),
+        ];
+        if let Body::Transformed { chain, .. } = &node.body {
+            let names: Vec<_> = chain.iter().map(Transform::name).collect();
+            warnings.push(format!(
+                "libfaiss undoes transforms as far as they can be: {}",
+                names.join(", ")
+            ));
+        }
         let foreign = Foreign {
             index,
             ids: map.filter(|_| spec.ids == IdsFrom::Stored),
@@ -70,15 +86,7 @@ impl Foreign {
             schema: schema::schema("id", "embedding", vector(&node))?,
             metric: metric(&node),
             kind: index_of(&node),
-            warnings: vec![
-                format!(
-                    "vectors are near those that were added, not the same: the index {why}; libfaiss decodes it"
-                ),
-                format!(
-                    "libfaiss holds the whole index in memory: {} bytes",
-                    file.len()
-                ),
-            ],
+            warnings,
             file,
         };
         // Most of what cannot be had shows in the first row or the last.
