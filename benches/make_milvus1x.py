@@ -4,8 +4,8 @@
     make_milvus1x.py OUT_DIR [--rows 1000000] [--dim 128] [--segments 4] [--deleted 0.01] [--binary]
 
 One collection, `bench`, with SEGMENTS raw segments; the last one is in its partition `p1`.
-Correctness tests use tests/fixtures/milvus1x instead,
-which Milvus's own code wrote. Needs numpy. Prints the live row count and payload bytes.
+Correctness tests use tests/fixtures/milvus1x instead, which Milvus's own code wrote. Needs numpy. Prints the
+live row count and payload bytes.
 """
 import argparse, os, sqlite3, struct
 import numpy as np
