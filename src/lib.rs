@@ -63,7 +63,8 @@
 //! refusal, a "later" or silence; no core type is `Serialize`, and nothing has a global.
 //!
 //! Unsafe code is denied except in the files named here:
-//! `input/map.rs` (mapping files).
+//! `input/map.rs` (mapping files), `simd/mod.rs` (calls of what was detected), `simd/avx2.rs`, `simd/avx512.rs` (loads
+//! at any alignment).
 
 pub mod batch;
 pub mod checkpoint;
