@@ -105,7 +105,7 @@ fn runs() -> Vec<Vec<std::ops::Range<usize>>> {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
-            if (state >> 33) % 100 == 0 {
+            if (state >> 33).is_multiple_of(100) {
                 runs.push(first..row);
                 first = row + 1;
             }

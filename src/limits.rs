@@ -43,3 +43,79 @@ pub const ID_SORT_BYTES: usize = 32 << 20;
 
 /// The largest job file: a job is written by a person.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
+
+/// Ids that `inspect` looks through for their range: 64 MiB of them, well under a second.
+pub const IDS_SCANNED_MAX: u64 = 8 << 20;
+
+/// Pairs of a Faiss table of duplicates that are held at once, with where their rows are: about 64 MiB a shard.
+/// For each that many, all ids of the index are read once.
+pub const DUPLICATES_AT_ONCE: u64 = 1 << 20;
+
+/// Bytes of an uncompressed chunk of an HDF5 file where the job does not say: HDF5's readers cache chunks of up
+/// to 1 MiB unless told otherwise.
+pub const HDF5_CHUNK_BYTES: u64 = 1 << 20;
+
+/// Bytes of a compressed chunk before compression, where the job does not say: small enough that a batch has
+/// several, which threads can share.
+pub const HDF5_PACKED_CHUNK_BYTES: u64 = 512 << 10;
+
+/// Uncompressed HDF5 files have no more chunks than this unless the job says so: larger files have larger chunks.
+pub const HDF5_CHUNKS_TYPICAL: u64 = 32_768;
+
+/// Entries that one node of an HDF5 chunk index can have: one node, written first, lets chunks lie in one piece.
+pub const HDF5_CHUNKS_MAX: u64 = 65_534;
+
+/// Chunks of HDF5 files have 32-bit lengths.
+pub const HDF5_CHUNK_BYTES_MAX: u64 = u32::MAX as u64;
+
+/// A chunk that is compressed is held in memory whole.
+pub const HDF5_PACKED_CHUNK_BYTES_MAX: u64 = 64 << 20;
+
+/// Packed chunks that wait for earlier ones before delivery threads are slowed down.
+pub const HDF5_EARLY_BYTES: u64 = 32 << 20;
+/// The longest answer of a server that is read: an insert's answer carries up to 16 bytes for each of its rows,
+/// and pages of a query are asked for well below this.
+pub const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// Seconds after which an insert without an answer counts as lost: a busy server answers within a few.
+pub const INSERT_DEADLINE_S: u64 = 120;
+
+/// Seconds after which any other call without an answer counts as lost.
+pub const CONTROL_DEADLINE_S: u64 = 60;
+
+/// The same for calls in which a server may do all the work before it answers: Milvus Lite flushes, indexes and
+/// loads so; drops of large collections wait for other parts of a server.
+pub const SLOW_DEADLINE_S: u64 = 600;
+
+/// Seconds to connect in: TCP's own patience is minutes.
+pub const CONNECT_DEADLINE_S: u64 = 10;
+
+/// Seconds between pings on a connection with calls out, so that a dead peer is noticed. Servers that know no
+/// better (Milvus Lite) take the third ping without data between for an offence: it comes later than
+/// `INSERT_DEADLINE_S`.
+pub const PING_EVERY_S: u64 = 60;
+
+/// Seconds in which a ping must be answered.
+pub const PING_ANSWER_S: u64 = 20;
+
+/// Rows in a request to the C++ engine of Milvus Lite, whose insert time grows with their square (measured:
+/// 2,000 rows 0.18 s, 10,000 rows 4.7 s).
+pub const LITE_CPP_ROWS_MAX: u64 = 1000;
+
+/// Bytes of rows that are checked and digested at a step while they are in the cache: half of a small L1 + L2.
+pub const CHECK_STEP_BYTES: usize = 32 << 10;
+
+/// Connections to a server where the job does not say: on two cores two are the most that helps (measured), and
+/// a Milvus server is busy long before four are.
+pub const CONNECTIONS_DEFAULT: usize = 2;
+
+/// Chunks of an HDF5 dataset that the library is asked for one by one where its index is not known to us: each
+/// question walks the whole index (measured: 16 million steps a second).
+pub const HDF5_CHUNKS_ASKED_MAX: u64 = 4096;
+
+/// Bytes of the rows that one row of HDF5's chunks covers, held while they are unpacked; chunks that are tall and
+/// narrow (one column each, say) would need the whole dataset at once.
+pub const HDF5_BAND_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of rows gathered at once from chunks that each hold some of their columns, where nothing has to be unpacked.
+pub const HDF5_GATHER_BYTES: u64 = 4 << 20;

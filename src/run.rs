@@ -18,7 +18,7 @@ use crate::retry::Backoff;
 use crate::sink::{Action, Attempt, Decision, Parcel, Receipt, Redelivery, Rooms};
 
 /// How often a thread that waits looks whether it should stop.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Asked to stop: set by a signal, looked at by every thread.
 #[derive(Clone, Default)]
@@ -46,7 +46,7 @@ struct Run<'a> {
     checkpoint: &'a Checkpoint,
     progress: &'a Progress,
     stop: &'a Stop,
-    decisions: Vec<Decision>,
+    decisions: &'a [Decision],
     rooms: Rooms,
     pace: Pace,
     /// Bodies above this have been refused as too big.
@@ -62,17 +62,19 @@ struct Run<'a> {
 type Sent = (Parcel, Attempt);
 
 /// Carries everything that has no receipt yet, and finishes each target. What was decided about a target is
-/// recorded before anything is changed, and never decided again on resume.
+/// recorded before anything is changed, and never decided again on resume; what a sink learns about it while
+/// preparing is put into `decisions`.
 ///
 /// On an error, the sentences name what was left behind.
 pub fn run(
     plan: &Plan,
     checkpoint: &Checkpoint,
-    decisions: Vec<Decision>,
+    decisions: &mut [Decision],
     progress: &Progress,
     stop: &Stop,
 ) -> std::result::Result<(), (Error, Vec<String>)> {
     let targets = &plan.manifest.targets;
+    let prepared = prepare(plan, checkpoint, decisions, progress, stop);
     let run = Run {
         plan,
         checkpoint,
@@ -86,7 +88,7 @@ pub fn run(
         pending: targets.iter().map(|_| AtomicU64::new(0)).collect(),
         decisions,
     };
-    let carried = prepare(&run).and_then(|()| carry(&run));
+    let carried = prepared.and_then(|()| carry(&run));
     carried.map_err(|error| {
         let open = targets.iter().filter(|t| {
             let action = run.decisions[t.number as usize].action;
@@ -98,24 +100,39 @@ pub fn run(
 }
 
 /// Carries out what was decided about each target, once.
-fn prepare(run: &Run<'_>) -> Result<()> {
-    for target in &run.plan.manifest.targets {
-        run.stop.check()?;
-        let decision = &run.decisions[target.number as usize];
-        if decision.action == Action::Skip || run.checkpoint.done(target.number) {
+fn prepare(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    decisions: &mut [Decision],
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<()> {
+    for target in &plan.manifest.targets {
+        stop.check()?;
+        let decision = &mut decisions[target.number as usize];
+        if decision.action == Action::Skip || checkpoint.done(target.number) {
             continue;
         }
-        let begun = run
-            .checkpoint
+        let begun = checkpoint
             .decision(target.number)
             .is_some_and(|(_, prepared)| prepared);
-        if begun && !run.plan.sink.resumable() {
-            run.checkpoint.reset(target.number)?;
+        if begun && !plan.sink.resumable() {
+            checkpoint.reset(target.number)?;
         }
-        run.patiently(|| run.plan.sink.prepare(target, decision, begun))?;
-        run.checkpoint.prepared(target.number)?;
-        run.progress
-            .resumed(run.checkpoint.totals(target.number).delivered);
+        patiently(plan, progress, stop, || {
+            plan.sink.prepare(target, decision, begun)
+        })?;
+        if !begun {
+            let settled = patiently(plan, progress, stop, || {
+                plan.sink.settle(target, decision.clone())
+            })?;
+            if settled != *decision {
+                checkpoint.decide(target.number, &settled)?;
+                *decision = settled;
+            }
+            checkpoint.prepared(target.number)?;
+        }
+        progress.resumed(checkpoint.totals(target.number).delivered);
     }
     Ok(())
 }
@@ -217,7 +234,6 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
     let mut first_row = shard.first_row;
     while let Some(Cut { parts, next }) = reader.next()? {
         run.check()?;
-        plan.source.unchanged()?;
         let id = batch_id(run.checkpoint, shard, index);
         let batch = Batch {
             id,
@@ -233,10 +249,11 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
             continue;
         }
         run.progress.read(rows);
-        let parcel = plan
-            .sink
-            .pack(batch, run.rooms.take())
-            .map_err(|e| e.batch(id))?;
+        let packed = plan.sink.pack(batch, run.rooms.take());
+        // Asked after the bytes were read, and before they are believed: a page that vanished under the packer
+        // reads as zeros.
+        reader.unchanged()?;
+        let parcel = packed.map_err(|e| e.batch(id))?;
         if window <= id.index {
             window = index.saturating_add(limits::WINDOW_BATCHES - 1);
             run.checkpoint.open_window(shard, window)?;
@@ -293,7 +310,11 @@ fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Recei
                 run.body_bytes_max.fetch_min(largest, Ordering::Relaxed);
                 return deliver_halves(run, parcel, attempt, error);
             }
-            Kind::Lost => attempt = run.doubt_of(parcel.batch.target, &error)?,
+            Kind::Lost => {
+                // A mapping that was truncated breaks the connection that sends it.
+                run.plan.source.unchanged()?;
+                attempt = run.doubt_of(parcel.batch.target, &error)?;
+            }
             _ => {}
         }
         sleep(patience.wait(error)?, &|| run.check())?;
@@ -329,6 +350,7 @@ fn deliver_halves(
 /// After every shard of a target has been delivered.
 fn finish(run: &Run<'_>, target: &Target) -> Result<()> {
     run.check()?;
+    run.plan.source.unchanged()?;
     run.patiently(|| run.plan.sink.finish(target))?;
     run.checkpoint.record_done(target.number)
 }

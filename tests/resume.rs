@@ -144,6 +144,10 @@ impl Reader for NumbersReader {
             next: Position(last),
         }))
     }
+
+    fn unchanged(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What outlives a loader: rows as a server that does not enforce keys keeps them.
@@ -342,7 +346,7 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> HashMap<u32, Vec<i64
             Found::Finished(_) => break,
             Found::Open(checkpoint) => checkpoint,
         };
-        let decisions = plan.decide().unwrap();
+        let mut decisions = plan.decide().unwrap();
         for target in &plan.manifest.targets {
             if checkpoint.decision(target.number).is_none() {
                 checkpoint
@@ -353,7 +357,7 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> HashMap<u32, Vec<i64
         match run(
             &plan,
             &checkpoint,
-            decisions,
+            &mut decisions,
             &Progress::default(),
             &Stop::default(),
         ) {

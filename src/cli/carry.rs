@@ -142,7 +142,7 @@ fn carry(
     common: &Common,
     report: &mut Report,
 ) -> Result<()> {
-    let decisions = match decide(plan, &checkpoint, stop) {
+    let mut decisions = match decide(plan, &checkpoint, stop) {
         Ok(decisions) => decisions,
         Err(error) => {
             // Nothing was touched: the job may be mended and run again as if for the first time.
@@ -166,7 +166,7 @@ fn carry(
         flags.progress
     };
     let shown = Shown::start(style, progress.clone());
-    let carried = run::run(plan, &checkpoint, decisions.clone(), &progress, stop);
+    let carried = run::run(plan, &checkpoint, &mut decisions, &progress, stop);
     shown.end();
     report.progress = Some(progress.snapshot());
     report.seconds = progress.snapshot().seconds;

@@ -1,15 +1,41 @@
 //! Says what a file or directory holds.
 
+use std::fmt::Display;
 use std::path::Path;
 
-use super::Common;
-use crate::error::{Error, Kind, Result};
+use serde::Serialize;
+
+use super::{Common, print_json};
+use crate::error::Result;
+use crate::format::faiss;
+use crate::input::{Access, View};
+use crate::source::{hdf5, milvus1};
+
+/// Where the signature of an HDF5 file may stand: at its start, or behind a user block.
+const HDF5_SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
+const HDF5_STARTS: [u64; 6] = [0, 512, 1024, 2048, 4096, 8192];
 
 /// `milvusdm inspect PATH`.
-pub fn inspect(path: &Path, _common: &Common) -> Result<()> {
-    Err(Error::path(
-        Kind::Unsupported,
-        path,
-        "no format is known yet",
-    ))
+pub fn inspect(path: &Path, common: &Common) -> Result<()> {
+    if path.is_dir() {
+        return show(&milvus1::inspect(path, None)?, common);
+    }
+    let view = View::open(path, Access::Map)?;
+    if HDF5_STARTS.iter().any(|at| is_hdf5(&view, *at)) {
+        return show(&hdf5::inspect(path)?, common);
+    }
+    show(&faiss::inspect(&view)?, common)
+}
+
+fn is_hdf5(view: &View, at: u64) -> bool {
+    let mut found = [0; 8];
+    view.read(at, &mut found).is_ok() && found == *HDF5_SIGNATURE
+}
+
+fn show(description: &(impl Serialize + Display), common: &Common) -> Result<()> {
+    if common.json {
+        return print_json(description);
+    }
+    println!("{}", description.to_string().trim_end());
+    Ok(())
 }

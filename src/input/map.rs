@@ -10,29 +10,40 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
-/// A whole file, mapped read-only.
-pub struct Map(Mmap);
+use super::guard::{Guarded, guard};
+
+/// A whole file, mapped read-only. Fields are dropped in order: the guard goes before the mapping.
+pub struct Map {
+    _guarded: Guarded,
+    map: Mmap,
+}
 
 impl Map {
-    /// Maps all of an open file, which must not be empty.
-    pub fn new(file: &File) -> io::Result<Map> {
+    /// Maps all of an open file, which must not be empty; `None` when too many mappings are held.
+    pub fn new(file: &File) -> io::Result<Option<Map>> {
         // SAFETY: the mapping is read-only and its bytes are only ever read as bytes. We cannot stop another
-        // process from truncating or writing the file; readers compare its size, time and inode before each
-        // batch (View::unchanged), and no invariant of ours rests on the bytes staying the same.
+        // process from truncating or writing the file; input/guard.rs turns the fault of a vanished page into
+        // zeros, readers compare the file's size, time and inode after reading (View::unchanged), and no
+        // invariant of ours rests on the bytes staying the same.
         let map = unsafe { Mmap::map(file)? };
         // Advice is best effort: a system that does not know it reads all the same.
         let _ = map.advise(Advice::Sequential);
-        Ok(Map(map))
+        let guarded = guard(map.as_ptr() as usize, map.len())?;
+        Ok(guarded.map(|_guarded| Map { _guarded, map }))
     }
 
     /// All its bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.map
     }
 
     /// A stretch as bytes that own the mapping; its pages are given back when the last of them is dropped.
     pub fn window(map: &Arc<Map>, start: usize, len: usize) -> Bytes {
-        assert!(start.checked_add(len).is_some_and(|end| end <= map.0.len()));
+        assert!(
+            start
+                .checked_add(len)
+                .is_some_and(|end| end <= map.map.len())
+        );
         Bytes::from_owner(Window {
             map: map.clone(),
             start,
@@ -42,7 +53,7 @@ impl Map {
 
     /// Asks for pages ahead of use. Best effort.
     pub fn will_need(&self, start: usize, len: usize) {
-        let _ = self.0.advise_range(Advice::WillNeed, start, len);
+        let _ = self.map.advise_range(Advice::WillNeed, start, len);
     }
 }
 
@@ -54,7 +65,7 @@ struct Window {
 
 impl AsRef<[u8]> for Window {
     fn as_ref(&self) -> &[u8] {
-        &self.map.0[self.start..self.start + self.len]
+        &self.map.map[self.start..self.start + self.len]
     }
 }
 
@@ -70,7 +81,7 @@ impl Drop for Window {
             // the file when touched, so every outstanding view still sees the same bytes.
             let advised = unsafe {
                 self.map
-                    .0
+                    .map
                     .unchecked_advise_range(UncheckedAdvice::DontNeed, first, len)
             };
             // Best effort: pages that stay cost memory, not correctness.

@@ -2,6 +2,7 @@
 //! Never says what bytes mean.
 
 mod cursor;
+mod guard;
 mod map;
 
 use std::fs::File as OsFile;
@@ -38,6 +39,11 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// What a file looks like now.
+    pub fn at(path: &Path) -> io::Result<Stamp> {
+        std::fs::metadata(path).map(|meta| Stamp::of(&meta))
+    }
+
     fn of(meta: &std::fs::Metadata) -> Stamp {
         Stamp {
             bytes: meta.len(),
@@ -106,10 +112,11 @@ impl View {
         let backing = match access {
             // An empty file cannot be mapped.
             _ if len == 0 => Backing::Memory(Bytes::new()),
-            Access::Map => Backing::Map(Arc::new(
-                map::Map::new(&os).map_err(|e| Error::io(path, "map the file", &e))?,
-            )),
             Access::Read => Backing::Read(os),
+            Access::Map => {
+                let map = map::Map::new(&os).map_err(|e| Error::io(path, "map the file", &e))?;
+                map.map_or(Backing::Read(os), |map| Backing::Map(Arc::new(map)))
+            }
         };
         let file = File {
             path: path.into(),
@@ -328,6 +335,20 @@ mod tests {
         );
         assert!(view.cut(u64::MAX, 2).is_err());
         assert!(view.i64s(0, u64::MAX / 2).is_err());
+    }
+
+    #[test]
+    fn a_truncated_mapping_reads_as_zeros_and_is_noticed() {
+        let file = file(&[7; 50_000]);
+        let view = View::open(file.path(), Access::Map).unwrap();
+        let bytes = view.cut(100, 40_000).unwrap().bytes().unwrap();
+        assert_eq!(bytes[0], 7);
+        file.as_file().set_len(10).unwrap();
+        assert!(
+            bytes[5_000..].iter().all(|b| *b == 0),
+            "pages that vanished are zeros"
+        );
+        assert_eq!(view.unchanged().unwrap_err().kind(), Kind::Changed);
     }
 
     #[test]

@@ -107,6 +107,14 @@ pub fn rewrite(
         address(&mut job, &body, mistakes);
         parameters(&mut job, &body, mistakes);
     }
+    // `dest_partition_name: ''` is the default partition, whatever the source calls its own.
+    if to_milvus
+        && classic != "M2M"
+        && job.is_absent("sink.milvus.partition")
+        && body.get("into").is_none()
+    {
+        job.set("sink.milvus.partition", "_default".into());
+    }
     // A hint only: the server is asked what it is.
     if let Some(hint) = ["milvus_version", "milvus-version"]
         .iter()
@@ -155,6 +163,18 @@ impl Rewritten {
                 .expect("only maps are made on the way");
         }
         map.insert(last.into(), value);
+    }
+
+    fn is_absent(&self, path: &str) -> bool {
+        let mut map = &self.root;
+        for name in path.split('.') {
+            match map.get(name) {
+                Some(Value::Mapping(inner)) => map = inner,
+                Some(_) => return false,
+                None => return true,
+            }
+        }
+        false
     }
 
     fn alias(&mut self, general: &str, old: &str) {

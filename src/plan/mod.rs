@@ -99,18 +99,27 @@ fn form(job: &Job, what: &str, endpoint: &Endpoint) -> Form {
     Form::new(path, endpoint.settings.clone(), &job.mistakes)
 }
 
+/// The settings under a kind; keys that it does not know are mistakes.
+fn read<S: ?Sized>(mut form: Form, kind: fn(&mut Form) -> Option<Box<S>>) -> Option<Box<S>> {
+    let spec = kind(&mut form);
+    form.done();
+    spec
+}
+
 /// Makes a job concrete. All its mistakes are reported together before anything is opened.
 pub fn plan(job: &Job) -> Result<Plan> {
     let source: Option<&SourceKind> = find_kind(job, "source", &job.source, SOURCES, |k| k.name);
     let sink: Option<&SinkKind> = find_kind(job, "sink", &job.sink, SINKS, |k| k.name);
-    let source = source.and_then(|k| (k.read)(&mut form(job, "source", &job.source)));
-    let sink = sink.and_then(|k| (k.read)(&mut form(job, "sink", &job.sink)));
+    let source = source.and_then(|k| read(form(job, "source", &job.source), k.read));
+    let sink = sink.and_then(|k| read(form(job, "sink", &job.sink), k.read));
     job.check()?;
     let (source, sink) = source
         .zip(sink)
         .expect("a kind that reads no spec notes a mistake");
 
-    let source = source.open().map_err(|e| placed(job, e))?;
+    let source = source
+        .open_for(&job.collections)
+        .map_err(|e| placed(job, e))?;
     let wanted = Limits {
         batch_bytes: job.run.batch_bytes,
         batch_rows: limits::BATCH_ROWS_MAX,

@@ -43,6 +43,7 @@ pub fn check_repeats(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<()> {
             }
         }
         let (repeats, sample) = ids.repeats(stop)?;
+        plan.source.unchanged()?;
         if repeats > 0 {
             return Err(refusal(target, repeats, &sample));
         }

@@ -1,6 +1,9 @@
 //! Where do vectors go? The trait, and the list of kinds.
 //! A sink knows no source and never retries; it says what a second arrival would do.
 
+mod hdf5;
+pub mod milvus;
+
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -42,6 +45,12 @@ pub trait Sink: Send + Sync {
     /// Whether rows are told apart by their key, so that repeats have to be looked for before they travel.
     fn keyed(&self, keys: Keys) -> bool;
 
+    /// Whether the batches of a target have to be packed and handed on in the order of their `first_row`.
+    /// A sink that says so still gets all rows right out of order, at the price of memory.
+    fn in_order(&self) -> bool {
+        false
+    }
+
     /// Looks at a target and decides what its mode means for it; refuses what could not work (types,
     /// dimensions, names, metrics, disk space). Changes nothing.
     fn decide(&self, target: &Target) -> Result<Decision>;
@@ -49,6 +58,13 @@ pub trait Sink: Send + Sync {
     /// Carries the decision out. The decision has been synced to the checkpoint; on
     /// resume it is handed in again with `begun`, and must not be applied twice.
     fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()>;
+
+    /// The decision as it stands once the target is prepared and before anything is sent. A sink that can count
+    /// only after a flush says here what the target really held; the answer takes the decision's place in the
+    /// checkpoint. Not called where rows may have been sent.
+    fn settle(&self, _target: &Target, decision: Decision) -> Result<Decision> {
+        Ok(decision)
+    }
 
     /// Packs a batch, reading each payload byte once: this is where pages fault in,
     /// floats are checked, digests are taken. Long ranges stay where they are
@@ -65,11 +81,6 @@ pub trait Sink: Send + Sync {
     /// Whether a half-filled target can be gone on with after the program died. Where not (files), the
     /// target is begun anew and its receipts are forgotten.
     fn resumable(&self) -> bool;
-
-    /// Whether the batches of a target have to be packed and handed on in order of `first_row`.
-    fn in_order(&self) -> bool {
-        false
-    }
 
     /// After every shard of a target has been delivered: flush, build, load, rename. Safe to repeat.
     fn finish(&self, target: &Target) -> Result<()>;
@@ -260,4 +271,4 @@ impl Drop for Room {
 }
 
 /// All kinds of sink. Adding one: its file, and its line here.
-pub const SINKS: &[SinkKind] = &[];
+pub const SINKS: &[SinkKind] = &[milvus::KIND, hdf5::KIND];

@@ -1,11 +1,15 @@
 //! Where do vectors come from? The trait, and the list of kinds.
 //! A source knows no sink, changes nothing, and is shared by all threads.
 
+pub mod faiss;
+pub mod hdf5;
+pub mod milvus1;
+
 use std::collections::BTreeMap;
 
 use crate::batch::{Cut, Limits, Manifest, Position, Shard};
 use crate::error::Result;
-use crate::job::Form;
+use crate::job::{Form, Globs};
 
 /// A kind of source: what a job may name, and how its settings become one.
 pub struct SourceKind {
@@ -23,6 +27,12 @@ pub struct SourceKind {
 pub trait Spec {
     /// Opens the source.
     fn open(&self) -> Result<Box<dyn Source>>;
+
+    /// Opens the source, and looks only at what these globs admit, where it can: what is left out must not stand
+    /// in the way. Whoever calls it drops the rest all the same.
+    fn open_for(&self, _admitted: &Globs) -> Result<Box<dyn Source>> {
+        self.open()
+    }
 }
 
 /// A place vectors come from.
@@ -43,8 +53,8 @@ pub trait Source: Send + Sync {
         limits: Limits,
     ) -> Result<Box<dyn Reader + 's>>;
 
-    /// Complains, with `Kind::Changed`, when the source is no longer what was surveyed. Cheap: called before
-    /// each batch is packed.
+    /// Complains, with `Kind::Changed`, when the source is no longer what was surveyed. Called when a target is
+    /// finished, and when a mapping may have broken under the sender.
     fn unchanged(&self) -> Result<()>;
 }
 
@@ -63,7 +73,11 @@ pub struct Survey {
 pub trait Reader: Send {
     /// The next rows of the shard, or `None` at its end. A cut is never empty, and never larger than the limits.
     fn next(&mut self) -> Result<Option<Cut>>;
+
+    /// Complains, with `Kind::Changed`, when what it reads from is no longer what was surveyed. Cheap: called after
+    /// each batch is packed, before it is sent.
+    fn unchanged(&self) -> Result<()>;
 }
 
 /// All kinds of source. Adding one: its file, and its line here.
-pub const SOURCES: &[SourceKind] = &[];
+pub const SOURCES: &[SourceKind] = &[faiss::KIND, hdf5::KIND, milvus1::KIND];

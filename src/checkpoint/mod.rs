@@ -6,19 +6,22 @@
 //! corruption. Of a shard we know which batches have a receipt, and how far a window was opened: in doubt
 //! are just the batches of that window without a receipt.
 
+mod log;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use serde::{Deserialize, Serialize};
-
 use crate::batch::{BatchId, Position, Shard};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::plan::{Fingerprint, Plan};
-use crate::sink::{Action, Decision, LeftOut, Parcel, Receipt};
+use crate::sink::{Decision, LeftOut, Parcel, Receipt};
+
+pub use log::{Finished, Totals};
+use log::{Header, Log, Record, encode};
 
 /// The log of one run, open and locked.
 pub struct Checkpoint {
@@ -31,119 +34,6 @@ pub struct Checkpoint {
 struct State {
     file: File,
     log: Log,
-}
-
-/// What the records say.
-#[derive(Default)]
-struct Log {
-    header: Option<Header>,
-    targets: BTreeMap<u32, TargetLog>,
-    shards: BTreeMap<u32, ShardLog>,
-    finished: Option<Finished>,
-    left_out: Vec<(u32, String, u64, i64)>,
-}
-
-#[derive(Default, Clone)]
-struct TargetLog {
-    decision: Option<Decision>,
-    prepared: bool,
-    done: bool,
-    totals: Totals,
-}
-
-#[derive(Default)]
-struct ShardLog {
-    target: u32,
-    /// All batches below this index have receipts, and the next one starts here.
-    below: u32,
-    from: Option<Position>,
-    /// Receipts at or above `below`, each with the position after it.
-    beyond: BTreeMap<u32, Position>,
-    window: u32,
-    closed: Option<u32>,
-}
-
-/// What was delivered to a target, this run and the ones it resumes together.
-#[derive(Default, Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Totals {
-    /// Rows with a receipt.
-    pub delivered: u64,
-    /// Of these, rows whose batch went as an upsert.
-    pub upserted: u64,
-    /// Rows left out (`non_finite: skip`).
-    pub left_out: u64,
-    /// Bytes of vectors and ids delivered.
-    pub bytes: u64,
-    /// Wrapping sum of the rows' digests.
-    pub digest: u64,
-}
-
-/// When a run finished, and with how much.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Finished {
-    /// Rows delivered, all targets together.
-    pub rows: u64,
-    /// Seconds since the epoch.
-    pub at: u64,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Header {
-    version: u32,
-    run: String,
-    created: u64,
-    fingerprint: BTreeMap<String, String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Record {
-    Header(Header),
-    Target {
-        number: u32,
-        action: String,
-        rows_before: u64,
-        ours: bool,
-        why: String,
-    },
-    Prepared(u32),
-    Window {
-        shard: u32,
-        target: u32,
-        upto: u32,
-    },
-    Received {
-        shard: u32,
-        target: u32,
-        index: u32,
-        next: u64,
-        rows: u64,
-        bytes: u64,
-        digest: u64,
-        #[serde(default, skip_serializing_if = "is_false")]
-        upserted: bool,
-        /// Rows left out of it.
-        #[serde(default, skip_serializing_if = "is_zero")]
-        left_out: u64,
-        /// Some of them: file, row, id.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        rows_left_out: Vec<(String, u64, i64)>,
-    },
-    Closed {
-        shard: u32,
-        target: u32,
-        batches: u32,
-    },
-    Reset(u32),
-    Done(u32),
-    Finished(Finished),
-}
-
-fn is_false(b: &bool) -> bool {
-    !b
-}
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 /// What the log says of a shard.
@@ -395,115 +285,9 @@ impl Checkpoint {
     }
 }
 
-impl Log {
-    fn apply(&mut self, record: Record) {
-        match record {
-            Record::Header(header) => self.header = Some(header),
-            Record::Target {
-                number,
-                action,
-                rows_before,
-                ours,
-                why,
-            } => {
-                let all = [
-                    Action::Skip,
-                    Action::Create,
-                    Action::Append,
-                    Action::Replace,
-                ];
-                let action = all.into_iter().find(|a| a.name() == action);
-                self.targets.entry(number).or_default().decision = action.map(|action| Decision {
-                    action,
-                    rows_before,
-                    ours,
-                    why,
-                });
-            }
-            Record::Prepared(target) => self.targets.entry(target).or_default().prepared = true,
-            Record::Window {
-                shard,
-                target,
-                upto,
-            } => self.shard(shard, target).window = upto,
-            Record::Received {
-                shard,
-                target,
-                index,
-                next,
-                rows,
-                bytes,
-                digest,
-                upserted,
-                left_out,
-                rows_left_out,
-            } => {
-                if !self.shard(shard, target).receive(index, Position(next)) {
-                    return;
-                }
-                let totals = &mut self.targets.entry(target).or_default().totals;
-                totals.delivered += rows;
-                totals.upserted += if upserted { rows } else { 0 };
-                totals.left_out += left_out;
-                totals.bytes += bytes;
-                totals.digest = totals.digest.wrapping_add(digest);
-                let room = limits::LISTED_MAX.saturating_sub(self.left_out.len());
-                let listed = rows_left_out.into_iter().take(room);
-                self.left_out
-                    .extend(listed.map(|(file, row, id)| (target, file, row, id)));
-            }
-            Record::Closed {
-                shard,
-                target,
-                batches,
-            } => {
-                self.shard(shard, target).closed = Some(batches);
-            }
-            Record::Reset(target) => {
-                self.shards.retain(|_, shard| shard.target != target);
-                self.left_out.retain(|(number, ..)| *number != target);
-                self.targets.entry(target).or_default().totals = Totals::default();
-            }
-            Record::Done(target) => self.targets.entry(target).or_default().done = true,
-            Record::Finished(finished) => self.finished = Some(finished),
-        }
-    }
-
-    fn shard(&mut self, shard: u32, target: u32) -> &mut ShardLog {
-        let log = self.shards.entry(shard).or_default();
-        log.target = target;
-        log
-    }
-}
-
-impl ShardLog {
-    /// False when the batch had a receipt already.
-    fn receive(&mut self, index: u32, next: Position) -> bool {
-        if index < self.below || self.beyond.insert(index, next).is_some() {
-            return false;
-        }
-        while let Some(next) = self.beyond.remove(&self.below) {
-            self.below += 1;
-            self.from = Some(next);
-        }
-        true
-    }
-}
-
 fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |d| d.as_secs())
-}
-
-fn encode(record: &Record) -> String {
-    let json = serde_json::to_string(record).expect("records are plain data");
-    format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
-}
-
-fn decode(line: &str) -> Option<Record> {
-    let (crc, json) = line.split_once(' ')?;
-    let crc = u32::from_str_radix(crc, 16).ok()?;
-    (crc32fast::hash(json.as_bytes()) == crc).then(|| serde_json::from_str(json).ok())?
 }
 
 fn open_locked(path: &Path) -> Result<File> {
@@ -531,36 +315,8 @@ fn read_log(file: &mut File, path: &Path) -> Result<Log> {
     let mut text = Vec::new();
     file.read_to_end(&mut text)
         .map_err(|e| Error::io(path, "read the checkpoint", &e))?;
-    let mut log = Log::default();
-    let mut at = 0;
-    while at < text.len() {
-        let rest = &text[at..];
-        let end = rest.iter().position(|b| *b == b'\n');
-        let record = end.and_then(|end| decode(std::str::from_utf8(&rest[..end]).ok()?));
-        let Some(record) = record else {
-            // Only the end may be torn: whatever was synced lies before it.
-            let last = end.is_none_or(|end| at + end + 1 == text.len());
-            if !last || at == 0 && end.is_some() {
-                return Err(Error::path(
-                    Kind::Job,
-                    path,
-                    format!("is not a checkpoint, or is damaged: line at byte {at} does not fit its checksum"),
-                )
-                .hint("move the file away to start anew; rows already delivered will be delivered again"));
-            }
-            break;
-        };
-        if at == 0 && !matches!(record, Record::Header(_)) {
-            return Err(Error::path(
-                Kind::Job,
-                path,
-                "is not a checkpoint: it has no header",
-            ));
-        }
-        log.apply(record);
-        at += end.expect("a record has an end") + 1;
-    }
-    file.set_len(at as u64)
+    let (log, whole) = log::read(path, &text)?;
+    file.set_len(whole)
         .map_err(|e| Error::io(path, "cut the checkpoint's torn end", &e))?;
     file.seek(SeekFrom::End(0))
         .map_err(|e| Error::io(path, "seek the checkpoint", &e))?;

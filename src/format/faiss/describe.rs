@@ -1,0 +1,281 @@
+//! A description of an index for people and programs: what it is, what is in it, what can be had from it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::index::{Body, Node};
+use super::lists::Place;
+use super::rows::{Faithful, Recovery, Rows, metric};
+use crate::error::Result;
+use crate::input::View;
+use crate::limits;
+
+/// An index, with those inside it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Description {
+    /// Its four characters.
+    pub fourcc: String,
+    /// What that is, in words.
+    pub class: String,
+    /// Where it begins in the file.
+    pub at: u64,
+    /// Rows it says it has.
+    pub rows: u64,
+    /// Components, or bits.
+    pub dimension: u32,
+    /// What a component is when it comes out.
+    pub element: &'static str,
+    /// How it measures.
+    pub metric: String,
+    /// Whether it was trained.
+    pub trained: bool,
+    /// What else is known.
+    pub notes: Vec<String>,
+    /// Indexes inside, each with what it is there for.
+    pub inner: Vec<Described>,
+    /// What can be had from it; only said of the outermost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryText>,
+    /// The ids of its rows; only said of the outermost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Ids>,
+}
+
+/// An index inside another.
+#[derive(Clone, Debug, Serialize)]
+pub struct Described {
+    /// What it is there for.
+    pub role: &'static str,
+    /// What it is.
+    pub index: Description,
+}
+
+/// What can be had from an index.
+#[derive(Clone, Debug, Serialize)]
+pub struct RecoveryText {
+    /// `lossless`, `lossy` or `nothing`.
+    pub kind: &'static str,
+    /// Rows that would travel.
+    pub rows: u64,
+    /// A sentence about it.
+    pub what: String,
+}
+
+/// Ids of rows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ids {
+    /// Whether they stand in the file, or are row numbers.
+    pub stored: bool,
+    /// The lowest and the highest, where that was cheap to find out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<(i64, i64)>,
+}
+
+/// Reads a file and describes it. Reads no rows, and ids only where they are few.
+pub fn inspect(view: &View) -> Result<Description> {
+    let node = super::index::parse(view)?;
+    let mut description = describe(&node);
+    match Recovery::of(view, &node)? {
+        Recovery::Rows(rows) => {
+            description.notes.extend(rows.warnings.iter().cloned());
+            description.ids = Some(ids(&rows)?);
+            let (kind, what) = match &rows.faithful {
+                Faithful::Exactly => ("lossless", "the vectors that were added".to_owned()),
+                Faithful::Roughly(why) => {
+                    let what =
+                        format!("near the vectors that were added, with `lossy: allow`: {why}");
+                    ("lossy", what)
+                }
+            };
+            description.recovery = Some(RecoveryText {
+                kind,
+                rows: rows.rows,
+                what,
+            });
+        }
+        Recovery::Nothing { why, how } => {
+            description.recovery = Some(RecoveryText {
+                kind: "nothing",
+                rows: 0,
+                what: format!("it {why}; {how}"),
+            });
+        }
+    }
+    Ok(description)
+}
+
+fn describe(node: &Node) -> Description {
+    let (mut notes, mut inner) = (Vec::new(), Vec::new());
+    let mut add = |role, node: &Node| {
+        let index = describe(node);
+        inner.push(Described { role, index });
+    };
+    match &node.body {
+        Body::Rows(stored) => {
+            let lists = &stored.lists;
+            notes.push(format!(
+                "codes: {}, {} bytes a row",
+                stored.codec.name(),
+                lists.code_bytes
+            ));
+            if stored.quantizer.is_some() {
+                let filled = lists.runs.len();
+                notes.push(format!(
+                    "{filled} of {} lists have rows, {} in all",
+                    lists.count, lists.rows
+                ));
+            }
+            if stored.by_residual {
+                notes.push("codes are of residuals to the lists' centres".to_owned());
+            }
+            match &lists.place {
+                Place::Here | Place::Packed => {}
+                Place::Missing => notes.push("its lists were not written".to_owned()),
+                Place::Elsewhere { name, bytes, .. } => notes.push(format!(
+                    "its lists are in {}, {bytes} bytes",
+                    String::from_utf8_lossy(name)
+                )),
+            }
+            if let Some(table) = &stored.duplicates {
+                notes.push(format!(
+                    "{} rows are stored once for several",
+                    table.len() / 16
+                ));
+            }
+            if let Some(quantizer) = &stored.quantizer {
+                add("quantizer", quantizer);
+            }
+        }
+        Body::IdMap { inner, ids } => {
+            notes.push(format!("{} ids", ids.len() / 8));
+            add("rows", inner);
+        }
+        Body::Graph { storage, hnsw } => {
+            if let Some(hnsw) = hnsw {
+                notes.push(format!(
+                    "M = {}, efConstruction = {}",
+                    hnsw.links, hnsw.candidates
+                ));
+            }
+            add("rows", storage);
+        }
+        Body::Refine { base, refine } => {
+            add("first search", base);
+            add("refined search", refine);
+        }
+        Body::Transformed { chain, inner } => {
+            for transform in chain {
+                let (from, to) = (transform.from, transform.to);
+                notes.push(format!(
+                    "transform `{}`: {}, {from} to {to} dimensions",
+                    transform.fourcc,
+                    transform.name()
+                ));
+            }
+            add("rows", inner);
+        }
+        Body::MinMax(inner) | Body::FromFloat(inner) => add("rows", inner),
+        Body::Combinations(pq) => notes.push(format!("{} x {} bits", pq.parts, pq.bits)),
+        Body::Coded { inner, .. } => {
+            if let Some(quantizer) = inner {
+                add("quantizer", quantizer);
+            }
+        }
+        Body::Missing => {}
+    }
+    Description {
+        fourcc: node.fourcc.to_string(),
+        class: node.class.to_owned(),
+        at: node.at,
+        rows: node.rows,
+        dimension: node.dimension,
+        element: if node.binary { "binary" } else { "float32" },
+        metric: metric(node).name().to_owned(),
+        trained: node.trained,
+        notes,
+        inner,
+        recovery: None,
+        ids: None,
+    }
+}
+
+/// Where ids come from, and their range if few enough of them are in this file.
+fn ids(rows: &Rows) -> Result<Ids> {
+    let last = i64::try_from(rows.rows).unwrap_or(i64::MAX).checked_sub(1);
+    if !rows.has_ids() {
+        let range = last.filter(|last| *last >= 0).map(|last| (0, last));
+        return Ok(Ids {
+            stored: false,
+            range,
+        });
+    }
+    let mut range: Option<(i64, i64)> = None;
+    let mut see = |view: View| -> Result<()> {
+        for word in view.bytes()?.chunks_exact(8) {
+            let id = i64::from_le_bytes(word.try_into().expect("chunks_exact(8)"));
+            let (least, most) = range.unwrap_or((id, id));
+            range = Some((least.min(id), most.max(id)));
+        }
+        Ok(())
+    };
+    let lists = &rows.stored.lists;
+    if rows.rows <= limits::IDS_SCANNED_MAX {
+        if let Some(map) = rows.maps.last() {
+            see(map.clone())?;
+        } else if lists.place == Place::Here {
+            for run in &lists.runs {
+                let at = run.ids.unwrap_or(0);
+                see(rows.file.cut(at, run.rows.saturating_mul(8))?)?;
+            }
+            if let Some(table) = &rows.stored.duplicates {
+                see(table.clone())?;
+            }
+        }
+    }
+    Ok(Ids {
+        stored: true,
+        range,
+    })
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, "", 0)
+    }
+}
+
+impl Description {
+    fn write(&self, f: &mut fmt::Formatter<'_>, role: &str, depth: usize) -> fmt::Result {
+        let indent = "  ".repeat(depth);
+        if self.fourcc == "null" {
+            return writeln!(f, "{indent}{role}null: left out");
+        }
+        writeln!(f, "{indent}{role}{}: {}", self.fourcc, self.class)?;
+        let trained = if self.trained { "" } else { ", not trained" };
+        writeln!(
+            f,
+            "{indent}  {} rows, {} x {}, {}{trained}",
+            self.rows, self.element, self.dimension, self.metric
+        )?;
+        for note in &self.notes {
+            writeln!(f, "{indent}  {note}")?;
+        }
+        for inside in &self.inner {
+            let role = format!("{}: ", inside.role);
+            inside.index.write(f, &role, depth.saturating_add(1))?;
+        }
+        if let Some(ids) = &self.ids {
+            let kind = if ids.stored { "stored" } else { "row numbers" };
+            match ids.range {
+                Some((least, most)) => writeln!(f, "{indent}ids: {kind}, {least} to {most}")?,
+                None => writeln!(f, "{indent}ids: {kind}")?,
+            }
+        }
+        if let Some(recovery) = &self.recovery {
+            let (kind, rows, what) = (recovery.kind, recovery.rows, &recovery.what);
+            writeln!(f, "{indent}recovery: {kind}, {rows} rows: {what}")?;
+        }
+        Ok(())
+    }
+}

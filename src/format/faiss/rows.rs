@@ -1,0 +1,470 @@
+//! Which bytes are the rows, and what must be undone to have the vectors that were once added.
+
+use std::sync::Arc;
+
+use super::decode;
+use super::index::{Body, Node, Stored};
+use super::lists::{Layout, Lists, Place, Run};
+use super::quantizer::Codec;
+use super::transform::{Act, Transform};
+use super::undo::{Step, Undo, undo};
+use crate::error::{Error, Kind, Result};
+use crate::input::View;
+use crate::schema::{Element, Metric, VectorType};
+
+/// How well the vectors come back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Faithful {
+    /// As they were added.
+    Exactly,
+    /// Nearly: why not as they were.
+    Roughly(String),
+}
+
+/// What can be had from an index.
+#[derive(Clone, Debug)]
+pub enum Recovery {
+    /// Rows.
+    Rows(Box<Rows>),
+    /// Nothing.
+    Nothing {
+        /// What it is instead, as the end of a sentence that begins with the index.
+        why: String,
+        /// What can be done.
+        how: String,
+    },
+}
+
+/// The rows of an index: where they lie, what they are, which ids they have.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// What comes out.
+    pub vector: VectorType,
+    /// How the index measures.
+    pub metric: Metric,
+    /// Rows, those that stand for several counted as often.
+    pub rows: u64,
+    /// What is stored.
+    pub stored: Arc<Stored>,
+    /// Tables from the ids of what is stored, or its row numbers, to ids; to be asked in this order.
+    pub maps: Vec<View>,
+    /// How well vectors come back.
+    pub faithful: Faithful,
+    /// What people should know.
+    pub warnings: Vec<String>,
+    /// What turns decoded rows into vectors, in the order it is done.
+    pub(super) steps: Vec<Step>,
+    /// Whether vectors are the signs of what comes out of the steps.
+    pub(super) signs: bool,
+    /// The index file.
+    pub(super) file: View,
+}
+
+/// Why there is nothing.
+struct Nothing {
+    why: String,
+    how: String,
+}
+
+/// What was passed on the way in.
+#[derive(Default)]
+struct Way {
+    maps: Vec<View>,
+    chains: Vec<Transform>,
+    signs: bool,
+    rough: Vec<String>,
+    warnings: Vec<String>,
+}
+
+const RECONSTRUCT: &str = "approximations can be had with faiss: write reconstruct_n() of the index into an IndexFlat; \
+     the exact vectors only from where the index was made";
+
+impl Recovery {
+    /// What can be had from an index, the outermost of a file. Reads matrices, no rows.
+    pub fn of(file: &View, node: &Node) -> Result<Recovery> {
+        let mut way = Way::default();
+        let end = match walk(node, &mut way) {
+            Ok(stored) => finish(file, node, stored, way)?,
+            Err(nothing) => Err(nothing),
+        };
+        Ok(match end {
+            Ok(rows) => Recovery::Rows(Box::new(rows)),
+            // What it would have kept does not matter where there is nothing.
+            Err(_) if node.rows == 0 && node.trained && node.dimension > 0 => {
+                Recovery::Rows(Box::new(empty(file, node)))
+            }
+            Err(Nothing { why, how }) => Recovery::Nothing { why, how },
+        })
+    }
+}
+
+impl Rows {
+    /// The rows of an index, or an error that says why there are none to be had.
+    pub fn of(file: &View, node: &Node) -> Result<Rows> {
+        match Recovery::of(file, node)? {
+            Recovery::Rows(rows) => Ok(*rows),
+            Recovery::Nothing { why, how } => {
+                let what = format!("the Faiss index `{}` {why}", node.fourcc);
+                Err(Error::path(Kind::Unsupported, file.path(), what).hint(how))
+            }
+        }
+    }
+
+    /// Whether rows have ids of their own.
+    pub fn has_ids(&self) -> bool {
+        !self.maps.is_empty() || self.stored.lists.runs.iter().any(|run| run.ids.is_some())
+    }
+
+    /// Whether the stored bytes are the vectors.
+    pub fn is_plain(&self) -> bool {
+        self.decodes_nothing() && self.stored.lists.layout == Layout::Rows
+    }
+
+    /// Whether the stored bytes, put in order, are the vectors.
+    pub(super) fn decodes_nothing(&self) -> bool {
+        matches!(self.stored.codec, Codec::Float | Codec::Bits)
+            && self.steps.is_empty()
+            && !self.signs
+            && !self.stored.by_residual
+    }
+
+    /// Pairs of ids of which the second is stored only as the first.
+    pub fn duplicates(&self) -> u64 {
+        let table = self.stored.duplicates.as_ref();
+        table.map_or(0, |table| table.len() / 16)
+    }
+
+    /// The index file.
+    pub fn file(&self) -> &View {
+        &self.file
+    }
+}
+
+impl Lists {
+    /// Appends the codes of `rows` rows of a run, from its row `first` on, in order. `file` is where they are.
+    pub fn fetch(
+        &self,
+        file: &View,
+        run: &Run,
+        first: u64,
+        rows: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let Layout::Levels { level_bytes, batch } = self.layout else {
+            let at = run
+                .codes
+                .saturating_add(first.saturating_mul(self.code_bytes));
+            let codes = file.cut(at, rows.saturating_mul(self.code_bytes))?;
+            out.extend_from_slice(&codes.bytes()?);
+            return Ok(());
+        };
+        let (mut row, end) = (first, first.saturating_add(rows));
+        while row < end {
+            let place = row.checked_rem(batch).unwrap_or(0);
+            let some = batch.saturating_sub(place).min(end.saturating_sub(row));
+            let block = row.saturating_sub(place).saturating_mul(self.code_bytes);
+            let block = run.codes.saturating_add(block);
+            let start = out.len();
+            let len = usize::try_from(some.saturating_mul(self.code_bytes)).unwrap_or(usize::MAX);
+            out.resize(start.saturating_add(len), 0);
+            let room = out.get_mut(start..).unwrap_or_default();
+            let mut before = 0u64;
+            while before < self.code_bytes {
+                let width = level_bytes.min(self.code_bytes.saturating_sub(before));
+                let at = block
+                    .saturating_add(before.saturating_mul(batch))
+                    .saturating_add(place.saturating_mul(width));
+                let level = file.cut(at, some.saturating_mul(width))?.bytes()?;
+                scatter(&level, width, room, self.code_bytes, before);
+                before = before.saturating_add(width);
+            }
+            row = row.saturating_add(some);
+        }
+        Ok(())
+    }
+}
+
+/// Puts each piece of `width` bytes at `before` into the next row of `room`.
+fn scatter(level: &[u8], width: u64, room: &mut [u8], row_bytes: u64, before: u64) {
+    let whole = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
+    let rows = room.chunks_exact_mut(whole(row_bytes));
+    for (row, piece) in rows.zip(level.chunks_exact(whole(width))) {
+        let start = usize::try_from(before).unwrap_or(usize::MAX);
+        if let Some(to) = row.get_mut(start..start.saturating_add(piece.len())) {
+            to.copy_from_slice(piece);
+        }
+    }
+}
+
+/// Goes in to the index that has the rows.
+fn walk(node: &Node, way: &mut Way) -> std::result::Result<(Arc<Stored>, Measured), Nothing> {
+    match &node.body {
+        Body::Rows(stored) => {
+            check_stored(node, stored, way)?;
+            let measured = Measured {
+                dimension: node.dimension,
+            };
+            Ok((stored.clone(), measured))
+        }
+        Body::IdMap { inner, ids } => {
+            let found = walk(inner, way)?;
+            way.maps.push(ids.clone());
+            Ok(found)
+        }
+        Body::Graph { storage, .. } => walk(storage, way),
+        Body::Refine { base, refine } => refined(base, refine, way),
+        Body::Transformed { chain, inner } => {
+            way.chains.extend(chain.iter().cloned());
+            walk(inner, way)
+        }
+        Body::FromFloat(inner) => {
+            way.signs = true;
+            walk(inner, way)
+        }
+        Body::MinMax(_) => Err(Nothing {
+            why: "is a codec; the minimum and maximum of each row are not in the file".to_owned(),
+            how: RECONSTRUCT.to_owned(),
+        }),
+        Body::Combinations(_) => Err(Nothing {
+            why: "holds centres of clusters and no rows".to_owned(),
+            how: "give the index that it is the quantizer of".to_owned(),
+        }),
+        Body::Coded { why, how, .. } => Err(Nothing {
+            why: (*why).to_owned(),
+            how: (*how).to_owned(),
+        }),
+        Body::Missing => Err(Nothing {
+            why: "was written without its vectors (`null` stands in their place)".to_owned(),
+            how: "write the index again with faiss, without IO_FLAG_SKIP_STORAGE".to_owned(),
+        }),
+    }
+}
+
+/// The better of two that have the same rows; ids are row numbers in the second.
+fn refined(
+    base: &Node,
+    refine: &Node,
+    way: &mut Way,
+) -> std::result::Result<(Arc<Stored>, Measured), Nothing> {
+    let mut found = Vec::new();
+    for which in [refine, base] {
+        let mut its = Way::default();
+        let result = walk(which, &mut its);
+        found.push((result, its));
+    }
+    let exact = found
+        .iter()
+        .position(|(result, its)| result.is_ok() && its.rough.is_empty());
+    let rough = found.iter().position(|(result, _)| result.is_ok());
+    let (result, its) = found.swap_remove(exact.or(rough).unwrap_or(0));
+    way.maps.extend(its.maps);
+    way.chains.extend(its.chains);
+    way.rough.extend(its.rough);
+    way.warnings.extend(its.warnings);
+    result
+}
+
+struct Measured {
+    dimension: u32,
+}
+
+fn check_stored(node: &Node, stored: &Stored, way: &mut Way) -> std::result::Result<(), Nothing> {
+    let lists = &stored.lists;
+    let nothing = |why: &str, how: &str| Nothing {
+        why: why.to_owned(),
+        how: how.to_owned(),
+    };
+    match lists.place {
+        Place::Missing => {
+            return Err(nothing(
+                "was written without its inverted lists (`il00`)",
+                "write the index again with faiss, its lists with it",
+            ));
+        }
+        Place::Packed => {
+            return Err(nothing(
+                "keeps codes packed for FastScan, which this program does not decode",
+                RECONSTRUCT,
+            ));
+        }
+        Place::Here | Place::Elsewhere { .. } => {}
+    }
+    if lists.rows == 0 && !node.trained {
+        return Err(nothing(
+            "was never trained and holds no rows",
+            "train it and add vectors, or give the index that was filled",
+        ));
+    }
+    let total = lists.rows.saturating_add(
+        stored
+            .duplicates
+            .as_ref()
+            .map_or(0, |table| table.len() / 16),
+    );
+    if node.rows > total {
+        let gone = node.rows.saturating_sub(total);
+        way.warnings.push(format!(
+            "the index counts {} rows and holds {total}: Faiss counts vectors with NaN, {gone} here, and does not keep them",
+            node.rows
+        ));
+    } else if node.rows < total {
+        way.warnings.push(format!(
+            "the index counts {} rows and holds {total}: all that it holds are read",
+            node.rows
+        ));
+    }
+    if total == 0 {
+        return Ok(());
+    }
+    match &stored.codec {
+        Codec::Float | Codec::Bits => {}
+        Codec::Scalar(scalar) if !scalar.is_known() => {
+            let why = format!(
+                "keeps scalar quantizer codes ({}), which this program does not decode",
+                scalar.name()
+            );
+            return Err(nothing(&why, RECONSTRUCT));
+        }
+        Codec::Scalar(scalar) if matches!(scalar.kind, 5 | 8) && !stored.by_residual => {}
+        codec => way
+            .rough
+            .push(format!("vectors are kept as {}", codec.name())),
+    }
+    if stored.by_residual && !decode::has_centres(stored.quantizer.as_ref()) {
+        return Err(nothing(
+            "keeps what remains of vectors after their list's centre is taken away, and this program cannot read its centres",
+            RECONSTRUCT,
+        ));
+    }
+    Ok(())
+}
+
+fn finish(
+    file: &View,
+    node: &Node,
+    (stored, measured): (Arc<Stored>, Measured),
+    mut way: Way,
+) -> Result<std::result::Result<Rows, Nothing>> {
+    if node.dimension == 0 {
+        return Ok(Err(Nothing {
+            why: "holds vectors of 0 dimensions".to_owned(),
+            how: "there is nothing to move".to_owned(),
+        }));
+    }
+    let rows = match stored.duplicates.as_ref() {
+        Some(table) => stored.lists.rows.saturating_add(table.len() / 16),
+        None => stored.lists.rows,
+    };
+    let mut steps = Vec::new();
+    if rows > 0 {
+        let mut unit = false;
+        for transform in way.chains.iter().rev() {
+            if matches!(transform.act, Act::Normalize) {
+                unit = true;
+                continue;
+            }
+            match undo(transform)? {
+                Undo::Step { step, loss, shifts } => {
+                    if shifts && unit {
+                        way.rough.push(
+                            "vectors were centred and then brought to unit length".to_owned(),
+                        );
+                    }
+                    way.rough.extend(loss);
+                    steps.push(step);
+                }
+                Undo::Cannot(why) => {
+                    return Ok(Err(Nothing {
+                        why: format!(
+                            "keeps vectors after a transform that cannot be undone: {why}"
+                        ),
+                        how: RECONSTRUCT.to_owned(),
+                    }));
+                }
+            }
+        }
+        if !steps.is_empty() {
+            let names: Vec<_> = way.chains.iter().map(Transform::name).collect();
+            way.warnings.push(format!(
+                "a transform is undone in float32 ({}): last bits may differ from the vectors that were added",
+                names.join(", ")
+            ));
+        }
+        if unit {
+            let same = if metric(node) == Metric::Ip {
+                "; with them IP is the same as COSINE"
+            } else {
+                ""
+            };
+            way.warnings.push(format!(
+                "vectors were brought to unit length when they were added, their lengths were not kept{same}"
+            ));
+        }
+    }
+    debug_assert!(measured.dimension > 0 || rows == 0);
+    if measured.dimension == 0 && rows > 0 {
+        return Ok(Err(Nothing {
+            why: "holds vectors of 0 dimensions".to_owned(),
+            how: "there is nothing to move".to_owned(),
+        }));
+    }
+    let faithful = if way.rough.is_empty() {
+        Faithful::Exactly
+    } else {
+        Faithful::Roughly(way.rough.join("; "))
+    };
+    Ok(Ok(Rows {
+        vector: vector(node),
+        metric: metric(node),
+        rows,
+        stored,
+        maps: way.maps,
+        faithful,
+        warnings: way.warnings,
+        steps,
+        signs: way.signs,
+        file: file.clone(),
+    }))
+}
+
+/// No rows, of the type they would have.
+fn empty(file: &View, node: &Node) -> Rows {
+    let vector = vector(node);
+    let codec = if node.binary {
+        Codec::Bits
+    } else {
+        Codec::Float
+    };
+    let lists = Lists::new(vector.row_bytes(), 0);
+    Rows {
+        vector,
+        metric: metric(node),
+        rows: 0,
+        stored: Arc::new(Stored::new(codec, lists)),
+        maps: Vec::new(),
+        faithful: Faithful::Exactly,
+        warnings: Vec::new(),
+        steps: Vec::new(),
+        signs: false,
+        file: file.clone(),
+    }
+}
+
+fn vector(node: &Node) -> VectorType {
+    VectorType {
+        element: if node.binary {
+            Element::Bit
+        } else {
+            Element::Float32
+        },
+        dimension: node.dimension,
+    }
+}
+
+pub(super) fn metric(node: &Node) -> Metric {
+    if node.binary {
+        Metric::Hamming
+    } else {
+        node.measure.metric()
+    }
+}

@@ -1,0 +1,85 @@
+//! Where is a server? Reads an address as people write it.
+
+use http::Uri;
+
+/// The port Milvus listens on where nobody says otherwise.
+const PORT: u16 = 19530;
+
+/// `http://host:port` or `https://host:port` from what a job says; scheme and port may be missing.
+///
+/// Complains in words that never repeat a password.
+pub fn address(text: &str, tls: bool) -> Result<String, String> {
+    let text = text.trim();
+    let full = match text.split_once("://") {
+        Some(_) => text.to_owned(),
+        None if tls => format!("https://{text}"),
+        None => format!("http://{text}"),
+    };
+    if full.contains('@') {
+        return Err("holds a login; that goes into `user` and `password`, or `token`".to_owned());
+    }
+    let wrong = || format!("`{text}` is not an address such as http://127.0.0.1:19530");
+    let uri: Uri = full.parse().map_err(|_| wrong())?;
+    let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(wrong)?;
+    if !uri.path().trim_matches('/').is_empty() || uri.query().is_some() {
+        return Err(wrong());
+    }
+    let scheme = match uri.scheme_str() {
+        Some("http" | "tcp") if tls => {
+            return Err(format!("`{text}` says http://, and `tls:` needs https://"));
+        }
+        Some("http" | "tcp") => "http",
+        Some("https") => "https",
+        _ => return Err(wrong()),
+    };
+    let authority = uri.authority().map_or("", |a| a.as_str());
+    let port = match authority
+        .strip_prefix(host)
+        .and_then(|p| p.strip_prefix(':'))
+    {
+        Some(port) => port.parse().map_err(|_| wrong())?,
+        None if scheme == "https" => 443,
+        None => PORT,
+    };
+    Ok(format!("{scheme}://{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_as_people_write_them() {
+        let check = |text, tls, expected: &str| {
+            assert_eq!(address(text, tls).unwrap(), expected, "{text}");
+        };
+        check("127.0.0.1:19531", false, "http://127.0.0.1:19531");
+        check(
+            "http://milvus.example/",
+            false,
+            "http://milvus.example:19530",
+        );
+        check("tcp://h:1", false, "http://h:1");
+        check("h:1", true, "https://h:1");
+        check(
+            "https://in03.zilliz.example",
+            false,
+            "https://in03.zilliz.example:443",
+        );
+        check("http://[::1]:19530", false, "http://[::1]:19530");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_repeating_a_password() {
+        for text in ["", "http://", "ftp://h", "h:99999", "http://h/path", "a b"] {
+            assert!(address(text, false).is_err(), "{text}");
+        }
+        assert!(
+            address("http://h:1", true)
+                .unwrap_err()
+                .contains("https://")
+        );
+        let said = address("http://root:hunter2@h:1", false).unwrap_err();
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}

@@ -1,0 +1,362 @@
+//! How does one framed request reach the server? One unary gRPC call over a connection.
+//! The only async code. A body is a list of bytes, ranges of mappings among them, handed to the connection past
+//! tonic's codec, which would copy it again. Judges nothing: it says what came back, or how far it got.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::uri::PathAndQuery;
+use http_body::{Body as _, Frame};
+use tokio::sync::{mpsc, oneshot};
+use tonic::body::Body;
+use tonic::transport::Endpoint;
+use tower_service::Service;
+
+use crate::limits;
+
+/// What came of a call that brought no answer message.
+#[derive(Debug)]
+pub enum Failure {
+    /// The request never was whole on its way: the server cannot have acted on it.
+    Unsent(String),
+    /// It may have arrived; there was no answer.
+    Silent(String),
+    /// The two do not agree on TLS: certificates, or one of them not speaking it at all.
+    Tls(String),
+    /// What answered is not a gRPC server, or breaks its rules.
+    Foreign(String),
+    /// The server answered with a gRPC status other than OK.
+    Status {
+        /// The gRPC code, 1 to 16.
+        code: i32,
+        /// Its words.
+        message: String,
+        /// Whether the request was whole on its way when it came.
+        whole: bool,
+    },
+}
+
+/// One connection to a server, on a thread of its own. Connects when first used, and again when it broke.
+pub struct Connection {
+    calls: Option<mpsc::UnboundedSender<Call>>,
+    out: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Call {
+    path: PathAndQuery,
+    headers: HeaderMap,
+    body: Vec<Bytes>,
+    deadline: Duration,
+    answer: oneshot::Sender<Result<Bytes, Failure>>,
+}
+
+impl Connection {
+    /// A connection to an endpoint; nothing is sent yet.
+    pub fn new(endpoint: Endpoint, number: usize) -> std::io::Result<Connection> {
+        let (calls, queue) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new()
+            .name(format!("connection-{number}"))
+            .spawn(move || runtime.block_on(serve(endpoint, queue)))?;
+        Ok(Connection {
+            calls: Some(calls),
+            out: Arc::default(),
+            thread: Some(thread),
+        })
+    }
+
+    /// How many calls are out on it.
+    pub fn out(&self) -> usize {
+        self.out.load(Ordering::Relaxed)
+    }
+
+    /// Calls, and waits for the answer message: `body` is a gRPC frame, five bytes of prefix first.
+    pub fn call(
+        &self,
+        path: PathAndQuery,
+        headers: HeaderMap,
+        body: Vec<Bytes>,
+        deadline: Duration,
+    ) -> Result<Bytes, Failure> {
+        let (answer, wait) = oneshot::channel();
+        self.out.fetch_add(1, Ordering::Relaxed);
+        let call = Call {
+            path,
+            headers,
+            body,
+            deadline,
+            answer,
+        };
+        let calls = self.calls.as_ref().expect("taken only when dropped");
+        let answer = match calls.send(call) {
+            Ok(()) => wait
+                .blocking_recv()
+                .unwrap_or_else(|_| Err(Failure::Silent("the connection's thread died".into()))),
+            Err(_) => Err(Failure::Unsent("the connection's thread died".into())),
+        };
+        self.out.fetch_sub(1, Ordering::Relaxed);
+        answer
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // With the sender gone the thread's loop ends.
+        self.calls = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has already been reported, and there is nothing left to wait for.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(endpoint: Endpoint, mut queue: mpsc::UnboundedReceiver<Call>) {
+    let channel = endpoint.connect_lazy();
+    while let Some(call) = queue.recv().await {
+        let channel = channel.clone();
+        tokio::spawn(async move {
+            let handed = Arc::new(AtomicBool::new(false));
+            let body = List {
+                parts: call.body.into_iter(),
+                whole: handed.clone(),
+            };
+            let exchange = Box::pin(exchange(channel, call.path, call.headers, body));
+            let answer = match tokio::time::timeout(call.deadline, exchange).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Failure::Silent(format!(
+                    "no answer within {} s",
+                    call.deadline.as_secs()
+                ))),
+            };
+            let whole = handed.load(Ordering::Relaxed);
+            // Nobody waits any more only when the program ends.
+            let _ = call.answer.send(answer.map_err(|f| f.sent(whole)));
+        });
+    }
+}
+
+impl Failure {
+    /// The same, knowing whether the whole body had been handed to the connection. gRPC announces a message's
+    /// length first, so of a body whose last bytes were not handed over a server can have made nothing.
+    fn sent(self, whole: bool) -> Failure {
+        match self {
+            Failure::Silent(words) if !whole => Failure::Unsent(words),
+            Failure::Status { code, message, .. } => Failure::Status {
+                code,
+                message,
+                whole,
+            },
+            other => other,
+        }
+    }
+}
+
+async fn exchange(
+    mut channel: tonic::transport::Channel,
+    path: PathAndQuery,
+    headers: HeaderMap,
+    body: List,
+) -> Result<Bytes, Failure> {
+    std::future::poll_fn(|cx| channel.poll_ready(cx))
+        .await
+        .map_err(|e| broken(&e))?;
+    let mut request = http::Request::new(Body::new(body));
+    *request.method_mut() = http::Method::POST;
+    *request.version_mut() = http::Version::HTTP_2;
+    // Scheme and authority are the channel's to put in front.
+    *request.uri_mut() = http::Uri::from(path);
+    *request.headers_mut() = headers;
+    let response = channel.call(request).await.map_err(|e| broken(&e))?;
+    let (head, mut body) = response.into_parts();
+    if let Some(status) = grpc_status(&head.headers) {
+        return Err(status.unwrap_or_else(|| {
+            Failure::Foreign("an answer with status OK and no message".to_owned())
+        }));
+    }
+    if head.status != http::StatusCode::OK {
+        return Err(http_status(head.status));
+    }
+    let kind = head.headers.get(http::header::CONTENT_TYPE);
+    if !kind.is_some_and(|k| k.as_bytes().starts_with(b"application/grpc")) {
+        return Err(Failure::Foreign(
+            "the answer is not gRPC: is another service on this port?".to_owned(),
+        ));
+    }
+    let mut message: Vec<u8> = Vec::new();
+    let mut status = None;
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        match frame.map_err(|e| broken(&e))?.into_data() {
+            Ok(data) if message.len() + data.len() > limits::ANSWER_BYTES_MAX => {
+                return Err(Failure::Foreign(format!(
+                    "an answer of more than {} bytes",
+                    limits::ANSWER_BYTES_MAX
+                )));
+            }
+            Ok(data) => message.extend_from_slice(&data),
+            Err(frame) => status = frame.trailers_ref().and_then(grpc_status),
+        }
+    }
+    match status {
+        None => Err(Failure::Silent("the answer broke off".to_owned())),
+        Some(Some(failure)) => Err(failure),
+        Some(None) => unframe(message),
+    }
+}
+
+/// The message of a gRPC frame.
+fn unframe(message: Vec<u8>) -> Result<Bytes, Failure> {
+    let message = Bytes::from(message);
+    let Some((prefix, rest)) = message.split_first_chunk::<5>() else {
+        return Err(Failure::Foreign("an answer without a message".to_owned()));
+    };
+    let len = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+    // We never say that we understand compression.
+    if prefix[0] != 0 || rest.len() != len {
+        return Err(Failure::Foreign("an answer framed wrongly".to_owned()));
+    }
+    Ok(message.slice(5..))
+}
+
+/// The gRPC status among headers or trailers: `Some(None)` is OK.
+fn grpc_status(headers: &HeaderMap) -> Option<Option<Failure>> {
+    let code = headers.get("grpc-status")?.to_str().ok();
+    let code = code.and_then(|c| c.parse::<i32>().ok()).unwrap_or(2);
+    let message = headers.get("grpc-message").map(|m| m.as_bytes());
+    Some((code != 0).then(|| Failure::Status {
+        code,
+        message: percent_decode(message.unwrap_or_default()),
+        whole: true,
+    }))
+}
+
+/// What a proxy's HTTP status means, as the gRPC specification maps it.
+fn http_status(status: http::StatusCode) -> Failure {
+    let code = match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    };
+    Failure::Status {
+        code,
+        message: format!("HTTP status {status}"),
+        whole: true,
+    }
+}
+
+fn percent_decode(bytes: &[u8]) -> String {
+    let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match (byte, hex(bytes.get(at + 1)), hex(bytes.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// What a broken connection means; only the error's words tell its causes apart.
+fn broken(error: &(dyn StdError + 'static)) -> Failure {
+    let mut words = error.to_string();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        words = error.to_string();
+        if words.contains("certificate")
+            || words.contains("fatal alert")
+            || words.contains("corrupt message")
+            || words.contains("HandshakeFailed")
+        {
+            return Failure::Tls(words);
+        }
+        // HTTP/2's REFUSED_STREAM: the peer promises that it did nothing.
+        if words.contains("refused stream") {
+            return Failure::Unsent("the server is closing the connection".to_owned());
+        }
+        cause = error.source();
+    }
+    Failure::Silent(words)
+}
+
+/// A body that is a list of bytes.
+struct List {
+    parts: std::vec::IntoIter<Bytes>,
+    whole: Arc<AtomicBool>,
+}
+
+impl http_body::Body for List {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part = self.parts.next();
+        if self.parts.len() == 0 {
+            self.whole.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.parts.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_percent_decoded_and_broken_escapes_stay() {
+        assert_eq!(percent_decode(b"a%20b%C3%A9%"), "a bé%");
+        assert_eq!(percent_decode(b"100%zz"), "100%zz");
+    }
+
+    #[test]
+    fn a_body_is_whole_when_its_last_bytes_were_taken() {
+        let whole = Arc::new(AtomicBool::new(false));
+        let mut list = List {
+            parts: vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")].into_iter(),
+            whole: whole.clone(),
+        };
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        for (last, end) in [(false, false), (true, true)] {
+            let frame = Pin::new(&mut list).poll_frame(&mut context);
+            assert!(matches!(frame, Poll::Ready(Some(Ok(_)))));
+            assert_eq!(
+                (whole.load(Ordering::Relaxed), list.is_end_stream()),
+                (last, end)
+            );
+        }
+    }
+
+    #[test]
+    fn a_frame_must_be_as_long_as_it_says() {
+        assert_eq!(unframe(vec![0, 0, 0, 0, 1, 9]).unwrap(), &[9][..]);
+        for bad in [vec![], vec![0, 0, 0, 0, 2, 9], vec![1, 0, 0, 0, 1, 9]] {
+            assert!(matches!(unframe(bad), Err(Failure::Foreign(_))));
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Everything a client does but sending rows: collections, partitions, flushes, indexes, loads, counts.
+//! One call each; waiting and deciding are the caller's.
+
+use prost::Message;
+
+use crate::error::{Error, Kind, Result};
+use crate::schema::VectorType;
+
+use super::proto::{
+    self, Answer, BoolResponse, CollectionRequest, CollectionSchema, CreateCollectionRequest,
+    CreateIndexRequest, DescribeCollectionResponse, DescribeIndexRequest, DescribeIndexResponse,
+    FieldSchema, FlushRequest, FlushResponse, GetFlushStateRequest, GetFlushStateResponse,
+    GetLoadStateResponse, GetLoadingProgressResponse, KeyValue, LoadCollectionRequest, LoadRequest,
+    PartitionRequest, QueryRequest, QueryResults, ReleasePartitionsRequest, StatisticsResponse,
+    Status, data_type, index_state, load_state,
+};
+use super::wire::vector_data_type;
+use super::{Client, Flavour, ok, status};
+
+/// A collection as the server describes it.
+#[derive(Clone, Debug)]
+pub struct Collection {
+    /// Its own name, which an alias resolves to.
+    pub name: String,
+    /// Whether the server makes the primary keys.
+    pub auto_id: bool,
+    /// Its fields.
+    pub fields: Vec<FieldSchema>,
+}
+
+impl Collection {
+    /// The field of this name.
+    pub fn field(&self, name: &str) -> Option<&FieldSchema> {
+        self.fields.iter().find(|f| f.name == name)
+    }
+
+    /// Whether rows go to partitions by a key in them, so that none can be named.
+    pub fn has_partition_key(&self) -> bool {
+        self.fields.iter().any(|f| f.is_partition_key)
+    }
+}
+
+impl FieldSchema {
+    /// The dimension of a vector field.
+    pub fn dimension(&self) -> Option<u32> {
+        let dim = self.type_params.iter().find(|p| p.key == "dim")?;
+        dim.value.parse().ok()
+    }
+
+    /// Whether every row must bring a value.
+    pub fn is_required(&self) -> bool {
+        let filled = self.default_value.is_some() || self.is_function_output;
+        !(filled || self.nullable || self.is_dynamic)
+    }
+
+    /// Its name and type, for people: such as `embedding FLOAT_VECTOR(128)`.
+    pub fn describe(&self) -> String {
+        let kind = data_type::name(self.data_type);
+        let name = &self.name;
+        match (self.dimension(), self.is_primary_key) {
+            (Some(dim), _) => format!("{name} {kind}({dim})"),
+            (None, true) => format!("{name} {kind} primary key"),
+            (None, false) => format!("{name} {kind}"),
+        }
+    }
+}
+
+/// What to ask about a flush that was begun.
+#[derive(Clone, Debug, Default)]
+pub struct Flushing {
+    segments: Vec<i64>,
+    flush_ts: u64,
+}
+
+/// An index as the server describes it.
+#[derive(Clone, Debug)]
+pub struct IndexState {
+    /// Such as `HNSW`.
+    pub kind: String,
+    /// Such as `L2`.
+    pub metric: String,
+    /// All it was made with.
+    pub params: Vec<KeyValue>,
+    /// Whether everything there is has been indexed.
+    pub finished: bool,
+    /// Rows indexed, of how many; both 0 where the server does not say.
+    pub rows: (u64, u64),
+    /// Why it failed, if it did.
+    pub failed: Option<String>,
+}
+
+impl Client {
+    fn collection_request(&self, collection: &str) -> CollectionRequest {
+        CollectionRequest {
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+        }
+    }
+
+    fn partition_request(&self, collection: &str, partition: &str) -> PartitionRequest {
+        PartitionRequest {
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+            partition_name: partition_name(partition).to_owned(),
+        }
+    }
+
+    /// The collection of this name or alias, if there is one.
+    pub fn collection(&self, name: &str) -> Result<Option<Collection>> {
+        let call = "DescribeCollection";
+        let request = self.collection_request(name);
+        let answer: DescribeCollectionResponse = self.ask(call, &request)?;
+        if answer.status().is_some_and(status::collection_missing) {
+            return Ok(None);
+        }
+        ok(&answer).map_err(|e| e.at(self.place(call)))?;
+        let schema = answer.schema.unwrap_or_default();
+        let keys = schema.fields.iter().filter(|f| f.is_primary_key);
+        Ok(Some(Collection {
+            auto_id: schema.auto_id || keys.into_iter().any(|f| f.auto_id),
+            name: match schema.name.is_empty() {
+                true => name.to_owned(),
+                false => schema.name,
+            },
+            fields: schema.fields,
+        }))
+    }
+
+    /// Makes a collection of an int64 primary key and a vector.
+    pub fn create_collection(
+        &self,
+        name: &str,
+        id: &str,
+        vector: &str,
+        kind: VectorType,
+        auto_id: bool,
+        shards: u32,
+    ) -> Result<()> {
+        let id = FieldSchema {
+            name: id.to_owned(),
+            is_primary_key: true,
+            data_type: data_type::INT64,
+            auto_id,
+            ..FieldSchema::default()
+        };
+        let vector = FieldSchema {
+            name: vector.to_owned(),
+            data_type: vector_data_type(kind.element),
+            type_params: vec![KeyValue::new("dim", kind.dimension.to_string())],
+            ..FieldSchema::default()
+        };
+        let schema = CollectionSchema {
+            name: name.to_owned(),
+            auto_id,
+            fields: vec![id, vector],
+            ..CollectionSchema::default()
+        };
+        let request = CreateCollectionRequest {
+            db_name: self.db.clone(),
+            collection_name: name.to_owned(),
+            schema: schema.encode_to_vec(),
+            shards_num: shards as i32,
+        };
+        self.tell::<Status>("CreateCollection", &request)?;
+        Ok(())
+    }
+
+    /// Removes a collection with all that is in it.
+    pub fn drop_collection(&self, name: &str) -> Result<()> {
+        self.tell::<Status>("DropCollection", &self.collection_request(name))?;
+        Ok(())
+    }
+
+    /// Takes a collection out of the query nodes' memory; it stays what it is.
+    pub fn release_collection(&self, name: &str) -> Result<()> {
+        self.tell::<Status>("ReleaseCollection", &self.collection_request(name))?;
+        Ok(())
+    }
+
+    /// Whether a collection has a partition of this name.
+    pub fn has_partition(&self, collection: &str, partition: &str) -> Result<bool> {
+        let request = self.partition_request(collection, partition);
+        let answer: BoolResponse = self.tell("HasPartition", &request)?;
+        Ok(answer.value)
+    }
+
+    /// Makes a partition.
+    pub fn create_partition(&self, collection: &str, partition: &str) -> Result<()> {
+        let request = self.partition_request(collection, partition);
+        self.tell::<Status>("CreatePartition", &request)?;
+        Ok(())
+    }
+
+    /// Removes a partition with all that is in it. It must not be loaded.
+    pub fn drop_partition(&self, collection: &str, partition: &str) -> Result<()> {
+        let request = self.partition_request(collection, partition);
+        self.tell::<Status>("DropPartition", &request)?;
+        Ok(())
+    }
+
+    /// Takes a partition out of the query nodes' memory.
+    pub fn release_partition(&self, collection: &str, partition: &str) -> Result<()> {
+        // Milvus Lite has no such call, and drops partitions as they are.
+        if self.server.flavour != Flavour::Full {
+            return Ok(());
+        }
+        let request = ReleasePartitionsRequest {
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+            partition_names: vec![partition.to_owned()],
+        };
+        self.tell::<Status>("ReleasePartitions", &request)?;
+        Ok(())
+    }
+
+    /// Rows by the server's statistics: flushed rows, replaced and deleted ones too; of one partition if named.
+    pub fn statistics(&self, collection: &str, partition: Option<&str>) -> Result<u64> {
+        let answer: StatisticsResponse = match partition {
+            Some(partition) => {
+                let request = self.partition_request(collection, partition);
+                self.tell("GetPartitionStatistics", &request)?
+            }
+            None => {
+                let request = self.collection_request(collection);
+                self.tell("GetCollectionStatistics", &request)?
+            }
+        };
+        let rows = answer.stats.iter().find(|s| s.key == "row_count");
+        rows.and_then(|s| s.value.parse().ok()).ok_or_else(|| {
+            Error::new(Kind::Refused, "the statistics hold no row_count")
+                .at(self.place("GetCollectionStatistics"))
+        })
+    }
+
+    /// Live rows, everything acknowledged before counted; of one partition if named. What is counted must be
+    /// loaded.
+    pub fn count(&self, collection: &str, partition: Option<&str>) -> Result<u64> {
+        let request = QueryRequest {
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+            output_fields: vec!["count(*)".to_owned()],
+            partition_names: partition
+                .map(|p| partition_name(p).to_owned())
+                .into_iter()
+                .collect(),
+            ..QueryRequest::default()
+        };
+        let answer: QueryResults = self.tell("Query", &request)?;
+        let field = answer.fields_data.into_iter().next();
+        let rows = field
+            .and_then(|f| f.scalars?.long_data?.data.first().copied())
+            .and_then(|n| u64::try_from(n).ok());
+        rows.ok_or_else(|| {
+            Error::new(Kind::Refused, "the answer to count(*) holds no count")
+                .at(self.place("Query"))
+        })
+    }
+
+    /// Whether a collection, or a partition of it, can be queried now.
+    pub fn is_loaded(&self, collection: &str, partition: Option<&str>) -> Result<bool> {
+        let request = self.load_request(collection, partition);
+        let answer: GetLoadStateResponse = self.tell("GetLoadState", &request)?;
+        Ok(answer.state == load_state::LOADED)
+    }
+
+    /// Begins to load a collection.
+    pub fn load(&self, collection: &str) -> Result<()> {
+        let request = LoadCollectionRequest {
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+            replica_number: 1,
+        };
+        self.tell::<Status>("LoadCollection", &request)?;
+        Ok(())
+    }
+
+    /// How many hundredths of a collection have been loaded.
+    pub fn loading_progress(&self, collection: &str) -> Result<i64> {
+        let request = self.load_request(collection, None);
+        let answer: GetLoadingProgressResponse = self.tell("GetLoadingProgress", &request)?;
+        Ok(answer.progress)
+    }
+
+    fn load_request(&self, collection: &str, partition: Option<&str>) -> LoadRequest {
+        LoadRequest {
+            collection_name: collection.to_owned(),
+            partition_names: partition
+                .map(|p| partition_name(p).to_owned())
+                .into_iter()
+                .collect(),
+            db_name: self.db.clone(),
+        }
+    }
+
+    /// Begins to make everything acknowledged so far durable in segments.
+    pub fn flush(&self, collection: &str) -> Result<Flushing> {
+        let request = FlushRequest {
+            db_name: self.db.clone(),
+            collection_names: vec![collection.to_owned()],
+        };
+        let mut answer: FlushResponse = self.tell("Flush", &request)?;
+        let segments = answer.segment_ids.remove(collection).unwrap_or_default();
+        Ok(Flushing {
+            segments: segments.data,
+            flush_ts: answer.flush_ts.remove(collection).unwrap_or_default(),
+        })
+    }
+
+    /// Whether a flush is done. Servers from 2.3 go by the time, older ones by the segments.
+    pub fn is_flushed(&self, collection: &str, flushing: &Flushing) -> Result<bool> {
+        let request = GetFlushStateRequest {
+            segment_ids: flushing.segments.clone(),
+            flush_ts: flushing.flush_ts,
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+        };
+        let answer: GetFlushStateResponse = self.tell("GetFlushState", &request)?;
+        Ok(answer.flushed)
+    }
+
+    /// The index on a field, if there is one.
+    pub fn index(&self, collection: &str, field: &str) -> Result<Option<IndexState>> {
+        let call = "DescribeIndex";
+        let request = DescribeIndexRequest {
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+            field_name: field.to_owned(),
+        };
+        let answer: DescribeIndexResponse = self.ask(call, &request)?;
+        if answer.status().is_some_and(status::index_missing) {
+            return Ok(None);
+        }
+        ok(&answer).map_err(|e| e.at(self.place(call)))?;
+        let index = answer.indexes.into_iter().find(|i| i.field_name == field);
+        Ok(index.map(index_state))
+    }
+
+    /// Makes an index on a field; the server builds it in its own time.
+    pub fn create_index(&self, collection: &str, field: &str, params: Vec<KeyValue>) -> Result<()> {
+        let request = CreateIndexRequest {
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+            field_name: field.to_owned(),
+            extra_params: params,
+        };
+        self.tell::<Status>("CreateIndex", &request)?;
+        Ok(())
+    }
+}
+
+/// A partition as requests name it.
+fn partition_name(partition: &str) -> &str {
+    match partition {
+        "" => "_default",
+        name => name,
+    }
+}
+
+fn index_state(index: proto::IndexDescription) -> IndexState {
+    let param = |key: &str| {
+        let found = index.params.iter().find(|p| p.key == key);
+        found.map(|p| p.value.clone()).unwrap_or_default()
+    };
+    let failed = index.state == index_state::FAILED;
+    let rows = |n: i64| u64::try_from(n).unwrap_or(0);
+    IndexState {
+        kind: param("index_type"),
+        metric: param("metric_type"),
+        finished: index.state == index_state::FINISHED && index.pending_rows <= 0,
+        rows: (rows(index.indexed_rows), rows(index.total_rows)),
+        failed: failed.then(|| index.fail_reason.clone()),
+        params: index.params,
+    }
+}

@@ -1,0 +1,265 @@
+//! What is at the other end? Asks once, when the client is opened.
+
+use std::fmt;
+
+use crate::error::{Error, Kind, Result};
+use crate::schema::Element;
+
+use super::proto::{
+    ClientInfo, ConnectRequest, ConnectResponse, GetVersionRequest, GetVersionResponse,
+    ListDatabasesRequest, ListDatabasesResponse, ServerInfo, V1Command, V1StringReply,
+};
+use super::{Client, status};
+
+/// What a server is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Server {
+    /// Which program it is.
+    pub flavour: Flavour,
+    /// Its version in its own words, such as `v2.3.5`; empty where it does not say.
+    pub version: String,
+    /// Major and minor version, where it says them.
+    pub release: Option<(u32, u32)>,
+}
+
+/// Which program a server is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Flavour {
+    /// Milvus, standalone or distributed, and the services built on it.
+    #[default]
+    Full,
+    /// Milvus Lite from 3.0: Python.
+    LitePython,
+    /// Milvus Lite before 3.0: C++. Has no partitions and no databases.
+    LiteCpp,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.flavour {
+            Flavour::Full => "Milvus",
+            Flavour::LitePython => "Milvus Lite",
+            Flavour::LiteCpp => "Milvus Lite (C++)",
+        };
+        match self.version.is_empty() {
+            true => f.write_str(name),
+            false => write!(f, "{name} {}", self.version),
+        }
+    }
+}
+
+impl Server {
+    /// What a Connect or GetVersion answer says.
+    fn told(text: &str) -> Server {
+        let lite = text.contains("milvus_lite");
+        let number = text
+            .find(|c: char| c.is_ascii_digit())
+            .map(|at| &text[at..]);
+        let mut parts = number.unwrap_or_default().split(['.', '-', '+']);
+        let mut part = || parts.next().and_then(|p| p.parse().ok());
+        let release = part().zip(part());
+        let version = match lite {
+            true => number.unwrap_or_default(),
+            false => text,
+        };
+        Server {
+            flavour: if lite {
+                Flavour::LitePython
+            } else {
+                Flavour::Full
+            },
+            version: version.to_owned(),
+            release,
+        }
+    }
+
+    /// Whether vectors of these elements can be kept there, as far as the version tells. A server must not be
+    /// asked by trying: 2.3 accepts the creation of collections that it cannot fill.
+    pub fn takes(&self, element: Element) -> bool {
+        let since = |major, minor| self.release.is_none_or(|r| r >= (major, minor));
+        match (self.flavour, element) {
+            (_, Element::Float32) => true,
+            (Flavour::LitePython, _) => false,
+            (Flavour::LiteCpp, element) => element != Element::Int8,
+            (Flavour::Full, Element::Bit) => true,
+            (Flavour::Full, Element::Float16 | Element::BFloat16) => since(2, 4),
+            (Flavour::Full, Element::Int8) => since(2, 6),
+        }
+    }
+
+    /// Whether the server has partitions.
+    pub fn has_partitions(&self) -> bool {
+        self.flavour != Flavour::LiteCpp
+    }
+}
+
+impl Client {
+    pub(super) fn hello(&self) -> Result<Server> {
+        let request = ConnectRequest {
+            client_info: Some(ClientInfo {
+                sdk_type: "milvusdm".to_owned(),
+                sdk_version: env!("CARGO_PKG_VERSION").to_owned(),
+                ..ClientInfo::default()
+            }),
+        };
+        let answer = match self.ask::<ConnectResponse>("Connect", &request) {
+            Ok(answer) => answer,
+            Err(e) if is_unknown(&e) => return self.version(true),
+            Err(e) => return Err(self.unheard(e)),
+        };
+        let info = answer.server_info.unwrap_or_default();
+        match &answer.status {
+            Some(status) if !status::is_ok(status) => {
+                Err(status::refusal(status).at(self.place("Connect")))
+            }
+            _ if info.build_tags.contains(|c: char| c.is_ascii_digit()) => {
+                Ok(Server::told(&info.build_tags))
+            }
+            _ => {
+                let server = self.version(false)?;
+                Ok(keep_flavour(server, &info))
+            }
+        }
+    }
+
+    /// By GetVersion, which Milvus Lite before 3.0 does not have; nor has Milvus 1.x.
+    fn version(&self, ask_v1: bool) -> Result<Server> {
+        match self.tell::<GetVersionResponse>("GetVersion", &GetVersionRequest {}) {
+            Ok(answer) => Ok(Server::told(&answer.version)),
+            Err(e) if !is_unknown(&e) => Err(e),
+            Err(_) if !ask_v1 => Ok(Server {
+                flavour: Flavour::LiteCpp,
+                ..Server::default()
+            }),
+            Err(e) => Err(self.v1().unwrap_or(e)),
+        }
+    }
+
+    /// The error to give where a Milvus 1.x server answers.
+    fn v1(&self) -> Option<Error> {
+        let command = V1Command {
+            cmd: "version".to_owned(),
+        };
+        let path = "/milvus.grpc.MilvusService/Cmd".to_owned();
+        let reply: V1StringReply = self.ask_at(path, "Cmd", &command).ok()?;
+        let version = reply.string_reply;
+        let error = Error::new(
+            Kind::Refused,
+            format!("this is Milvus {version}, a 1.x server; the milvus1 sink is needed for it"),
+        );
+        Some(error.at(self.place("Cmd")))
+    }
+
+    /// Plain text sent to a TLS port is met with silence; a server that misses our certificate may close the
+    /// connection before its reason has arrived.
+    fn unheard(&self, error: Error) -> Error {
+        let secure = self.address.starts_with("https://");
+        match error.kind() {
+            Kind::Lost if !secure => error
+                .with_kind(Kind::Unreachable)
+                .hint("if the server speaks TLS, its address begins with https://"),
+            Kind::Lost | Kind::Unreachable if secure && is_cut(&error) => error
+                .with_kind(Kind::Unreachable)
+                .hint("the server may want a client certificate (`tls: {cert: …, key: …}`)"),
+            _ => error,
+        }
+    }
+
+    /// Refuses a database that is not there, where the server tells.
+    pub(super) fn check_db(&self) -> Result<()> {
+        if self.db.is_empty() || self.db == "default" {
+            return Ok(());
+        }
+        let request = ListDatabasesRequest {};
+        match self.tell::<ListDatabasesResponse>("ListDatabases", &request) {
+            Ok(answer) if answer.db_names.contains(&self.db) => Ok(()),
+            Ok(answer) => Err(Error::new(
+                Kind::Refused,
+                format!("there is no database `{}`", self.db),
+            )
+            .hint(format!("there are: {}", answer.db_names.join(", ")))
+            .at(self.place("ListDatabases"))),
+            Err(e) if is_unknown(&e) => Err(Error::new(
+                Kind::Refused,
+                format!(
+                    "{} has no databases, `{}` cannot be used",
+                    self.server, self.db
+                ),
+            )
+            .at(self.place("ListDatabases"))),
+            // A user may lack the privilege to list what it may well use.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Milvus Lite's Connect names the program, but not the version.
+fn keep_flavour(server: Server, info: &ServerInfo) -> Server {
+    match info.build_tags.contains("milvus_lite") {
+        true => Server {
+            flavour: Flavour::LitePython,
+            ..server
+        },
+        false => server,
+    }
+}
+
+fn is_cut(error: &Error) -> bool {
+    let words = error.what();
+    words.contains("closed") || words.contains("reset") || words.contains("broken pipe")
+}
+
+fn is_unknown(error: &Error) -> bool {
+    error.what().contains("UNIMPLEMENTED")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_say_what_they_are_in_many_ways() {
+        let check = |text: &str, flavour, release, shown: &str| {
+            let server = Server::told(text);
+            assert_eq!(
+                (server.flavour, server.release),
+                (flavour, release),
+                "{text}"
+            );
+            assert_eq!(server.to_string(), shown);
+        };
+        check(
+            "v2.3.5-lite",
+            Flavour::Full,
+            Some((2, 3)),
+            "Milvus v2.3.5-lite",
+        );
+        check("2.6.1", Flavour::Full, Some((2, 6)), "Milvus 2.6.1");
+        check(
+            "milvus_lite-3.2.2",
+            Flavour::LitePython,
+            Some((3, 2)),
+            "Milvus Lite 3.2.2",
+        );
+        check(
+            "master-20260101",
+            Flavour::Full,
+            None,
+            "Milvus master-20260101",
+        );
+        check("", Flavour::Full, None, "Milvus");
+    }
+
+    #[test]
+    fn what_a_server_lacks_is_known_by_its_version() {
+        let old = Server::told("v2.3.5");
+        let new = Server::told("v2.6.0");
+        assert!(old.takes(Element::Bit) && !old.takes(Element::Float16));
+        assert!(!old.takes(Element::Int8) && new.takes(Element::Int8));
+        assert!(!Server::told("milvus_lite-3.2.2").takes(Element::Bit));
+        assert!(
+            Server::told("nightly").takes(Element::Int8),
+            "unknown: let it say"
+        );
+    }
+}

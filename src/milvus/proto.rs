@@ -1,0 +1,548 @@
+//! What do we say to Milvus 2.x, and what does it say back? The messages we speak, as prost derives.
+//! Field numbers are those of milvus-proto 2.3, which later versions only add to; unknown fields are skipped.
+//! Insert bodies are not made here but in `wire`; their messages stand here for tests to read them back.
+
+#![allow(missing_docs)] // A message's fields are documented in milvus-proto; the numbers are the contract.
+
+use std::collections::HashMap;
+
+use prost::Message;
+
+/// Data types of a field, as `FieldSchema.data_type` and `FieldData.type` have them.
+pub mod data_type {
+    pub const INT64: i32 = 5;
+    pub const VARCHAR: i32 = 21;
+    pub const BINARY_VECTOR: i32 = 100;
+    pub const FLOAT_VECTOR: i32 = 101;
+    pub const FLOAT16_VECTOR: i32 = 102;
+    pub const BFLOAT16_VECTOR: i32 = 103;
+    pub const SPARSE_FLOAT_VECTOR: i32 = 104;
+    pub const INT8_VECTOR: i32 = 105;
+
+    /// Its name, for people.
+    pub fn name(number: i32) -> String {
+        let name = match number {
+            1 => "BOOL",
+            2 => "INT8",
+            3 => "INT16",
+            4 => "INT32",
+            INT64 => "INT64",
+            10 => "FLOAT",
+            11 => "DOUBLE",
+            20 => "STRING",
+            VARCHAR => "VARCHAR",
+            22 => "ARRAY",
+            23 => "JSON",
+            24 => "GEOMETRY",
+            25 => "TEXT",
+            BINARY_VECTOR => "BINARY_VECTOR",
+            FLOAT_VECTOR => "FLOAT_VECTOR",
+            FLOAT16_VECTOR => "FLOAT16_VECTOR",
+            BFLOAT16_VECTOR => "BFLOAT16_VECTOR",
+            SPARSE_FLOAT_VECTOR => "SPARSE_FLOAT_VECTOR",
+            INT8_VECTOR => "INT8_VECTOR",
+            _ => return format!("type {number}"),
+        };
+        name.to_owned()
+    }
+}
+
+/// `common.LoadState`.
+pub mod load_state {
+    pub const LOADED: i32 = 3;
+}
+
+/// `common.IndexState`.
+pub mod index_state {
+    pub const FINISHED: i32 = 3;
+    pub const FAILED: i32 = 4;
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Status {
+    #[prost(int32, tag = "1")]
+    pub error_code: i32,
+    #[prost(string, tag = "2")]
+    pub reason: String,
+    #[prost(int32, tag = "3")]
+    pub code: i32,
+    #[prost(bool, tag = "4")]
+    pub retriable: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct KeyValue {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+impl KeyValue {
+    pub fn new(key: &str, value: impl Into<String>) -> KeyValue {
+        KeyValue {
+            key: key.to_owned(),
+            value: value.into(),
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ClientInfo {
+    #[prost(string, tag = "1")]
+    pub sdk_type: String,
+    #[prost(string, tag = "2")]
+    pub sdk_version: String,
+    #[prost(string, tag = "3")]
+    pub local_time: String,
+    #[prost(string, tag = "4")]
+    pub user: String,
+    #[prost(string, tag = "5")]
+    pub host: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ServerInfo {
+    #[prost(string, tag = "1")]
+    pub build_tags: String,
+    #[prost(string, tag = "5")]
+    pub deploy_mode: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ConnectRequest {
+    #[prost(message, optional, tag = "2")]
+    pub client_info: Option<ClientInfo>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ConnectResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(message, optional, tag = "2")]
+    pub server_info: Option<ServerInfo>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct GetVersionRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct GetVersionResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(string, tag = "2")]
+    pub version: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ListDatabasesRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ListDatabasesResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(string, repeated, tag = "2")]
+    pub db_names: Vec<String>,
+}
+
+/// `Command` of Milvus 1.x (milvus.grpc): asked only to tell such a server from one that is broken.
+#[derive(Clone, PartialEq, Message)]
+pub struct V1Command {
+    #[prost(string, tag = "1")]
+    pub cmd: String,
+}
+
+/// `StringReply` of Milvus 1.x.
+#[derive(Clone, PartialEq, Message)]
+pub struct V1StringReply {
+    #[prost(string, tag = "2")]
+    pub string_reply: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct FieldSchema {
+    #[prost(int64, tag = "1")]
+    pub field_id: i64,
+    #[prost(string, tag = "2")]
+    pub name: String,
+    #[prost(bool, tag = "3")]
+    pub is_primary_key: bool,
+    #[prost(string, tag = "4")]
+    pub description: String,
+    #[prost(int32, tag = "5")]
+    pub data_type: i32,
+    #[prost(message, repeated, tag = "6")]
+    pub type_params: Vec<KeyValue>,
+    #[prost(bool, tag = "8")]
+    pub auto_id: bool,
+    #[prost(message, optional, tag = "11")]
+    pub default_value: Option<ValueField>,
+    #[prost(bool, tag = "12")]
+    pub is_dynamic: bool,
+    #[prost(bool, tag = "13")]
+    pub is_partition_key: bool,
+    #[prost(bool, tag = "15")]
+    pub nullable: bool,
+    #[prost(bool, tag = "16")]
+    pub is_function_output: bool,
+}
+
+/// A default value: that there is one is all we ask.
+#[derive(Clone, PartialEq, Message)]
+pub struct ValueField {}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct CollectionSchema {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub description: String,
+    #[prost(bool, tag = "3")]
+    pub auto_id: bool,
+    #[prost(message, repeated, tag = "4")]
+    pub fields: Vec<FieldSchema>,
+    #[prost(bool, tag = "5")]
+    pub enable_dynamic_field: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct CreateCollectionRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, tag = "3")]
+    pub collection_name: String,
+    #[prost(bytes = "vec", tag = "4")]
+    pub schema: Vec<u8>,
+    #[prost(int32, tag = "5")]
+    pub shards_num: i32,
+}
+
+/// The shape of Drop-, Describe- and ReleaseCollection, and of GetCollectionStatistics.
+#[derive(Clone, PartialEq, Message)]
+pub struct CollectionRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, tag = "3")]
+    pub collection_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct DescribeCollectionResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(message, optional, tag = "2")]
+    pub schema: Option<CollectionSchema>,
+    #[prost(int64, tag = "3")]
+    pub collection_id: i64,
+    #[prost(int32, tag = "8")]
+    pub shards_num: i32,
+    #[prost(string, repeated, tag = "9")]
+    pub aliases: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct BoolResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(bool, tag = "2")]
+    pub value: bool,
+}
+
+/// The shape of Create-, Drop- and HasPartition, and of GetPartitionStatistics.
+#[derive(Clone, PartialEq, Message)]
+pub struct PartitionRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, tag = "3")]
+    pub collection_name: String,
+    #[prost(string, tag = "4")]
+    pub partition_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ReleasePartitionsRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, tag = "3")]
+    pub collection_name: String,
+    #[prost(string, repeated, tag = "4")]
+    pub partition_names: Vec<String>,
+}
+
+/// The answer of GetCollectionStatistics and GetPartitionStatistics.
+#[derive(Clone, PartialEq, Message)]
+pub struct StatisticsResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(message, repeated, tag = "2")]
+    pub stats: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct FlushRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, repeated, tag = "3")]
+    pub collection_names: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct LongArray {
+    #[prost(int64, repeated, tag = "1")]
+    pub data: Vec<i64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct FlushResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(map = "string, message", tag = "3")]
+    pub segment_ids: HashMap<String, LongArray>,
+    #[prost(map = "string, message", tag = "4")]
+    pub flushed_segment_ids: HashMap<String, LongArray>,
+    #[prost(map = "string, uint64", tag = "6")]
+    pub flush_ts: HashMap<String, u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct GetFlushStateRequest {
+    #[prost(int64, repeated, tag = "1")]
+    pub segment_ids: Vec<i64>,
+    #[prost(uint64, tag = "2")]
+    pub flush_ts: u64,
+    #[prost(string, tag = "3")]
+    pub db_name: String,
+    #[prost(string, tag = "4")]
+    pub collection_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct GetFlushStateResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(bool, tag = "2")]
+    pub flushed: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct CreateIndexRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, tag = "3")]
+    pub collection_name: String,
+    #[prost(string, tag = "4")]
+    pub field_name: String,
+    #[prost(message, repeated, tag = "5")]
+    pub extra_params: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct DescribeIndexRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, tag = "3")]
+    pub collection_name: String,
+    #[prost(string, tag = "4")]
+    pub field_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct IndexDescription {
+    #[prost(string, tag = "1")]
+    pub index_name: String,
+    #[prost(message, repeated, tag = "3")]
+    pub params: Vec<KeyValue>,
+    #[prost(string, tag = "4")]
+    pub field_name: String,
+    #[prost(int64, tag = "5")]
+    pub indexed_rows: i64,
+    #[prost(int64, tag = "6")]
+    pub total_rows: i64,
+    #[prost(int32, tag = "7")]
+    pub state: i32,
+    #[prost(string, tag = "8")]
+    pub fail_reason: String,
+    #[prost(int64, tag = "9")]
+    pub pending_rows: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct DescribeIndexResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(message, repeated, tag = "2")]
+    pub indexes: Vec<IndexDescription>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct LoadCollectionRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, tag = "3")]
+    pub collection_name: String,
+    #[prost(int32, tag = "4")]
+    pub replica_number: i32,
+}
+
+/// The shape of GetLoadingProgress and GetLoadState.
+#[derive(Clone, PartialEq, Message)]
+pub struct LoadRequest {
+    #[prost(string, tag = "2")]
+    pub collection_name: String,
+    #[prost(string, repeated, tag = "3")]
+    pub partition_names: Vec<String>,
+    #[prost(string, tag = "4")]
+    pub db_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct GetLoadingProgressResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(int64, tag = "2")]
+    pub progress: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct GetLoadStateResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(int32, tag = "2")]
+    pub state: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct QueryRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, tag = "3")]
+    pub collection_name: String,
+    #[prost(string, tag = "4")]
+    pub expr: String,
+    #[prost(string, repeated, tag = "5")]
+    pub output_fields: Vec<String>,
+    #[prost(string, repeated, tag = "6")]
+    pub partition_names: Vec<String>,
+    #[prost(message, repeated, tag = "9")]
+    pub query_params: Vec<KeyValue>,
+    /// 0 is Strong: everything acknowledged before is seen.
+    #[prost(int32, tag = "11")]
+    pub consistency_level: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct QueryResults {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(message, repeated, tag = "2")]
+    pub fields_data: Vec<FieldData>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct FieldData {
+    #[prost(int32, tag = "1")]
+    pub data_type: i32,
+    #[prost(string, tag = "2")]
+    pub field_name: String,
+    #[prost(message, optional, tag = "3")]
+    pub scalars: Option<ScalarField>,
+    #[prost(message, optional, tag = "4")]
+    pub vectors: Option<VectorField>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ScalarField {
+    #[prost(message, optional, tag = "3")]
+    pub long_data: Option<LongArray>,
+}
+
+/// Vectors, byte for byte: `float_vector` stands as the bytes of its FloatArray.
+#[derive(Clone, PartialEq, Message)]
+pub struct VectorField {
+    #[prost(int64, tag = "1")]
+    pub dim: i64,
+    #[prost(message, optional, tag = "2")]
+    pub float_vector: Option<FloatBytes>,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub binary_vector: Option<bytes::Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub float16_vector: Option<bytes::Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    pub bfloat16_vector: Option<bytes::Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "7")]
+    pub int8_vector: Option<bytes::Bytes>,
+}
+
+/// A FloatArray whose packed floats are kept as the bytes they are: little-endian f32 after f32.
+#[derive(Clone, PartialEq, Message)]
+pub struct FloatBytes {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: bytes::Bytes,
+}
+
+/// The shape of InsertRequest and of UpsertRequest, which agree on fields 1 to 7.
+#[derive(Clone, PartialEq, Message)]
+pub struct InsertRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, tag = "3")]
+    pub collection_name: String,
+    #[prost(string, tag = "4")]
+    pub partition_name: String,
+    #[prost(message, repeated, tag = "5")]
+    pub fields_data: Vec<FieldData>,
+    #[prost(uint32, tag = "7")]
+    pub num_rows: u32,
+}
+
+/// The answer to Insert and Upsert. The ids and row numbers it echoes are skipped.
+#[derive(Clone, PartialEq, Message)]
+pub struct MutationResult {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(int64, tag = "6")]
+    pub insert_cnt: i64,
+    #[prost(int64, tag = "7")]
+    pub delete_cnt: i64,
+    #[prost(int64, tag = "8")]
+    pub upsert_cnt: i64,
+}
+
+/// An answer that carries a status; what has none in it went well.
+pub trait Answer: Message + Default {
+    /// The status in it.
+    fn status(&self) -> Option<&Status>;
+}
+
+/// A bare status is an answer too.
+impl Answer for Status {
+    fn status(&self) -> Option<&Status> {
+        Some(self)
+    }
+}
+
+macro_rules! answers {
+    ($($name:ident),*) => {
+        $(impl Answer for $name {
+            fn status(&self) -> Option<&Status> {
+                self.status.as_ref()
+            }
+        })*
+    };
+}
+
+answers!(
+    ConnectResponse,
+    GetVersionResponse,
+    ListDatabasesResponse,
+    DescribeCollectionResponse,
+    BoolResponse,
+    StatisticsResponse,
+    FlushResponse,
+    GetFlushStateResponse,
+    DescribeIndexResponse,
+    GetLoadingProgressResponse,
+    GetLoadStateResponse,
+    QueryResults,
+    MutationResult
+);

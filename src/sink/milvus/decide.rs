@@ -1,0 +1,224 @@
+//! What does `mode` mean for a target as it is found? Looks, and changes nothing.
+
+use tracing::warn;
+
+use crate::batch::Target;
+use crate::error::{Error, Kind, Result};
+use crate::job::{Mode, OnDoubt};
+use crate::milvus::Collection;
+use crate::schema::Metric;
+use crate::sink::{Action, Count, Decision, Strength};
+
+use super::Milvus;
+use super::fit;
+use super::settings::IndexWanted;
+
+impl Milvus {
+    pub(super) fn decision(&self, target: &Target) -> Result<Decision> {
+        self.check_job(target)?;
+        let collection = &target.name.collection;
+        let partition = &target.name.partition;
+        let Some(found) = self.client.collection(collection)? else {
+            self.check_load(target, false)?;
+            return Ok(Decision {
+                action: Action::Create,
+                rows_before: 0,
+                ours: true,
+                why: format!("there is no collection {collection} yet"),
+            });
+        };
+        let mode = self.settings.mode;
+        if partition.is_empty() {
+            return self.about_collection(target, &found, mode);
+        }
+        if mode != Mode::Skip {
+            fit::schema(&found, target, &self.settings)?;
+            self.check_index(target, &found)?;
+        }
+        if !self.client.has_partition(&found.name, partition)? {
+            return Ok(Decision {
+                action: Action::Create,
+                rows_before: 0,
+                ours: true,
+                why: format!("there is no partition {partition} in collection {collection} yet"),
+            });
+        }
+        let what = format!("partition {partition} of collection {collection}");
+        self.about(target, &found, mode, &what)
+    }
+
+    fn about_collection(
+        &self,
+        target: &Target,
+        found: &Collection,
+        mode: Mode,
+    ) -> Result<Decision> {
+        let collection = &target.name.collection;
+        if mode == Mode::Append {
+            fit::schema(found, target, &self.settings)?;
+            self.check_index(target, found)?;
+        }
+        if mode == Mode::Overwrite {
+            if found.name != *collection {
+                return Err(Error::new(
+                    Kind::Job,
+                    format!(
+                        "{collection} is an alias of {}, which overwrite would drop",
+                        found.name
+                    ),
+                )
+                .hint("name the collection itself"));
+            }
+            self.check_load(target, false)?;
+            self.state().to_replace.insert(collection.clone());
+        }
+        self.about(target, found, mode, &format!("collection {collection}"))
+    }
+
+    /// What a mode means for something that exists.
+    fn about(
+        &self,
+        target: &Target,
+        found: &Collection,
+        mode: Mode,
+        what: &str,
+    ) -> Result<Decision> {
+        let word = mode.word();
+        match mode {
+            Mode::Fail => Err(
+                Error::new(Kind::Job, format!("{what} exists, and mode is {word}"))
+                    .hint("`mode: append` adds to it, `mode: overwrite` replaces it"),
+            ),
+            Mode::Skip => Ok(Decision {
+                action: Action::Skip,
+                rows_before: self.rows(target, found)?.rows,
+                ours: false,
+                why: format!("{what} exists, and mode is {word}"),
+            }),
+            Mode::Overwrite => Ok(Decision {
+                action: Action::Replace,
+                rows_before: 0,
+                ours: true,
+                why: format!("{what} exists, and mode is {word}"),
+            }),
+            Mode::Append => {
+                let before = self.rows(target, found)?;
+                Ok(Decision {
+                    action: Action::Append,
+                    rows_before: before.rows,
+                    // Statistics do not count what has not been flushed: they cannot say that it is empty.
+                    ours: before.rows == 0 && before.strength == Strength::Exact,
+                    why: format!(
+                        "{what} exists with {} rows ({})",
+                        before.rows, before.strength
+                    ),
+                })
+            }
+        }
+    }
+
+    /// What can be said without asking for anything that exists.
+    fn check_job(&self, target: &Target) -> Result<()> {
+        let settings = &self.settings;
+        fit::names(target)?;
+        fit::vectors(target.vector(), self.client.server())?;
+        fit::index(target, settings)?;
+        for warning in fit::warnings(target, settings) {
+            warn!("{warning}");
+        }
+        if settings.mode == Mode::Overwrite && settings.partition.as_deref() == Some("_default") {
+            return Err(Error::new(
+                Kind::Job,
+                "the default partition cannot be dropped by itself, so that it cannot be overwritten",
+            )
+            .hint("without a partition, `mode: overwrite` replaces the whole collection"));
+        }
+        if !target.name.partition.is_empty() && !self.client.server().has_partitions() {
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!("{} has no partitions", self.client.server()),
+            ));
+        }
+        if settings.auto_id && self.run.on_doubt == OnDoubt::Upsert {
+            return Err(Error::new(
+                Kind::Job,
+                "`run.on_doubt: upsert` needs ids to go by, and `auto_id: true` leaves them out",
+            ));
+        }
+        self.check_siblings(target)
+    }
+
+    /// Targets that share a collection must agree on what is in it.
+    fn check_siblings(&self, target: &Target) -> Result<()> {
+        let mut state = self.state();
+        let first = state
+            .first
+            .entry(target.name.collection.clone())
+            .or_insert_with(|| target.clone());
+        if first.vector() == target.vector() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Unsupported,
+            format!(
+                "{} ({}) and {} ({}) cannot go into one collection",
+                first.name,
+                first.vector(),
+                target.name,
+                target.vector()
+            ),
+        )
+        .hint("`into:` gives collections other names"))
+    }
+
+    /// A collection without an index cannot be loaded.
+    fn check_load(&self, target: &Target, has_index: bool) -> Result<()> {
+        let makes_one = fit::index(target, &self.settings)?.is_some();
+        if !self.settings.load || has_index || makes_one {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Job,
+            "`load: true` needs an index on the vectors, and the job makes none",
+        )
+        .hint("such as `index: {type: AUTOINDEX}`"))
+    }
+
+    /// An index that is there stays; the job must not want another.
+    fn check_index(&self, target: &Target, found: &Collection) -> Result<()> {
+        let there = self.client.index(&found.name, fit::vector_name(target))?;
+        self.check_load(target, there.is_some())?;
+        let Some(there) = there else { return Ok(()) };
+        if self.settings.index != IndexWanted::None
+            && let Some(wanted) = fit::index(target, &self.settings)?
+        {
+            let same = wanted.kind == "AUTOINDEX" || wanted.kind == there.kind;
+            if !same || wanted.metric != there.metric {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!(
+                        "collection {} has an index {} by {}, the job wants {} by {}",
+                        found.name, there.kind, there.metric, wanted.kind, wanted.metric
+                    ),
+                )
+                .hint("leave `index` out to keep it, or drop it first"));
+            }
+        }
+        let metric = fit::metric(target, &self.settings)?;
+        if let Some(metric) = metric.as_ref().map(Metric::name)
+            && metric != there.metric
+        {
+            warn!(
+                "the index on collection {} measures by {}, not by {metric}",
+                found.name, there.metric
+            );
+        }
+        Ok(())
+    }
+
+    /// Rows of a target that exists: counted where it is loaded, else by statistics.
+    pub(super) fn rows(&self, target: &Target, found: &Collection) -> Result<Count> {
+        let partition = self.counted_partition(target, found.has_partition_key());
+        self.count_there(&found.name, partition, true)
+    }
+}

@@ -1,0 +1,284 @@
+//! Does a target fit a server? Names, types, dimensions, schemas, metrics, indexes.
+//! Pure: knows what was asked and what is there, and calls nobody. Three wrong requests are acknowledged by
+//! Milvus 2.3 and then destroy it (no dimension, text keys for int64, another dimension): none passes here.
+
+use crate::batch::{Index, Target};
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::milvus::proto::{KeyValue, data_type};
+use crate::milvus::{Collection, Server, wire};
+use crate::schema::{Element, ID_COLUMN, Metric, VECTOR_COLUMN, VectorType};
+
+use super::settings::{IndexWanted, Settings};
+
+/// An index to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexPlan {
+    /// Such as `HNSW`.
+    pub kind: String,
+    /// As Milvus 2.x names it.
+    pub metric: String,
+    /// Names and values.
+    pub params: Vec<(String, String)>,
+}
+
+/// The primary key's name in a target.
+pub fn id_name(target: &Target) -> &str {
+    target.schema.field(ID_COLUMN).name()
+}
+
+/// The vector's name in a target.
+pub fn vector_name(target: &Target) -> &str {
+    target.schema.field(VECTOR_COLUMN).name()
+}
+
+/// Complains of names Milvus 2.x does not allow.
+pub fn names(target: &Target) -> Result<()> {
+    let collection = &target.name.collection;
+    if collection.is_empty() {
+        return Err(Error::new(
+            Kind::Job,
+            "the job names no collection, and neither does the source",
+        )
+        .hint("`sink.milvus.collection` (classic jobs: dest_collection_name) names it"));
+    }
+    name("collection", collection, true)?;
+    if !target.name.partition.is_empty() {
+        // 2.3.5 takes partitions that begin with a digit.
+        name("partition", &target.name.partition, false)?;
+    }
+    name("field", id_name(target), true)?;
+    name("field", vector_name(target), true)
+}
+
+fn name(what: &str, name: &str, letter_first: bool) -> Result<()> {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let first = name.chars().next().unwrap_or('0');
+    if plain && name.len() <= 255 && !(letter_first && first.is_ascii_digit()) {
+        return Ok(());
+    }
+    let rule = match letter_first {
+        true => "letters, digits and underscores, no digit first, at most 255",
+        false => "letters, digits and underscores, at most 255",
+    };
+    Err(Error::new(
+        Kind::Job,
+        format!("Milvus 2.x has no {what} named `{name}`: {rule}"),
+    )
+    .hint("`into:` gives collections and partitions other names, `fields:` columns"))
+}
+
+/// Complains of vectors that Milvus, or this server, does not have.
+pub fn vectors(kind: VectorType, server: &Server) -> Result<()> {
+    let wrong = |what: String| Err(Error::new(Kind::Unsupported, what));
+    if !server.takes(kind.element) {
+        return wrong(format!("{server} has no {} vectors", kind.element.name()));
+    }
+    let most = match (kind.is_binary(), server.release) {
+        // From 2.4 on the limit counts bytes of binary vectors.
+        (true, Some(release)) if release >= (2, 4) => limits::MILVUS_DIMENSIONS_MAX * 8,
+        _ => limits::MILVUS_DIMENSIONS_MAX,
+    };
+    let dimension = kind.dimension;
+    if dimension == 0 || dimension > most {
+        return wrong(format!(
+            "vectors of {dimension} dimensions: Milvus takes 1 to {most}"
+        ));
+    }
+    if kind.is_binary() && !dimension.is_multiple_of(8) {
+        return wrong(format!(
+            "binary vectors of {dimension} dimensions: Milvus takes multiples of 8"
+        ));
+    }
+    Ok(())
+}
+
+/// Complains of a collection that rows of this target do not fit.
+pub fn schema(found: &Collection, target: &Target, settings: &Settings) -> Result<()> {
+    let there: Vec<String> = found.fields.iter().map(|f| f.describe()).collect();
+    let there = there.join(", ");
+    let mismatch = |what: String| {
+        Error::new(
+            Kind::Refused,
+            format!("schema mismatch: collection {} {what}", found.name),
+        )
+    };
+    let rename = format!("`fields: {{id: …, vector: …}}` names the fields; there are: {there}");
+    let (id, vector) = (id_name(target), vector_name(target));
+    let Some(key) = found.fields.iter().find(|f| f.is_primary_key) else {
+        return Err(mismatch("has no primary key".to_owned()));
+    };
+    if key.data_type != data_type::INT64 {
+        let kind = data_type::name(key.data_type);
+        return Err(mismatch(format!(
+            "has a {kind} primary key `{}`, the ids here are INT64",
+            key.name
+        )));
+    }
+    match (found.auto_id, settings.auto_id) {
+        (true, false) => {
+            return Err(mismatch(
+                "makes its own ids, so that those of the source cannot be kept".to_owned(),
+            )
+            .hint("`auto_id: true` leaves them out"));
+        }
+        (false, true) => {
+            return Err(
+                mismatch("does not make ids, and the job sends none".to_owned())
+                    .hint("leave `auto_id: true` out"),
+            );
+        }
+        (false, false) if key.name != id => {
+            let what = format!("keeps its ids in `{}`, not in `{id}`", key.name);
+            return Err(mismatch(what).hint(rename));
+        }
+        _ => {}
+    }
+    let Some(field) = found.field(vector) else {
+        return Err(mismatch(format!("has no field `{vector}`")).hint(rename));
+    };
+    let kind = target.vector();
+    let wanted = wire::vector_data_type(kind.element);
+    if field.data_type != wanted || field.dimension() != Some(kind.dimension) {
+        return Err(mismatch(format!(
+            "has {}, the vectors here are {}({})",
+            field.describe(),
+            data_type::name(wanted),
+            kind.dimension
+        )));
+    }
+    let ours = |name: &str| name == vector || name == key.name;
+    let others = found
+        .fields
+        .iter()
+        .filter(|f| !ours(&f.name) && f.is_required());
+    let others: Vec<String> = others.map(|f| f.describe()).collect();
+    if !others.is_empty() {
+        return Err(mismatch(format!(
+            "needs values that the source does not have: {}",
+            others.join(", ")
+        )));
+    }
+    if found.has_partition_key() && !target.name.partition.is_empty() {
+        return Err(mismatch(
+            "has a partition key, so that no partition can be named".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// The metric an index gets: the job's, else the source's. Complains of what cannot be.
+pub fn metric(target: &Target, settings: &Settings) -> Result<Option<Metric>> {
+    let binary = target.vector().is_binary();
+    let metric = match (&settings.metric, &target.metric) {
+        (Some(metric), _) => metric.clone(),
+        (None, None) => return Ok(None),
+        (None, Some(Metric::Other(name))) => {
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!("the source measures by {name}, which Milvus does not have"),
+            )
+            .hint(
+                "`sink.milvus.metric` (classic jobs: metric_type) names one to use in its place",
+            ));
+        }
+        (None, Some(metric)) => metric.clone(),
+    };
+    if metric.is_binary() != binary {
+        let kind = if binary { "binary" } else { "float" };
+        return Err(Error::new(
+            Kind::Job,
+            format!(
+                "metric {} does not measure {} vectors",
+                metric.name(),
+                target.vector().element.name()
+            ),
+        )
+        .hint(match binary {
+            true => format!("{kind} vectors are measured by HAMMING or JACCARD"),
+            false => format!("{kind} vectors are measured by L2, IP or COSINE"),
+        }));
+    }
+    Ok(Some(match metric {
+        // Gone since 2.3; JACCARD ranks alike.
+        Metric::Tanimoto => Metric::Jaccard,
+        metric => metric,
+    }))
+}
+
+/// What the operator should know, though it can be done.
+pub fn warnings(target: &Target, settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if settings.metric.as_ref().or(target.metric.as_ref()) == Some(&Metric::Tanimoto) {
+        warnings.push(
+            "Milvus 2.x has no TANIMOTO metric: JACCARD, which ranks alike, takes its place"
+                .to_owned(),
+        );
+    }
+    if settings.index == IndexWanted::Source && target.index.is_none() {
+        warnings.push(format!(
+            "`index: source`, but the source of {} has no index to go by: none is made",
+            target.name
+        ));
+    }
+    warnings
+}
+
+/// The index to make, if any. Complains of what cannot be.
+pub fn index(target: &Target, settings: &Settings) -> Result<Option<IndexPlan>> {
+    let metric = metric(target, settings)?;
+    let index = match &settings.index {
+        IndexWanted::None => return Ok(None),
+        IndexWanted::This(index) => index.clone(),
+        IndexWanted::Source => match &target.index {
+            Some(index) => index.clone(),
+            None => return Ok(None),
+        },
+    };
+    let binary = target.vector().element == Element::Bit;
+    let Index { kind, params } = index;
+    if kind != "AUTOINDEX" && kind.starts_with("BIN_") != binary && !kind.starts_with("MINHASH") {
+        let kinds = if binary {
+            "BIN_FLAT, BIN_IVF_FLAT"
+        } else {
+            "FLAT, IVF_FLAT, HNSW …"
+        };
+        return Err(Error::new(
+            Kind::Job,
+            format!(
+                "an index {kind} does not hold {} vectors",
+                target.vector().element.name()
+            ),
+        )
+        .hint(format!("such as do: {kinds}")));
+    }
+    let Some(metric) = metric else {
+        return Err(Error::new(
+            Kind::Job,
+            "an index needs a metric, and the source does not know one",
+        )
+        .hint("`sink.milvus.metric` (classic jobs: metric_type) names it"));
+    };
+    Ok(Some(IndexPlan {
+        kind,
+        metric: metric.name().to_owned(),
+        params,
+    }))
+}
+
+impl IndexPlan {
+    /// As CreateIndex takes it: what is a number goes as one.
+    pub fn extra_params(&self) -> Vec<KeyValue> {
+        let value = |text: &String| match serde_json::from_str(text) {
+            Ok(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => value,
+            _ => serde_json::Value::String(text.clone()),
+        };
+        let params = self.params.iter().map(|(k, v)| (k.clone(), value(v)));
+        let params: serde_json::Map<String, serde_json::Value> = params.collect();
+        vec![
+            KeyValue::new("index_type", &self.kind),
+            KeyValue::new("metric_type", &self.metric),
+            KeyValue::new("params", serde_json::Value::Object(params).to_string()),
+        ]
+    }
+}

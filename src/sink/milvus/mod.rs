@@ -1,0 +1,283 @@
+//! Milvus 2.x: how are rows brought into a collection?
+//! Checks everything against the server's own description before the first byte is sent, and sends vector bytes
+//! from where they are mapped. Never tries anything twice, and drops nothing that it was not asked to replace.
+
+mod decide;
+mod finish;
+mod fit;
+mod pack;
+mod prepare;
+mod settings;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::batch::{Batch, Keys, Limits, Target, TargetName};
+use crate::error::{Error, Kind, Result};
+use crate::job::{Form, IdCollision, NonFinite, OnDoubt, RunSettings};
+use crate::limits;
+use crate::milvus::{Client, Flavour, Write, wire};
+
+use super::{
+    Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, SinkKind, Spec,
+};
+use settings::Settings;
+
+/// Milvus 2.x, Milvus Lite and the services built on it.
+pub const KIND: SinkKind = SinkKind {
+    name: "milvus",
+    summary: "a collection of Milvus 2.x or Milvus Lite",
+    settings: settings::SETTINGS,
+    read: |form: &mut Form| Settings::read(form).map(|s| Box::new(s) as Box<dyn Spec>),
+};
+
+impl Spec for Settings {
+    fn open(&self, run: &RunSettings) -> Result<Box<dyn Sink>> {
+        // Two connections on two cores are the most that helps with the server near; see facts of call.rs.
+        let connections = run.connections.unwrap_or(limits::CONNECTIONS_DEFAULT);
+        let client = Client::open(&self.client()?, connections)?;
+        if let Some(hint) = &self.version_hint
+            && hint.trim_start_matches(['v', 'V']).starts_with('1')
+        {
+            warn!(
+                "the job says Milvus {hint}, but the server is {}",
+                client.server()
+            );
+        }
+        Ok(Box::new(Milvus {
+            client,
+            settings: self.clone(),
+            run: Run {
+                patience: run.patience,
+                on_doubt: run.on_doubt,
+                id_collision: run.id_collision,
+                non_finite: run.non_finite,
+            },
+            state: Mutex::default(),
+            ready: RwLock::default(),
+        }))
+    }
+}
+
+/// A Milvus 2.x server as a place for rows.
+pub struct Milvus {
+    client: Client,
+    settings: Settings,
+    run: Run,
+    state: Mutex<State>,
+    ready: RwLock<HashMap<u32, Arc<Ready>>>,
+}
+
+/// What of the run's settings matters here.
+struct Run {
+    patience: Duration,
+    on_doubt: OnDoubt,
+    id_collision: IdCollision,
+    non_finite: NonFinite,
+}
+
+/// What is known of the collections of this job, beyond single targets: several may share one.
+#[derive(Default)]
+struct State {
+    /// For each collection, the target that was looked at first: others must agree with it.
+    first: HashMap<String, Target>,
+    /// Collections that some target replaces whole.
+    to_replace: HashSet<String>,
+    /// Collections that this job made or replaced.
+    made: HashSet<String>,
+    /// Partitions that this job made or replaced.
+    made_partitions: HashSet<TargetName>,
+}
+
+/// A target whose place is there, and was found to fit.
+struct Ready {
+    envelope: wire::Envelope,
+    decision: Decision,
+    /// Whether the place could be counted exactly before the first row.
+    exact: bool,
+    delivered: AtomicU64,
+}
+
+impl Milvus {
+    fn ready(&self, target: u32) -> Option<Arc<Ready>> {
+        let ready = self.ready.read().expect("no one panics with it locked");
+        ready.get(&target).cloned()
+    }
+
+    /// The partition that counts are about; `None` where the server counts whole collections only.
+    fn counted_partition<'t>(&self, target: &'t Target, has_key: bool) -> Option<&'t str> {
+        (!has_key && self.client.server().has_partitions()).then_some(&*target.name.partition)
+    }
+
+    /// Whether an Again goes as an upsert.
+    fn upserts(&self) -> bool {
+        !self.settings.auto_id && self.run.on_doubt != OnDoubt::Resend
+    }
+}
+
+impl Sink for Milvus {
+    fn describe(&self) -> String {
+        format!("{} at {}", self.client.server(), self.client.address())
+    }
+
+    fn limits(&self, wanted: Limits) -> Limits {
+        let rows = match self.client.server().flavour {
+            Flavour::LiteCpp => limits::LITE_CPP_ROWS_MAX,
+            _ => limits::BATCH_ROWS_MAX,
+        };
+        Limits {
+            batch_bytes: wanted.batch_bytes.min(limits::BATCH_BYTES_MAX),
+            batch_rows: wanted.batch_rows.min(rows),
+        }
+    }
+
+    fn name(&self, source: &TargetName) -> TargetName {
+        let partition = match (&self.settings.partition, &self.settings.collection) {
+            (Some(partition), _) => partition.as_str(),
+            (None, Some(_)) => "",
+            (None, None) => &source.partition,
+        };
+        TargetName {
+            collection: self
+                .settings
+                .collection
+                .clone()
+                .unwrap_or_else(|| source.collection.clone()),
+            // One name for one thing: the default partition is the unnamed one.
+            partition: match partition {
+                "_default" => String::new(),
+                name => name.to_owned(),
+            },
+        }
+    }
+
+    fn keyed(&self, keys: Keys) -> bool {
+        !self.settings.auto_id && keys == Keys::Stored
+    }
+
+    fn decide(&self, target: &Target) -> Result<Decision> {
+        self.decision(target)
+    }
+
+    fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()> {
+        self.make_ready(target, decision, begun)
+    }
+
+    fn settle(&self, target: &Target, decision: Decision) -> Result<Decision> {
+        self.settled(target, decision)
+    }
+
+    fn pack(&self, batch: Batch, room: Room) -> Result<Parcel> {
+        let ready = self.ready(batch.target);
+        let ready = ready.expect("targets are prepared before their batches are packed");
+        pack::pack(&ready.envelope, self.run.non_finite, batch, room)
+    }
+
+    fn deliver(&self, parcel: &Parcel, attempt: Attempt) -> Result<Receipt> {
+        if parcel.rows == 0 {
+            // All rows were left out; the server refuses empty inserts.
+            return Ok(Receipt {
+                rows: 0,
+                upserted: false,
+            });
+        }
+        let write = match attempt {
+            Attempt::Again if self.upserts() => Write::Upsert,
+            _ => Write::Insert,
+        };
+        // Halves of a batch bear its name: what tells them apart is where they begin.
+        let key = format!("{}/{}+{}", parcel.id, parcel.batch.first_row, parcel.rows);
+        let result = self
+            .client
+            .write(write, &parcel.body, &key)
+            .map_err(|e| e.batch(parcel.id))?;
+        let taken = match write {
+            Write::Insert => result.insert_cnt,
+            // Not every version fills both.
+            Write::Upsert => result.upsert_cnt.max(result.insert_cnt),
+        };
+        if taken != i64::from(parcel.rows) {
+            return Err(Error::new(
+                Kind::Differs,
+                format!(
+                    "{} rows were sent, and {taken} were acknowledged",
+                    parcel.rows
+                ),
+            )
+            .batch(parcel.id));
+        }
+        if let Some(ready) = self.ready(parcel.batch.target) {
+            let rows = u64::from(parcel.rows);
+            ready.delivered.fetch_add(rows, Ordering::Relaxed);
+        }
+        Ok(Receipt {
+            rows: parcel.rows,
+            upserted: write == Write::Upsert,
+        })
+    }
+
+    fn redelivery(&self, target: &Target, decision: &Decision) -> Redelivery {
+        let doubles = |why: &str, choices: &str| Redelivery::Doubles(format!("{why}; {choices}"));
+        let resend =
+            "`run.on_doubt: resend` sends it again and accepts that its rows may be there twice";
+        if self.settings.auto_id {
+            return doubles(
+                "the server makes the ids, so that nothing tells a second arrival from the first",
+                resend,
+            );
+        }
+        if self.run.id_collision == IdCollision::Keep && target.keys == Keys::Stored {
+            return doubles(
+                "ids may repeat (`run.id_collision: keep`), and an upsert would remove repeats",
+                resend,
+            );
+        }
+        if !decision.ours {
+            return doubles(
+                "the collection held rows before, and an upsert would replace those with the same ids",
+                "`run.on_doubt: upsert` accepts that, `run.on_doubt: resend` sends it again and accepts doubled rows",
+            );
+        }
+        Redelivery::Harmless
+    }
+
+    fn resumable(&self) -> bool {
+        true
+    }
+
+    fn finish(&self, target: &Target) -> Result<()> {
+        self.finished(target)
+    }
+
+    fn count(&self, target: &Target) -> Result<Count> {
+        self.counted(target)
+    }
+
+    fn abandon(&self, target: &Target, decision: &Decision) -> Option<String> {
+        if decision.action == Action::Skip {
+            return None;
+        }
+        let ready = self.ready(target.number)?;
+        let delivered = ready.delivered.load(Ordering::Relaxed);
+        let made = match decision.action {
+            Action::Create => "was made",
+            Action::Replace => "was replaced",
+            _ => "was added to",
+        };
+        let what = match target.name.partition.is_empty() {
+            true => format!("collection {}", target.name.collection),
+            false => format!(
+                "partition {} of collection {}",
+                target.name.partition, target.name.collection
+            ),
+        };
+        Some(format!(
+            "{what} {made}; this run delivered {delivered} rows to it, which stay: the same command goes on, \
+             `mode: overwrite` begins anew"
+        ))
+    }
+}

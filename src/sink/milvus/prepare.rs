@@ -1,0 +1,190 @@
+//! Carries a decision out: drops, makes, and looks again. Nothing is sent to a collection that was not described
+//! and found to fit after the last change to it.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, MutexGuard};
+
+use crate::batch::Target;
+use crate::error::{Error, Kind, Result};
+use crate::milvus::{Collection, wire};
+use crate::sink::{Action, Decision, Strength};
+
+use super::{Milvus, Ready, State, fit};
+
+impl Milvus {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no one panics with it locked")
+    }
+
+    pub(super) fn make_ready(
+        &self,
+        target: &Target,
+        decision: &Decision,
+        begun: bool,
+    ) -> Result<()> {
+        if decision.action == Action::Skip {
+            return Ok(());
+        }
+        // One at a time: targets may share a collection.
+        let mut state = self.state();
+        let name = &target.name;
+        fit::names(target)?;
+        fit::vectors(target.vector(), self.client.server())?;
+        if begun {
+            // What this job made or replaced before it died holds rows by now. A target that replaces the whole
+            // collection was carried out with the first of those that share it.
+            if decision.action != Action::Append {
+                state.made.insert(name.collection.clone());
+                state.made_partitions.insert(name.clone());
+            }
+        } else {
+            self.remove(target, decision, &state)?;
+        }
+        let found = self.collection_made(target, decision, begun, &mut state)?;
+        fit::schema(&found, target, &self.settings)?;
+        if !name.partition.is_empty() {
+            self.partition_made(target, &found, decision, begun)?;
+            state.made_partitions.insert(name.clone());
+        }
+        let exact = self.rows(target, &found)?.strength == Strength::Exact;
+        let envelope = wire::Envelope {
+            db: self.client.db().to_owned(),
+            collection: found.name.clone(),
+            partition: name.partition.clone(),
+            id: (!self.settings.auto_id).then(|| fit::id_name(target).to_owned()),
+            vector: fit::vector_name(target).to_owned(),
+            kind: target.vector(),
+        };
+        let ready = Ready {
+            envelope,
+            decision: decision.clone(),
+            exact,
+            delivered: AtomicU64::new(0),
+        };
+        let mut all = self.ready.write().expect("no one panics with it locked");
+        all.insert(target.number, Arc::new(ready));
+        Ok(())
+    }
+
+    /// Drops what is replaced, unless this job has already done so.
+    fn remove(&self, target: &Target, decision: &Decision, state: &State) -> Result<()> {
+        let name = &target.name;
+        let replaces = decision.action == Action::Replace;
+        let whole =
+            replaces && name.partition.is_empty() || state.to_replace.contains(&name.collection);
+        if whole {
+            return self.remove_collection(&name.collection, state);
+        }
+        if !replaces || state.made_partitions.contains(name) {
+            return Ok(());
+        }
+        let Some(found) = self.client.collection(&name.collection)? else {
+            return Ok(());
+        };
+        if self.client.has_partition(&found.name, &name.partition)? {
+            // A loaded partition is not dropped.
+            self.client
+                .release_partition(&found.name, &name.partition)?;
+            self.client.drop_partition(&found.name, &name.partition)?;
+        }
+        Ok(())
+    }
+
+    fn remove_collection(&self, name: &str, state: &State) -> Result<()> {
+        if state.made.contains(name) {
+            return Ok(());
+        }
+        let Some(found) = self.client.collection(name)? else {
+            return Ok(());
+        };
+        if found.name != name {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{name} became an alias of {}", found.name),
+            )
+            .hint("`--again` runs the job anew"));
+        }
+        self.client.release_collection(name)?;
+        self.client.drop_collection(name)
+    }
+
+    fn collection_made(
+        &self,
+        target: &Target,
+        decision: &Decision,
+        begun: bool,
+        state: &mut State,
+    ) -> Result<Collection> {
+        let name = &target.name.collection;
+        let found = self.client.collection(name)?;
+        if let Some(found) = found {
+            let wanted_new = decision.action == Action::Create && target.name.partition.is_empty();
+            if wanted_new && !begun && !state.made.contains(name) {
+                // It came since the look: empty, it is what an earlier start of this job made.
+                fit::schema(&found, target, &self.settings)?;
+                if self.rows(target, &found)?.rows > 0 {
+                    return Err(Error::new(
+                        Kind::Refused,
+                        format!("collection {name} was made and filled by somebody since it was looked for"),
+                    )
+                    .hint("run the job again: it looks anew"));
+                }
+            }
+            return Ok(found);
+        }
+        if begun || decision.action == Action::Append {
+            return Err(gone(&format!("collection {name}")));
+        }
+        self.client.create_collection(
+            name,
+            fit::id_name(target),
+            fit::vector_name(target),
+            target.vector(),
+            self.settings.auto_id,
+            self.settings.shards,
+        )?;
+        state.made.insert(name.clone());
+        // Partitions of targets that were made ready before this one replaced the collection. They hold nothing
+        // yet: no row is sent before all targets are ready.
+        for sibling in state
+            .made_partitions
+            .iter()
+            .filter(|p| p.collection == *name && !p.partition.is_empty())
+        {
+            self.client.create_partition(name, &sibling.partition)?;
+        }
+        let found = self.client.collection(name)?;
+        found.ok_or_else(|| {
+            Error::new(
+                Kind::Refused,
+                format!("collection {name} was made, and is not there"),
+            )
+        })
+    }
+
+    fn partition_made(
+        &self,
+        target: &Target,
+        found: &Collection,
+        decision: &Decision,
+        begun: bool,
+    ) -> Result<()> {
+        let partition = &target.name.partition;
+        if self.client.has_partition(&found.name, partition)? {
+            return Ok(());
+        }
+        if begun || decision.action == Action::Append {
+            return Err(gone(&format!("partition {}", target.name)));
+        }
+        self.client.create_partition(&found.name, partition)
+    }
+}
+
+/// What was there when it was decided on is not there any more; what this job had sent to it is lost with it.
+fn gone(what: &str) -> Error {
+    Error::new(
+        Kind::Refused,
+        format!("{what} is gone since this job looked at it"),
+    )
+    .hint("`milvusdm run --again` loads everything anew")
+}

@@ -1,0 +1,347 @@
+//! What may a job say of a Milvus 2.x sink? Reads `sink.milvus`, noting every mistake.
+//! Touches nothing: certificates are read when the sink is opened.
+
+use std::path::{Path, PathBuf};
+
+use serde_yaml::Value;
+
+use crate::batch;
+use crate::error::{Error, Kind, Result};
+use crate::job::{Form, Mode};
+use crate::milvus::{self, Login, Secret};
+use crate::schema::Metric;
+
+/// The settings, each with what it means.
+pub const SETTINGS: &[(&str, &str)] = &[
+    (
+        "address",
+        "where the server is: http://host:port, or https:// for TLS",
+    ),
+    ("user, password", "how to log in"),
+    ("token", "how to log in, in place of user and password"),
+    ("db", "the database; absent: the default one"),
+    ("tls", "map of PEM files: ca, cert and key; and server_name"),
+    (
+        "collection",
+        "the collection; absent: named as in the source",
+    ),
+    (
+        "partition",
+        "the partition; absent: the default one, or as in the source where the collection is",
+    ),
+    (
+        "mode",
+        "what to do with what exists: fail, skip, append (the default) or overwrite",
+    ),
+    ("metric", "how distances are measured; kept with the index"),
+    (
+        "shards",
+        "shards of a collection that is made; 1 unless said",
+    ),
+    ("auto_id", "true: the server makes new ids"),
+    (
+        "index",
+        "{type, params}, or `source`: as the source's was; absent: none is made",
+    ),
+    ("load", "true: load the collection when all is in"),
+    ("index_file_size", "for Milvus 1.x only; ignored"),
+    (
+        "version_hint",
+        "the version the job thinks the server has; it is asked anyway",
+    ),
+];
+
+/// `sink.milvus` of a job.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Scheme, host and port.
+    pub address: String,
+    /// How to log in.
+    pub login: Login,
+    /// The database; empty: the default one.
+    pub db: String,
+    /// Certificates.
+    pub tls: Option<TlsFiles>,
+    /// The collection, where the job names one.
+    pub collection: Option<String>,
+    /// The partition, where the job names one.
+    pub partition: Option<String>,
+    /// What to do with what exists.
+    pub mode: Mode,
+    /// The metric, where the job names one.
+    pub metric: Option<Metric>,
+    /// Shards of a collection that is made.
+    pub shards: u32,
+    /// Whether the server makes the ids.
+    pub auto_id: bool,
+    /// The index to make.
+    pub index: IndexWanted,
+    /// Whether to load at the end.
+    pub load: bool,
+    /// The version the job thinks the server has.
+    pub version_hint: Option<String>,
+}
+
+/// PEM files, not yet read.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    server_name: Option<String>,
+}
+
+/// Which index to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IndexWanted {
+    /// None.
+    None,
+    /// The one the source had.
+    Source,
+    /// This one.
+    This(batch::Index),
+}
+
+impl Settings {
+    /// Reads them; `None` when there are mistakes.
+    pub fn read(form: &mut Form) -> Option<Settings> {
+        let address = form.required("address", "where the server is");
+        let tls = form.form("tls").map(read_tls);
+        let login = read_login(form);
+        let settings = Settings {
+            address: String::new(),
+            login,
+            db: form.text("db").unwrap_or_default(),
+            tls,
+            collection: form.text("collection"),
+            partition: form.text("partition"),
+            mode: form
+                .choice("mode", Mode::WORDS)
+                .and_then(Mode::of)
+                .unwrap_or(Mode::Append),
+            metric: read_metric(form),
+            shards: form.number("shards", 1, 1024).unwrap_or(1) as u32,
+            auto_id: form.flag("auto_id").unwrap_or(false),
+            index: read_index(form),
+            load: form.flag("load").unwrap_or(false),
+            version_hint: form.text("version_hint"),
+        };
+        form.number("index_file_size", 1, u64::MAX);
+        match milvus::address(&address?, settings.tls.is_some()) {
+            Ok(address) => Some(Settings {
+                address,
+                ..settings
+            }),
+            Err(what) => {
+                form.mistake("address", what);
+                None
+            }
+        }
+    }
+
+    /// What the client needs, certificates read.
+    pub fn client(&self) -> Result<milvus::Settings> {
+        Ok(milvus::Settings {
+            address: self.address.clone(),
+            login: self.login.clone(),
+            db: self.db.clone(),
+            tls: self.tls.as_ref().map(TlsFiles::read).transpose()?,
+            deadlines: milvus::Deadlines::default(),
+        })
+    }
+}
+
+impl TlsFiles {
+    fn read(&self) -> Result<milvus::Tls> {
+        let pem = |key: &str, path: &Option<PathBuf>| {
+            let path = path.as_deref();
+            path.map(|path| read_pem(key, path)).transpose()
+        };
+        let cert = pem("cert", &self.cert)?;
+        let key = pem("key", &self.key)?;
+        Ok(milvus::Tls {
+            ca: pem("ca", &self.ca)?,
+            identity: cert.zip(key),
+            server_name: self.server_name.clone(),
+        })
+    }
+}
+
+fn read_pem(key: &str, path: &Path) -> Result<Vec<u8>> {
+    let wrong =
+        |what: String| Error::path(Kind::Job, path, format!("sink.milvus.tls.{key}: {what}"));
+    let bytes = std::fs::read(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => wrong("there is no such file".to_owned()),
+        _ => wrong(format!("cannot be read: {e}")),
+    })?;
+    let marker = b"-----BEGIN ";
+    if !bytes.windows(marker.len()).any(|w| w == marker) {
+        return Err(wrong("is not a PEM file".to_owned()));
+    }
+    Ok(bytes)
+}
+
+fn read_tls(mut form: Form) -> TlsFiles {
+    let mut path = |key| form.text(key).map(PathBuf::from);
+    let files = TlsFiles {
+        ca: path("ca"),
+        cert: path("cert"),
+        key: path("key"),
+        server_name: form.text("server_name"),
+    };
+    match (&files.cert, &files.key) {
+        (Some(_), None) => form.mistake("key", "is missing: a certificate goes with its key"),
+        (None, Some(_)) => form.mistake("cert", "is missing: a key goes with its certificate"),
+        _ => {}
+    }
+    form.done();
+    files
+}
+
+fn read_login(form: &mut Form) -> Login {
+    let (user, password, token) = (form.text("user"), form.text("password"), form.text("token"));
+    match (user, password, token) {
+        (None, None, None) => Login::None,
+        (None, None, Some(token)) => Login::Token(Secret(token)),
+        (Some(user), Some(password), None) => Login::User(user, Secret(password)),
+        (_, _, Some(_)) => {
+            form.mistake("token", "goes in place of user and password, not with them");
+            Login::None
+        }
+        (Some(_), None, None) => {
+            form.mistake("password", "is missing: a user goes with a password");
+            Login::None
+        }
+        (None, Some(_), None) => {
+            form.mistake("user", "is missing: a password goes with a user");
+            Login::None
+        }
+    }
+}
+
+fn read_metric(form: &mut Form) -> Option<Metric> {
+    const WORDS: [&str; 8] = [
+        "L2",
+        "IP",
+        "COSINE",
+        "HAMMING",
+        "JACCARD",
+        "TANIMOTO",
+        "SUBSTRUCTURE",
+        "SUPERSTRUCTURE",
+    ];
+    form.choice("metric", &WORDS).and_then(Metric::named)
+}
+
+fn read_index(form: &mut Form) -> IndexWanted {
+    match form.value("index") {
+        None => IndexWanted::None,
+        Some(Value::String(word)) if word == "source" => IndexWanted::Source,
+        Some(Value::Mapping(_)) => {
+            let Some(mut inner) = form.form("index") else {
+                return IndexWanted::None;
+            };
+            let kind = inner.required("type", "which index, such as HNSW or IVF_FLAT");
+            let mut params = Vec::new();
+            match inner.value("params") {
+                None => {}
+                Some(Value::Mapping(map)) => {
+                    for (key, value) in &map {
+                        let name = key.as_str().unwrap_or_default().to_owned();
+                        if let Some(value) = inner.scalar("params", value) {
+                            params.push((name, value));
+                        }
+                    }
+                }
+                Some(_) => inner.mistake("params", "must be a map such as {M: 16}"),
+            }
+            inner.done();
+            kind.map_or(IndexWanted::None, |kind| {
+                IndexWanted::This(batch::Index {
+                    kind: kind.to_uppercase(),
+                    params,
+                })
+            })
+        }
+        Some(_) => {
+            form.mistake(
+                "index",
+                "is either a map {type: …, params: …} or the word `source`",
+            );
+            IndexWanted::None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Mistakes;
+
+    fn read(yaml: &str) -> (Option<Settings>, Vec<String>) {
+        let mistakes = Mistakes::default();
+        let mut form = Form::new(
+            "sink.milvus",
+            serde_yaml::from_str(yaml).unwrap(),
+            &mistakes,
+        );
+        let settings = Settings::read(&mut form);
+        form.done();
+        let said = mistakes.all();
+        let said = said.iter().map(|m| format!("{}: {}", m.key, m.what));
+        (settings, said.collect())
+    }
+
+    #[test]
+    fn the_settings_of_the_interface_are_read() {
+        let (settings, said) = read(
+            "{address: 'http://127.0.0.1:19530', user: root, password: pw, db: default,
+              collection: products, partition: '', mode: append, metric: l2, shards: 2, auto_id: false,
+              index: {type: hnsw, params: {M: 16, efConstruction: 200}}, load: true, index_file_size: 1024}",
+        );
+        assert_eq!(said, Vec::<String>::new());
+        let settings = settings.unwrap();
+        assert_eq!(settings.address, "http://127.0.0.1:19530");
+        assert_eq!(settings.metric, Some(Metric::L2));
+        assert_eq!(settings.partition, None);
+        let IndexWanted::This(index) = &settings.index else {
+            panic!("{:?}", settings.index)
+        };
+        assert_eq!(index.kind, "HNSW");
+        assert_eq!(index.params[0], ("M".to_owned(), "16".to_owned()));
+        assert!(!format!("{settings:?}").contains("pw"), "{settings:?}");
+    }
+
+    #[test]
+    fn every_mistake_is_noted_with_its_key() {
+        let (_, said) = read(
+            "{address: 'http://h:1', tls: {cert: c}, user: root, mode: apend, metric: L7, index: HNSW, shard: 1}",
+        );
+        let keys: Vec<&str> = said.iter().map(|s| s.split(": ").next().unwrap()).collect();
+        assert_eq!(
+            keys,
+            [
+                "sink.milvus.tls.key",
+                "sink.milvus.password",
+                "sink.milvus.mode",
+                "sink.milvus.metric",
+                "sink.milvus.index",
+                "sink.milvus.address",
+                "sink.milvus.shard",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_missing_certificate_is_named_with_its_key() {
+        let (settings, _) = read("{address: 'https://h:1', tls: {ca: /nowhere/ca.pem}}");
+        let error = settings.unwrap().client().unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (
+                Kind::Job,
+                "/nowhere/ca.pem: sink.milvus.tls.ca: there is no such file"
+            )
+        );
+    }
+}

@@ -1,0 +1,359 @@
+//! HDF5: how are files of vectors read, whoever wrote them?
+//! What is not packed is mapped and travels as it lies; what is packed is unpacked by the threads that carry it.
+//! Never writes, never knows where rows go.
+
+mod inspect;
+mod kinds;
+mod open;
+mod read;
+mod rows;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target};
+use crate::error::{Error, Kind, Result};
+use crate::input::Access;
+use crate::job::Form;
+use crate::limits;
+use crate::schema;
+
+use super::{Reader, Source, SourceKind, Survey};
+use open::{File, Ids};
+use table::Place;
+
+pub use inspect::{Description, inspect};
+
+/// HDF5 files.
+pub const KIND: SourceKind = SourceKind {
+    name: "hdf5",
+    summary: "HDF5 files of vectors and ids",
+    settings: &[
+        ("paths", "the file, or a list of files; or dir"),
+        ("dir", "directory: all its .h5 and .hdf5 files, by name"),
+        ("vectors", "dataset of vectors: embeddings (default)"),
+        (
+            "ids",
+            "dataset of ids: ids (default; row numbers where it is missing), or row_number",
+        ),
+        ("access", "map (default) or read"),
+    ],
+    read: |form| Some(Box::new(Spec::read(form)?)),
+};
+
+/// The settings.
+struct Spec {
+    paths: Vec<PathBuf>,
+    dir: Option<PathBuf>,
+    vectors: Option<String>,
+    ids: Ids,
+    access: Access,
+}
+
+impl Spec {
+    fn read(form: &mut Form) -> Option<Spec> {
+        let paths = form.list("paths").unwrap_or_default();
+        let dir = form.text("dir");
+        let one = paths.is_empty() != dir.is_none();
+        if !one {
+            form.mistake("paths", "needs exactly one of paths and dir");
+        }
+        let access = form.choice("access", &["map", "read"]);
+        let vectors = form.text("vectors");
+        let ids = match form.text("ids").as_deref() {
+            None => Ids::IfThere,
+            Some("row_number") => Ids::RowNumbers,
+            Some(name) => Ids::Named(name.to_owned()),
+        };
+        one.then(|| Spec {
+            paths: paths.into_iter().map(PathBuf::from).collect(),
+            dir: dir.map(PathBuf::from),
+            vectors,
+            ids,
+            access: match access {
+                Some("read") => Access::Read,
+                _ => Access::Map,
+            },
+        })
+    }
+}
+
+impl super::Spec for Spec {
+    fn open(&self) -> Result<Box<dyn Source>> {
+        let paths = match &self.dir {
+            Some(dir) => in_directory(dir)?,
+            None => self.paths.clone(),
+        };
+        let mut files: Vec<File> = Vec::new();
+        for path in &paths {
+            let file = open::open(path, self.access, self.vectors.as_deref(), &self.ids)?;
+            check(&files, &file)?;
+            files.push(file);
+        }
+        Ok(Box::new(Hdf5 { files }))
+    }
+}
+
+/// The HDF5 files of a directory, by name.
+fn in_directory(dir: &Path) -> Result<Vec<PathBuf>> {
+    let wrong = |e: &std::io::Error| {
+        let what = match e.kind() {
+            std::io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+            _ => format!("cannot list: {e}"),
+        };
+        Error::path(Kind::Job, dir, what)
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|e| wrong(&e))? {
+        let path = entry.map_err(|e| wrong(&e))?.path();
+        let ending = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or_default();
+        if ["h5", "hdf5"].contains(&ending) && !path.is_dir() {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(Error::path(Kind::Job, dir, "has no .h5 or .hdf5 files"));
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Refuses a file that cannot travel together with those before it.
+fn check(files: &[File], file: &File) -> Result<()> {
+    let refuse = |what: String| Err(Error::path(Kind::Job, file.view.path(), what));
+    let inode = |f: &File| f.view.stamp().map(|s| s.inode);
+    if let Some(same) = files.iter().find(|f| inode(f) == inode(file)) {
+        return refuse(format!(
+            "is the same file as {}",
+            same.view.path().display()
+        ));
+    }
+    // Files of one collection, named or not, go to one place.
+    let Some(other) = files
+        .iter()
+        .find(|f| f.name.collection == file.name.collection)
+    else {
+        return Ok(());
+    };
+    if other.vector != file.vector {
+        return refuse(format!(
+            "holds {}, but {} holds {}",
+            file.vector,
+            other.view.path().display(),
+            other.vector
+        ));
+    }
+    if other.ids.is_some() != file.ids.is_some() {
+        let (with, without) = if file.ids.is_some() {
+            (file, other)
+        } else {
+            (other, file)
+        };
+        return refuse(format!(
+            "{} has ids, but {} has none",
+            with.view.path().display(),
+            without.view.path().display()
+        ));
+    }
+    let (one, two) = (&other.metric, &file.metric);
+    if one.is_some() && two.is_some() && one != two {
+        let name = |m: &Option<schema::Metric>| {
+            m.as_ref()
+                .map_or("none".to_owned(), |m| m.name().to_owned())
+        };
+        return refuse(format!(
+            "has the metric {}, but {} has {}",
+            name(two),
+            other.view.path().display(),
+            name(one)
+        ));
+    }
+    Ok(())
+}
+
+/// HDF5 files as a source.
+struct Hdf5 {
+    files: Vec<File>,
+}
+
+impl Hdf5 {
+    /// How many rows of all files lie before a file's first: row numbers go on from file to file.
+    fn rows_before(&self, file: usize) -> u64 {
+        self.files[..file].iter().map(|f| f.vectors.rows).sum()
+    }
+
+    /// The target of each file, and all targets.
+    fn targets(&self) -> Result<(Vec<usize>, Vec<Target>)> {
+        let mut targets: Vec<Target> = Vec::new();
+        let mut of = Vec::new();
+        for file in &self.files {
+            let found = targets.iter().position(|t| t.name == file.name);
+            let number = match found {
+                Some(number) => number,
+                None => {
+                    targets.push(Target {
+                        number: targets.len() as u32,
+                        name: file.name.clone(),
+                        schema: schema::schema("id", "embedding", file.vector)?,
+                        metric: None,
+                        index: None,
+                        keys: match file.ids {
+                            Some(_) => Keys::Stored,
+                            None => Keys::RowNumbers,
+                        },
+                        auto_id: false,
+                        rows: 0,
+                        rows_deleted: 0,
+                        source: file.view.path().display().to_string(),
+                    });
+                    targets.len() - 1
+                }
+            };
+            let target = &mut targets[number];
+            target.rows += file.vectors.rows;
+            target.metric = target.metric.take().or_else(|| file.metric.clone());
+            of.push(number);
+        }
+        Ok((of, targets))
+    }
+}
+
+impl Source for Hdf5 {
+    fn survey(&self, limits: Limits) -> Result<Survey> {
+        let (of, targets) = self.targets()?;
+        let mut shards = Vec::new();
+        let mut first_rows = vec![0u64; targets.len()];
+        for (part, file) in self.files.iter().enumerate() {
+            let target = of[part];
+            let beside = of.iter().filter(|t| **t == target).count() as u64;
+            let most = (limits::SHARDS_PER_TARGET / beside).max(1);
+            let batch = limits.rows(file.vector);
+            let rows = file.vectors.rows;
+            let each = shard_rows(rows, batch, seam(&file.vectors.place), most);
+            let mut start = 0;
+            while start < rows {
+                let end = start.saturating_add(each).min(rows);
+                let name = file.view.path().file_name().unwrap_or_default();
+                shards.push(Shard {
+                    number: shards.len() as u32,
+                    target: target as u32,
+                    part: part as u32,
+                    name: format!("{} rows {start}..{end}", name.display()),
+                    rows: end - start,
+                    first_row: first_rows[target],
+                    start: Position(start),
+                    end: Position(end),
+                });
+                first_rows[target] += end - start;
+                start = end;
+            }
+        }
+        // Shards of a target stand together, in the order of its files.
+        shards.sort_by_key(|s| (s.target, s.number));
+        for (number, shard) in shards.iter_mut().enumerate() {
+            shard.number = number as u32;
+        }
+        let identity = self.files.iter().filter_map(|file| {
+            let stamp = file.view.stamp()?;
+            let what = format!(
+                "{} bytes, modified {} ns, inode {}:{}",
+                stamp.bytes, stamp.modified_ns, stamp.inode.0, stamp.inode.1
+            );
+            Some((file.view.path().display().to_string(), what))
+        });
+        let identity: BTreeMap<String, String> = identity.collect();
+        Ok(Survey {
+            identity,
+            warnings: self.warnings(),
+            manifest: Manifest { targets, shards },
+        })
+    }
+
+    fn open<'s>(
+        &'s self,
+        shard: &Shard,
+        from: Position,
+        limits: Limits,
+    ) -> Result<Box<dyn Reader + 's>> {
+        let part = shard.part as usize;
+        let Some(file) = self.files.get(part) else {
+            return Err(Error::new(
+                Kind::Changed,
+                format!("there is no file for {}", shard.name),
+            ));
+        };
+        let first_id = self.rows_before(part);
+        Ok(Box::new(read::FileReader::new(
+            file,
+            from.0,
+            shard.end.0,
+            first_id,
+            limits,
+        )?))
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        for file in &self.files {
+            file.view.unchanged()?;
+        }
+        Ok(())
+    }
+}
+
+impl Hdf5 {
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = Vec::new();
+        let without = self.files.iter().filter(|f| f.ids.is_none()).count();
+        if let Some(file) = self.files.iter().find(|f| f.ids.is_none()) {
+            let path = file.view.path().display();
+            let what = match without {
+                1 => format!("{path}: no ids"),
+                n => format!("{path} and {} more: no ids", n - 1),
+            };
+            warnings.push(format!(
+                "{what}: row numbers over all files in order are the ids, unless the target makes its own"
+            ));
+        }
+        warnings.extend(self.files.iter().flat_map(|f| f.notes.clone()));
+        warnings
+    }
+}
+
+/// Rows between which a table is cut without unpacking anything twice.
+fn seam(place: &Place) -> u64 {
+    match place {
+        Place::Bands(bands) => bands.chunk_rows,
+        Place::Runs(runs) if runs.len() > 1 => runs[0].rows,
+        _ => 1,
+    }
+}
+
+/// Rows of a shard: whole batches and whole seams where that can be, and no more shards than `most`.
+fn shard_rows(rows: u64, batch: u64, seam: u64, most: u64) -> u64 {
+    let least = rows.div_ceil(most).max(1);
+    let whole = |n: u64, unit: u64| n.div_ceil(unit).saturating_mul(unit);
+    if seam > 1 {
+        whole(least.max(batch), seam)
+    } else {
+        whole(least, batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_whole_batches_and_seams() {
+        assert_eq!(shard_rows(1_000_000, 1000, 1, 64), 16_000);
+        assert_eq!(shard_rows(100, 1000, 1, 64), 1000);
+        assert_eq!(shard_rows(0, 1000, 1, 64), 1000);
+        assert_eq!(shard_rows(1_000_000, 1000, 3000, 64), 18_000);
+        assert_eq!(shard_rows(1_000_000, 1000, 7, 1_000_000), 1001);
+        assert_eq!(shard_rows(10, 1000, u64::MAX, 64), u64::MAX);
+    }
+}

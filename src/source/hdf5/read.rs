@@ -1,0 +1,137 @@
+//! How do the rows of a file become batches?
+//! As they lie where they travel as stored, converted otherwise.
+
+use bytes::Bytes;
+
+use super::kinds::Wrong;
+use super::open::File;
+use super::rows::Rows;
+use super::table::Table;
+use crate::batch::{Cut, Limits, Part, Position};
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::schema;
+use crate::source::Reader;
+
+use arrow_schema::SchemaRef;
+
+/// Reads rows of one file.
+pub struct FileReader<'s> {
+    file: &'s File,
+    schema: SchemaRef,
+    vectors: Rows<'s>,
+    ids: Option<(&'s Table, Rows<'s>)>,
+    /// The id of the file's first row where rows are numbered.
+    first_id: u64,
+    row: u64,
+    end: u64,
+    batch_rows: u64,
+}
+
+impl<'s> FileReader<'s> {
+    /// A reader of the rows from `row` to `end`.
+    pub fn new(
+        file: &'s File,
+        row: u64,
+        end: u64,
+        first_id: u64,
+        limits: Limits,
+    ) -> Result<FileReader<'s>> {
+        Ok(FileReader {
+            file,
+            schema: schema::schema("id", "embedding", file.vector)?,
+            vectors: Rows::new(&file.vectors, &file.view),
+            ids: (file.ids.as_ref()).map(|table| (table, Rows::new(table, &file.view))),
+            first_id,
+            row,
+            end: end.min(file.vectors.rows),
+            batch_rows: limits.rows(file.vector),
+        })
+    }
+
+    fn wrong(&self, table: &Table, values: u64, first: u64, (at, what): Wrong) -> Error {
+        let row = first + at as u64 / values.max(1);
+        let what = format!("`{}` row {row}: {what}", table.name);
+        Error::path(Kind::Unsupported, self.file.view.path(), what)
+    }
+
+    fn read_ids(&mut self, first: u64, count: u64) -> Result<Vec<i64>> {
+        let mut ids = Vec::with_capacity(count as usize);
+        let Some((table, rows)) = &mut self.ids else {
+            // Row numbers of files that exist fit.
+            ids.extend((first..first + count).map(|row| (self.first_id + row) as i64));
+            return Ok(ids);
+        };
+        let table = *table;
+        for bytes in rows.pieces(first, count)? {
+            let before = first + ids.len() as u64;
+            table
+                .stored
+                .ids_into(&bytes, &mut ids)
+                .map_err(|e| self.wrong(table, 1, before, e))?;
+        }
+        Ok(ids)
+    }
+
+    /// Vectors as they travel, in pieces that are not too many.
+    fn read_vectors(&mut self, first: u64, count: u64) -> Result<Vec<Bytes>> {
+        let table = &self.file.vectors;
+        let pieces = self.vectors.pieces(first, count)?;
+        let whole = table.stored.as_they_travel();
+        let bytes: usize = pieces.iter().map(Bytes::len).sum();
+        if whole && (pieces.len() == 1 || bytes / pieces.len() >= limits::GATHER_BELOW_BYTES) {
+            return Ok(pieces);
+        }
+        let mut room = Vec::with_capacity((count * self.file.vector.row_bytes()) as usize);
+        let values = table.row_bytes / table.stored.bytes() as u64;
+        let mut before = first;
+        for piece in &pieces {
+            table
+                .stored
+                .vectors_into(piece, &mut room)
+                .map_err(|e| self.wrong(table, values, before, e))?;
+            before += piece.len() as u64 / table.row_bytes;
+        }
+        Ok(vec![Bytes::from(room)])
+    }
+}
+
+impl Reader for FileReader<'_> {
+    fn next(&mut self) -> Result<Option<Cut>> {
+        let count = self.batch_rows.min(self.end.saturating_sub(self.row));
+        if count == 0 {
+            return Ok(None);
+        }
+        let first = self.row;
+        let mut ids = self.read_ids(first, count)?;
+        let pieces = self.read_vectors(first, count)?;
+        self.row += count;
+        let ahead = self.batch_rows.min(self.end - self.row);
+        self.vectors.will_need(self.row, ahead);
+        // Looked at after reading: what was read before it changed is what was surveyed.
+        self.file.view.unchanged()?;
+        let (mut parts, mut row) = (Vec::with_capacity(pieces.len()), first);
+        let width = self.file.vector.row_bytes() as usize;
+        for piece in pieces {
+            let rest = ids.split_off((piece.len() / width).min(ids.len()));
+            let own = std::mem::replace(&mut ids, rest);
+            let rows = own.len() as u64;
+            parts.push(Part::new(
+                &self.schema,
+                own,
+                piece,
+                self.file.view.path(),
+                row,
+            )?);
+            row += rows;
+        }
+        Ok(Some(Cut {
+            parts,
+            next: Position(self.row),
+        }))
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        self.file.view.unchanged()
+    }
+}

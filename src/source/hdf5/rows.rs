@@ -1,0 +1,201 @@
+//! How are rows of a dataset got at, a stretch at a time?
+//! Mapped ones as they lie; packed ones a band at a time, outside the library's lock where that can be.
+
+use bytes::Bytes;
+use hdf5::Dataset;
+
+use super::table::{Bands, How, Place, Table};
+use crate::error::{Error, Kind, Result};
+use crate::h5::filter::{Filter, Unpacker};
+use crate::h5::raw;
+use crate::input::View;
+
+/// Reads stretches of a table, forward.
+pub struct Rows<'t> {
+    table: &'t Table,
+    view: &'t View,
+    unpacker: Unpacker,
+    /// The band that was put together last: its first row, and its bytes.
+    band: Option<(u64, Bytes)>,
+    dataset: Option<Dataset>,
+}
+
+impl<'t> Rows<'t> {
+    pub fn new(table: &'t Table, view: &'t View) -> Rows<'t> {
+        Rows {
+            table,
+            view,
+            unpacker: Unpacker::default(),
+            band: None,
+            dataset: None,
+        }
+    }
+
+    /// The bytes of rows as stored, in as few pieces as they lie in.
+    pub fn pieces(&mut self, first: u64, count: u64) -> Result<Vec<Bytes>> {
+        let table = self.table;
+        let (mut row, end) = (first, (first + count).min(table.rows));
+        let mut pieces = Vec::new();
+        while row < end {
+            let (bytes, rows) = match &table.place {
+                Place::Runs(runs) => {
+                    let next = runs.partition_point(|run| run.first <= row);
+                    let Some(run) = next.checked_sub(1).map(|i| &runs[i]) else {
+                        return Err(self.wrong(row, "is in no chunk"));
+                    };
+                    let rows = (run.first + run.rows).min(end).saturating_sub(row);
+                    let at = run.at + (row - run.first) * table.row_bytes;
+                    (self.view.cut(at, rows * table.row_bytes)?.bytes()?, rows)
+                }
+                Place::Held(bytes) => {
+                    let (from, to) = (row * table.row_bytes, end * table.row_bytes);
+                    (bytes.slice(from as usize..to as usize), end - row)
+                }
+                Place::Bands(bands) => {
+                    let (start, band) = self.band(bands, row)?;
+                    let rows = (start + band.len() as u64 / table.row_bytes).min(end) - row;
+                    let from = ((row - start) * table.row_bytes) as usize;
+                    (
+                        band.slice(from..from + (rows * table.row_bytes) as usize),
+                        rows,
+                    )
+                }
+            };
+            if rows == 0 {
+                return Err(self.wrong(row, "is in no chunk"));
+            }
+            pieces.push(bytes);
+            row += rows;
+        }
+        Ok(pieces)
+    }
+
+    /// Asks for pages ahead of use.
+    pub fn will_need(&self, first: u64, count: u64) {
+        let Place::Runs(runs) = &self.table.place else {
+            return;
+        };
+        let next = runs.partition_point(|run| run.first <= first);
+        let Some(run) = next.checked_sub(1).map(|i| &runs[i]) else {
+            return;
+        };
+        let rows = (run.first + run.rows)
+            .min(first + count)
+            .saturating_sub(first);
+        let at = run.at + (first - run.first) * self.table.row_bytes;
+        if let Ok(view) = self.view.cut(at, rows * self.table.row_bytes) {
+            view.will_need();
+        }
+    }
+
+    fn wrong(&self, row: u64, what: impl std::fmt::Display) -> Error {
+        let what = format!("`{}` row {row} {what}", self.table.name);
+        Error::path(Kind::Corrupt, self.view.path(), what)
+    }
+
+    /// The band that a row is in.
+    fn band(&mut self, bands: &Bands, row: u64) -> Result<(u64, Bytes)> {
+        let chunk = row / bands.chunk_rows;
+        let start = chunk * bands.chunk_rows + row % bands.chunk_rows / bands.rows * bands.rows;
+        if let Some((first, bytes)) = &self.band
+            && *first == start
+        {
+            return Ok((start, bytes.clone()));
+        }
+        // The one before goes first: two are never held.
+        self.band = None;
+        let table = self.table;
+        let end = (start + bands.rows)
+            .min((chunk + 1) * bands.chunk_rows)
+            .min(table.rows);
+        let mut band = vec![0u8; ((end - start) * table.row_bytes) as usize];
+        match &bands.how {
+            How::Library => {
+                let dataset = self.dataset(start)?;
+                let read = raw::read_rows(&dataset, start, table.row_bytes, &mut band);
+                read.map_err(|e| {
+                    self.wrong(start, format!("cannot be read: {}", crate::h5::cause(&e)))
+                })?;
+            }
+            How::Placed(filters, chunks) => {
+                for column in 0..bands.across {
+                    let stored = chunks[(chunk * bands.across + column) as usize];
+                    let view = self.view.cut(stored.at, stored.bytes)?;
+                    if filters.is_empty() {
+                        // Only the rows of the band are looked at.
+                        let skip = (start - chunk * bands.chunk_rows) * bands.chunk_row_bytes;
+                        let len = (end - start) * bands.chunk_row_bytes;
+                        let bytes = view.cut(skip, len)?.bytes()?;
+                        scatter(&bytes, bands, column, table.row_bytes, &mut band);
+                    } else {
+                        let bytes = view.bytes()?;
+                        self.unpack(
+                            bands,
+                            filters,
+                            (stored.mask, &bytes),
+                            column,
+                            start,
+                            &mut band,
+                        )?;
+                    }
+                }
+            }
+            How::Handed(filters) => {
+                let dataset = self.dataset(start)?;
+                for column in 0..bands.across {
+                    let offset = [start, column * bands.chunk_columns];
+                    let read = raw::read_chunk(&dataset, &offset[..table.shape.len()]);
+                    let read = read.map_err(|e| self.wrong(start, crate::h5::cause(&e)))?;
+                    let Some((mask, bytes)) = read else {
+                        return Err(self.wrong(start, "was never written"));
+                    };
+                    self.unpack(bands, filters, (mask, &bytes), column, start, &mut band)?;
+                }
+            }
+        }
+        let band = Bytes::from(band);
+        self.band = Some((start, band.clone()));
+        Ok((start, band))
+    }
+
+    fn unpack(
+        &mut self,
+        bands: &Bands,
+        filters: &[Filter],
+        (mask, bytes): (u32, &[u8]),
+        column: u64,
+        start: u64,
+        band: &mut [u8],
+    ) -> Result<()> {
+        let whole = (bands.chunk_rows * bands.chunk_row_bytes) as usize;
+        let unpacked = if bands.across == 1 && band.len() == whole {
+            self.unpacker.unpack(filters, mask, bytes, band)
+        } else {
+            let mut chunk = vec![0u8; whole];
+            let done = self.unpacker.unpack(filters, mask, bytes, &mut chunk);
+            scatter(&chunk, bands, column, self.table.row_bytes, band);
+            done
+        };
+        unpacked.map_err(|what| self.wrong(start, format!("is in a chunk that {what}")))
+    }
+
+    /// The dataset, opened when the library is needed to read it.
+    fn dataset(&mut self, row: u64) -> Result<Dataset> {
+        if let Some(dataset) = &self.dataset {
+            return Ok(dataset.clone());
+        }
+        let opened = hdf5::File::open(self.view.path()).and_then(|f| f.dataset(&self.table.name));
+        let dataset = opened.map_err(|e| self.wrong(row, crate::h5::cause(&e)))?;
+        Ok(self.dataset.insert(dataset).clone())
+    }
+}
+
+/// Puts the rows of a chunk to their columns in a band; what lies past the dataset's edges is left out.
+fn scatter(chunk: &[u8], bands: &Bands, column: u64, row_bytes: u64, band: &mut [u8]) {
+    let from = column * bands.chunk_row_bytes;
+    let width = bands.chunk_row_bytes.min(row_bytes - from) as usize;
+    let rows = chunk.chunks_exact(bands.chunk_row_bytes as usize);
+    for (row, to) in rows.zip(band.chunks_exact_mut(row_bytes as usize)) {
+        to[from as usize..from as usize + width].copy_from_slice(&row[..width]);
+    }
+}

@@ -1,0 +1,214 @@
+//! Where do a segment's rows lie, and how many are alive?
+//! Looks at every header when the source is opened; keeps no file open.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::format::segment::{self as format, Column, Deleted};
+use crate::input::{Access, Stamp, View};
+
+/// A segment whose files were looked at.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Stored rows, deleted ones too.
+    pub rows: u64,
+    /// Rows that are not deleted.
+    pub live: u64,
+    /// Bytes of one vector.
+    row_bytes: u64,
+    vectors: Known,
+    ids: Known,
+    deletions: Known,
+}
+
+/// A file, and what it looked like.
+#[derive(Clone, Debug)]
+struct Known {
+    path: Arc<Path>,
+    stamp: Option<Stamp>,
+    extra: u64,
+}
+
+/// A segment's files, open.
+pub struct Open {
+    /// Its vectors.
+    pub vectors: Column,
+    /// Its ids.
+    pub ids: Column,
+    /// Which of its rows are deleted.
+    pub deleted: Deleted,
+    deletions: View,
+}
+
+impl Segment {
+    /// Looks at the segment in this directory; `whose` is the collection and partition, for people.
+    pub fn look(dir: &Path, whose: &str, row_bytes: u64) -> Result<Segment> {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        if !dir.is_dir() {
+            return Err(Error::path(
+                Kind::Corrupt,
+                dir,
+                format!("segment {name} of {whose} is in the metadata, its directory is not here"),
+            )
+            .hint("was only part of the directory copied, or is its data elsewhere?"));
+        }
+        let vectors_path = column_path(dir, &name, "rv")?;
+        let ids_path = column_path(dir, &name, "uid")?;
+        let deletions_path = dir.join("deleted_docs");
+        if !vectors_path.exists() {
+            return Err(Error::path(
+                Kind::Unsupported,
+                &vectors_path,
+                format!("the vectors of segment {name} of {whose} are not here"),
+            )
+            .hint("Milvus 1.1 with S3 storage keeps them in its bucket only, under this very path: copy them here; else the copy of this directory is not whole"));
+        }
+        for (path, what) in [
+            (&ids_path, "the ids"),
+            (&deletions_path, "the list of deleted rows"),
+        ] {
+            if !path.exists() {
+                let what = format!("{what} of segment {name} of {whose} are not here");
+                return Err(Error::path(Kind::Corrupt, path, what)
+                    .hint("Milvus writes this file with every segment: is the copy whole?"));
+            }
+        }
+        let (open, views) = open(
+            [&vectors_path, &ids_path, &deletions_path],
+            row_bytes,
+            Access::Read,
+        )?;
+        let (rows, stored) = (open.ids.count, open.vectors.payload.len());
+        if rows.checked_mul(row_bytes) != Some(stored) {
+            let error = open.vectors.payload.corrupt(
+                0,
+                format!(
+                    "segment {name} of {whose} has {rows} ids, and {stored} bytes of vectors of {row_bytes} bytes each"
+                ),
+            );
+            return Err(match stored.checked_div(rows) {
+                Some(each) if each * rows == stored => {
+                    error.hint(format!("they would fit vectors of {each} bytes"))
+                }
+                _ => error,
+            });
+        }
+        let [vectors, ids, deletions] = views;
+        let deletions_extra = deletions.len() - format::HEADER_BYTES - open.deletions.len();
+        let known = |view: &View, extra| Known {
+            path: view.path().clone(),
+            stamp: view.stamp().cloned(),
+            extra,
+        };
+        Ok(Segment {
+            rows,
+            live: rows - open.deleted.count(),
+            row_bytes,
+            vectors: known(&vectors, open.vectors.extra),
+            ids: known(&ids, open.ids.extra),
+            deletions: known(&deletions, deletions_extra),
+        })
+    }
+
+    /// Opens its files; complains when they are no longer what was looked at.
+    pub fn open(&self, access: Access) -> Result<Open> {
+        let known = [&self.vectors, &self.ids, &self.deletions];
+        let (open, views) = open(known.map(|k| &*k.path), self.row_bytes, access)?;
+        for (known, view) in known.iter().zip(&views) {
+            if known.stamp.as_ref() != view.stamp() {
+                return Err(changed(&known.path));
+            }
+        }
+        Ok(open)
+    }
+
+    /// Complains when a file no longer is what was looked at.
+    pub fn unchanged(&self) -> Result<()> {
+        for known in [&self.vectors, &self.ids, &self.deletions] {
+            let now = Stamp::at(&known.path).ok();
+            if known.stamp != now {
+                return Err(changed(&known.path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Its name, for people.
+    pub fn name(&self) -> String {
+        let stem = self.vectors.path.file_stem().unwrap_or_default();
+        format!("segment {}", stem.to_string_lossy())
+    }
+
+    /// Files that are longer than they say, with by how many bytes.
+    pub fn longer(&self) -> impl Iterator<Item = (&Arc<Path>, u64)> {
+        let all = [&self.vectors, &self.ids, &self.deletions];
+        let longer = all.into_iter().filter(|k| k.extra > 0);
+        longer.map(|k| (&k.path, k.extra))
+    }
+
+    /// What identifies its files: paths, lengths, times and inodes.
+    pub fn identity(&self) -> String {
+        let all = [&self.vectors, &self.ids, &self.deletions];
+        all.map(|k| format!("{:?} {:?}", k.path, k.stamp))
+            .join("\n")
+    }
+}
+
+fn changed(path: &Path) -> Error {
+    Error::path(
+        Kind::Changed,
+        path,
+        "the source was written to, or is gone, while it is read",
+    )
+    .hint("leave the source as it is during a run, then start again with --again")
+}
+
+impl Open {
+    /// Complains when a file of the segment no longer looks as it did.
+    pub fn unchanged(&self) -> Result<()> {
+        self.vectors.payload.unchanged()?;
+        self.ids.payload.unchanged()?;
+        self.deletions.unchanged()
+    }
+}
+
+/// Opens the files of a segment: vectors as asked, the others to be read. Their bytes are copied anyway, and a
+/// mapping would keep its pages.
+fn open(paths: [&Path; 3], row_bytes: u64, access: Access) -> Result<(Open, [View; 3])> {
+    let views = [
+        View::open(paths[0], access)?,
+        View::open(paths[1], Access::Read)?,
+        View::open(paths[2], Access::Read)?,
+    ];
+    let vectors = format::vectors(views[0].clone(), row_bytes)?;
+    let ids = format::ids(views[1].clone())?;
+    let deletions = format::deletions(views[2].clone())?;
+    let open = Open {
+        deleted: Deleted::new(&deletions, ids.count)?,
+        deletions: deletions.payload,
+        vectors,
+        ids,
+    };
+    Ok((open, views))
+}
+
+/// The file of this ending: named after the segment, or, as Milvus itself looks for it, the only one there is.
+fn column_path(dir: &Path, name: &str, ending: &str) -> Result<PathBuf> {
+    let expected = dir.join(format!("{name}.{ending}"));
+    if expected.exists() {
+        return Ok(expected);
+    }
+    let entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, "list", &e))?;
+    let mut others = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io(dir, "list", &e))?.path();
+        if path.extension().is_some_and(|e| e == ending) {
+            others.push(path);
+        }
+    }
+    Ok(match others.len() {
+        1 => others.remove(0),
+        _ => expected,
+    })
+}

@@ -1,0 +1,5 @@
+//! HDF5 in both directions, checked by h5py and h5dump.
+
+mod sink;
+mod source;
+mod support;

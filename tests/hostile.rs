@@ -1,0 +1,138 @@
+//! Broken Faiss files: truncated anywhere, or with any bit of them turned over. An error or rows, never a panic.
+
+#[path = "support/faiss.rs"]
+mod support;
+
+use milvusdm::error::Kind;
+use milvusdm::format::faiss::{Decoder, Rows, inspect, parse};
+use milvusdm::input::View;
+use support::*;
+
+fn bytes(name: &str) -> Vec<u8> {
+    std::fs::read(fixtures().join(format!("{name}.index"))).unwrap()
+}
+
+#[test]
+fn a_truncated_index_says_where() {
+    for name in names() {
+        let whole = bytes(&name);
+        for len in 0..whole.len() {
+            let view = View::from_bytes("cut.index", whole[..len].to_vec());
+            let error = parse(&view).expect_err(&name);
+            assert_eq!(error.kind(), Kind::Corrupt, "{name} at {len}: {error}");
+            let said = error.to_string();
+            assert!(
+                said.starts_with("cut.index at byte "),
+                "{name} at {len}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_follows_an_index_is_refused() {
+    for name in names() {
+        let mut longer = bytes(&name);
+        longer.push(0);
+        let error = parse(&View::from_bytes("long.index", longer)).expect_err(&name);
+        assert!(error.to_string().contains("follow"), "{name}: {error}");
+    }
+}
+
+/// Takes a file as far as it goes.
+fn take(bytes: Vec<u8>) {
+    let view = View::from_bytes("odd.index", bytes);
+    let Ok(node) = parse(&view) else { return };
+    let _ = inspect(&view).map(|description| description.to_string());
+    let Ok(rows) = Rows::of(&view, &node) else {
+        return;
+    };
+    let Ok(decoder) = Decoder::new(&rows) else {
+        return;
+    };
+    let lists = &rows.stored.lists;
+    for run in &lists.runs {
+        let (mut codes, mut out) = (Vec::new(), Vec::new());
+        if lists
+            .fetch(&view, run, 0, run.rows.min(7), &mut codes)
+            .is_ok()
+        {
+            let _ = decoder.decode(
+                run.list,
+                &codes,
+                Some(&[0, 1, -1, 3, i64::MAX, 2, 5]),
+                &mut out,
+            );
+        }
+    }
+}
+
+#[test]
+fn a_bit_turned_over_never_panics() {
+    for name in names() {
+        let whole = bytes(&name);
+        for at in 0..whole.len() {
+            for flip in [1 << (at % 8), 0xff] {
+                let mut odd = whole.clone();
+                odd[at] ^= flip;
+                take(odd);
+            }
+        }
+    }
+}
+
+#[test]
+fn large_numbers_anywhere_never_panic() {
+    for name in names() {
+        let whole = bytes(&name);
+        for at in (0..whole.len().min(600)).step_by(2) {
+            for word in [
+                u64::MAX,
+                i64::MAX as u64,
+                1 << 61,
+                1 << 32,
+                u64::from(u32::MAX),
+            ] {
+                let mut odd = whole.clone();
+                for (to, from) in odd[at..].iter_mut().zip(word.to_le_bytes()) {
+                    *to = from;
+                }
+                take(odd);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_broken_file_read_as_a_source_is_an_error_or_rows() {
+    let room = tempfile::tempdir().unwrap();
+    let path = room.path().join("odd.index");
+    for name in [
+        "idmap_ivf",
+        "ivf_dedup",
+        "ivf_pqr",
+        "panorama_ivf",
+        "binary_hash",
+    ] {
+        let whole = bytes(name);
+        for at in (0..whole.len()).step_by(3) {
+            let mut odd = whole.clone();
+            odd[at] ^= 1 << (at % 8);
+            std::fs::write(&path, odd).unwrap();
+            if let Ok(source) = open(&settings(&path, true, "")) {
+                let _ = all(&*source);
+            }
+        }
+    }
+}
+
+#[test]
+fn indexes_too_deep_inside_one_another_are_refused() {
+    let flat = bytes("idmap");
+    let mut deep = Vec::new();
+    for _ in 0..100_000 {
+        deep.extend(&flat[..37]);
+    }
+    let error = parse(&View::from_bytes("deep.index", deep)).unwrap_err();
+    assert!(error.to_string().contains("deep"), "{error}");
+}

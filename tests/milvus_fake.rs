@@ -1,0 +1,634 @@
+//! Servers that misbehave, and servers of versions that cannot be had here.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target, TargetName};
+use milvusdm::error::{Kind, Result};
+use milvusdm::job::{Form, Job};
+use milvusdm::milvus::proto::{CollectionSchema, FieldSchema, KeyValue, ValueField, data_type};
+use milvusdm::milvus::{Client, Deadlines, Login, Settings, Write};
+use milvusdm::schema::{Element, Metric, VectorType, schema};
+use milvusdm::sink::milvus::KIND;
+use milvusdm::sink::{Action, Attempt, Redelivery, Rooms, Sink};
+
+use support::fake_milvus::{Fake, Misbehave};
+
+fn open(fake: &Fake, sink: &str, run: &str) -> Result<Box<dyn Sink>> {
+    let address = &fake.address;
+    let text = format!(
+        "source: {{faiss: {{path: x}}}}\nsink: {{milvus: {{address: '{address}', collection: c, {sink}}}}}\nrun: {{{run}}}\n"
+    );
+    let job = Job::parse(Path::new("test.yaml"), text).unwrap();
+    let mut form = Form::new("sink.milvus", job.sink.settings.clone(), &job.mistakes);
+    let spec = (KIND.read)(&mut form);
+    form.done();
+    job.check().unwrap();
+    spec.unwrap().open(&job.run)
+}
+
+const F32X4: VectorType = VectorType {
+    element: Element::Float32,
+    dimension: 4,
+};
+
+fn target(sink: &dyn Sink, kind: VectorType) -> Target {
+    let none = TargetName {
+        collection: String::new(),
+        partition: String::new(),
+    };
+    Target {
+        number: 0,
+        name: sink.name(&none),
+        schema: schema("id", "embedding", kind).unwrap(),
+        metric: None,
+        index: None,
+        keys: Keys::Stored,
+        auto_id: false,
+        rows: 0,
+        rows_deleted: 0,
+        source: "test".into(),
+    }
+}
+
+fn batch(kind: VectorType, rows: usize) -> Batch {
+    let schema = schema("id", "embedding", kind).unwrap();
+    let bytes = vec![0x3d; kind.row_bytes() as usize * rows];
+    let file: Arc<Path> = Path::new("x").into();
+    let ids = (0..rows as i64).collect();
+    Batch {
+        id: BatchId {
+            run: 7,
+            shard: 1,
+            index: 2,
+        },
+        target: 0,
+        first_row: 100,
+        parts: vec![Part::new(&schema, ids, Bytes::from(bytes), &file, 0).unwrap()],
+        next: Position(0),
+    }
+}
+
+/// A sink with a target made ready.
+fn ready(fake: &Fake, sink: &str, run: &str, kind: VectorType) -> Box<dyn Sink> {
+    let sink = open(fake, sink, run).unwrap();
+    let target = target(&*sink, kind);
+    let decision = sink.decide(&target).unwrap();
+    sink.prepare(&target, &decision, false).unwrap();
+    sink
+}
+
+fn deliver(sink: &dyn Sink, kind: VectorType, attempt: Attempt) -> Result<u32> {
+    let parcel = sink.pack(batch(kind, 3), Rooms::default().take())?;
+    Ok(sink.deliver(&parcel, attempt)?.rows)
+}
+
+#[test]
+fn every_answer_is_sorted_by_what_happens_next() {
+    let fake = Fake::start("v2.3.5");
+    let sink = ready(&fake, "", "", F32X4);
+    let check = |misbehave: Misbehave, kind: Kind, words: &str| {
+        fake.next(misbehave.clone());
+        let error = deliver(&*sink, F32X4, Attempt::First).unwrap_err();
+        assert_eq!(error.kind(), kind, "{misbehave:?}: {error}");
+        let said = error.to_string();
+        assert!(said.contains(words), "{misbehave:?}: {said}");
+        assert!(
+            said.contains("0000000000000007/00001/000002"),
+            "no batch in {said}"
+        );
+    };
+    use Misbehave::*;
+    check(
+        Status(49, 8, "rate limit exceeded"),
+        Kind::Busy,
+        "rate limit exceeded",
+    );
+    check(
+        Status(48, 9, "disk quota exceeded"),
+        Kind::Full,
+        "disk quota exceeded",
+    );
+    check(
+        Status(4, 100, "collection not found"),
+        Kind::Refused,
+        "dropped or renamed",
+    );
+    check(
+        Status(15, 200, "partition not found"),
+        Kind::Refused,
+        "partition is not there",
+    );
+    check(
+        Status(0, 1100, "only code is set"),
+        Kind::Refused,
+        "only code is set",
+    );
+    check(
+        Status(5, 0, "only error_code is set"),
+        Kind::Refused,
+        "only error_code is set",
+    );
+    check(
+        Grpc(8, "larger than max (9 vs. 8)"),
+        Kind::TooBig,
+        "larger than max (9 vs. 8)",
+    );
+    check(
+        Grpc(16, "auth check failure"),
+        Kind::Refused,
+        "check `user` and `password`",
+    );
+    check(
+        Grpc(7, "PrivilegeInsert"),
+        Kind::Refused,
+        "lacks a privilege",
+    );
+    check(
+        Grpc(14, "going down"),
+        Kind::Lost,
+        "may or may not have arrived",
+    );
+    check(
+        Grpc(13, "internal%20error"),
+        Kind::Refused,
+        "internal error",
+    );
+    check(
+        Acknowledge(2),
+        Kind::Differs,
+        "3 rows were sent, and 2 were acknowledged",
+    );
+    check(Garbage, Kind::Refused, "cannot be read");
+    check(TakeAndCut, Kind::Lost, "may or may not have arrived");
+    assert_eq!(
+        deliver(&*sink, F32X4, Attempt::First).unwrap(),
+        3,
+        "and then goes on"
+    );
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up_after_the_deadline() {
+    let fake = Fake::start("v2.3.5");
+    let settings = Settings {
+        address: format!("http://{}", fake.address),
+        login: Login::None,
+        db: String::new(),
+        tls: None,
+        deadlines: Deadlines {
+            write: Duration::from_millis(200),
+            ..Deadlines::default()
+        },
+    };
+    let client = Client::open(&settings, 1).unwrap();
+    fake.next(Misbehave::Hang);
+    let began = Instant::now();
+    let body = [Bytes::from_static(&[0, 0, 0, 0, 0])];
+    let error = client.write(Write::Insert, &body, "k").unwrap_err();
+    assert_eq!(error.kind(), Kind::Lost, "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn what_nobody_listens_to_is_unreachable() {
+    let mut fake = Fake::start("v2.3.5");
+    fake.address = "127.0.0.1:1".into();
+    let error = open(&fake, "", "").err().unwrap();
+    assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[test]
+fn a_milvus_1_server_is_told_apart() {
+    let fake = Fake::start("1.1.1");
+    let error = open(&fake, "", "").err().unwrap();
+    assert_eq!(error.kind(), Kind::Refused);
+    assert!(
+        error
+            .what()
+            .contains("Milvus 1.1.1, a 1.x server; the milvus1 sink"),
+        "{error}"
+    );
+}
+
+#[test]
+fn old_servers_and_named_ones_say_what_they_are() {
+    for (version, shown) in [
+        ("v2.1.4", "Milvus v2.1.4"),
+        ("milvus_lite-9.1", "Milvus Lite 9.1"),
+    ] {
+        let fake = Fake::start(version);
+        let described = open(&fake, "", "").unwrap().describe();
+        assert_eq!(described, format!("{shown} at http://{}", fake.address));
+    }
+}
+
+#[test]
+fn requests_bear_login_database_and_key() {
+    let fake = Fake::start("v2.3.5");
+    let sink = ready(&fake, "user: root, password: Milvus, db: shop", "", F32X4);
+    deliver(&*sink, F32X4, Attempt::First).unwrap();
+    let arrived = fake.arrived().remove(0);
+    assert_eq!(
+        arrived.headers,
+        [
+            "0000000000000007/00001/000002/100+3",
+            "cm9vdDpNaWx2dXM=",
+            "shop"
+        ]
+    );
+    assert_eq!(arrived.request.db_name, "shop");
+    assert!(!sink.describe().contains("Milvus:"), "{}", sink.describe());
+
+    let error = open(&fake, "db: nowhere", "").err().unwrap();
+    assert_eq!(
+        (error.kind(), error.what(), error.hint_text()),
+        (
+            Kind::Refused,
+            "there is no database `nowhere`",
+            Some("there are: default, shop")
+        )
+    );
+}
+
+#[test]
+fn a_batch_in_doubt_goes_as_an_upsert_unless_the_job_says_resend() {
+    let cases = [
+        ("", "", "Upsert"),
+        ("", "on_doubt: resend", "Insert"),
+        ("auto_id: true", "on_doubt: resend", "Insert"),
+    ];
+    for (sink, run, method) in cases {
+        let fake = Fake::start("v2.3.5");
+        let sink = ready(&fake, sink, run, F32X4);
+        deliver(&*sink, F32X4, Attempt::First).unwrap();
+        deliver(&*sink, F32X4, Attempt::Again).unwrap();
+        let arrived = fake.arrived();
+        assert_eq!(arrived[0].method, "Insert");
+        assert_eq!(arrived[1].method, method);
+        assert_eq!(
+            arrived[0].request, arrived[1].request,
+            "the very same bytes"
+        );
+    }
+}
+
+#[test]
+fn what_a_second_arrival_does_depends_on_keys_and_on_whose_rows_are_there() {
+    let fake = Fake::start("v2.3.5");
+    let check = |sink: &str, run: &str, keys: Keys, harmless: bool| {
+        let sink = open(&fake, sink, run).unwrap();
+        let mut target = target(&*sink, F32X4);
+        target.keys = keys;
+        let decision = sink.decide(&target).unwrap();
+        let redelivery = sink.redelivery(&target, &decision);
+        assert_eq!(
+            redelivery == Redelivery::Harmless,
+            harmless,
+            "{redelivery:?}"
+        );
+    };
+    check("", "", Keys::Stored, true);
+    check("auto_id: true", "", Keys::Stored, false);
+    check("", "id_collision: keep", Keys::Stored, false);
+    check("", "id_collision: keep", Keys::RowNumbers, true);
+    fake.has(collection(vec![key(), embedding(4)]), 10);
+    check("", "", Keys::Stored, false);
+    check("mode: overwrite", "", Keys::Stored, true);
+}
+
+#[test]
+fn types_that_a_version_has_are_sent_as_they_are_and_others_refused() {
+    let cases = [
+        (Element::Float16, "v2.3.5", "v2.4.0"),
+        (Element::BFloat16, "v2.3.5", "v2.4.0"),
+        (Element::Int8, "v2.5.1", "v2.6.0"),
+    ];
+    for (element, without, with) in cases {
+        let kind = VectorType {
+            element,
+            dimension: 8,
+        };
+        let fake = Fake::start(without);
+        let sink = open(&fake, "", "").unwrap();
+        let error = sink.decide(&target(&*sink, kind)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unsupported, "{error}");
+        assert_eq!(fake.calls("CreateCollection"), 0);
+
+        let fake = Fake::start(with);
+        let sink = ready(&fake, "", "", kind);
+        deliver(&*sink, kind, Attempt::First).unwrap();
+        let field = fake.arrived()[0].request.fields_data[1].clone();
+        let vectors = field.vectors.unwrap();
+        assert_eq!(vectors.dim, 8);
+        let bytes = match element {
+            Element::Float16 => vectors.float16_vector,
+            Element::BFloat16 => vectors.bfloat16_vector,
+            _ => vectors.int8_vector,
+        };
+        assert_eq!(bytes.unwrap(), vec![0x3d; kind.row_bytes() as usize * 3]);
+    }
+}
+
+fn collection(fields: Vec<FieldSchema>) -> CollectionSchema {
+    CollectionSchema {
+        name: "c".into(),
+        fields,
+        ..CollectionSchema::default()
+    }
+}
+
+fn field(name: &str, data_type: i32) -> FieldSchema {
+    FieldSchema {
+        name: name.into(),
+        data_type,
+        ..FieldSchema::default()
+    }
+}
+
+fn key() -> FieldSchema {
+    FieldSchema {
+        is_primary_key: true,
+        ..field("id", data_type::INT64)
+    }
+}
+
+fn embedding(dimension: u32) -> FieldSchema {
+    FieldSchema {
+        type_params: vec![KeyValue::new("dim", dimension.to_string())],
+        ..field("embedding", data_type::FLOAT_VECTOR)
+    }
+}
+
+/// The three requests that real servers acknowledge and die of, and those that are merely wrong: none is sent.
+#[test]
+fn a_collection_that_does_not_fit_gets_not_a_byte() {
+    let varchar_key = FieldSchema {
+        data_type: data_type::VARCHAR,
+        ..key()
+    };
+    let auto_key = FieldSchema {
+        auto_id: true,
+        ..key()
+    };
+    let other_key = FieldSchema {
+        name: "pk".into(),
+        ..key()
+    };
+    let other_vector = FieldSchema {
+        name: "vec".into(),
+        ..embedding(4)
+    };
+    let binary = FieldSchema {
+        data_type: data_type::BINARY_VECTOR,
+        ..embedding(8)
+    };
+    let no_dimension = field("embedding", data_type::FLOAT_VECTOR);
+    let cases = [
+        (
+            vec![key(), embedding(2)],
+            "has embedding FLOAT_VECTOR(2), the vectors here are FLOAT_VECTOR(4)",
+        ),
+        (
+            vec![key(), no_dimension],
+            "has embedding FLOAT_VECTOR, the vectors here",
+        ),
+        (vec![key(), binary], "has embedding BINARY_VECTOR(8)"),
+        (
+            vec![varchar_key, embedding(4)],
+            "has a VARCHAR primary key `id`, the ids here are INT64",
+        ),
+        (vec![auto_key, embedding(4)], "makes its own ids"),
+        (
+            vec![other_key, embedding(4)],
+            "keeps its ids in `pk`, not in `id`",
+        ),
+        (vec![key(), other_vector], "has no field `embedding`"),
+        (vec![embedding(4)], "has no primary key"),
+        (
+            vec![key(), embedding(4), field("price", 10)],
+            "needs values that the source does not have: price FLOAT",
+        ),
+    ];
+    for (fields, words) in cases {
+        let fake = Fake::start("v2.3.5");
+        fake.has(collection(fields), 0);
+        let sink = open(&fake, "", "").unwrap();
+        let target = target(&*sink, F32X4);
+        let error = sink.decide(&target).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        // Nor if it came to be so after the decision.
+        let decision = milvusdm::sink::Decision {
+            action: Action::Append,
+            rows_before: 0,
+            ours: false,
+            why: String::new(),
+        };
+        for begun in [false, true] {
+            assert!(sink.prepare(&target, &decision, begun).is_err());
+        }
+        assert_eq!(fake.arrived().len(), 0);
+    }
+}
+
+#[test]
+fn fields_that_fill_themselves_are_no_hindrance() {
+    let fake = Fake::start("v2.6.0");
+    let fields = vec![
+        key(),
+        embedding(4),
+        FieldSchema {
+            nullable: true,
+            ..field("a", 10)
+        },
+        FieldSchema {
+            default_value: Some(ValueField {}),
+            ..field("b", 10)
+        },
+        FieldSchema {
+            is_dynamic: true,
+            ..field("$meta", 23)
+        },
+        FieldSchema {
+            is_function_output: true,
+            ..field("d", data_type::SPARSE_FLOAT_VECTOR)
+        },
+    ];
+    fake.has(collection(fields), 0);
+    let sink = ready(&fake, "", "", F32X4);
+    deliver(&*sink, F32X4, Attempt::First).unwrap();
+}
+
+#[test]
+fn what_was_replaced_before_the_program_died_is_not_replaced_again() {
+    let fake = Fake::start("v2.3.5");
+    fake.has(collection(vec![key(), embedding(2)]), 10);
+    let sink = open(&fake, "mode: overwrite", "").unwrap();
+    let place = target(&*sink, F32X4);
+    let decision = sink.decide(&place).unwrap();
+    assert_eq!((decision.action, decision.ours), (Action::Replace, true));
+    assert_eq!(fake.calls("DropCollection"), 0, "deciding changes nothing");
+    sink.prepare(&place, &decision, false).unwrap();
+    deliver(&*sink, F32X4, Attempt::First).unwrap();
+    assert_eq!(fake.calls("DropCollection"), 1);
+
+    let again = open(&fake, "mode: overwrite", "").unwrap();
+    again.prepare(&place, &decision, true).unwrap();
+    deliver(&*again, F32X4, Attempt::First).unwrap();
+    assert_eq!(fake.calls("DropCollection"), 1);
+    assert_eq!(again.count(&place).unwrap().rows, 6);
+}
+
+#[test]
+fn what_is_gone_when_a_job_goes_on_is_not_made_anew() {
+    let fake = Fake::start("v2.3.5");
+    let sink = open(&fake, "", "").unwrap();
+    let place = target(&*sink, F32X4);
+    let decision = sink.decide(&place).unwrap();
+    let error = sink.prepare(&place, &decision, true).unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused);
+    assert!(error.what().contains("collection c is gone"), "{error}");
+    assert_eq!(fake.calls("CreateCollection"), 0);
+}
+
+#[test]
+fn targets_that_share_a_collection_replace_it_once() {
+    let fake = Fake::start("v2.3.5");
+    fake.has(collection(vec![key(), embedding(4)]), 10);
+    let sink = open(&fake, "mode: overwrite", "").unwrap();
+    let whole = target(&*sink, F32X4);
+    let mut part = whole.clone();
+    part.number = 1;
+    part.name.partition = "p1".into();
+    let decided: Vec<_> = [&part, &whole].map(|t| (t, sink.decide(t).unwrap())).into();
+    for (target, decision) in &decided {
+        sink.prepare(target, decision, false).unwrap();
+    }
+    assert_eq!(fake.calls("DropCollection"), 1);
+    assert_eq!(
+        fake.calls("CreatePartition"),
+        1,
+        "and it is there after all"
+    );
+
+    let mut other = target(
+        &*sink,
+        VectorType {
+            dimension: 8,
+            ..F32X4
+        },
+    );
+    other.number = 2;
+    other.name.partition = "p2".into();
+    let error = sink.decide(&other).unwrap_err();
+    assert!(
+        error.what().contains("cannot go into one collection"),
+        "{error}"
+    );
+}
+
+#[test]
+fn names_that_milvus_does_not_have_are_refused_before_any_call() {
+    let fake = Fake::start("v2.3.5");
+    let check = |sink: &str, words: &str| {
+        let sink = open(&fake, sink, "").unwrap();
+        let error = sink.decide(&target(&*sink, F32X4)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Job);
+        assert!(error.what().contains(words), "{error}");
+    };
+    check("partition: a-b", "no partition named `a-b`");
+    check(
+        "mode: overwrite, partition: _default",
+        "cannot be dropped by itself",
+    );
+    let sink = open(&fake, "", "").unwrap();
+    for name in ["1st", "a b", "", "größe", &"x".repeat(256)] {
+        let mut target = target(&*sink, F32X4);
+        target.name.collection = name.to_owned();
+        assert_eq!(
+            sink.decide(&target).unwrap_err().kind(),
+            Kind::Job,
+            "{name}"
+        );
+    }
+    assert_eq!(fake.calls("DescribeCollection"), 0);
+}
+
+#[test]
+fn metrics_and_indexes_that_cannot_be_are_refused_before_any_call() {
+    let fake = Fake::start("v2.3.5");
+    let bits = VectorType {
+        element: Element::Bit,
+        dimension: 8,
+    };
+    let check = |sink: &str, metric: Option<Metric>, kind: VectorType, expected: Option<Kind>| {
+        let sink = open(&fake, sink, "").unwrap();
+        let mut target = target(&*sink, kind);
+        target.metric = metric.clone();
+        let got = sink.decide(&target).err().map(|e| e.kind());
+        assert_eq!(got, expected, "{metric:?} {kind}");
+    };
+    let other = || Some(Metric::Other("L1".into()));
+    check("", other(), F32X4, Some(Kind::Unsupported));
+    check("metric: L2", other(), F32X4, None);
+    check("metric: HAMMING", None, F32X4, Some(Kind::Job));
+    check("", Some(Metric::L2), bits, Some(Kind::Job));
+    check(
+        "metric: TANIMOTO, index: {type: BIN_FLAT}",
+        None,
+        bits,
+        None,
+    );
+    check(
+        "metric: TANIMOTO, index: {type: HNSW}",
+        None,
+        bits,
+        Some(Kind::Job),
+    );
+    check(
+        "index: {type: BIN_FLAT}",
+        Some(Metric::L2),
+        F32X4,
+        Some(Kind::Job),
+    );
+    check("index: {type: HNSW}", None, F32X4, Some(Kind::Job));
+    check("index: source", None, F32X4, None);
+    check("load: true", Some(Metric::L2), F32X4, Some(Kind::Job));
+    check("auto_id: true", None, F32X4, None);
+}
+
+#[test]
+fn what_cannot_be_carried_is_refused_before_any_call() {
+    let fake = Fake::start("v2.3.5");
+    let sink = open(&fake, "", "").unwrap();
+    let kind = |element, dimension| VectorType { element, dimension };
+    for kind in [
+        kind(Element::Float32, 32_769),
+        kind(Element::Float16, 8),
+        kind(Element::Bit, 65_536),
+    ] {
+        let error = sink.decide(&target(&*sink, kind)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unsupported, "{error}");
+    }
+    assert_eq!(fake.calls("DescribeCollection"), 0);
+}
+
+#[test]
+fn what_is_left_behind_is_named() {
+    let fake = Fake::start("v2.3.5");
+    let sink = ready(&fake, "", "", F32X4);
+    let place = target(&*sink, F32X4);
+    deliver(&*sink, F32X4, Attempt::First).unwrap();
+    let decision = sink.decide(&place).unwrap();
+    let said = sink.abandon(&place, &decision).unwrap();
+    assert!(
+        said.contains("collection c") && said.contains("3 rows"),
+        "{said}"
+    );
+}

@@ -1,0 +1,236 @@
+//! Servers for tests, and what tests have in common. Starts only what a test asks for, and stops only that.
+
+#![allow(dead_code, clippy::print_stderr)] // Each test binary uses its own part of it.
+
+pub mod fake_milvus;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// Where `tests/setup` installed servers: `$MILVUSDM_TEST_ENV`, else `~/.cache/milvusdm/test-env`.
+pub fn test_env() -> PathBuf {
+    let given = std::env::var_os("MILVUSDM_TEST_ENV").map(PathBuf::from);
+    given.unwrap_or_else(|| {
+        let home = std::env::var_os("HOME").expect("HOME is set");
+        Path::new(&home).join(".cache/milvusdm/test-env")
+    })
+}
+
+/// A Python with pymilvus 2.3.8, numpy and h5py.
+pub fn python() -> PathBuf {
+    test_env().join("ms/venv/bin/python")
+}
+
+/// Which server to start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Engine {
+    /// Milvus 2.3.5 standalone.
+    Standalone,
+    /// Milvus Lite 3.2.2.
+    LitePython,
+    /// Milvus Lite 2.5.1.
+    LiteCpp,
+}
+
+impl Engine {
+    fn script(self) -> PathBuf {
+        let name = match self {
+            Engine::Standalone => "milvus-standalone",
+            _ => "milvus-lite",
+        };
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/support")
+            .join(name)
+    }
+
+    fn install(self) -> PathBuf {
+        test_env().join(if self == Engine::Standalone {
+            "ms"
+        } else {
+            "lite"
+        })
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Engine::Standalone => &[],
+            Engine::LitePython => &["--engine", "py"],
+            Engine::LiteCpp => &["--engine", "cpp"],
+        }
+    }
+}
+
+/// A server of our own. It ends, and its data goes, when this is dropped or the test's process ends, however
+/// that happens: a watcher reads a pipe that closes then.
+pub struct Server {
+    engine: Engine,
+    data: PathBuf,
+    port: u16,
+    arguments: Vec<String>,
+    watcher: Option<Child>,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Starts one, with further arguments of its script, and waits until it is ready.
+    pub fn start(engine: Engine, arguments: &[&str]) -> Server {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        // The C++ engine of Milvus Lite allows only short plain names.
+        let data = directory.path().join("data");
+        let mut server = Server {
+            engine,
+            data,
+            port: 0,
+            arguments: arguments.iter().map(|a| a.to_string()).collect(),
+            watcher: None,
+            _directory: directory,
+        };
+        server.watcher = Some(server.watch());
+        server.port = server.begin(0);
+        server
+    }
+
+    /// The server that tests of this binary share.
+    pub fn shared(engine: Engine) -> &'static Server {
+        static STANDALONE: OnceLock<Server> = OnceLock::new();
+        static PYTHON: OnceLock<Server> = OnceLock::new();
+        static CPP: OnceLock<Server> = OnceLock::new();
+        let cell = match engine {
+            Engine::Standalone => &STANDALONE,
+            Engine::LitePython => &PYTHON,
+            Engine::LiteCpp => &CPP,
+        };
+        cell.get_or_init(|| Server::start(engine, &[]))
+    }
+
+    /// `127.0.0.1:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Kills it, as a power cut would.
+    pub fn kill(&self) {
+        self.script("kill", &[]);
+    }
+
+    /// Starts it again on the same data and port.
+    pub fn start_again(&self) {
+        assert_eq!(self.begin(self.port), self.port);
+    }
+
+    fn begin(&self, port: u16) -> u16 {
+        let port = port.to_string();
+        let install = self.engine.install();
+        let install = install.to_string_lossy();
+        let mut arguments = vec!["--install", &install, "--port", &port];
+        arguments.extend(self.engine.arguments());
+        arguments.extend(self.arguments.iter().map(String::as_str));
+        let said = self.script("start", &arguments);
+        let port = said
+            .split_whitespace()
+            .find_map(|w| w.strip_prefix("PORT="));
+        port.and_then(|p| p.parse().ok())
+            .unwrap_or_else(|| panic!("the script said no port: {said}"))
+    }
+
+    fn script(&self, verb: &str, arguments: &[&str]) -> String {
+        let output = Command::new("python3")
+            .arg(self.engine.script())
+            .args([verb, "--data"])
+            .arg(&self.data)
+            .args(arguments)
+            .output()
+            .expect("python3 runs");
+        assert!(
+            output.status.success(),
+            "{:?} {verb}: {}(servers are installed by tests/setup into {})",
+            self.engine,
+            String::from_utf8_lossy(&output.stderr),
+            test_env().display()
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn watch(&self) -> Child {
+        use std::os::unix::process::CommandExt;
+        let script = "cat >/dev/null; python3 \"$1\" stop --data \"$2\"; rm -rf \"$2\"";
+        Command::new("sh")
+            .args(["-c", script, "watcher"])
+            .arg(self.engine.script())
+            .arg(&self.data)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // An interrupt of the tests must reach the server through us only.
+            .process_group(0)
+            .spawn()
+            .expect("sh runs")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut watcher) = self.watcher.take() {
+            drop(watcher.stdin.take());
+            if let Err(error) = watcher.wait() {
+                eprintln!("the watcher of a server was lost: {error}");
+            }
+        }
+    }
+}
+
+/// Certificates for TLS tests, made with openssl: an authority, a server and a client.
+pub struct Certificates {
+    directory: TempDir,
+}
+
+impl Certificates {
+    /// Makes them.
+    pub fn make() -> Certificates {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let script = r#"
+            set -e
+            openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-authority \
+                -keyout ca.key -out ca.pem -addext basicConstraints=critical,CA:TRUE
+            printf 'subjectAltName=DNS:localhost,DNS:milvus.test,IP:127.0.0.1\n' > san
+            for who in server client; do
+                openssl req -newkey rsa:2048 -nodes -subj /CN=$who -keyout $who.key -out $who.csr
+                openssl x509 -req -in $who.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+                    -extfile san -out $who.pem
+            done"#;
+        let output = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(directory.path())
+            .output()
+            .expect("sh runs");
+        assert!(
+            output.status.success(),
+            "openssl: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Certificates { directory }
+    }
+
+    /// The path of one: `ca.pem`, `server.pem`, `server.key`, `client.pem`, `client.key`.
+    pub fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+}
+
+/// Runs a Python script with pymilvus, and returns what it printed.
+pub fn run_python(script: &str, arguments: &[&str]) -> String {
+    let output = Command::new(python())
+        .args(["-c", script])
+        .args(arguments)
+        .output()
+        .expect("the Python of tests/setup runs");
+    assert!(
+        output.status.success(),
+        "python: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
