@@ -11,8 +11,14 @@ use std::io::Write;
 use std::time::Instant;
 
 use bytes::Bytes;
+use milvusdm::batch::{Batch, BatchId, Part, Position};
 use milvusdm::input::{Access, View};
-use milvusdm::simd::{self, Floats};
+use milvusdm::job::NonFinite;
+use milvusdm::milvus::wire::Envelope;
+use milvusdm::schema::{Element, VectorType, schema};
+use milvusdm::simd;
+use milvusdm::sink::milvus::pack::pack;
+use milvusdm::sink::{Parcel, Rooms};
 
 const OFFSET: u64 = 45;
 const ROW_BYTES: usize = 4 * 128;
@@ -63,32 +69,6 @@ fn sum(bytes: &[u8]) -> f32 {
         return unsafe { sum_avx2(bytes) };
     }
     sum_loop(bytes)
-}
-
-/// What packing does to rows that travel as they lie: the digest of the batch, its ids in the room.
-fn pack(ids: &[i64], rows: &[u8], room: &mut Vec<u8>) -> u64 {
-    room.clear();
-    simd::varints(ids, room);
-    let (digest, odd) = simd::check_and_digest(Floats::F32, ids, rows, ROW_BYTES);
-    assert_eq!(odd, None);
-    digest
-}
-
-/// What packing does to rows with gaps between: each run is checked and copied.
-fn gather(ids: &[i64], rows: &[u8], runs: &[std::ops::Range<usize>], room: &mut Vec<u8>) -> u64 {
-    room.clear();
-    let mut digest = 0u64;
-    for run in runs {
-        simd::varints(&ids[run.clone()], room);
-    }
-    for run in runs {
-        let rows = &rows[run.start * ROW_BYTES..run.end * ROW_BYTES];
-        let (part, odd) =
-            simd::check_and_gather(Floats::F32, &ids[run.clone()], rows, ROW_BYTES, room);
-        assert_eq!(odd, None);
-        digest = digest.wrapping_add(part);
-    }
-    digest
 }
 
 fn copy(rows: &[u8], room: &mut Vec<u8>) {
@@ -157,33 +137,71 @@ fn main() {
     let view = View::open(file.path(), Access::Map).unwrap();
     let payload = view.cut(OFFSET, (ROWS * ROW_BYTES) as u64).unwrap();
     let whole: Bytes = payload.bytes().unwrap();
-    let ids: Vec<i64> = (0..ROWS as i64).collect();
-    let runs = runs();
-    let mut room = Vec::with_capacity(8 << 20);
-    let mut other = Vec::with_capacity(8 << 20);
-    let ids = |batch: usize| &ids[batch * BATCH_ROWS..][..BATCH_ROWS];
-    let rows = |batch: usize| &whole[batch * BATCH_ROWS * ROW_BYTES..][..BATCH_ROWS * ROW_BYTES];
+    let kind = VectorType {
+        element: Element::Float32,
+        dimension: 128,
+    };
+    let schema = schema("id", "embedding", kind).unwrap();
+    let envelope = Envelope {
+        db: "default".into(),
+        collection: "products".into(),
+        partition: String::new(),
+        id: Some("id".into()),
+        vector: "embedding".into(),
+        kind,
+    };
+    let part = |bytes: Bytes, first: usize| {
+        let ids = (first..first + bytes.len() / ROW_BYTES).map(|id| id as i64);
+        Part::new(&schema, ids.collect(), bytes, view.path(), first as u64).unwrap()
+    };
+    let batch = |index: usize, parts: Vec<Part>| Batch {
+        id: BatchId {
+            run: 1,
+            shard: 0,
+            index: index as u32,
+        },
+        target: 0,
+        first_row: 0,
+        parts,
+        next: Position(0),
+    };
+    let batch_bytes = BATCH_ROWS * ROW_BYTES;
+    let rows = |index: usize| whole.slice(index * batch_bytes..(index + 1) * batch_bytes);
+    let whole_batch = |index| batch(index, vec![part(rows(index), index * BATCH_ROWS)]);
+    let with_gaps = |(index, runs): (usize, Vec<std::ops::Range<usize>>)| {
+        let first = index * BATCH_ROWS;
+        let (rows, parts) = (rows(index), runs.into_iter().filter(|r| !r.is_empty()));
+        let cut = |r: std::ops::Range<usize>| {
+            part(
+                rows.slice(r.start * ROW_BYTES..r.end * ROW_BYTES),
+                first + r.start,
+            )
+        };
+        batch(index, parts.map(cut).collect())
+    };
+    let batches: Vec<Batch> = (0..BATCHES).map(whole_batch).collect();
+    let gaps: Vec<Batch> = runs().into_iter().enumerate().map(with_gaps).collect();
+    let rooms = Rooms::default();
+    let pack = |batch: &Batch| -> Parcel {
+        pack(&envelope, NonFinite::Fail, batch.clone(), rooms.take()).unwrap()
+    };
 
     // The answers first.
     let scalar = simd::available()[0];
-    for (batch, runs) in runs.iter().enumerate().take(3) {
-        let (ids, rows) = (ids(batch), rows(batch));
-        assert!(sum(rows).is_finite());
-        assert_eq!(
-            pack(ids, rows, &mut room),
-            scalar.digest_rows(ids, rows, ROW_BYTES)
-        );
-        let mut expected = Vec::new();
-        let live: Vec<i64> = runs.iter().flat_map(|r| ids[r.clone()].to_vec()).collect();
-        scalar.varints(&live, &mut expected);
-        let head = expected.len();
-        simd::gather(rows, ROW_BYTES, runs.iter().cloned(), &mut expected);
-        let digest = gather(ids, rows, runs, &mut room);
-        assert_eq!(
-            digest,
-            scalar.digest_rows(&live, &expected[head..], ROW_BYTES)
-        );
-        assert_eq!(room, expected);
+    for batch in batches.iter().chain(&gaps).step_by(31) {
+        let parcel = pack(batch);
+        let sums = batch
+            .parts
+            .iter()
+            .map(|p| scalar.digest_rows(p.ids(), p.vectors(), ROW_BYTES));
+        assert_eq!(parcel.digest, sums.fold(0, u64::wrapping_add));
+        let vectors: Vec<u8> = batch
+            .parts
+            .iter()
+            .flat_map(|p| p.vectors().to_vec())
+            .collect();
+        assert!(parcel.body.concat().ends_with(&vectors));
+        assert!(sum(&vectors).is_finite());
     }
 
     println!(
@@ -192,30 +210,33 @@ fn main() {
     );
     println!("medians of the turns' ratios, and their quartiles:");
     compare(
-        "pack: check, digest, ids / plain sum",
+        "pack / plain sum",
         0.60,
-        |batch| _ = black_box(pack(ids(batch), rows(batch), &mut room)),
-        |batch| _ = black_box(sum(rows(batch))),
+        |batch| _ = black_box(pack(&batches[batch])),
+        |batch| _ = black_box(sum(&rows(batch))),
     );
+    let mut room = Vec::with_capacity(batch_bytes);
     compare(
-        "pack, 1 % deleted: check, digest, ids, gather / memcpy",
+        "pack, 1 % of rows deleted / memcpy",
         0.75,
-        |batch| _ = black_box(gather(ids(batch), rows(batch), &runs[batch], &mut other)),
+        |batch| _ = black_box(pack(&gaps[batch])),
         |batch| {
-            copy(rows(batch), &mut room);
+            copy(&rows(batch), &mut room);
             black_box(&room);
         },
     );
     // The same with pages faulted in and given back, as a run does it.
-    let window = |batch: usize| {
-        let bytes = BATCH_ROWS * ROW_BYTES;
-        let cut = payload.cut((batch * bytes) as u64, bytes as u64);
+    let window = |index: usize| {
+        let cut = payload.cut((index * batch_bytes) as u64, batch_bytes as u64);
         cut.unwrap().bytes().unwrap()
     };
     compare(
         "pack, pages faulted in and given back / plain sum",
         0.60,
-        |batch| _ = black_box(pack(ids(batch), &window(batch), &mut room)),
-        |batch| _ = black_box(sum(&window(batch))),
+        |index| {
+            let part = part(window(index), index * BATCH_ROWS);
+            black_box(pack(&batch(index, vec![part])));
+        },
+        |index| _ = black_box(sum(&window(index))),
     );
 }
