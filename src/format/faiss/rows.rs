@@ -351,6 +351,13 @@ fn finish(
             how: "there is nothing to move".to_owned(),
         }));
     }
+    // What lies inside may be trained while a transform around it is not.
+    if stored.lists.rows == 0 && !node.trained {
+        return Ok(Err(Nothing {
+            why: "was never trained and holds no rows".to_owned(),
+            how: "train it and add vectors, or give the index that was filled".to_owned(),
+        }));
+    }
     let rows = match stored.duplicates.as_ref() {
         Some(table) => stored.lists.rows.saturating_add(table.len() / 16),
         None => stored.lists.rows,

@@ -21,6 +21,10 @@ pub fn find(file: &View, rows: &Rows, setting: Option<&Path>, access: Access) ->
         }
         return Ok(file.clone());
     };
+    // Faiss makes the file when the first row comes.
+    if rows.stored.lists.rows == 0 && setting.is_none() {
+        return Ok(file.clone());
+    }
     let stored = Path::new(OsStr::from_bytes(name));
     let beside = stored
         .file_name()

@@ -12,6 +12,7 @@ use super::table::Table;
 use crate::error::{Error, Kind, Result};
 use crate::h5;
 use crate::input::{Access, View};
+use crate::job::Globs;
 
 /// Groups inside one another that are looked into.
 const DEPTH_MAX: usize = 8;
@@ -161,7 +162,8 @@ fn dataset(file: &hdf5::File, path: &Path, view: &View, name: String) -> Dataset
 }
 
 fn carried(path: &Path) -> Result<Carried> {
-    let file = open::open(path, Access::Map, None, &Ids::IfThere)?;
+    let file = open::open(path, Access::Map, None, &Ids::IfThere, &Globs::default())?;
+    let file = file.expect("no globs admit all");
     let mut range: Option<(i64, i64)> = None;
     if let Some(table) = &file.ids {
         let mut rows = super::rows::Rows::new(table, &file.view);

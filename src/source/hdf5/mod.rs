@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target};
 use crate::error::{Error, Kind, Result};
 use crate::input::Access;
-use crate::job::Form;
+use crate::job::{Form, Globs};
 use crate::limits;
 use crate::schema;
 
@@ -81,15 +81,21 @@ impl Spec {
 
 impl super::Spec for Spec {
     fn open(&self) -> Result<Box<dyn Source>> {
+        self.open_for(&Globs::default())
+    }
+
+    fn open_for(&self, admitted: &Globs) -> Result<Box<dyn Source>> {
         let paths = match &self.dir {
             Some(dir) => in_directory(dir)?,
             None => self.paths.clone(),
         };
         let mut files: Vec<File> = Vec::new();
         for path in &paths {
-            let file = open::open(path, self.access, self.vectors.as_deref(), &self.ids)?;
-            check(&files, &file)?;
-            files.push(file);
+            let vectors = self.vectors.as_deref();
+            if let Some(file) = open::open(path, self.access, vectors, &self.ids, admitted)? {
+                check(&files, &file)?;
+                files.push(file);
+            }
         }
         Ok(Box::new(Hdf5 { files }))
     }
@@ -297,10 +303,7 @@ impl Source for Hdf5 {
     }
 
     fn unchanged(&self) -> Result<()> {
-        for file in &self.files {
-            file.view.unchanged()?;
-        }
-        Ok(())
+        self.files.iter().try_for_each(|f| f.view.unchanged())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::batch::TargetName;
 use crate::error::{Error, Kind, Result};
 use crate::h5::{self, attribute};
 use crate::input::{Access, View};
+use crate::job::Globs;
 use crate::schema::{Metric, VectorType};
 
 /// Which ids rows get.
@@ -37,8 +38,14 @@ pub struct File {
     pub notes: Vec<String>,
 }
 
-/// Looks at a file.
-pub fn open(path: &Path, access: Access, vectors: Option<&str>, ids: &Ids) -> Result<File> {
+/// Looks at a file; no further than its name when that is not admitted.
+pub fn open(
+    path: &Path,
+    access: Access,
+    vectors: Option<&str>,
+    ids: &Ids,
+    admitted: &Globs,
+) -> Result<Option<File>> {
     let view = View::open(path, access)?;
     let wrong = |kind: Kind, what: String| Error::path(kind, path, what);
     let file = hdf5::File::open(path).map_err(|e| {
@@ -47,6 +54,13 @@ pub fn open(path: &Path, access: Access, vectors: Option<&str>, ids: &Ids) -> Re
             format!("is not an HDF5 file that can be read: {}", h5::cause(&e)),
         )
     })?;
+    let target = TargetName {
+        collection: text(&file, attribute::COLLECTION).unwrap_or_default(),
+        partition: text(&file, attribute::PARTITION).unwrap_or_default(),
+    };
+    if !admitted.admit(&target.collection, &target.partition) {
+        return Ok(None);
+    }
     let base = file.userblock();
     let name = vectors.unwrap_or(h5::VECTORS);
     let dataset = find(&file, path, name)?;
@@ -110,18 +124,15 @@ pub fn open(path: &Path, access: Access, vectors: Option<&str>, ids: &Ids) -> Re
             .map_err(|(kind, what)| wrong(kind, format!("`{}` {what}", ids.name)))?;
         notes.extend(ids.notes.iter().map(|n| format!("{}: {n}", path.display())));
     }
-    Ok(File {
+    Ok(Some(File {
         vectors,
         vector,
         ids,
-        name: TargetName {
-            collection: text(&file, attribute::COLLECTION).unwrap_or_default(),
-            partition: text(&file, attribute::PARTITION).unwrap_or_default(),
-        },
+        name: target,
         metric,
         notes,
         view,
-    })
+    }))
 }
 
 fn check_ids(ids: &Table, vectors: &Table) -> std::result::Result<(), (Kind, String)> {

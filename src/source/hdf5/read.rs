@@ -108,8 +108,6 @@ impl Reader for FileReader<'_> {
         self.row += count;
         let ahead = self.batch_rows.min(self.end - self.row);
         self.vectors.will_need(self.row, ahead);
-        // Looked at after reading: what was read before it changed is what was surveyed.
-        self.file.view.unchanged()?;
         let (mut parts, mut row) = (Vec::with_capacity(pieces.len()), first);
         let width = self.file.vector.row_bytes() as usize;
         for piece in pieces {
