@@ -4,7 +4,7 @@
 //! `cargo bench --bench kernels -- f32_to_f16/L2` runs one; ratios hold within a run only.
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use milvusdm::simd::{Floats, Kernels, available};
@@ -132,7 +132,15 @@ fn bench(
             kernels.name
         );
         group.bench_function(BenchmarkId::from_parameter(kernels.name), |b| {
-            b.iter(|| run(kernels, black_box(input), black_box(&mut answer)));
+            // The best of a sample's turns: on a shared machine means say who else was there.
+            b.iter_custom(|turns| {
+                let best = (0..turns).map(|_| {
+                    let start = Instant::now();
+                    run(kernels, black_box(input), black_box(&mut answer));
+                    start.elapsed()
+                });
+                best.min().unwrap_or_default() * turns as u32
+            });
         });
     }
     group.finish();

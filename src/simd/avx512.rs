@@ -4,7 +4,8 @@
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::*;
 
-use super::avx2::{f16_to_f32, f32_to_f16, unit};
+// As fast here as what 512 bits make of them, or faster.
+use super::avx2::{bf16_to_f32, f16_to_f32, f32_to_f16, unit};
 use super::scalar::{self, KEYS, LANES, STEP, STRIPE};
 use super::{AHEAD_BYTES, Floats, Kernels, loops};
 
@@ -24,7 +25,7 @@ pub const KERNELS: Kernels = table!("avx512");
 
 stamp! {
     "avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vbmi,avx512vbmi2,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt":
-        finite_f32 finite_f16 finite_bf16 f32_to_bf16 bf16_to_f32 f64_to_f32 swap2
+        finite_f32 finite_f16 finite_bf16 f32_to_bf16 f64_to_f32 swap2
         swap4 swap8 norm scale sq6 sq4 varints_len
 }
 

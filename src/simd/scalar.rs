@@ -59,13 +59,14 @@ fn row_digest(id: i64, row: &[u8]) -> u64 {
     for (number, stripe) in row.chunks(STRIPE).enumerate() {
         let mut bytes = [0u8; STRIPE];
         bytes[..stripe.len()].copy_from_slice(stripe);
-        let words: Vec<u64> = floats(&bytes, u64::from_le_bytes).collect();
+        let words = bytes.as_chunks::<8>().0;
         for lane in 0..LANES {
             let key = KEYS[lane].wrapping_add(STEP.wrapping_mul(number as u64));
-            let keyed = words[lane] ^ key;
+            let word = u64::from_le_bytes(words[lane]);
+            let keyed = word ^ key;
             let product = (keyed & 0xffff_ffff) * (keyed >> 32);
             // The word is added as it is, so that a zero factor loses nothing.
-            sums[lane] = sums[lane].wrapping_add(product).wrapping_add(words[lane]);
+            sums[lane] = sums[lane].wrapping_add(product).wrapping_add(word);
         }
     }
     finish(&sums, id, row.len())

@@ -32,7 +32,7 @@ macro_rules! stamp {
     (@ $f:tt varints) => { stamp!(= $f varints(ids: &[i64], target: &mut [u8]) -> usize); };
     (= $f:tt $name:ident($($arg:ident: $kind:ty),*) $(-> $answer:ty)?) => {
         #[target_feature(enable = $f)]
-        fn $name($($arg: $kind),*) $(-> $answer)? {
+        pub fn $name($($arg: $kind),*) $(-> $answer)? {
             super::loops::$name($($arg),*)
         }
     };
