@@ -38,7 +38,7 @@
 //!
 //! | room | answers | may call |
 //! |---|---|---|
-//! | `cli` | what does the operator see? | job plan run checkpoint verify progress source sink format input batch schema error |
+//! | `cli` | what does the operator see? | job plan run checkpoint verify progress source sink format input batch schema limits error |
 //! | `run` | who carries what now? | plan batch source sink checkpoint progress retry job error limits |
 //! | `verify` | is it the same data? | plan checkpoint source sink job batch simd error |
 //! | `checkpoint` | what has arrived? | plan sink batch error limits |
@@ -60,7 +60,8 @@
 //!
 //! What is absent, on purpose: `format` opens nothing; `simd` has never heard of a vector's meaning; tonic, tokio
 //! and `async` exist in `milvus` only; only `run` retries, and only `milvus` decides whether an answer was a
-//! refusal, a "later" or silence; no core type is `Serialize`, and nothing has a global.
+//! refusal, a "later" or silence; libfaiss is called in `source/faiss/foreign.rs` only, and only with the feature
+//! `faiss`; no core type is `Serialize`, and nothing has a global.
 //!
 //! Unsafe code is denied except in the files named here:
 //! `input/map.rs` (mapping files), `input/guard.rs` (pages that vanish while they are read),

@@ -73,6 +73,7 @@ pub const HDF5_PACKED_CHUNK_BYTES_MAX: u64 = 64 << 20;
 
 /// Packed chunks that wait for earlier ones before delivery threads are slowed down.
 pub const HDF5_EARLY_BYTES: u64 = 32 << 20;
+
 /// The longest answer of a server that is read: an insert's answer carries up to 16 bytes for each of its rows,
 /// and pages of a query are asked for well below this.
 pub const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -105,6 +106,20 @@ pub const LITE_CPP_ROWS_MAX: u64 = 1000;
 /// Connections to a server where the job does not say: on two cores two are the most that helps (measured), and
 /// a Milvus server is busy long before four are.
 pub const CONNECTIONS_DEFAULT: usize = 2;
+
+/// Seconds after which a call to Milvus 1.x without an answer counts as lost: inserts wait there behind flushes,
+/// in one queue.
+pub const V1_DEADLINE_S: u64 = 900;
+
+/// Seconds to build an index of Milvus 1.x in: the call returns when all is built.
+pub const V1_INDEX_DEADLINE_S: u64 = 7 * 24 * 3600;
+
+/// Seconds between pings to Milvus 1.x: its server takes offence below 300.
+pub const V1_PING_EVERY_S: u64 = 330;
+
+/// The largest batch for Milvus 1.x: with up to 18 bytes of framing and id a row, a request of any dimension stays
+/// below 64 MiB (its own limit is 256 MiB of vectors; its log's buffers are as small as half of that).
+pub const V1_BATCH_BYTES_MAX: u64 = 56 << 20;
 
 /// Chunks of an HDF5 dataset that the library is asked for one by one where its index is not known to us: each
 /// question walks the whole index (measured: 16 million steps a second).

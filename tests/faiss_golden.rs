@@ -3,7 +3,9 @@
 #[path = "support/faiss.rs"]
 mod support;
 
-use milvusdm::batch::{Keys, Position};
+use std::io::{Seek, SeekFrom, Write};
+
+use milvusdm::batch::{Keys, Limits, Position};
 use milvusdm::error::Kind;
 use milvusdm::format::faiss::inspect;
 use milvusdm::input::{Access, View};
@@ -202,4 +204,59 @@ fn a_description_says_what_is_inside_and_what_can_be_had() {
         found.contains("rows: IwFl: inverted file of vectors"),
         "{found}"
     );
+}
+
+/// Bytes of this process that are in memory now.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+#[test]
+fn memory_does_not_grow_with_the_file() {
+    // A file of 512 MiB that takes no room on disk: a map of ids over flat rows of zeros.
+    let (rows, dimension) = (1u64 << 17, 1024u64);
+    let room = tempfile::tempdir().unwrap();
+    let path = room.path().join("large.index");
+    let header = |fourcc: &[u8; 4]| {
+        let mut bytes = fourcc.to_vec();
+        bytes.extend((dimension as i32).to_le_bytes());
+        bytes.extend(rows.to_le_bytes());
+        bytes.extend([0; 16]);
+        bytes.push(1);
+        bytes.extend(1i32.to_le_bytes());
+        bytes
+    };
+    let mut file = std::fs::File::create(&path).unwrap();
+    let mut head = [header(b"IxMp"), header(b"IxF2")].concat();
+    head.extend((rows * dimension).to_le_bytes());
+    file.write_all(&head).unwrap();
+    file.seek(SeekFrom::Current((rows * dimension * 4) as i64))
+        .unwrap();
+    file.write_all(&rows.to_le_bytes()).unwrap();
+    let len = file.stream_position().unwrap() + rows * 8;
+    file.set_len(len).unwrap();
+    let limits = Limits {
+        batch_bytes: 4 << 20,
+        batch_rows: 1 << 20,
+    };
+    for access in ["map", "read"] {
+        let source = open(&settings(&path, false, &format!(", access: {access}"))).unwrap();
+        let before = resident();
+        let (mut most, mut seen) = (0, 0);
+        for shard in source.survey(limits).unwrap().manifest.shards {
+            let mut reader = source.open(&shard, shard.start, limits).unwrap();
+            while let Some(cut) = reader.next().unwrap() {
+                for part in &cut.parts {
+                    seen += part.len() as u64;
+                    assert!(part.vectors().iter().step_by(4096).all(|byte| *byte == 0));
+                }
+                most = most.max(resident());
+            }
+        }
+        assert_eq!(seen, rows);
+        let grown = most.saturating_sub(before);
+        assert!(grown < 64 << 20, "{access}: {grown} bytes more in memory");
+    }
 }

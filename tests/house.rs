@@ -133,14 +133,16 @@ fn no_source_knows_a_sink_and_async_stays_in_its_room() {
                 "{file}"
             );
         }
+        // Our own rooms of that name are not the library.
+        let library = code
+            .replace("source::hdf5", "")
+            .replace("hdf5::KIND", "")
+            .replace("hdf5::inspect", "");
         if !["h5", "source/hdf5", "sink/hdf5"]
             .iter()
             .any(|r| file.starts_with(r))
         {
-            assert!(
-                !code.contains("hdf5::") || code.contains("hdf5::KIND"),
-                "{file} talks to libhdf5"
-            );
+            assert!(!library.contains("hdf5::"), "{file} talks to libhdf5");
         }
     }
 }

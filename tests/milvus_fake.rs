@@ -204,14 +204,20 @@ fn what_nobody_listens_to_is_unreachable() {
 }
 
 #[test]
-fn a_milvus_1_server_is_told_apart() {
+fn a_milvus_1_server_is_told_apart_and_spoken_to_in_its_own_words() {
     let fake = Fake::start("1.1.1");
-    let error = open(&fake, "", "").err().unwrap();
-    assert_eq!(error.kind(), Kind::Refused);
+    let sink = open(&fake, "", "").unwrap();
+    assert!(
+        sink.describe().starts_with("Milvus 1.1.1 at "),
+        "{}",
+        sink.describe()
+    );
+    let error = open(&fake, "token: secret", "").err().unwrap();
+    assert_eq!(error.kind(), Kind::Job);
     assert!(
         error
             .what()
-            .contains("Milvus 1.1.1, a 1.x server; the milvus1 sink"),
+            .contains("is Milvus 1.1.1, which has no logins"),
         "{error}"
     );
 }

@@ -341,6 +341,7 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> HashMap<u32, Vec<i64
             threads,
             deliveries: 1 + (random.next() % 4) as usize,
             warnings: Vec::new(),
+            renamed: Default::default(),
         };
         let checkpoint = match Checkpoint::create_or_resume(&path, &plan, false).unwrap() {
             Found::Finished(_) => break,

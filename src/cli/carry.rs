@@ -252,7 +252,7 @@ fn finished_before(
         .hint("`milvusdm run --again` loads everything anew"));
     }
     if !common.json {
-        println!(
+        out!(
             "nothing to do: this job finished {ago} with {} rows delivered, and the destination counts {counted}; \
              --again runs it anew",
             finished.rows

@@ -36,6 +36,6 @@ fn show(description: &(impl Serialize + Display), common: &Common) -> Result<()>
     if common.json {
         return print_json(description);
     }
-    println!("{}", description.to_string().trim_end());
+    out!("{}", description.to_string().trim_end());
     Ok(())
 }

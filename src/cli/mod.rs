@@ -1,7 +1,15 @@
 //! What does the operator see? Commands, exit codes, outputs.
 //! The only room that prints.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
+
+/// Prints a line on standard output. Whoever stops reading it (`milvusdm inspect … | head`) does not break a run.
+macro_rules! out {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
 
 mod carry;
 mod inspect;
@@ -139,7 +147,7 @@ pub fn main() -> ExitCode {
 fn fail(error: &Error, common: &Common) -> ExitCode {
     let code = error.kind().exit_code();
     if common.json && !error.is_reported() {
-        println!("{}", serde_json::json!({"error": show::error_json(error)}));
+        out!("{}", serde_json::json!({"error": show::error_json(error)}));
     }
     eprintln!("error: {error}");
     ExitCode::from(code)
@@ -187,15 +195,15 @@ fn formats(common: &Common) {
             entries.iter().map(one).collect()
         };
         let all = serde_json::json!({"sources": list(&sources), "sinks": list(&sinks)});
-        println!("{all:#}");
+        out!("{all:#}");
         return;
     }
     for (title, entries) in [("Sources", sources), ("Sinks", sinks)] {
-        println!("{title}");
+        out!("{title}");
         for (name, summary, settings) in entries {
-            println!("  {name:<10} {summary}");
+            out!("  {name:<10} {summary}");
             for (key, meaning) in settings {
-                println!("      {key:<16} {meaning}");
+                out!("      {key:<16} {meaning}");
             }
         }
     }
@@ -204,6 +212,6 @@ fn formats(common: &Common) {
 /// Prints a value as JSON on standard output.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).expect("reports are plain data");
-    println!("{text}");
+    out!("{text}");
     Ok(())
 }

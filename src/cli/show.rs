@@ -13,8 +13,8 @@ pub fn bytes(bytes: u64) -> String {
     let value = bytes as f64;
     match bytes {
         0..=9_999 => format!("{bytes} B"),
-        10_000..=9_999_999 => format!("{:.1} kB", value / 1e3),
-        10_000_000..=9_999_999_999 => format!("{:.1} MB", value / 1e6),
+        10_000..=999_999 => format!("{:.1} kB", value / 1e3),
+        1_000_000..=999_999_999 => format!("{:.1} MB", value / 1e6),
         _ => format!("{:.1} GB", value / 1e9),
     }
 }
@@ -52,50 +52,54 @@ pub fn error_json(error: &Error) -> serde_json::Value {
 pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision]) {
     let rows: u64 = plan.manifest.targets.iter().map(|t| t.rows).sum();
     let total: u64 = plan.manifest.targets.iter().map(|t| t.bytes()).sum();
-    println!("job          {}", job.path.display());
-    println!("source       {}", job.source.name);
-    println!("destination  {}", plan.sink.describe());
-    println!(
+    out!("job          {}", job.path.display());
+    out!("source       {}", job.source.name);
+    out!("destination  {}", plan.sink.describe());
+    out!(
         "travels      {rows} rows, {} of vectors and ids, in {} shards",
         bytes(total),
         plan.manifest.shards.len()
     );
-    println!(
+    out!(
         "batches      up to {}, {} threads read and pack, {} requests out at a time",
         bytes(plan.limits.batch_bytes),
         plan.threads,
         plan.deliveries
     );
-    println!(
+    out!(
         "memory       at most about {} of batches",
         bytes(plan.memory_bytes())
     );
-    println!("checkpoint   {}", plan.settings.checkpoint.display());
+    out!("checkpoint   {}", plan.settings.checkpoint.display());
     for (target, decision) in plan.manifest.targets.iter().zip(decisions) {
-        println!("\ntarget       {}", name(&target.name.to_string()));
-        println!("  from       {}", target.source);
-        println!(
+        out!("\ntarget       {}", name(&target.name.to_string()));
+        out!("  from       {}", target.source);
+        if let Some(why) = plan.renamed.get(&target.number) {
+            out!("  renamed    {why}");
+        }
+        out!(
             "  rows       {} ({} marked deleted will not travel)",
-            target.rows, target.rows_deleted
+            target.rows,
+            target.rows_deleted
         );
         let fields = target.schema.fields();
-        println!(
+        out!(
             "  schema     {}: int64 key, {}: {}",
             fields[0].name(),
             fields[1].name(),
             target.vector()
         );
         let metric = target.metric.as_ref().map_or("not known", |m| m.name());
-        println!("  metric     {metric} (in the source)");
+        out!("  metric     {metric} (in the source)");
         let batch_rows = plan.limits.rows(target.vector());
-        println!(
+        out!(
             "  a batch    {batch_rows} rows; {} batches",
             target.rows.div_ceil(batch_rows)
         );
-        println!("  will be    {}: {}", verb(decision), decision.why);
+        out!("  will be    {}: {}", verb(decision), decision.why);
     }
     for warning in &plan.warnings {
-        println!("\nwarning      {warning}");
+        out!("\nwarning      {warning}");
     }
 }
 
@@ -126,6 +130,7 @@ pub fn plan_json(job: &Job, plan: &Plan, decisions: &[Decision]) -> serde_json::
                 "collection": target.name.collection,
                 "partition": target.name.partition,
                 "source": target.source,
+                "renamed": plan.renamed.get(&target.number),
                 "rows": target.rows,
                 "rows_deleted": target.rows_deleted,
                 "bytes": target.bytes(),
@@ -161,7 +166,7 @@ pub fn plan_json(job: &Job, plan: &Plan, decisions: &[Decision]) -> serde_json::
 /// What a run did, for people.
 pub fn summary(report: &Report) {
     if report.outcome == "skipped" {
-        println!("nothing to do: every target exists, and the mode is skip");
+        out!("nothing to do: every target exists, and the mode is skip");
         return;
     }
     let rows: u64 = report.targets.iter().map(|t| t.totals.delivered).sum();
@@ -171,7 +176,7 @@ pub fn summary(report: &Report) {
         .as_ref()
         .map_or((0, 0), |p| (p.rows - p.rows_resumed.min(p.rows), p.bytes));
     let span = report.seconds.max(0.001);
-    println!(
+    out!(
         "done: {rows} rows ({}) in {}: {:.0} rows/s, {}/s",
         bytes(total),
         seconds(report.seconds),
@@ -183,7 +188,7 @@ pub fn summary(report: &Report) {
             Some(n) => format!("counted {n} ({})", target.rests_on),
             None => format!("not counted (rests on {})", target.rests_on),
         };
-        println!(
+        out!(
             "  {}: {}, {} there before, {} delivered, {} left out, {} deleted ones stayed behind; {counted}: {}",
             name(&target.name),
             target.action,
@@ -194,7 +199,7 @@ pub fn summary(report: &Report) {
             if target.agrees { "agrees" } else { "DIFFERS" },
         );
         if let Some(remark) = &target.remark {
-            println!("    {remark}");
+            out!("    {remark}");
         }
     }
 }

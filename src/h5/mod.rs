@@ -42,9 +42,12 @@ pub fn cause(error: &hdf5::Error) -> String {
     };
     match stack.clone().expand() {
         Ok(stack) => {
+            // Deepest last: "file write failed: …, errno = 28, error message = 'No space left on device', …".
             let frames: Vec<String> = stack.iter().map(|f| f.desc().to_owned()).collect();
-            // Deepest last: "unable to write: errno = 28, error message = 'No space left on device', …".
-            frames.last().cloned().unwrap_or_default()
+            let deepest = frames.last().cloned().unwrap_or_default();
+            let system = deepest.split("error message = '").nth(1);
+            let system = system.and_then(|s| s.split('\'').next().map(str::to_owned));
+            system.unwrap_or(deepest)
         }
         Err(error) => error.to_string(),
     }

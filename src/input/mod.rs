@@ -245,6 +245,17 @@ impl View {
         Ok(ids)
     }
 
+    /// Gives back the pages of a mapping that were read here and there. Best effort; costs nothing elsewhere.
+    pub fn give_back(&self) {
+        if let Backing::Map(map) = &self.file.backing {
+            drop(map::Map::window(
+                map,
+                self.start as usize,
+                self.len as usize,
+            ));
+        }
+    }
+
     /// Asks the system to have these bytes ready soon. Best effort.
     pub fn will_need(&self) {
         if let Backing::Map(map) = &self.file.backing {

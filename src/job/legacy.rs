@@ -107,10 +107,12 @@ pub fn rewrite(
         address(&mut job, &body, mistakes);
         parameters(&mut job, &body, mistakes);
     }
-    // `dest_partition_name: ''` is the default partition, whatever the source calls its own.
+    // `dest_partition_name: ''` is the default partition, whatever the source calls its own. Where the collection
+    // is named that goes without saying, and must: `mode: overwrite` is then about the collection.
     if to_milvus
         && classic != "M2M"
         && job.is_absent("sink.milvus.partition")
+        && job.is_absent("sink.milvus.collection")
         && body.get("into").is_none()
     {
         job.set("sink.milvus.partition", "_default".into());
@@ -296,6 +298,13 @@ mod tests {
         assert_eq!(job.sink.settings["address"], "http://127.0.0.1:19531");
         assert_eq!(job.sink.settings["metric"], "L2");
         assert_eq!(job.dimension, Some(256));
+    }
+
+    #[test]
+    fn overwrite_without_a_partition_is_about_the_collection() {
+        let job = job(&F2M.replace("append", "overwrite"));
+        job.check().unwrap();
+        assert_eq!(job.sink.settings.get("partition"), None);
     }
 
     #[test]

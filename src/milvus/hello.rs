@@ -32,12 +32,14 @@ pub enum Flavour {
     LitePython,
     /// Milvus Lite before 3.0: C++. Has no partitions and no databases.
     LiteCpp,
+    /// Milvus 0.10, 1.0 and 1.1, which speak another service: see `v1`.
+    V1,
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.flavour {
-            Flavour::Full => "Milvus",
+            Flavour::Full | Flavour::V1 => "Milvus",
             Flavour::LitePython => "Milvus Lite",
             Flavour::LiteCpp => "Milvus Lite (C++)",
         };
@@ -81,7 +83,8 @@ impl Server {
             (_, Element::Float32) => true,
             (Flavour::LitePython, _) => false,
             (Flavour::LiteCpp, element) => element != Element::Int8,
-            (Flavour::Full, Element::Bit) => true,
+            (Flavour::Full | Flavour::V1, Element::Bit) => true,
+            (Flavour::V1, _) => false,
             (Flavour::Full, Element::Float16 | Element::BFloat16) => since(2, 4),
             (Flavour::Full, Element::Int8) => since(2, 6),
         }
@@ -131,23 +134,21 @@ impl Client {
                 flavour: Flavour::LiteCpp,
                 ..Server::default()
             }),
-            Err(e) => Err(self.v1().unwrap_or(e)),
+            Err(e) => self.v1().ok_or(e),
         }
     }
 
-    /// The error to give where a Milvus 1.x server answers.
-    fn v1(&self) -> Option<Error> {
+    /// What a Milvus 1.x server says it is, where one answers.
+    fn v1(&self) -> Option<Server> {
         let command = V1Command {
             cmd: "version".to_owned(),
         };
         let path = "/milvus.grpc.MilvusService/Cmd".to_owned();
         let reply: V1StringReply = self.ask_at(path, "Cmd", &command).ok()?;
-        let version = reply.string_reply;
-        let error = Error::new(
-            Kind::Refused,
-            format!("this is Milvus {version}, a 1.x server; the milvus1 sink is needed for it"),
-        );
-        Some(error.at(self.place("Cmd")))
+        Some(Server {
+            flavour: Flavour::V1,
+            ..Server::told(&reply.string_reply)
+        })
     }
 
     /// Plain text sent to a TLS port is met with silence; a server that misses our certificate may close the

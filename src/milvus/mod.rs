@@ -1,4 +1,4 @@
-//! How does one talk to Milvus 2.x? The blocking face of the service.
+//! How does one talk to Milvus? The blocking face of the 2.x service; that of 1.x is in `v1`.
 //! Speaks, and sorts every answer by what happens next; never tries anything twice.
 
 mod address;
@@ -7,6 +7,7 @@ mod control;
 mod hello;
 pub mod proto;
 mod status;
+pub mod v1;
 pub mod wire;
 
 use std::fmt;
@@ -16,7 +17,6 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::error::{Error, Kind, Place, Result};
 use crate::limits;
@@ -145,25 +145,67 @@ const SLOW: [&str; 6] = [
     "ReleaseCollection",
 ];
 
+/// A server, by the service it speaks.
+pub enum Opened {
+    /// Milvus 2.x and the services built on it.
+    V2(Client),
+    /// Milvus 1.x.
+    V1(v1::V1),
+}
+
+/// Connects, and asks the server what it is.
+pub fn open(settings: &Settings, connections: usize) -> Result<Opened> {
+    let mut client = Client::dial(settings, connections)?;
+    client.server = client.hello()?;
+    if client.server.flavour == Flavour::V1 {
+        return v1::V1::known(settings, connections, client).map(Opened::V1);
+    }
+    client.check_db()?;
+    Ok(Opened::V2(client))
+}
+
 impl Client {
-    /// Connects, and asks the server what it is.
+    /// Connects to a server that has to be a 2.x one.
     pub fn open(settings: &Settings, connections: usize) -> Result<Client> {
-        let endpoint = endpoint(settings)?;
+        match open(settings, connections)? {
+            Opened::V2(client) => Ok(client),
+            Opened::V1(server) => Err(Error::new(
+                Kind::Refused,
+                format!(
+                    "this is {}, a 1.x server; the milvus1 sink is needed for it",
+                    server.name()
+                ),
+            )),
+        }
+    }
+
+    /// Connections to a server that has not been asked anything.
+    fn dial(settings: &Settings, connections: usize) -> Result<Client> {
+        Client::dial_with(settings, connections, true)
+    }
+
+    /// The same, with or without pings on connections that wait for an answer.
+    fn dial_with(settings: &Settings, connections: usize, pings: bool) -> Result<Client> {
+        let mut endpoint = call::endpoint(settings)?;
+        if !pings {
+            // gRPC's C++ servers, as of Milvus 1.x, break a connection that pings more than every five minutes
+            // while it waits (ENHANCE_YOUR_CALM); the kernel's probes show a dead peer too.
+            endpoint = endpoint
+                .http2_keep_alive_interval(Duration::from_secs(limits::V1_PING_EVERY_S))
+                .tcp_keepalive(Some(Duration::from_secs(limits::PING_EVERY_S)));
+        }
         let connections = (0..connections.max(1))
             .map(|number| Connection::new(endpoint.clone(), number))
             .collect::<std::io::Result<Vec<_>>>()
             .map_err(|e| Error::new(Kind::Io, format!("cannot start a thread: {e}")))?;
-        let mut client = Client {
+        Ok(Client {
             address: settings.address.clone(),
             db: settings.db.clone(),
             headers: headers(settings)?,
             connections,
             server: Server::default(),
             deadlines: settings.deadlines,
-        };
-        client.server = client.hello()?;
-        client.check_db()?;
-        Ok(client)
+        })
     }
 
     /// What the server is.
@@ -222,22 +264,11 @@ impl Client {
         request: &impl Message,
     ) -> Result<A> {
         let path = PathAndQuery::try_from(path).expect("methods have plain names");
-        let mut body = vec![0; 5];
-        request
-            .encode(&mut body)
-            .expect("a vector grows as it must");
-        let len = u32::try_from(body.len() - 5).expect("control messages are short");
-        body[1..5].copy_from_slice(&len.to_be_bytes());
         let deadline = match SLOW.contains(&method) {
             true => self.deadlines.slow,
             false => self.deadlines.control,
         };
-        let answer = self.exchange(
-            path,
-            self.headers.clone(),
-            vec![Bytes::from(body)],
-            deadline,
-        );
+        let answer = self.exchange(path, self.headers.clone(), framed(request), deadline);
         answer
             .and_then(|answer| read(&answer))
             .map_err(|e| e.at(self.place(method)))
@@ -265,6 +296,17 @@ impl Client {
     }
 }
 
+/// A message as a gRPC frame.
+fn framed(request: &impl Message) -> Vec<Bytes> {
+    let mut body = vec![0; 5];
+    request
+        .encode(&mut body)
+        .expect("a vector grows as it must");
+    let len = u32::try_from(body.len() - 5).expect("control messages are short");
+    body[1..5].copy_from_slice(&len.to_be_bytes());
+    vec![Bytes::from(body)]
+}
+
 fn read<A: Message + Default>(answer: &Bytes) -> Result<A> {
     A::decode(answer.clone())
         .map_err(|e| Error::new(Kind::Refused, format!("the answer cannot be read: {e}")))
@@ -276,45 +318,6 @@ fn ok(answer: &impl Answer) -> Result<()> {
         Some(status) if !status::is_ok(status) => Err(status::refusal(status)),
         _ => Ok(()),
     }
-}
-
-fn endpoint(settings: &Settings) -> Result<Endpoint> {
-    let wrong = |what: String| Error::new(Kind::Job, what);
-    let endpoint = Endpoint::from_shared(settings.address.clone())
-        .map_err(|e| wrong(format!("`{}` is not an address: {e}", settings.address)))?
-        .user_agent(concat!("milvusdm/", env!("CARGO_PKG_VERSION")))
-        .expect("a plain user agent")
-        .connect_timeout(Duration::from_secs(limits::CONNECT_DEADLINE_S))
-        .http2_keep_alive_interval(Duration::from_secs(limits::PING_EVERY_S))
-        .keep_alive_timeout(settings.deadlines.ping)
-        // Measured: without TCP_NODELAY 0.3 GB/s, with it 1.2 to 1.5.
-        .tcp_nodelay(true);
-    if !settings.address.starts_with("https://") {
-        return Ok(endpoint);
-    }
-    let tls = settings.tls.clone().unwrap_or_default();
-    let mut config = ClientTlsConfig::new()
-        // Some servers and proxies speak HTTP/2 without saying so in the handshake.
-        .assume_http2(true)
-        .timeout(Duration::from_secs(limits::CONNECT_DEADLINE_S));
-    config = match tls.ca {
-        Some(ca) => config.ca_certificate(Certificate::from_pem(ca)),
-        None => config.with_native_roots(),
-    };
-    if let Some((cert, key)) = tls.identity {
-        config = config.identity(Identity::from_pem(cert, key));
-    }
-    if let Some(name) = tls.server_name {
-        config = config.domain_name(name);
-    }
-    endpoint.tls_config(config).map_err(|e| {
-        let cause = std::error::Error::source(&e).map(ToString::to_string);
-        wrong(format!(
-            "the certificates cannot be used: {}",
-            cause.unwrap_or_else(|| e.to_string())
-        ))
-        .hint("`tls:` takes PEM files: ca, cert and key")
-    })
 }
 
 fn headers(settings: &Settings) -> Result<HeaderMap> {

@@ -119,7 +119,12 @@ fn grpc(code: i32, message: &str, whole: bool) -> Error {
         "" => format!("{name} (gRPC code {code})"),
         message => format!("{name}: {message}"),
     };
+    let rate = ["rate", "quota", "too many"];
     match code {
+        // Said by gateways; gRPC's own says that a message is larger than max.
+        8 if rate.iter().any(|w| message.to_lowercase().contains(w)) => {
+            Error::new(Kind::Busy, format!("the server said: {said}"))
+        }
         8 => Error::new(
             Kind::TooBig,
             format!("the request was too big for the server: {said}"),

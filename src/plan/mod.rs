@@ -9,7 +9,7 @@ use serde_yaml::{Mapping, Value};
 
 use crate::batch::{Limits, Manifest, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Endpoint, Form, Job, RunSettings, did_you_mean};
+use crate::job::{Endpoint, Form, Job, RunSettings, Verify, did_you_mean};
 use crate::limits;
 use crate::schema;
 use crate::sink::{Decision, SINKS, Sink, SinkKind};
@@ -37,6 +37,8 @@ pub struct Plan {
     pub deliveries: usize,
     /// What the operator should know.
     pub warnings: Vec<String>,
+    /// By target number: why a target is not called as the source and the job would call it.
+    pub renamed: BTreeMap<u32, String>,
 }
 
 /// What a checkpoint must agree with, key by key, so that a difference can be named.
@@ -135,10 +137,17 @@ pub fn plan(job: &Job) -> Result<Plan> {
     };
 
     let mut warnings = survey.warnings;
-    let manifest = aim(job, survey.manifest, sink.as_ref())?;
+    let Aimed { manifest, renamed } = aim(job, survey.manifest, sink.as_ref())?;
+    warnings.extend(renamed.values().cloned());
     check_dimension(job, &manifest)?;
     if manifest.targets.is_empty() {
         warnings.push("nothing is chosen: no target will be made".to_owned());
+    }
+    if matches!(job.run.verify, Verify::Sample | Verify::Full) {
+        warnings.push(format!(
+            "`verify: {}` cannot be had yet: counts are compared, contents are not",
+            job.run.verify.word()
+        ));
     }
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = job.run.threads.unwrap_or(cores);
@@ -154,6 +163,7 @@ pub fn plan(job: &Job) -> Result<Plan> {
         threads,
         deliveries,
         warnings,
+        renamed,
     })
 }
 
@@ -166,24 +176,51 @@ fn placed(job: &Job, error: Error) -> Error {
     }
 }
 
+/// What travels, and how.
+struct Aimed {
+    manifest: Manifest,
+    renamed: BTreeMap<u32, String>,
+}
+
 /// Chooses what travels, names it as it will be, and merges targets that get the same name.
-fn aim(job: &Job, manifest: Manifest, sink: &dyn Sink) -> Result<Manifest> {
+fn aim(job: &Job, manifest: Manifest, sink: &dyn Sink) -> Result<Aimed> {
     let mut targets: Vec<Target> = Vec::new();
+    // For each of them, the name it would have if everything were allowed.
+    let mut wanted: Vec<TargetName> = Vec::new();
+    let mut renamed = BTreeMap::new();
     let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
     for target in manifest.targets {
         let name = &target.name;
         if !job.collections.admit(&name.collection, &name.partition) {
             continue;
         }
-        let aimed = rename(job, name, sink.name(name));
+        let wish = rename(job, name, sink.name(name));
+        let allowed = match states_partition(job) {
+            true => None,
+            false => sink.allowed_name(&wish),
+        };
+        let (aimed, why) = match allowed {
+            Some((aimed, why)) => (aimed, Some(why)),
+            None => (wish.clone(), None),
+        };
         let schema = schema::schema(&job.fields.id, &job.fields.vector, target.vector())?;
         let number = match targets.iter_mut().find(|t| t.name == aimed) {
             Some(other) => {
+                let before = &wanted[other.number as usize];
+                if *before != wish {
+                    return Err(Error::new(
+                        Kind::Job,
+                        format!("`{before}` and `{wish}` would both be called {aimed}"),
+                    )
+                    .hint("`into:` gives partitions other names; a job for each will do too"));
+                }
                 merge(other, &target)?;
                 other.number
             }
             None => {
                 let number = targets.len() as u32;
+                wanted.push(wish);
+                renamed.extend(why.map(|why| (number, why)));
                 targets.push(Target {
                     number,
                     name: aimed,
@@ -209,7 +246,14 @@ fn aim(job: &Job, manifest: Manifest, sink: &dyn Sink) -> Result<Manifest> {
         shard.first_row = *before;
         *before += shard.rows;
     }
-    Ok(Manifest { targets, shards })
+    let manifest = Manifest { targets, shards };
+    Ok(Aimed { manifest, renamed })
+}
+
+/// Whether `into:` states a partition's name letter by letter.
+fn states_partition(job: &Job) -> bool {
+    let stated = |text: &String| !text.contains("{collection}") && !text.contains("{partition}");
+    job.into.partition.as_ref().is_some_and(stated)
 }
 
 fn rename(job: &Job, source: &TargetName, sink: TargetName) -> TargetName {

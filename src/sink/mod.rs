@@ -3,6 +3,7 @@
 
 mod hdf5;
 pub mod milvus;
+mod milvus1;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -41,6 +42,12 @@ pub trait Sink: Send + Sync {
 
     /// The name a source's target gets here by this sink's settings (collection, partition), before `into:`.
     fn name(&self, source: &TargetName) -> TargetName;
+
+    /// The name under which a target is held here when the one it would get from the source is not allowed, and
+    /// a sentence for people. `None`: the name may stay. Names the settings state are not replaced.
+    fn allowed_name(&self, _name: &TargetName) -> Option<(TargetName, String)> {
+        None
+    }
 
     /// Whether rows are told apart by their key, so that repeats have to be looked for before they travel.
     fn keyed(&self, keys: Keys) -> bool;
@@ -271,4 +278,4 @@ impl Drop for Room {
 }
 
 /// All kinds of sink. Adding one: its file, and its line here.
-pub const SINKS: &[SinkKind] = &[milvus::KIND, hdf5::KIND];
+pub const SINKS: &[SinkKind] = &[milvus::KIND, hdf5::KIND, milvus1::KIND];

@@ -254,6 +254,8 @@ fn modes_decide_what_happens_to_a_file_that_exists() {
     assert_eq!(names(dir.path()), ["out.h5"]);
     carry(&*overwrite, &new, batches(&new, &bytes, &[10]), 1).unwrap();
     assert_eq!(overwrite.count(&new).unwrap().rows, 7);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(overwrite.count(&new).unwrap().rows, 0, "taken away since");
 }
 
 fn deliver_one(sink: &dyn Sink, target: &Target, bytes: &Bytes) {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use milvusdm::batch::Keys;
 use milvusdm::error::Kind;
+use milvusdm::h5::index;
+use milvusdm::input::View;
 use milvusdm::schema::Element;
 use milvusdm::source::hdf5::inspect;
 
@@ -488,6 +490,32 @@ f['ids'] = np.arange(1000); f.close()",
             .contains("`embeddings` row 300 is in a chunk that has checksum"),
         "{error}"
     );
+}
+
+#[test]
+fn a_damaged_index_is_walked_without_harm() {
+    let made = made(
+        "d = f.create_dataset('embeddings', data=np.zeros((200, 4), 'f4'), chunks=(2, 4))
+for i in range(5): d.attrs[str(i)] = 'x' * 100
+f.close()",
+    );
+    let bytes = std::fs::read(&made.path).unwrap();
+    let header = "print(h5py.h5o.get_info(h5py.File(sys.argv[1])['embeddings'].id).addr)";
+    let header: u64 = py(header, &[&made.path]).parse().unwrap();
+    let walk = |bytes: Vec<u8>| index::chunks(&View::from_bytes("x", bytes), 0, header, 2, 100);
+    assert_eq!(walk(bytes.clone()).unwrap().len(), 100);
+    for at in 0..bytes.len() {
+        for change in [0x01, 0x80, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= change;
+            if let Some(found) = walk(bytes) {
+                assert!(found.len() <= 100);
+            }
+        }
+    }
+    for len in 0..bytes.len() {
+        walk(bytes[..len].to_vec());
+    }
 }
 
 #[test]

@@ -36,6 +36,14 @@ const RECONSTRUCT: &str = "approximations can be had with faiss: write reconstru
      the exact vectors only from where the index was made";
 const GONE: &str = "the vectors cannot be had from it; go back to where the index was made";
 
+/// Those of them that libfaiss 1.12, which the crate `faiss` builds, reads and gives vectors back from, as
+/// `tests/faiss_oracle.rs` has tried. Not inverted files of FastScan: when they come from a file, it reaches for a
+/// quantizer that it never set, and the process dies.
+pub(super) const LIBFAISS_DECODES: [&[u8; 4]; 16] = [
+    b"IxRq", b"IxLS", b"IxPR", b"IxPL", b"IwRQ", b"IwLS", b"IwPR", b"IwPL", b"IRfs", b"ILfs",
+    b"IPRf", b"IPLf", b"Ix2L", b"IPfs", b"Ixrq", b"Iwrq",
+];
+
 /// Reads one, if the four characters name one; `None` where they do not.
 pub(super) fn coded(c: &mut Cursor, fourcc: &[u8; 4], depth: u32) -> Result<Option<Coded>> {
     let made = match fourcc {

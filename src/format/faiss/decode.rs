@@ -45,8 +45,7 @@ struct Table {
 enum Centres {
     Rows {
         decoder: Box<Decoder>,
-        lists: Lists,
-        file: View,
+        rows: Box<Rows>,
     },
     Combinations(Table),
 }
@@ -141,6 +140,9 @@ impl Decoder {
                 room.clear();
                 width = step.apply(&values, width, &mut room);
                 std::mem::swap(&mut values, &mut room);
+            }
+            if let Some((_, codes)) = &self.second {
+                codes.give_back();
             }
             if self.signs {
                 pack_signs(&values, out);
@@ -302,7 +304,9 @@ impl Table {
 fn centre_rows(quantizer: Option<&Node>) -> Option<&Stored> {
     let stored = match &quantizer?.body {
         Body::Rows(stored) => stored,
-        Body::Graph { storage, .. } => return centre_rows(Some(storage)),
+        Body::Graph { storage: inner, .. } | Body::Transformed { inner, .. } => {
+            return centre_rows(Some(inner));
+        }
         Body::Refine { refine, .. } => return centre_rows(Some(refine)),
         _ => return None,
     };
@@ -332,13 +336,13 @@ fn centres(file: &View, quantizer: Option<&Node>) -> Result<Option<Centres>> {
     if let Some(Body::Combinations(pq)) = quantizer.map(|node| &node.body) {
         return Ok(Some(Centres::Combinations(Table::of(pq)?)));
     }
-    let Some(stored) = centre_rows(quantizer) else {
+    let Some(quantizer) = quantizer.filter(|node| centre_rows(Some(node)).is_some()) else {
         return Ok(None);
     };
+    let rows = Rows::of(file, quantizer)?;
     Ok(Some(Centres::Rows {
-        decoder: Box::new(Decoder::plain(&stored.codec, &stored.lists)?),
-        lists: stored.lists.clone(),
-        file: file.clone(),
+        decoder: Box::new(Decoder::new(&rows)?),
+        rows: Box::new(rows),
     }))
 }
 
@@ -350,22 +354,20 @@ impl Centres {
                 let width = table.centroids.len() >> table.bits;
                 table.get(&list.to_le_bytes(), width, &mut centre);
             }
-            Centres::Rows {
-                decoder,
-                lists,
-                file,
-            } => {
+            Centres::Rows { decoder, rows } => {
+                let lists = &rows.stored.lists;
                 let run = lists.runs.first().filter(|run| list < run.rows);
                 let Some(run) = run else {
                     let what = format!(
                         "list {list} has no centre: the quantizer has {} rows",
                         lists.rows
                     );
-                    return Err(Error::path(Kind::Corrupt, file.path(), what));
+                    return Err(Error::path(Kind::Corrupt, rows.file.path(), what));
                 };
-                let mut code = Vec::new();
-                lists.fetch(file, run, list, 1, &mut code)?;
-                decoder.values(&code, &mut centre);
+                let (mut code, mut vector) = (Vec::new(), Vec::new());
+                lists.fetch(&rows.file, run, list, 1, &mut code)?;
+                decoder.decode(0, &code, None, &mut vector)?;
+                centre.extend(vector.chunks_exact(4).map(float));
             }
         }
         Ok(centre)

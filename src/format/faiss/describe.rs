@@ -94,7 +94,7 @@ pub fn inspect(view: &View) -> Result<Description> {
                 what,
             });
         }
-        Recovery::Nothing { why, how } => {
+        Recovery::Nothing { why, how, .. } => {
             description.recovery = Some(RecoveryText {
                 kind: "nothing",
                 rows: 0,

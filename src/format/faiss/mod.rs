@@ -36,5 +36,5 @@ pub use header::{FourCc, Measure};
 pub use index::{Body, Hnsw, Node, Stored, parse};
 pub use lists::{Layout, Lists, Place, Run};
 pub use quantizer::Codec;
-pub use rows::{Faithful, Recovery, Rows};
+pub use rows::{Faithful, Recovery, Rows, metric, vector};
 pub use transform::Transform;

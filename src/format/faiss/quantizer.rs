@@ -158,7 +158,7 @@ pub(super) fn product(c: &mut Cursor, dimension: u32) -> Result<Product> {
     expect(c, at, "pq.d", d, u64::from(dimension))?;
     let at = c.at();
     let parts = c.u64("pq.M")?;
-    if d.checked_rem(parts) != Some(0) {
+    if parts == 0 || !d.is_multiple_of(parts) {
         return Err(c.corrupt(at, format!("pq.M = {parts}, expected a divisor of {d}")));
     }
     let at = c.at();

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::coded::LIBFAISS_DECODES;
 use super::decode;
 use super::index::{Body, Node, Stored};
 use super::lists::{Layout, Lists, Place, Run};
 use super::quantizer::Codec;
 use super::transform::{Act, Transform};
-use super::undo::{Step, Undo, undo};
+use super::undo::{Step, Undo, floats, undo};
 use crate::error::{Error, Kind, Result};
 use crate::input::View;
 use crate::schema::{Element, Metric, VectorType};
@@ -32,6 +33,8 @@ pub enum Recovery {
         why: String,
         /// What can be done.
         how: String,
+        /// Whether libfaiss, as the feature `faiss` builds it, may know how to decode it.
+        foreign: bool,
     },
 }
 
@@ -76,6 +79,12 @@ struct Way {
     warnings: Vec<String>,
 }
 
+/// What can be done about kinds that libfaiss decodes.
+const LIBFAISS: &str = if cfg!(feature = "faiss") {
+    "with `lossy: allow` libfaiss decodes it, if it can"
+} else {
+    "a build with `--features faiss` may have libfaiss decode it, under `lossy: allow`"
+};
 const RECONSTRUCT: &str = "approximations can be had with faiss: write reconstruct_n() of the index into an IndexFlat; \
      the exact vectors only from where the index was made";
 
@@ -93,7 +102,15 @@ impl Recovery {
             Err(_) if node.rows == 0 && node.trained && node.dimension > 0 => {
                 Recovery::Rows(Box::new(empty(file, node)))
             }
-            Err(Nothing { why, how }) => Recovery::Nothing { why, how },
+            Err(Nothing { why, how }) => {
+                let foreign = !node.binary && libfaiss_decodes(node);
+                let how = if foreign {
+                    format!("{LIBFAISS}; {how}")
+                } else {
+                    how
+                };
+                Recovery::Nothing { why, how, foreign }
+            }
         })
     }
 }
@@ -103,7 +120,7 @@ impl Rows {
     pub fn of(file: &View, node: &Node) -> Result<Rows> {
         match Recovery::of(file, node)? {
             Recovery::Rows(rows) => Ok(*rows),
-            Recovery::Nothing { why, how } => {
+            Recovery::Nothing { why, how, .. } => {
                 let what = format!("the Faiss index `{}` {why}", node.fourcc);
                 Err(Error::path(Kind::Unsupported, file.path(), what).hint(how))
             }
@@ -237,6 +254,41 @@ fn walk(node: &Node, way: &mut Way) -> std::result::Result<(Arc<Stored>, Measure
             why: "was written without its vectors (`null` stands in their place)".to_owned(),
             how: "write the index again with faiss, without IO_FLAG_SKIP_STORAGE".to_owned(),
         }),
+    }
+}
+
+/// Whether libfaiss, as the crate `faiss` builds it, may give back vectors of an index that we do not decode.
+fn libfaiss_decodes(node: &Node) -> bool {
+    match &node.body {
+        Body::Coded { .. } => LIBFAISS_DECODES.contains(&&node.fourcc.0),
+        Body::Rows(stored) => {
+            stored.lists.place == Place::Here
+                && stored.by_residual
+                && !decode::has_centres(stored.quantizer.as_ref())
+        }
+        Body::IdMap { inner, .. } => libfaiss_decodes(inner),
+        Body::Transformed { chain, inner } => {
+            chain.iter().all(libfaiss_undoes) && libfaiss_decodes(inner)
+        }
+        Body::Graph { storage, .. } => libfaiss_decodes(storage),
+        // It asks the refined one only.
+        Body::Refine { refine, .. } => libfaiss_decodes(refine),
+        Body::MinMax(_) | Body::FromFloat(_) | Body::Combinations(_) | Body::Missing => false,
+    }
+}
+
+/// Whether libfaiss undoes a transform as we do. Version 1.12 transposes whitening matrices too: wrong.
+fn libfaiss_undoes(transform: &Transform) -> bool {
+    match (&transform.act, undo(transform)) {
+        (Act::Linear { matrix, .. }, Ok(Undo::Step { step, .. })) => match (step, floats(matrix)) {
+            (Step::Matrix { rows, .. }, Ok(matrix)) => {
+                let mut pairs = rows.iter().zip(&matrix);
+                pairs.all(|(ours, theirs)| (ours - theirs).abs() <= 1e-3)
+            }
+            _ => false,
+        },
+        (_, Ok(Undo::Step { .. })) => true,
+        _ => false,
     }
 }
 
@@ -457,7 +509,8 @@ fn empty(file: &View, node: &Node) -> Rows {
     }
 }
 
-fn vector(node: &Node) -> VectorType {
+/// What comes out of an index.
+pub fn vector(node: &Node) -> VectorType {
     VectorType {
         element: if node.binary {
             Element::Bit
@@ -468,7 +521,8 @@ fn vector(node: &Node) -> VectorType {
     }
 }
 
-pub(super) fn metric(node: &Node) -> Metric {
+/// How an index measures.
+pub fn metric(node: &Node) -> Metric {
     if node.binary {
         Metric::Hamming
     } else {

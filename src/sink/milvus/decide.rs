@@ -4,10 +4,10 @@ use tracing::warn;
 
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
-use crate::job::{Mode, OnDoubt};
-use crate::milvus::Collection;
+use crate::job::{IdCollision, Mode, OnDoubt};
+use crate::milvus::{Collection, Flavour};
 use crate::schema::Metric;
-use crate::sink::{Action, Count, Decision, Strength};
+use crate::sink::{Action, Count, Decision, Sink, Strength};
 
 use super::Milvus;
 use super::fit;
@@ -143,6 +143,16 @@ impl Milvus {
             return Err(Error::new(
                 Kind::Job,
                 "`run.on_doubt: upsert` needs ids to go by, and `auto_id: true` leaves them out",
+            ));
+        }
+        let keeps_repeats = self.run.id_collision == IdCollision::Keep && self.keyed(target.keys);
+        if keeps_repeats && self.client.server().flavour == Flavour::LitePython {
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!(
+                    "{} keeps one row for each id, so that `run.id_collision: keep` cannot be done",
+                    self.client.server()
+                ),
             ));
         }
         self.check_siblings(target)

@@ -157,7 +157,8 @@ impl Milvus {
             None => Err(Error::new(
                 Kind::Refused,
                 format!("collection {} is not there", target.name.collection),
-            )),
+            )
+            .hint("`milvusdm run --again` loads everything anew")),
         }
     }
 

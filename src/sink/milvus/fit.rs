@@ -51,10 +51,34 @@ pub fn names(target: &Target) -> Result<()> {
     name("field", vector_name(target), true)
 }
 
+/// The longest name of a collection, partition or field.
+const NAME_BYTES_MAX: usize = 255;
+
+fn plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// A name in place of a partition tag that Milvus 2.x does not allow: readable, and with a digest of the whole tag,
+/// so that two tags do not get the same one. `None`: the tag is allowed.
+pub fn allowed_partition(tag: &str) -> Option<String> {
+    if tag.chars().all(plain) && tag.len() <= NAME_BYTES_MAX {
+        return None;
+    }
+    let digest = crate::simd::row_digest(0, tag.as_bytes());
+    let digest = format!("_{:08x}", (digest ^ (digest >> 32)) as u32);
+    let readable = tag.chars().map(|c| if plain(c) { c } else { '_' });
+    let mut name: String = readable.take(NAME_BYTES_MAX - digest.len() - 1).collect();
+    // Not every version takes a digit first.
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        name.insert(0, '_');
+    }
+    Some(name + &digest)
+}
+
 fn name(what: &str, name: &str, letter_first: bool) -> Result<()> {
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let first = name.chars().next().unwrap_or('0');
-    if plain && name.len() <= 255 && !(letter_first && first.is_ascii_digit()) {
+    let digit_first = letter_first && first.is_ascii_digit();
+    if name.chars().all(plain) && name.len() <= NAME_BYTES_MAX && !digit_first {
         return Ok(());
     }
     let rule = match letter_first {
@@ -280,5 +304,48 @@ impl IndexPlan {
             KeyValue::new("metric_type", &self.metric),
             KeyValue::new("params", serde_json::Value::Object(params).to_string()),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_that_are_not_allowed_become_names_that_are() {
+        for tag in ["p1", "_default", "2020", "A_b", &"x".repeat(255)] {
+            assert_eq!(allowed_partition(tag), None);
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        let long = "x".repeat(256);
+        let wide = "大".repeat(90);
+        let digits = "7/".repeat(200);
+        let tags = [
+            "part 2/a.b",
+            "part 2/a_b",
+            "part.2/a.b",
+            "2020-01",
+            "-",
+            "a\n",
+            "ä",
+            "٣",
+            &long,
+            &wide,
+            &digits,
+        ];
+        for tag in tags {
+            let name = allowed_partition(tag).unwrap();
+            assert!(name.chars().all(plain), "{name}");
+            assert!(name.len() <= NAME_BYTES_MAX && !name.as_bytes()[0].is_ascii_digit());
+            assert_eq!(allowed_partition(&name), None);
+            assert!(seen.insert(name));
+        }
+        let name = allowed_partition("part 2/a.b").unwrap();
+        assert!(
+            name.starts_with("part_2_a_b_") && name.len() == 19,
+            "{name}"
+        );
+        let name = allowed_partition("2020-01").unwrap();
+        assert!(name.starts_with("_2020_01_"), "{name}");
     }
 }

@@ -7,7 +7,7 @@ mod finish;
 mod fit;
 pub mod pack;
 mod prepare;
-mod settings;
+pub(super) mod settings;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use crate::batch::{Batch, Keys, Limits, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Form, IdCollision, NonFinite, OnDoubt, RunSettings};
 use crate::limits;
-use crate::milvus::{Client, Flavour, Write, wire};
+use crate::milvus::{self, Client, Flavour, Write, wire};
 
 use super::{
     Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, SinkKind, Spec,
@@ -39,7 +39,10 @@ impl Spec for Settings {
     fn open(&self, run: &RunSettings) -> Result<Box<dyn Sink>> {
         // Two connections on two cores are the most that helps with the server near; see facts of call.rs.
         let connections = run.connections.unwrap_or(limits::CONNECTIONS_DEFAULT);
-        let client = Client::open(&self.client()?, connections)?;
+        let client = match milvus::open(&self.client()?, connections)? {
+            milvus::Opened::V2(client) => client,
+            milvus::Opened::V1(server) => return super::milvus1::take_over(self, server, run),
+        };
         if let Some(hint) = &self.version_hint
             && hint.trim_start_matches(['v', 'V']).starts_with('1')
         {
@@ -153,6 +156,25 @@ impl Sink for Milvus {
                 name => name.to_owned(),
             },
         }
+    }
+
+    fn allowed_name(&self, name: &TargetName) -> Option<(TargetName, String)> {
+        if self.settings.partition.as_deref() == Some(&*name.partition) {
+            return None;
+        }
+        let partition = fit::allowed_partition(&name.partition)?;
+        let said = format!(
+            "partition {:?} of {} becomes {partition}: Milvus 2.x allows letters, digits and underscores only",
+            name.partition, name.collection
+        );
+        let collection = name.collection.clone();
+        Some((
+            TargetName {
+                collection,
+                partition,
+            },
+            said,
+        ))
     }
 
     fn keyed(&self, keys: Keys) -> bool {

@@ -78,6 +78,8 @@ pub struct Settings {
     pub index: IndexWanted,
     /// Whether to load at the end.
     pub load: bool,
+    /// For Milvus 1.x: megabytes of a segment before it is indexed.
+    pub index_file_size: Option<u64>,
     /// The version the job thinks the server has.
     pub version_hint: Option<String>,
 }
@@ -124,9 +126,9 @@ impl Settings {
             auto_id: form.flag("auto_id").unwrap_or(false),
             index: read_index(form),
             load: form.flag("load").unwrap_or(false),
+            index_file_size: form.number("index_file_size", 1, 131_072),
             version_hint: form.text("version_hint"),
         };
-        form.number("index_file_size", 1, u64::MAX);
         match milvus::address(&address?, settings.tls.is_some()) {
             Ok(address) => Some(Settings {
                 address,
@@ -219,7 +221,8 @@ fn read_login(form: &mut Form) -> Login {
     }
 }
 
-fn read_metric(form: &mut Form) -> Option<Metric> {
+/// The metric, where the job names one.
+pub fn read_metric(form: &mut Form) -> Option<Metric> {
     const WORDS: [&str; 8] = [
         "L2",
         "IP",
@@ -233,7 +236,8 @@ fn read_metric(form: &mut Form) -> Option<Metric> {
     form.choice("metric", &WORDS).and_then(Metric::named)
 }
 
-fn read_index(form: &mut Form) -> IndexWanted {
+/// The index to make.
+pub fn read_index(form: &mut Form) -> IndexWanted {
     match form.value("index") {
         None => IndexWanted::None,
         Some(Value::String(word)) if word == "source" => IndexWanted::Source,

@@ -1,8 +1,10 @@
 //! Faiss: how is an index file read?
 //! Without Faiss, without copying where the bytes are the vectors, and in memory that does not grow with the
-//! file; nothing is written.
+//! file; nothing is written. With the feature `faiss`, and if loss is allowed, libfaiss decodes what we do not.
 
 mod duplicates;
+#[cfg(feature = "faiss")]
+mod foreign;
 mod lists;
 mod reader;
 
@@ -83,6 +85,10 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
 
 impl AnySpec for Spec {
     fn open(&self) -> Result<Box<dyn Source>> {
+        #[cfg(feature = "faiss")]
+        if let Some(foreign) = foreign::Foreign::open(self)? {
+            return Ok(Box::new(foreign));
+        }
         Ok(Box::new(Faiss::open(self)?))
     }
 }

@@ -161,6 +161,8 @@ impl Rows<'_> {
                 map.read(at, &mut word)?;
                 *id = i64::from_le_bytes(word);
             }
+            // They were anywhere in the map, which may be larger than memory.
+            map.give_back();
         }
         Ok(ids)
     }
@@ -192,6 +194,7 @@ impl Rows<'_> {
             faiss.decoder.decode(run.list, &self.codes, None, out)?;
             gathered.ids.push(*id);
         }
+        faiss.data.give_back();
         if !faiss.stored_ids {
             let numbers = gathered.first as i64..;
             gathered.ids = numbers.take(gathered.ids.len()).collect();

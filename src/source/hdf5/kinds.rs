@@ -201,6 +201,24 @@ impl Stored {
 
     /// Appends stored whole numbers as ids.
     pub fn ids_into(self, from: &[u8], to: &mut Vec<i64>) -> Result<(), Wrong> {
+        // As they nearly always are.
+        if let (
+            8,
+            Stored::Integer {
+                signed: true,
+                big_endian: false,
+                ..
+            },
+        ) = (self.bytes(), self)
+        {
+            to.extend(
+                from.as_chunks::<8>()
+                    .0
+                    .iter()
+                    .map(|b| i64::from_le_bytes(*b)),
+            );
+            return Ok(());
+        }
         for (i, value) in self.integers(from).enumerate() {
             match i64::try_from(value) {
                 Ok(id) => to.push(id),

@@ -249,7 +249,15 @@ impl Table {
     }
 
     fn bands(&mut self, bands: Bands) -> Told<()> {
-        let bytes = bands.rows.min(self.rows).saturating_mul(self.row_bytes);
+        let band = bands.rows.min(self.rows).saturating_mul(self.row_bytes);
+        // A chunk may be larger than its dataset, and is unpacked whole.
+        let chunk = match &bands.how {
+            How::Placed(filters, _) | How::Handed(filters) if !filters.is_empty() => {
+                bands.chunk_rows.saturating_mul(bands.chunk_row_bytes)
+            }
+            _ => 0,
+        };
+        let bytes = band.max(chunk);
         if bytes > limits::HDF5_BAND_BYTES_MAX {
             let columns = self.shape.get(1).copied().unwrap_or(1);
             let rows = (limits::HDF5_CHUNK_BYTES / self.row_bytes.max(1)).max(1);
@@ -273,6 +281,10 @@ impl Table {
         bands: &Bands,
         count: u64,
     ) -> Told<Option<Vec<Chunk>>> {
+        // More chunks than bytes: most were never written.
+        if count > view.len() {
+            return Ok(None);
+        }
         let header = raw::address(dataset).map_err(told)?;
         let rank = self.shape.len();
         let found = index::chunks(view, base, header, rank, count);

@@ -2,6 +2,8 @@
 //! The only async code. A body is a list of bytes, ranges of mappings among them, handed to the connection past
 //! tonic's codec, which would copy it again. Judges nothing: it says what came back, or how far it got.
 
+mod endpoint;
+
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -21,6 +23,8 @@ use tonic::transport::Endpoint;
 use tower_service::Service;
 
 use crate::limits;
+
+pub use endpoint::endpoint;
 
 /// What came of a call that brought no answer message.
 #[derive(Debug)]

@@ -1,0 +1,274 @@
+//! What does `mode` mean for a place in Milvus 1.x as it is found, and how is the place made?
+//! Looking changes nothing; making is safe to repeat: a dropped name stays taken for a second or so, which is
+//! `Busy`, and the run asks again.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, MutexGuard};
+
+use tracing::warn;
+
+use crate::batch::Target;
+use crate::error::{Error, Kind, Result};
+use crate::job::{Mode, OnDoubt};
+use crate::milvus::v1::proto::CollectionSchema;
+use crate::sink::{Action, Decision};
+
+use super::{Milvus1, Ready, State, fit};
+
+impl Milvus1 {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no one panics with it locked")
+    }
+
+    pub(super) fn decision(&self, target: &Target) -> Result<Decision> {
+        self.check_job(target)?;
+        let collection = &target.name.collection;
+        let partition = &target.name.partition;
+        let Some(found) = self.server.collection(collection)? else {
+            fit::metric(target, &self.settings)?;
+            return Ok(Decision {
+                action: Action::Create,
+                rows_before: 0,
+                ours: true,
+                why: format!("there is no collection {collection} yet"),
+            });
+        };
+        let mode = self.settings.mode;
+        let whole = partition.is_empty();
+        if mode == Mode::Append || !whole && mode != Mode::Skip {
+            fit::schema(&found, target, &self.settings)?;
+        }
+        if !whole && !self.server.has_partition(collection, partition)? {
+            return Ok(Decision {
+                action: Action::Create,
+                rows_before: 0,
+                ours: true,
+                why: format!("there is no partition {partition} in collection {collection} yet"),
+            });
+        }
+        let what = match whole {
+            true => format!("collection {collection}"),
+            false => format!("partition {partition} of collection {collection}"),
+        };
+        if whole && mode == Mode::Overwrite {
+            fit::metric(target, &self.settings)?;
+            self.state().to_replace.insert(collection.clone());
+        }
+        self.about(target, mode, &what)
+    }
+
+    /// What a mode means for something that exists.
+    fn about(&self, target: &Target, mode: Mode, what: &str) -> Result<Decision> {
+        let word = mode.word();
+        let rows = || -> Result<u64> {
+            let rows = self.server.rows(&target.name.collection)?;
+            Ok(rows.of(&target.name.partition))
+        };
+        let (action, rows_before) = match mode {
+            Mode::Fail => {
+                return Err(
+                    Error::new(Kind::Job, format!("{what} exists, and mode is {word}"))
+                        .hint("`mode: append` adds to it, `mode: overwrite` replaces it"),
+                );
+            }
+            Mode::Skip => (Action::Skip, rows()?),
+            Mode::Overwrite => (Action::Replace, 0),
+            Mode::Append => (Action::Append, rows()?),
+        };
+        Ok(Decision {
+            action,
+            rows_before,
+            ours: action == Action::Replace || action == Action::Append && rows_before == 0,
+            why: match action {
+                Action::Append => format!("{what} exists with {rows_before} rows"),
+                _ => format!("{what} exists, and mode is {word}"),
+            },
+        })
+    }
+
+    /// What can be said without asking for anything that exists.
+    fn check_job(&self, target: &Target) -> Result<()> {
+        let settings = &self.settings;
+        fit::names(target)?;
+        fit::vectors(target.vector())?;
+        fit::index(target, settings)?;
+        let most = self.server.index_file_size_max();
+        if settings.index_file_size > most {
+            return Err(Error::new(
+                Kind::Job,
+                format!(
+                    "index_file_size {} is more than the {most} megabytes that {} takes",
+                    settings.index_file_size,
+                    self.server.name()
+                ),
+            ));
+        }
+        if settings.mode == Mode::Overwrite && settings.partition.as_deref() == Some("_default") {
+            return Err(Error::new(
+                Kind::Job,
+                "the default partition cannot be dropped by itself, so that it cannot be overwritten",
+            )
+            .hint("without a partition, `mode: overwrite` replaces the whole collection"));
+        }
+        if settings.auto_id && self.on_doubt == OnDoubt::Upsert {
+            return Err(Error::new(
+                Kind::Job,
+                "`run.on_doubt: upsert` needs ids to go by, and `auto_id: true` leaves them out",
+            ));
+        }
+        let mut state = self.state();
+        let first = state
+            .first
+            .entry(target.name.collection.clone())
+            .or_insert_with(|| target.clone());
+        if first.vector() == target.vector() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Unsupported,
+            format!(
+                "{} ({}) and {} ({}) cannot go into one collection",
+                first.name,
+                first.vector(),
+                target.name,
+                target.vector()
+            ),
+        )
+        .hint("`into:` gives collections other names"))
+    }
+
+    pub(super) fn make_ready(
+        &self,
+        target: &Target,
+        decision: &Decision,
+        begun: bool,
+    ) -> Result<()> {
+        if decision.action == Action::Skip {
+            return Ok(());
+        }
+        // One at a time: targets may share a collection.
+        let mut state = self.state();
+        let name = &target.name;
+        fit::names(target)?;
+        fit::vectors(target.vector())?;
+        if begun {
+            // What this run, before it died, made or replaced holds rows by now.
+            if decision.action != Action::Append {
+                state.made.insert(name.collection.clone());
+            }
+        } else if decision.action == Action::Replace {
+            self.remove(target, &mut state)?;
+        }
+        let found = self.collection_made(target, decision, begun, &mut state)?;
+        fit::schema(&found, target, &self.settings)?;
+        if !name.partition.is_empty() {
+            self.partition_made(target, decision)?;
+        }
+        let (mut rows_before, mut ours) = (decision.rows_before, decision.ours);
+        if decision.action == Action::Append && !begun {
+            // Rows count only once they are flushed: what others have just inserted is there too.
+            self.server.flush(&name.collection)?;
+            rows_before = self.server.rows(&name.collection)?.of(&name.partition);
+            ours = rows_before == 0;
+        }
+        let ready = Ready {
+            target: target.clone(),
+            decision: Decision {
+                rows_before,
+                ours,
+                ..decision.clone()
+            },
+            delivered: AtomicU64::new(0),
+            finished: AtomicBool::new(false),
+        };
+        let mut all = self.ready.write().expect("no one panics with it locked");
+        all.insert(target.number, Arc::new(ready));
+        Ok(())
+    }
+
+    /// Drops what is replaced, unless this run has already done so.
+    fn remove(&self, target: &Target, state: &mut State) -> Result<()> {
+        let name = &target.name;
+        if state.made.contains(&name.collection)
+            || self.server.collection(&name.collection)?.is_none()
+        {
+            return Ok(());
+        }
+        if name.partition.is_empty() || state.to_replace.contains(&name.collection) {
+            return self.server.drop_collection(&name.collection);
+        }
+        if !state.partitions_dropped.contains(name)
+            && self
+                .server
+                .has_partition(&name.collection, &name.partition)?
+        {
+            self.server
+                .drop_partition(&name.collection, &name.partition)?;
+            state.partitions_dropped.insert(name.clone());
+        }
+        Ok(())
+    }
+
+    fn collection_made(
+        &self,
+        target: &Target,
+        decision: &Decision,
+        begun: bool,
+        state: &mut State,
+    ) -> Result<CollectionSchema> {
+        let name = &target.name.collection;
+        if let Some(found) = self.server.collection(name)? {
+            let wanted_new = decision.action == Action::Create && target.name.partition.is_empty();
+            if wanted_new && !begun && !state.made.contains(name) {
+                // It came since the look: empty, it is what an earlier start of this job made.
+                self.server.flush(name)?;
+                if self.server.rows(name)?.0.iter().any(|(_, rows)| *rows > 0) {
+                    return Err(Error::new(
+                        Kind::Refused,
+                        format!("collection {name} was made and filled by somebody since it was looked for"),
+                    )
+                    .hint("run the job again: it looks anew"));
+                }
+            }
+            state.made.insert(name.clone());
+            return Ok(found);
+        }
+        if decision.action == Action::Append {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("collection {name} is gone since it was looked at"),
+            )
+            .hint("`--again` runs the job anew"));
+        }
+        if begun {
+            warn!(
+                "collection {name}, which this job had begun to fill, is not there: it is made (again)"
+            );
+        }
+        let schema = CollectionSchema {
+            status: None,
+            collection_name: name.clone(),
+            dimension: i64::from(target.vector().dimension),
+            index_file_size: self.settings.index_file_size as i64,
+            metric_type: fit::metric(target, &self.settings)?,
+        };
+        self.server.create_collection(schema.clone())?;
+        state.made.insert(name.clone());
+        Ok(schema)
+    }
+
+    fn partition_made(&self, target: &Target, decision: &Decision) -> Result<()> {
+        let (collection, partition) = (&target.name.collection, &target.name.partition);
+        if self.server.has_partition(collection, partition)? {
+            return Ok(());
+        }
+        if decision.action == Action::Append {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("partition {} is gone since it was looked at", target.name),
+            )
+            .hint("`--again` runs the job anew"));
+        }
+        self.server.create_partition(collection, partition)
+    }
+}
