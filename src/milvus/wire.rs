@@ -71,6 +71,23 @@ const LENGTH: u32 = 2;
 
 /// Frames parts as one request: writes into `room`, which is empty, and says what is sent in which order.
 pub fn frame(envelope: &Envelope, parts: &[Part], room: &mut Vec<u8>) -> Vec<Piece> {
+    let all = frame_checked(envelope, parts, room, |part, room| {
+        if let Some(room) = room {
+            room.extend_from_slice(part.vectors());
+        }
+        true
+    });
+    all.expect("no part was refused")
+}
+
+/// As [`frame`], with a look at each part on the way, which also gathers it where it is handed a room: so that a short
+/// part is still in the cache when it is copied. `None`, and a room of no use, when a part was refused.
+pub fn frame_checked(
+    envelope: &Envelope,
+    parts: &[Part],
+    room: &mut Vec<u8>,
+    look: impl FnMut(&Part, Option<&mut Vec<u8>>) -> bool,
+) -> Option<Vec<Piece>> {
     debug_assert!(room.is_empty());
     let rows: usize = parts.iter().map(Part::len).sum();
     room.extend([0; 5]);
@@ -81,7 +98,7 @@ pub fn frame(envelope: &Envelope, parts: &[Part], room: &mut Vec<u8>) -> Vec<Pie
     if let Some(id) = &envelope.id {
         ids(room, id, parts);
     }
-    let mapped = vectors(room, envelope, parts, rows);
+    let mapped = vectors(room, envelope, parts, rows, look)?;
     let mut pieces = Vec::with_capacity(2 * mapped.len() + 1);
     let mut from = 0;
     let mut total = room.len();
@@ -98,7 +115,7 @@ pub fn frame(envelope: &Envelope, parts: &[Part], room: &mut Vec<u8>) -> Vec<Pie
     }
     let len = u32::try_from(total - 5).expect("batches are smaller than 64 MiB");
     room[1..5].copy_from_slice(&len.to_be_bytes());
-    pieces
+    Some(pieces)
 }
 
 /// FieldData{type, field_name, scalars{long_data{data}}}.
@@ -126,7 +143,8 @@ fn vectors(
     envelope: &Envelope,
     parts: &[Part],
     rows: usize,
-) -> Vec<(usize, Bytes)> {
+    mut look: impl FnMut(&Part, Option<&mut Vec<u8>>) -> bool,
+) -> Option<Vec<(usize, Bytes)>> {
     let element = envelope.kind.element;
     let data_type = vector_data_type(element) as u64;
     let dimension = u64::from(envelope.kind.dimension);
@@ -149,14 +167,15 @@ fn vectors(
     }
     let mut mapped = Vec::new();
     for part in parts {
-        let vectors = part.vectors();
-        if vectors.len() < limits::GATHER_BELOW_BYTES {
-            room.extend_from_slice(vectors);
-        } else {
+        let is_short = part.vectors().len() < limits::GATHER_BELOW_BYTES;
+        if !look(part, is_short.then_some(&mut *room)) {
+            return None;
+        }
+        if !is_short {
             mapped.push((room.len(), part.vector_bytes()));
         }
     }
-    mapped
+    Some(mapped)
 }
 
 fn varint(room: &mut Vec<u8>, mut value: u64) {

@@ -5,7 +5,7 @@
 mod decide;
 mod finish;
 mod fit;
-mod pack;
+pub mod pack;
 mod prepare;
 pub(super) mod settings;
 

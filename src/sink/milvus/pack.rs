@@ -1,13 +1,12 @@
-//! How does a batch become a parcel? Looks at each row once, in steps that stay in the cache: is it finite, what
-//! is its digest. This is where pages of a mapping fault in.
+//! How does a batch become a parcel? Each row is looked at once (is it finite, what is its digest), and copied while
+//! it is in the cache where it lies alone. This is where pages of a mapping fault in.
 
 use crate::batch::{Batch, Part};
 use crate::error::{Error, Kind, Result};
 use crate::job::NonFinite;
-use crate::limits;
-use crate::milvus::wire::{Envelope, Piece, frame};
+use crate::milvus::wire::{Envelope, Piece, frame, frame_checked};
 use crate::schema::Element;
-use crate::simd;
+use crate::simd::{self, Floats};
 use crate::sink::{LeftOut, Parcel, Room};
 
 /// Packs a batch for the place that the envelope names.
@@ -17,26 +16,31 @@ pub fn pack(
     mut batch: Batch,
     mut room: Room,
 ) -> Result<Parcel> {
-    let element = envelope.kind.element;
-    let mut kept = Vec::with_capacity(batch.parts.len());
-    let mut left_out = Vec::new();
-    let mut digest = 0u64;
-    for part in &batch.parts {
-        let checked = check(part, element, &mut digest);
-        if checked.is_empty() {
-            kept.push(part.clone());
-        } else if non_finite == NonFinite::Fail {
-            return Err(refused(part, checked[0], element).batch(batch.id));
-        } else {
-            leave_out(part, &checked, &mut kept, &mut left_out);
+    let floats = floats(envelope.kind.element);
+    let (mut left_out, mut digest) = (Vec::new(), 0u64);
+    // Nearly always all is finite: framed as if it were, and looked at on the way.
+    let framed = frame_checked(envelope, &batch.parts, &mut room.bytes, |part, room| {
+        let (ids, vectors) = (part.ids(), part.vectors());
+        let width = vectors.len() / ids.len().max(1);
+        let (sum, odd) = match room {
+            Some(room) => simd::check_and_gather(floats, ids, vectors, width, room),
+            None => simd::check_and_digest(floats, ids, vectors, width),
+        };
+        digest = digest.wrapping_add(sum);
+        odd.is_none()
+    });
+    let pieces = match framed {
+        Some(pieces) => pieces,
+        None => {
+            room.bytes.clear();
+            (left_out, digest) = leave_out(&mut batch, non_finite, floats)?;
+            match batch.rows() {
+                0 => Vec::new(),
+                _ => frame(envelope, &batch.parts, &mut room.bytes),
+            }
         }
-    }
-    batch.parts = kept;
-    let rows = batch.rows();
-    let pieces = match rows {
-        0 => Vec::new(),
-        _ => frame(envelope, &batch.parts, &mut room.bytes),
     };
+    let rows = batch.rows();
     let room = room.freeze();
     let body = pieces.into_iter().map(|piece| match piece {
         Piece::Room(range) => room.slice(range),
@@ -53,45 +57,59 @@ pub fn pack(
     })
 }
 
-/// The rows of a part that are not finite; the digests of the others are added up.
-fn check(part: &Part, element: Element, digest: &mut u64) -> Vec<usize> {
-    let vectors = part.vectors();
-    let width = vectors.len() / part.len().max(1);
-    let step_rows = (limits::CHECK_STEP_BYTES / width.max(1)).max(1);
-    let mut odd = Vec::new();
-    let steps = vectors
-        .chunks(step_rows * width)
-        .zip(part.ids().chunks(step_rows));
-    for (step, (vectors, ids)) in steps.enumerate() {
-        let all_finite = is_finite(element, vectors);
-        let rows = vectors.chunks_exact(width).zip(ids).enumerate();
-        for (row, (vector, id)) in rows {
-            if all_finite || is_finite(element, vector) {
-                *digest = digest.wrapping_add(simd::row_digest(*id, vector));
-            } else {
-                odd.push(step * step_rows + row);
+fn floats(element: Element) -> Floats {
+    match element {
+        Element::Float32 => Floats::F32,
+        Element::Float16 => Floats::F16,
+        Element::BFloat16 => Floats::Bf16,
+        Element::Int8 | Element::Bit => Floats::None,
+    }
+}
+
+/// Takes rows that are not finite out of a batch, if that is allowed; they, and the digest of the others.
+fn leave_out(
+    batch: &mut Batch,
+    non_finite: NonFinite,
+    floats: Floats,
+) -> Result<(Vec<LeftOut>, u64)> {
+    let mut kept = Vec::with_capacity(batch.parts.len());
+    let (mut left_out, mut digest) = (Vec::new(), 0);
+    for part in &batch.parts {
+        let odd = check(part, floats, &mut digest);
+        match odd.first() {
+            None => kept.push(part.clone()),
+            Some(row) if non_finite == NonFinite::Fail => {
+                return Err(refused(part, *row, floats).batch(batch.id));
             }
+            Some(_) => cut_out(part, &odd, &mut kept, &mut left_out),
+        }
+    }
+    batch.parts = kept;
+    Ok((left_out, digest))
+}
+
+/// The rows of a part that are not finite; the digests of the others are added up.
+fn check(part: &Part, floats: Floats, digest: &mut u64) -> Vec<usize> {
+    let width = part.vectors().len() / part.len().max(1);
+    let rows = part.ids().iter().zip(part.vectors().chunks_exact(width));
+    let mut odd = Vec::new();
+    for (row, (id, vector)) in rows.enumerate() {
+        if simd::finite(floats, vector) {
+            *digest = digest.wrapping_add(simd::row_digest(*id, vector));
+        } else {
+            odd.push(row);
         }
     }
     odd
 }
 
-fn is_finite(element: Element, bytes: &[u8]) -> bool {
-    match element {
-        Element::Float32 => simd::finite_f32(bytes),
-        Element::Float16 => simd::finite_f16(bytes),
-        Element::BFloat16 => simd::finite_bf16(bytes),
-        Element::Int8 | Element::Bit => true,
-    }
-}
-
-fn refused(part: &Part, row: usize, element: Element) -> Error {
+fn refused(part: &Part, row: usize, floats: Floats) -> Error {
     let width = part.vectors().len() / part.len();
     let vector = &part.vectors()[row * width..(row + 1) * width];
-    let bytes = if element == Element::Float32 { 4 } else { 2 };
+    let bytes = if floats == Floats::F32 { 4 } else { 2 };
     let component = vector
         .chunks_exact(bytes)
-        .position(|c| !is_finite(element, c))
+        .position(|c| !simd::finite(floats, c))
         .expect("the row was found not to be finite");
     Error::path(
         Kind::Unsupported,
@@ -106,7 +124,7 @@ fn refused(part: &Part, row: usize, element: Element) -> Error {
 }
 
 /// Adds the stretches between rows that are left out to what is kept.
-fn leave_out(part: &Part, odd: &[usize], kept: &mut Vec<Part>, left_out: &mut Vec<LeftOut>) {
+fn cut_out(part: &Part, odd: &[usize], kept: &mut Vec<Part>, left_out: &mut Vec<LeftOut>) {
     let mut from = 0;
     for row in odd.iter().copied() {
         if row > from {
