@@ -52,7 +52,8 @@ pub struct Totals {
     pub left_out: u64,
     /// Bytes of vectors and ids delivered.
     pub bytes: u64,
-    /// Wrapping sum of the rows' digests.
+    /// Wrapping sum of the rows' digests, in reports as hexadecimal text: JSON's numbers are too narrow.
+    #[serde(serialize_with = "hexadecimal")]
     pub digest: u64,
 }
 
@@ -117,6 +118,9 @@ pub enum Record {
     Finished(Finished),
 }
 
+fn hexadecimal<S: serde::Serializer>(digest: &u64, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.serialize_str(&format!("{digest:016x}"))
+}
 fn is_false(b: &bool) -> bool {
     !b
 }
@@ -125,6 +129,11 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Log {
+    /// Rows with a receipt, all targets together.
+    pub fn delivered(&self) -> u64 {
+        self.targets.values().map(|t| t.totals.delivered).sum()
+    }
+
     /// Takes one record in.
     pub fn apply(&mut self, record: Record) {
         match record {

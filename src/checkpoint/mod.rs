@@ -28,6 +28,8 @@ pub struct Checkpoint {
     path: PathBuf,
     run: u64,
     resumed: bool,
+    /// Where the log went that was there before.
+    aside: Option<PathBuf>,
     state: Mutex<State>,
 }
 
@@ -64,30 +66,70 @@ impl Standing {
 /// What was found where the checkpoint should be.
 pub enum Found {
     /// A log to begin or to go on with.
-    Open(Checkpoint),
+    Open(Box<Checkpoint>),
     /// The same job on the same data has finished; nothing was opened for writing.
     Finished(Finished),
 }
 
 impl Checkpoint {
-    /// Creates the log, or goes on with the one that is there, if it is of this plan. `again` puts a finished
-    /// or unfinished log of the same plan aside.
+    /// Creates the log, or goes on with the one that is there, if it is of this plan. `again` puts whatever log
+    /// is there aside. A log that is put aside is said to be, with what it delivered.
     pub fn create_or_resume(path: &Path, plan: &Plan, again: bool) -> Result<Found> {
         let mut file = open_locked(path)?;
         let log = read_log(&mut file, path)?;
+        let mut aside = None;
         if log.header.is_some() {
             let differs = differences(&log, &plan.fingerprint);
-            match (&log.finished, differs.is_empty(), again) {
-                (Some(finished), true, false) => return Ok(Found::Finished(finished.clone())),
-                (None, true, false) => return resume(path, file, log),
-                (Some(_), _, _) | (None, true, true) => {
-                    put_aside(path)?;
+            match (&log.finished, differs.is_empty()) {
+                (Some(finished), true) if !again => return Ok(Found::Finished(finished.clone())),
+                (None, true) if !again => return resume(path, file, log),
+                // Nothing can have been sent: there is nothing to lose.
+                (None, false) if !again && !log.shards.is_empty() => {
+                    return Err(another(path, &differs));
+                }
+                _ => {
+                    said_aside(path, &log, &differs);
+                    aside = Some(put_aside(path)?);
                     file = open_locked(path)?;
                 }
-                (None, false, _) => return Err(another(path, &differs)),
             }
         }
-        begin(path, file, &plan.fingerprint)
+        begin(path, file, &plan.fingerprint, aside)
+    }
+
+    /// What a run would do with the log at this path, in a sentence; `None` when there is none. Changes nothing.
+    pub fn foresee(path: &Path, plan: &Plan) -> Result<Option<String>> {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(path, "read the checkpoint", &e)),
+        };
+        let (log, _) = log::read(path, &text)?;
+        if log.header.is_none() {
+            return Ok(None);
+        }
+        let (differs, rows) = (differences(&log, &plan.fingerprint), log.delivered());
+        Ok(Some(match (&log.finished, differs.is_empty()) {
+            (Some(_), true) => {
+                format!(
+                    "says that this job has finished with {rows} rows: a run does nothing without --again"
+                )
+            }
+            (Some(_), false) => format!(
+                "is of a finished job that differs ({}): a run puts it aside and delivers everything",
+                named(&differs)
+            ),
+            (None, true) => {
+                format!("says that {rows} rows were delivered: a run goes on from there")
+            }
+            (None, false) if log.shards.is_empty() => {
+                "is of a job that sent nothing: a run puts it aside".to_owned()
+            }
+            (None, false) => format!(
+                "is of another, unfinished job ({}): a run refuses without --again",
+                named(&differs)
+            ),
+        }))
     }
 
     /// The run's number, drawn when the log was created.
@@ -229,7 +271,11 @@ impl Checkpoint {
             .lock()
             .expect("no one panics with the log locked");
         if state.log.shards.is_empty() {
-            let removed = std::fs::remove_file(&self.path);
+            // The log that made way for this one is put back: what it knows is still true.
+            let removed = match &self.aside {
+                Some(aside) => std::fs::rename(aside, &self.path),
+                None => std::fs::remove_file(&self.path),
+            };
             removed.map_err(|e| Error::io(&self.path, "remove the unused checkpoint", &e))?;
         }
         Ok(())
@@ -323,12 +369,18 @@ fn read_log(file: &mut File, path: &Path) -> Result<Log> {
     Ok(log)
 }
 
-fn begin(path: &Path, file: File, fingerprint: &Fingerprint) -> Result<Found> {
+fn begin(
+    path: &Path,
+    file: File,
+    fingerprint: &Fingerprint,
+    aside: Option<PathBuf>,
+) -> Result<Found> {
     let run = draw();
     let checkpoint = Checkpoint {
         path: path.to_owned(),
         run,
         resumed: false,
+        aside,
         state: Mutex::new(State {
             file,
             log: Log::default(),
@@ -341,7 +393,7 @@ fn begin(path: &Path, file: File, fingerprint: &Fingerprint) -> Result<Found> {
         fingerprint: fingerprint.0.clone(),
     }))?;
     sync_directory(path)?;
-    Ok(Found::Open(checkpoint))
+    Ok(Found::Open(Box::new(checkpoint)))
 }
 
 fn resume(path: &Path, file: File, log: Log) -> Result<Found> {
@@ -360,12 +412,13 @@ fn resume(path: &Path, file: File, log: Log) -> Result<Found> {
         let what = format!("was written by another version (format {})", header.version);
         return Err(Error::path(Kind::Job, path, what));
     }
-    Ok(Found::Open(Checkpoint {
+    Ok(Found::Open(Box::new(Checkpoint {
         path: path.to_owned(),
         run,
         resumed: true,
+        aside: None,
         state: Mutex::new(State { file, log }),
-    }))
+    })))
 }
 
 /// A number no other run has, without asking for more randomness than the hasher's seed.
@@ -377,10 +430,46 @@ fn draw() -> u64 {
     hasher.finish()
 }
 
-fn put_aside(path: &Path) -> Result<()> {
+fn put_aside(path: &Path) -> Result<PathBuf> {
     let mut old = path.as_os_str().to_owned();
     old.push(".old");
-    std::fs::rename(path, &old).map_err(|e| Error::io(path, "put the old checkpoint aside", &e))
+    let old = PathBuf::from(old);
+    std::fs::rename(path, &old).map_err(|e| Error::io(path, "put the old checkpoint aside", &e))?;
+    Ok(old)
+}
+
+/// Rows that an earlier run delivered stay where they are: nobody may find them doubled without being told.
+fn said_aside(path: &Path, log: &Log, differs: &[(String, String, String)]) {
+    let rows = log.delivered();
+    if rows == 0 {
+        return;
+    }
+    let which = if log.finished.is_some() {
+        "finished"
+    } else {
+        "unfinished"
+    };
+    let what = if differs.is_empty() {
+        "this job".to_owned()
+    } else {
+        format!("a job that differs ({})", named(differs))
+    };
+    tracing::warn!(
+        "{}: {which} run of {what} delivered {rows} rows; it is put aside and everything is delivered anew: where \
+         these rows still are and the mode is append, they will be there twice",
+        path.display()
+    );
+}
+
+/// The keys that differ, in a few words.
+fn named(differs: &[(String, String, String)]) -> String {
+    let keys: Vec<&str> = differs
+        .iter()
+        .take(4)
+        .map(|(key, ..)| key.as_str())
+        .collect();
+    let more = if differs.len() > 4 { ", …" } else { "" };
+    format!("{}{more}", keys.join(", "))
 }
 
 fn sync_directory(path: &Path) -> Result<()> {
@@ -423,14 +512,14 @@ fn another(path: &Path, differs: &[(String, String, String)]) -> Error {
             listed.concat()
         );
         return Error::path(Kind::Changed, path, what)
-            .hint("put the source back as it was, or move the checkpoint away to start anew");
+            .hint("put the source back as it was, or begin anew with --again; rows already delivered stay, `mode: overwrite` removes them");
     }
     let what = format!(
         "is the checkpoint of another, unfinished job:{}",
         listed.concat()
     );
     Error::path(Kind::Job, path, what)
-        .hint("finish that job first, move its checkpoint away, or give this job a `run: checkpoint:` of its own")
+        .hint("finish that job first, begin anew with --again (rows already delivered stay), or give this job a `run: checkpoint:` of its own")
 }
 
 /// The name of a batch of this run.

@@ -69,10 +69,11 @@ pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
     let plan = plan::plan(&job)?;
     plan::check_repeats(&plan, &|| Ok(()))?;
     let decisions = plan.decide()?;
+    let before = Checkpoint::foresee(&plan.settings.checkpoint, &plan)?;
     if common.json {
-        return print_json(&show::plan_json(&job, &plan, &decisions));
+        return print_json(&show::plan_json(&job, &plan, &decisions, before));
     }
-    show::plan(&job, &plan, &decisions);
+    show::plan(&job, &plan, &decisions, before);
     Ok(())
 }
 
@@ -82,6 +83,14 @@ pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     let job = Job::read(path)?;
     let stop = Stop::default();
     watch_signals(&stop)?;
+    if let Some(path) = &flags.report {
+        // Found out now rather than after the last row.
+        let opened = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path);
+        opened.map_err(|e| Error::io(path, "write the report", &e))?;
+    }
     let plan = plan::plan(&job)?;
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
@@ -136,7 +145,7 @@ pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
 
 fn carry(
     plan: &Plan,
-    checkpoint: Checkpoint,
+    checkpoint: Box<Checkpoint>,
     stop: &Stop,
     flags: &RunFlags,
     common: &Common,

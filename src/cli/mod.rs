@@ -16,6 +16,7 @@ mod inspect;
 mod progress;
 mod show;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,7 +28,7 @@ use crate::source::SOURCES;
 
 /// Moves billions of vectors into, out of and between Milvus installations.
 #[derive(Parser)]
-#[command(name = "milvusdm", version, args_conflicts_with_subcommands = true)]
+#[command(name = "milvusdm", version)]
 struct Cli {
     /// The job to run: the Python tool's spelling of `milvusdm run JOB`
     #[arg(long, value_name = "JOB")]
@@ -43,10 +44,10 @@ struct Cli {
 #[derive(Args, Clone, Default)]
 struct Common {
     /// Print machine-readable JSON on standard output
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
     /// How much to log on standard error
-    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
+    #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
     log: LogLevel,
 }
 
@@ -81,61 +82,40 @@ enum Command {
         job: PathBuf,
         #[command(flatten)]
         flags: RunFlags,
-        #[command(flatten)]
-        common: Common,
     },
     /// Say what a job would do; changes nothing anywhere
     Plan {
         /// The job file
         job: PathBuf,
-        #[command(flatten)]
-        common: Common,
     },
     /// Say what a Faiss index file, HDF5 file or Milvus 1.x directory holds
     Inspect {
         /// The file or directory
         path: PathBuf,
-        #[command(flatten)]
-        common: Common,
     },
     /// List sources and sinks and their settings
-    Formats {
-        #[command(flatten)]
-        common: Common,
-    },
+    Formats,
 }
 
 /// Runs the program with the arguments it was given.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (common, result) = match cli.command {
-        Some(Command::Run { job, flags, common }) => {
-            logging(&common);
-            let result = carry::run_job(&job, &flags, &common);
-            (common, result)
-        }
-        Some(Command::Plan { job, common }) => {
-            logging(&common);
-            let result = carry::plan_job(&job, &common);
-            (common, result)
-        }
-        Some(Command::Inspect { path, common }) => {
-            logging(&common);
-            let result = inspect::inspect(&path, &common);
-            (common, result)
-        }
-        Some(Command::Formats { common }) => {
+    let common = cli.common;
+    logging(&common);
+    let result = match cli.command {
+        Some(Command::Run { job, flags }) => carry::run_job(&job, &flags, &common),
+        Some(Command::Plan { job }) => carry::plan_job(&job, &common),
+        Some(Command::Inspect { path }) => inspect::inspect(&path, &common),
+        Some(Command::Formats) => {
             formats(&common);
-            (common, Ok(()))
+            Ok(())
         }
         None => {
             let Some(job) = cli.yaml else {
                 eprintln!("error: which command? `milvusdm --help` lists them");
                 return ExitCode::from(2);
             };
-            logging(&cli.common);
-            let result = carry::run_job(&job, &cli.run, &cli.common);
-            (cli.common, result)
+            carry::run_job(&job, &cli.run, &common)
         }
     };
     match result {
@@ -164,6 +144,7 @@ fn logging(common: &Common) {
     let logs = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // A second initialisation happens only in tests, where the first one serves.
     let _ = logs.try_init();

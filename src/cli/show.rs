@@ -49,7 +49,7 @@ pub fn error_json(error: &Error) -> serde_json::Value {
 }
 
 /// `milvusdm plan` for people.
-pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision]) {
+pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision], before: Option<String>) {
     let rows: u64 = plan.manifest.targets.iter().map(|t| t.rows).sum();
     let total: u64 = plan.manifest.targets.iter().map(|t| t.bytes()).sum();
     out!("job          {}", job.path.display());
@@ -70,7 +70,11 @@ pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision]) {
         "memory       at most about {} of batches",
         bytes(plan.memory_bytes())
     );
-    out!("checkpoint   {}", plan.settings.checkpoint.display());
+    let before = before.map(|b| format!(", which {b}")).unwrap_or_default();
+    out!(
+        "checkpoint   {}{before}",
+        plan.settings.checkpoint.display()
+    );
     for (target, decision) in plan.manifest.targets.iter().zip(decisions) {
         out!("\ntarget       {}", name(&target.name.to_string()));
         out!("  from       {}", target.source);
@@ -117,7 +121,12 @@ fn verb(decision: &Decision) -> &'static str {
 }
 
 /// `milvusdm plan --json`.
-pub fn plan_json(job: &Job, plan: &Plan, decisions: &[Decision]) -> serde_json::Value {
+pub fn plan_json(
+    job: &Job,
+    plan: &Plan,
+    decisions: &[Decision],
+    before: Option<String>,
+) -> serde_json::Value {
     let targets: Vec<serde_json::Value> = plan
         .manifest
         .targets
@@ -158,6 +167,7 @@ pub fn plan_json(job: &Job, plan: &Plan, decisions: &[Decision]) -> serde_json::
         "threads": plan.threads,
         "deliveries": plan.deliveries,
         "checkpoint": plan.settings.checkpoint.display().to_string(),
+        "checkpoint_found": before,
         "targets": targets,
         "warnings": plan.warnings,
     })

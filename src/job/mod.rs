@@ -354,6 +354,19 @@ fn read_into(mut form: Form) -> Into {
         collection: form.text("collection"),
         partition: form.text("partition"),
     };
+    for (key, name) in [
+        ("collection", &into.collection),
+        ("partition", &into.partition),
+    ] {
+        let plain = name.as_deref().unwrap_or_default();
+        let plain = plain.replace("{collection}", "").replace("{partition}", "");
+        if plain.contains(['{', '}']) {
+            form.mistake(
+                key,
+                "may hold {collection} and {partition}, no other braces",
+            );
+        }
+    }
     form.done();
     into
 }

@@ -140,8 +140,24 @@ pub fn plan(job: &Job) -> Result<Plan> {
     let Aimed { manifest, renamed } = aim(job, survey.manifest, sink.as_ref())?;
     warnings.extend(renamed.values().cloned());
     check_dimension(job, &manifest)?;
-    if manifest.targets.is_empty() {
-        warnings.push("nothing is chosen: no target will be made".to_owned());
+    if manifest.targets.is_empty() && !job.collections.is_empty() {
+        return Err(
+            Error::new(Kind::Job, "admits nothing of what is in the source")
+                .at(job.place("collections")),
+        );
+    }
+    for target in &manifest.targets {
+        // Files only: a server's collection has no path.
+        let there = |path: &str| std::fs::canonicalize(path).ok();
+        if let Some(path) = sink.file(target)
+            && there(&path.to_string_lossy()).is_some_and(|p| there(&target.source) == Some(p))
+        {
+            return Err(Error::path(
+                Kind::Job,
+                &path,
+                "the destination is the source",
+            ));
+        }
     }
     if matches!(job.run.verify, Verify::Sample | Verify::Full) {
         warnings.push(format!(
@@ -359,8 +375,8 @@ fn fingerprint(
 /// Settings as `path = value`, secrets left out.
 fn flatten(path: &str, map: &Mapping, parts: &mut BTreeMap<String, String>) {
     const SECRETS: [&str; 2] = ["password", "token"];
-    // How bytes are got at, and hints, shape nothing.
-    const SHAPELESS: [&str; 2] = ["access", "version_hint"];
+    // How bytes are got at, hints, and what is done after the last row shape nothing.
+    const SHAPELESS: [&str; 4] = ["access", "version_hint", "index", "load"];
     for (key, value) in map {
         let key = key.as_str().unwrap_or_default();
         if SECRETS.contains(&key) || SHAPELESS.contains(&key) {

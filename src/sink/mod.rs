@@ -58,6 +58,11 @@ pub trait Sink: Send + Sync {
         false
     }
 
+    /// The file a target will be, for sinks whose targets are files.
+    fn file(&self, _target: &Target) -> Option<std::path::PathBuf> {
+        None
+    }
+
     /// Looks at a target and decides what its mode means for it; refuses what could not work (types,
     /// dimensions, names, metrics, disk space). Changes nothing.
     fn decide(&self, target: &Target) -> Result<Decision>;
