@@ -103,6 +103,9 @@ pub const PING_ANSWER_S: u64 = 20;
 /// 2,000 rows 0.18 s, 10,000 rows 4.7 s).
 pub const LITE_CPP_ROWS_MAX: u64 = 1000;
 
+/// Bytes of rows that are digested at a step and copied while they are in the cache: half of a small L1 + L2.
+pub const CHECK_STEP_BYTES: usize = 32 << 10;
+
 /// Connections to a server where the job does not say: on two cores two are the most that helps (measured), and
 /// a Milvus server is busy long before four are.
 pub const CONNECTIONS_DEFAULT: usize = 2;

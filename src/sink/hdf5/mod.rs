@@ -369,9 +369,8 @@ impl Sink for Hdf5 {
         let mut digest = 0u64;
         for part in &batch.parts {
             let width = vector.row_bytes() as usize;
-            let rows = part.ids().iter().zip(part.vectors().chunks_exact(width));
-            let digests = rows.map(|(id, row)| crate::simd::row_digest(*id, row));
-            digest = digests.fold(digest, u64::wrapping_add);
+            let sum = crate::simd::digest_rows(part.ids(), part.vectors(), width);
+            digest = digest.wrapping_add(sum);
         }
         let body = if filters.is_empty() {
             direct::pack(&batch, vector, room)

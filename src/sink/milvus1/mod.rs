@@ -199,9 +199,7 @@ impl Sink for Milvus1 {
         for part in &batch.parts {
             let steps = part.vectors().chunks(step_rows * width);
             for (vectors, ids) in steps.zip(part.ids().chunks(step_rows)) {
-                for (vector, id) in vectors.chunks_exact(width).zip(ids) {
-                    digest = digest.wrapping_add(simd::row_digest(*id, vector));
-                }
+                digest = digest.wrapping_add(simd::digest_rows(ids, vectors, width));
                 // While they are in the cache.
                 insert.rows(vectors);
             }
