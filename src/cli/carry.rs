@@ -79,6 +79,23 @@ pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
 
 /// `milvusdm run`: does it. With `--json` the report goes to standard output whether it ends well or not.
 pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
+    let result = run_reported(path, flags, common);
+    if let (Err(error), Some(report)) = (&result, &flags.report)
+        && !error.is_reported()
+    {
+        // It ended before there was anything else to report.
+        let failed = serde_json::json!({
+            "outcome": "failed",
+            "job": path.display().to_string(),
+            "error": show::error_json(error),
+        });
+        let text = serde_json::to_vec_pretty(&failed).expect("reports are plain data");
+        std::fs::write(report, text).map_err(|e| Error::io(report, "write the report", &e))?;
+    }
+    result
+}
+
+fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     let started = Instant::now();
     let job = Job::read(path)?;
     let stop = Stop::default();
