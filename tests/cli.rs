@@ -1,0 +1,89 @@
+//! Mistakes that need no server: one sentence each that a tired person can act on, the right exit code, and nothing
+//! left behind.
+
+use std::path::Path;
+use std::process::Command;
+
+/// A flat L2 index of 2 × 4 zeros, as Faiss lays it out.
+fn flat() -> Vec<u8> {
+    let mut file = b"IxF2".to_vec();
+    file.extend(4i32.to_le_bytes());
+    file.extend(2i64.to_le_bytes());
+    file.extend([1_048_576i64.to_le_bytes(); 2].concat());
+    file.push(1);
+    file.extend(1i32.to_le_bytes());
+    file.extend(8u64.to_le_bytes());
+    file.extend([0; 32]);
+    file
+}
+
+fn check(directory: &Path, data: &str, key: &str, code: i32, expected: &str) {
+    let job = format!(
+        "F2M: {{{key}: {data}, dest_host: 127.0.0.1, dest_port: 1, dest_collection_name: c, mode: append}}"
+    );
+    std::fs::write(directory.join("job.yaml"), job).unwrap();
+    let mut before: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_milvusdm"));
+    let output = command
+        .args(["run", "job.yaml"])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(expected), "{said}\ndoes not say: {expected}");
+    let mut after: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    before.sort();
+    after.sort();
+    assert_eq!(before, after, "something was left behind");
+}
+
+#[test]
+fn mistakes_are_said_in_a_sentence_and_leave_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    std::fs::write(path.join("good.index"), flat()).unwrap();
+    std::fs::write(path.join("cut.index"), &flat()[..60]).unwrap();
+    std::fs::write(path.join("text.index"), "this is not an index").unwrap();
+    check(
+        path,
+        "none.index",
+        "data_path",
+        2,
+        "none.index: there is no such file",
+    );
+    check(
+        path,
+        "text.index",
+        "data_path",
+        3,
+        "text.index at byte 0: found `this`",
+    );
+    check(
+        path,
+        "cut.index",
+        "data_path",
+        3,
+        "cut.index at byte 37: codes = 8 of 4 bytes each needs 32 bytes, 15 remain",
+    );
+    check(
+        path,
+        "good.index",
+        "data_pth",
+        2,
+        "did you mean `data_path`?",
+    );
+    check(
+        path,
+        "good.index",
+        "data_path",
+        5,
+        "the server cannot be reached: Connection refused",
+    );
+}
