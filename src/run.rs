@@ -10,7 +10,7 @@ use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded}
 use crate::batch::{Batch, Cut, Shard, Target};
 use crate::checkpoint::{Checkpoint, Standing, batch_id};
 use crate::error::{Error, Kind, Result};
-use crate::job::OnDoubt;
+use crate::job::{OnDoubt, RunSettings};
 use crate::limits;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -119,11 +119,11 @@ fn prepare(
         if begun && !plan.sink.resumable() {
             checkpoint.reset(target.number)?;
         }
-        patiently(plan, progress, stop, || {
+        patiently(&plan.settings, progress, stop, || {
             plan.sink.prepare(target, decision, begun)
         })?;
         if !begun {
-            let settled = patiently(plan, progress, stop, || {
+            let settled = patiently(&plan.settings, progress, stop, || {
                 plan.sink.settle(target, decision.clone())
             })?;
             if settled != *decision {
@@ -297,7 +297,11 @@ fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Recei
         return deliver_halves(run, parcel, attempt, too_big);
     }
     let salt = u64::from(parcel.id.index).wrapping_mul(0x9e37_79b9);
-    let mut patience = Patience::new(run.plan, run.progress, run.checkpoint.run() ^ salt);
+    let mut patience = Patience::new(
+        &run.plan.settings,
+        run.progress,
+        run.checkpoint.run() ^ salt,
+    );
     loop {
         run.check()?;
         run.pace.take(run, parcel)?;
@@ -438,18 +442,18 @@ impl Run<'_> {
 
     /// Does something that is safe to repeat, as often as patience lasts.
     fn patiently(&self, deed: impl FnMut() -> Result<()>) -> Result<()> {
-        patiently(self.plan, self.progress, self.stop, deed)
+        patiently(&self.plan.settings, self.progress, self.stop, deed)
     }
 }
 
 /// Does something that is safe to repeat, as often as the job's patience lasts.
 pub fn patiently<T>(
-    plan: &Plan,
+    settings: &RunSettings,
     progress: &Progress,
     stop: &Stop,
     mut deed: impl FnMut() -> Result<T>,
 ) -> Result<T> {
-    let mut patience = Patience::new(plan, progress, 0);
+    let mut patience = Patience::new(settings, progress, 0);
     loop {
         match deed() {
             Ok(done) => return Ok(done),
@@ -480,11 +484,11 @@ struct Patience<'a> {
 }
 
 impl<'a> Patience<'a> {
-    fn new(plan: &Plan, progress: &'a Progress, seed: u64) -> Self {
-        let first = plan.settings.first_wait;
+    fn new(settings: &RunSettings, progress: &'a Progress, seed: u64) -> Self {
+        let first = settings.first_wait;
         Patience {
             progress,
-            total: plan.settings.patience,
+            total: settings.patience,
             since: None,
             short: Backoff::short(first, seed),
             long: Backoff::long(first, seed),

@@ -97,6 +97,13 @@ impl Checkpoint {
         begin(path, file, &plan.fingerprint, aside)
     }
 
+    /// Whether the log at this path is of a job that has begun and not finished. What cannot be read is not.
+    pub fn is_begun(path: &Path) -> bool {
+        let text = std::fs::read(path).unwrap_or_default();
+        log::read(path, &text)
+            .is_ok_and(|(log, _)| !log.shards.is_empty() && log.finished.is_none())
+    }
+
     /// What a run would do with the log at this path, in a sentence; `None` when there is none. Changes nothing.
     pub fn foresee(path: &Path, plan: &Plan) -> Result<Option<String>> {
         let text = match std::fs::read(path) {

@@ -108,7 +108,7 @@ fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
             .open(path);
         opened.map_err(|e| Error::io(path, "write the report", &e))?;
     }
-    let plan = plan::plan(&job)?;
+    let plan = planned(&job, &stop)?;
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
@@ -160,6 +160,22 @@ fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     result.map_err(Error::reported)
 }
 
+/// Plans a job. An address that never answered is more likely wrong than slow, and is said at once; the destination
+/// of a job that has begun was there, and is waited for.
+fn planned(job: &Job, stop: &Stop) -> Result<Plan> {
+    let first = plan::plan(job);
+    match &first {
+        Err(error)
+            if matches!(error.kind(), Kind::Unreachable | Kind::Busy | Kind::Lost)
+                && Checkpoint::is_begun(&job.run.checkpoint) =>
+        {
+            tracing::warn!("{error}; the job has begun, and the destination is waited for");
+            run::patiently(&job.run, &Progress::default(), stop, || plan::plan(job))
+        }
+        _ => first,
+    }
+}
+
 fn carry(
     plan: &Plan,
     checkpoint: Box<Checkpoint>,
@@ -209,7 +225,7 @@ fn carry(
         return Err(error);
     }
     // Asked as patiently as rows were delivered: a server may be restarting.
-    report.targets = run::patiently(plan, &progress, stop, || {
+    report.targets = run::patiently(&plan.settings, &progress, stop, || {
         verify::compare(plan, &checkpoint, &decisions)
     })?;
     verify::judge(&report.targets)?;
