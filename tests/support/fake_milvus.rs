@@ -21,6 +21,8 @@ use tower_service::Service;
 /// What to do with the next Insert or Upsert.
 #[derive(Clone, Debug)]
 pub enum Misbehave {
+    /// Take nothing, and acknowledge all of it.
+    Drop,
     /// Take the rows, and acknowledge this many.
     Acknowledge(i64),
     /// Take nothing, and answer with this status: error_code, code, reason.
@@ -227,7 +229,7 @@ async fn write(
     let misbehave = state.lock().unwrap().next.pop_front();
     let taken = !matches!(
         misbehave,
-        Some(Misbehave::Status(..) | Misbehave::Grpc(..) | Misbehave::Hang)
+        Some(Misbehave::Drop | Misbehave::Status(..) | Misbehave::Grpc(..) | Misbehave::Hang)
     );
     if taken {
         let header = |name| {
@@ -253,7 +255,7 @@ async fn write(
         ..MutationResult::default()
     };
     match misbehave {
-        None => {}
+        None | Some(Misbehave::Drop) => {}
         Some(Misbehave::Acknowledge(rows)) => result.insert_cnt = rows,
         Some(Misbehave::Status(error_code, code, reason)) => {
             result.insert_cnt = 0;
