@@ -48,6 +48,14 @@ pub struct Arrived {
     pub headers: [String; 3],
 }
 
+impl Arrived {
+    /// The ids of its rows, where it has any.
+    pub fn ids(&self) -> Option<&[i64]> {
+        let mut columns = self.request.fields_data.iter();
+        columns.find_map(|column| Some(&*column.scalars.as_ref()?.long_data.as_ref()?.data))
+    }
+}
+
 /// A server and what happened to it.
 pub struct Fake {
     /// Where to connect: `127.0.0.1:port`.
@@ -66,6 +74,7 @@ struct State {
     arrived: Vec<Arrived>,
     calls: Vec<String>,
     sockets: Vec<TcpStream>,
+    hangs: usize,
 }
 
 impl Fake {
@@ -104,6 +113,11 @@ impl Fake {
     /// The writes that arrived.
     pub fn arrived(&self) -> Vec<Arrived> {
         self.state.lock().unwrap().arrived.clone()
+    }
+
+    /// How many writes it keeps waiting for an answer.
+    pub fn hangs(&self) -> usize {
+        self.state.lock().unwrap().hangs
     }
 
     /// How often a method was called.
@@ -271,7 +285,10 @@ async fn write(
             cut(state);
             std::future::pending::<()>().await;
         }
-        Some(Misbehave::Hang) => std::future::pending::<()>().await,
+        Some(Misbehave::Hang) => {
+            state.lock().unwrap().hangs += 1;
+            std::future::pending::<()>().await;
+        }
         Some(Misbehave::Garbage) => {
             return answer(Bytes::from_static(&[0, 0, 0, 0, 2, 0x0a, 0xff]));
         }
