@@ -350,9 +350,11 @@ fn endpoint(form: &mut Form, key: &'static str) -> Endpoint {
 }
 
 fn read_into(mut form: Form) -> Into {
+    // An empty name is the default partition's: all partitions into it.
+    let default = form.is_empty_text("partition").then(String::new);
     let into = Into {
         collection: form.text("collection"),
-        partition: form.text("partition"),
+        partition: form.text("partition").or(default),
     };
     for (key, name) in [
         ("collection", &into.collection),
