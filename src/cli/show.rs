@@ -214,7 +214,7 @@ pub fn summary(report: &Report) {
         );
         if let Some(error) = target.totals.relative_error {
             out!(
-                "    {}: the largest relative error of a component is {error:e}, over all rows delivered",
+                "    {}: the largest relative error of a component is {error:.2e}, over all rows delivered",
                 target.vector
             );
         }
