@@ -49,7 +49,7 @@
 //! | `sink` | how is this kind of destination written? | job h5 milvus batch schema simd error limits |
 //! | `milvus` | how does one talk to Milvus? | batch schema simd error limits |
 //! | `h5` | what does libhdf5 know of a file? | input batch schema simd error limits |
-//! | `format` | what do these bytes mean? | input schema error limits |
+//! | `format` | what do these bytes mean? | input schema simd error limits |
 //! | `job` | what was asked? | error limits |
 //! | `batch` | what travels? | schema error |
 //! | `schema` | how is a vector column spelt in Arrow? | error |
