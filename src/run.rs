@@ -10,7 +10,7 @@ use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded}
 use crate::batch::{Batch, Cut, Shard, Target};
 use crate::checkpoint::{Checkpoint, Standing, batch_id};
 use crate::error::{Error, Kind, Result};
-use crate::job::{OnDoubt, RunSettings};
+use crate::job::{NonFinite, OnDoubt, RunSettings};
 use crate::limits;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -58,8 +58,14 @@ struct Run<'a> {
     pending: Vec<AtomicU64>,
 }
 
-/// A parcel on its way, and whether it may have been sent before.
-type Sent = (Parcel, Attempt);
+/// A parcel on its way.
+struct Sent {
+    parcel: Parcel,
+    /// Whether it may have been sent before.
+    attempt: Attempt,
+    /// By how much its components are off, where they were converted to another type.
+    relative_error: Option<f32>,
+}
 
 /// Carries everything that has no receipt yet, and finishes each target. What was decided about a target is
 /// recorded before anything is changed, and never decided again on resume; what a sink learns about it while
@@ -249,11 +255,11 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
             continue;
         }
         run.progress.read(rows);
-        let packed = plan.sink.pack(batch, run.rooms.take());
+        let packed = pack(run, batch);
         // Asked after the bytes were read, and before they are believed: a page that vanished under the packer
         // reads as zeros.
         reader.unchanged()?;
-        let parcel = packed.map_err(|e| e.batch(id))?;
+        let (parcel, relative_error) = packed.map_err(|e| e.batch(id))?;
         // Nobody asks what was on its way to a target that is begun anew.
         if plan.sink.resumable() && window <= id.index {
             window = index.saturating_add(limits::WINDOW_BATCHES - 1);
@@ -265,17 +271,43 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
             Attempt::First
         };
         run.pending[shard.target as usize].fetch_add(1, Ordering::SeqCst);
-        run.send(out, (parcel, attempt))?; // Blocks: the backpressure.
+        let sent = Sent {
+            parcel,
+            attempt,
+            relative_error,
+        };
+        run.send(out, sent)?; // Blocks: the backpressure.
     }
     run.checkpoint.close(shard, index)
 }
 
+/// Packs a batch, converted where the job asks for it; by how much its components are then off.
+fn pack(run: &Run<'_>, batch: Batch) -> Result<(Parcel, Option<f32>)> {
+    let plan = run.plan;
+    let Some(conversion) = plan.conversion else {
+        return Ok((plan.sink.pack(batch, run.rooms.take())?, None));
+    };
+    let target = &plan.manifest.targets[batch.target as usize];
+    // A file has room for just the rows that were announced.
+    let non_finite = match plan.sink.file(target) {
+        Some(_) => NonFinite::Fail,
+        None => plan.settings.non_finite,
+    };
+    let converted = conversion.apply(&target.schema, batch, non_finite, &run.rooms)?;
+    let mut parcel = plan.sink.pack(converted.batch, run.rooms.take())?;
+    parcel.left_out.extend(converted.left_out);
+    let relative_error = conversion.is_cast().then_some(converted.relative_error);
+    Ok((parcel, relative_error))
+}
+
 /// On a delivery thread, until the channel closes.
 fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -> Result<()> {
-    for (parcel, attempt) in parcels {
+    for sent in parcels {
         run.check()?;
-        let receipt = deliver(run, &parcel, attempt).map_err(|e| e.batch(parcel.id))?;
-        run.checkpoint.record(&parcel, &receipt)?;
+        let parcel = &sent.parcel;
+        let receipt = deliver(run, parcel, sent.attempt).map_err(|e| e.batch(parcel.id))?;
+        run.checkpoint
+            .record(parcel, &receipt, sent.relative_error)?;
         run.progress
             .delivered(u64::from(receipt.rows), parcel.payload_bytes);
         run.less_pending(parcel.batch.target, full);

@@ -232,8 +232,13 @@ impl Checkpoint {
         })
     }
 
-    /// Records a receipt. Written at once, synced with the next window: a lost receipt only widens the doubt.
-    pub fn record(&self, parcel: &Parcel, receipt: &Receipt) -> Result<()> {
+    /// Records a receipt, and by how much converted components were off. Written at once, synced with the next window: a lost receipt only widens the doubt.
+    pub fn record(
+        &self,
+        parcel: &Parcel,
+        receipt: &Receipt,
+        relative_error: Option<f32>,
+    ) -> Result<()> {
         let listed = parcel.left_out.iter().take(limits::LISTED_MAX);
         let listed = listed.map(|row: &LeftOut| (row.file.display().to_string(), row.row, row.id));
         self.write(Record::Received {
@@ -244,6 +249,7 @@ impl Checkpoint {
             rows: u64::from(receipt.rows),
             bytes: parcel.payload_bytes,
             digest: parcel.digest,
+            relative_error,
             upserted: receipt.upserted,
             left_out: parcel.left_out.len() as u64,
             rows_left_out: listed.collect(),

@@ -34,23 +34,23 @@ pub struct Shape {
     pub id_filters: Vec<Filter>,
 }
 
-/// Bytes of a component in the file. bfloat16 has no counterpart that other programs read: it is widened.
-pub fn element_bytes(vector: VectorType) -> usize {
+/// Columns of the dataset of vectors.
+fn columns(vector: VectorType) -> u64 {
     match vector.element {
-        Element::Float32 | Element::BFloat16 => 4,
-        Element::Float16 => 2,
-        Element::Int8 | Element::Bit => 1,
+        Element::Bit => u64::from(vector.dimension) / 8,
+        _ => u64::from(vector.dimension),
     }
+}
+
+/// Bytes of a value in the file.
+pub fn element_bytes(vector: VectorType) -> usize {
+    (vector.row_bytes() / columns(vector)) as usize
 }
 
 impl Shape {
     pub fn of(target: &Target, layout: &Layout) -> Shape {
         let vector = target.vector();
-        let columns = match vector.element {
-            Element::Bit => u64::from(vector.dimension) / 8,
-            _ => u64::from(vector.dimension),
-        };
-        let row_bytes = columns * element_bytes(vector) as u64;
+        let row_bytes = vector.row_bytes();
         let rows = target.rows;
         let filtered = layout.filtered();
         let fit = |row_bytes: u64| {
@@ -70,7 +70,7 @@ impl Shape {
             (fit(8).div_ceil(chunk_rows).saturating_mul(chunk_rows)).min(rows.max(1));
         Shape {
             rows,
-            columns,
+            columns: columns(vector),
             element: vector.element,
             row_bytes,
             chunk_rows,
@@ -102,8 +102,13 @@ pub fn bytes(target: &Target, layout: &Layout) -> u64 {
     total.saturating_add(16 << 10)
 }
 
-/// Refuses chunks that HDF5 or this sink cannot have.
+/// Refuses values and chunks that HDF5 or this sink cannot have.
 pub fn check(target: &Target, layout: &Layout, path: &Path) -> Result<()> {
+    if target.vector().element == Element::BFloat16 {
+        let what = "HDF5 has no bfloat16 that other programs read";
+        return Err(Error::path(Kind::Unsupported, path, what)
+            .hint("float32 holds the same range, `as: float16` half the bytes"));
+    }
     let shape = Shape::of(target, layout);
     let (chunks, bytes) = (shape.chunks(), shape.chunk_bytes());
     let refuse = |what: String, hint: String| Err(Error::path(Kind::Job, path, what).hint(hint));
@@ -301,7 +306,8 @@ fn build(path: &Path, target: &Target, shape: &Shape, space: Space) -> hdf5::Res
     }
     let extents = (rows, columns);
     let vectors = match shape.element {
-        Element::Float32 | Element::BFloat16 => vectors.empty::<f32>().shape(extents),
+        Element::Float32 => vectors.empty::<f32>().shape(extents),
+        Element::BFloat16 => return Err("bfloat16 was not refused before".into()),
         Element::Float16 => vectors.empty::<half::f16>().shape(extents),
         Element::Int8 => vectors.empty::<i8>().shape(extents),
         Element::Bit => vectors.empty::<u8>().shape(extents),

@@ -16,7 +16,7 @@ use crate::batch::{Batch, Target};
 use crate::error::{Error, Kind, Result};
 use crate::h5::{self, filter::Packer, raw};
 use crate::limits;
-use crate::schema::{Element, VectorType};
+use crate::schema::VectorType;
 use crate::sink::{Parcel, Room};
 
 /// A file being written. It is made when its first batch comes: a job may have more targets than a process may
@@ -289,9 +289,6 @@ struct Rows<'b> {
 impl<'b> Rows<'b> {
     /// Rows that lie together as they will be in the file.
     fn together(&self, first: u64, count: u64) -> Option<&'b [u8]> {
-        if self.vector.element == Element::BFloat16 {
-            return None;
-        }
         let bytes = self.pieces(first, count).next()?;
         (bytes.len() as u64 == count * self.vector.row_bytes()).then_some(bytes)
     }
@@ -299,7 +296,7 @@ impl<'b> Rows<'b> {
     /// Appends rows as they will be in the file.
     fn gather(&self, first: u64, count: u64, to: &mut Vec<u8>) {
         for bytes in self.pieces(first, count) {
-            direct::vectors_into(bytes, self.vector, to);
+            to.extend_from_slice(bytes);
         }
     }
 
