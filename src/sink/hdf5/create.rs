@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -10,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hdf5::dataset::{AllocTime, FillTime};
 use hdf5::types::VarLenUnicode;
-use rustix::fs::RenameFlags;
+use rustix::fs::{Advice, RenameFlags};
 
 use super::Layout;
 use crate::batch::Target;
@@ -192,6 +194,15 @@ impl Temporary {
         if let Ok(file) = File::open(&self.path) {
             let _ = file.try_lock();
             let _ = self.lock.set(file);
+        }
+    }
+
+    /// Has the disk begin with bytes that were written, so that the sync at the end has less to wait for. Best effort.
+    pub fn write_back(&self, bytes: Range<u64>) {
+        let len = NonZeroU64::new(bytes.end.saturating_sub(bytes.start));
+        if let (Some(file), Some(len)) = (self.lock.get(), len) {
+            // Pages that are not on disk yet stay, and are begun with.
+            let _ = rustix::fs::fadvise(file, bytes.start, Some(len), Advice::DontNeed);
         }
     }
 

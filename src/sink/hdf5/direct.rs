@@ -122,7 +122,10 @@ impl Direct {
         };
         let made = self.made()?;
         made.write(std::slice::from_ref(ids), made.ids_at + first * 8)?;
-        made.write(vectors, made.vectors_at + first * self.shape.row_bytes)?;
+        let at = made.vectors_at + first * self.shape.row_bytes;
+        made.write(vectors, at)?;
+        made.temporary
+            .write_back(at..at + rows * self.shape.row_bytes);
         let mut covered = self.covered.lock().expect("no one panics with it locked");
         covered.add(first..first + rows);
         Ok(())

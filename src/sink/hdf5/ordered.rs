@@ -36,6 +36,8 @@ struct State {
     temporary: Option<Temporary>,
     /// Rows written or in the fragments below.
     next_row: u64,
+    /// Bytes of chunks written so far.
+    written: u64,
     /// Parcels that came before their turn, by first row.
     early: BTreeMap<u64, (u64, Vec<Bytes>)>,
     early_bytes: u64,
@@ -181,6 +183,12 @@ impl Ordered {
         }
         state.fragment.extend_from_slice(tail);
         state.next_row += rows;
+        if let Some(temporary) = &state.temporary {
+            // The file grows at its end.
+            let written: u64 = chunks.iter().map(|c| c.len() as u64).sum();
+            temporary.write_back(state.written..state.written + written);
+            state.written += written;
+        }
         Ok(())
     }
 
