@@ -215,7 +215,10 @@ impl<const V1: bool> Service<http::Request<Body>> for Named<V1> {
                 std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut body), cx))
                     .await
             {
-                let Ok(frame) = frame else { break };
+                // Half a request is none.
+                let Ok(frame) = frame else {
+                    return Ok(refuse(1, "the request was cut off"));
+                };
                 if let Ok(data) = frame.into_data() {
                     bytes.extend_from_slice(&data);
                 }
