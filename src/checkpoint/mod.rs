@@ -100,8 +100,7 @@ impl Checkpoint {
     /// Whether the log at this path is of a job that has begun and not finished. What cannot be read is not.
     pub fn is_begun(path: &Path) -> bool {
         let text = std::fs::read(path).unwrap_or_default();
-        log::read(path, &text)
-            .is_ok_and(|(log, _)| !log.shards.is_empty() && log.finished.is_none())
+        log::read(path, &text).is_ok_and(|(log, _)| log.header.is_some() && log.finished.is_none())
     }
 
     /// What a run would do with the log at this path, in a sentence; `None` when there is none. Changes nothing.
