@@ -7,6 +7,7 @@
 //! are just the batches of that window without a receipt.
 
 mod log;
+mod past;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -21,6 +22,7 @@ use crate::plan::{Fingerprint, Plan};
 use crate::sink::{Decision, LeftOut, Parcel, Receipt};
 
 pub use log::{Finished, Totals};
+pub use past::Past;
 use log::{Header, Log, Record, encode};
 
 /// The log of one run, open and locked.

@@ -9,13 +9,13 @@ use serde_yaml::{Mapping, Value};
 
 use crate::batch::{Limits, Manifest, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Endpoint, Form, Job, RunSettings, Verify, did_you_mean};
+use crate::job::{Endpoint, Form, Job, RunSettings, did_you_mean};
 use crate::limits;
 use crate::schema;
 use crate::sink::{Decision, SINKS, Sink, SinkKind};
 use crate::source::{SOURCES, Source, SourceKind};
 
-pub use repeats::check_repeats;
+pub use repeats::{check_repeats, repeats};
 
 /// Everything decided before the first byte moves. Printing it is `milvusdm plan`.
 pub struct Plan {
@@ -158,12 +158,6 @@ pub fn plan(job: &Job) -> Result<Plan> {
                 "the destination is the source",
             ));
         }
-    }
-    if matches!(job.run.verify, Verify::Sample | Verify::Full) {
-        warnings.push(format!(
-            "`verify: {}` cannot be had yet: counts are compared, contents are not",
-            job.run.verify.word()
-        ));
     }
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = job.run.threads.unwrap_or(cores);

@@ -5,6 +5,7 @@
 mod decide;
 mod finish;
 mod fit;
+mod held;
 pub mod pack;
 mod prepare;
 pub(super) mod settings;
@@ -22,6 +23,7 @@ use crate::job::{Form, IdCollision, NonFinite, OnDoubt, RunSettings};
 use crate::limits;
 use crate::milvus::{self, Client, Flavour, Write, wire};
 
+use super::held::Held;
 use super::{
     Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, SinkKind, Spec,
 };
@@ -277,6 +279,14 @@ impl Sink for Milvus {
 
     fn count(&self, target: &Target) -> Result<Count> {
         self.counted(target)
+    }
+
+    fn statistics(&self, target: &Target) -> Result<Option<u64>> {
+        self.statistics_there(target).map(Some)
+    }
+
+    fn held<'s>(&'s self, target: &Target) -> Result<Held<'s>> {
+        self.held_there(target)
     }
 
     fn abandon(&self, target: &Target, decision: &Decision) -> Option<String> {
