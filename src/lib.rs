@@ -40,7 +40,7 @@
 //! |---|---|---|
 //! | `cli` | what does the operator see? | job plan run checkpoint verify progress source sink format input batch schema limits error |
 //! | `run` | who carries what now? | plan batch source sink checkpoint progress retry job error limits |
-//! | `verify` | is it the same data? | plan checkpoint source sink job batch simd error |
+//! | `verify` | is it the same data? | plan checkpoint source sink job batch simd error limits |
 //! | `checkpoint` | what has arrived? | plan sink batch error limits |
 //! | `plan` | what will be done? | job schema batch source sink error limits |
 //! | `source` | how is this kind of origin read? | job format h5 input batch schema simd error limits |

@@ -151,3 +151,7 @@ pub const SAMPLED_AT_ONCE: usize = 1024;
 
 /// Ids of a target that repeat and are remembered when rows are compared: about 64 MiB.
 pub const REPEATED_IDS_MAX: usize = 1 << 20;
+
+/// Ids that repeat whose copies are counted together: what is too many of one and too few of another in the same
+/// count would not be seen.
+pub const COPIES_AT_ONCE: usize = 16;

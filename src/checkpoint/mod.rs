@@ -22,8 +22,8 @@ use crate::plan::{Fingerprint, Plan};
 use crate::sink::{Decision, LeftOut, Parcel, Receipt};
 
 pub use log::{Finished, Totals};
-pub use past::Past;
 use log::{Header, Log, Record, encode};
+pub use past::Past;
 
 /// The log of one run, open and locked.
 pub struct Checkpoint {

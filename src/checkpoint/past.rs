@@ -17,6 +17,14 @@ pub struct Past {
 }
 
 impl Checkpoint {
+    /// Complains when there is none at this path, before anybody is asked anything.
+    pub fn expect(path: &Path) -> Result<()> {
+        match path.try_exists() {
+            Ok(false) => Err(none(path)),
+            _ => Ok(()),
+        }
+    }
+
     /// What the log at this path says of a run of this plan whose targets are all finished. Refuses the log of another
     /// job, and of a run that has not got so far.
     pub fn past(path: &Path, plan: &Plan) -> Result<Past> {
@@ -31,24 +39,39 @@ impl Checkpoint {
         };
         let differs = differences(&log, &plan.fingerprint);
         if !differs.is_empty() {
-            let data = differs.iter().all(|(key, ..)| key.starts_with(Fingerprint::DATA));
+            let data = differs
+                .iter()
+                .all(|(key, ..)| key.starts_with(Fingerprint::DATA));
             let names = named(&differs);
             return Err(match data {
                 true => Error::path(
                     Kind::Changed,
                     path,
-                    format!("the source changed since this run, so that it cannot be compared with: {names}"),
+                    format!(
+                        "the source changed since this run, so that it cannot be compared with: {names}"
+                    ),
                 ),
-                false => Error::path(Kind::Job, path, format!("is the checkpoint of another job: {names} differ"))
-                    .hint("verify takes the job as it was run"),
+                false => Error::path(
+                    Kind::Job,
+                    path,
+                    format!("is the checkpoint of another job: {names} differ"),
+                )
+                .hint("verify takes the job as it was run"),
             });
         }
         let run = u64::from_str_radix(&header.run, 16).unwrap_or_default();
-        let targets = plan.manifest.targets.iter().map(|t| finished(&log, t.number));
+        let targets = plan
+            .manifest
+            .targets
+            .iter()
+            .map(|t| finished(&log, t.number));
         let targets: Option<Vec<_>> = targets.collect();
         targets.map(|targets| Past { run, targets }).ok_or_else(|| {
             let rows: u64 = plan.manifest.targets.iter().map(|t| t.rows).sum();
-            let what = format!("this job has not finished: {} of {rows} rows were delivered", log.delivered());
+            let what = format!(
+                "this job has not finished: {} of {rows} rows were delivered",
+                log.delivered()
+            );
             Error::path(Kind::Job, path, what)
                 .hint("`milvusdm run` with the same job goes on; verify compares what has finished")
         })

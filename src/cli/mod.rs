@@ -15,6 +15,7 @@ mod carry;
 mod inspect;
 mod progress;
 mod show;
+mod verify;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -88,6 +89,13 @@ enum Command {
         /// The job file
         job: PathBuf,
     },
+    /// Compare source and destination of a finished job, row by row; changes nothing anywhere
+    Verify {
+        /// The job file
+        job: PathBuf,
+        #[command(flatten)]
+        flags: verify::VerifyFlags,
+    },
     /// Say what a Faiss index file, HDF5 file or Milvus 1.x directory holds
     Inspect {
         /// The file or directory
@@ -105,6 +113,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Run { job, flags }) => carry::run_job(&job, &flags, &common),
         Some(Command::Plan { job }) => carry::plan_job(&job, &common),
+        Some(Command::Verify { job, flags }) => verify::verify_job(&job, &flags, &common),
         Some(Command::Inspect { path }) => inspect::inspect(&path, &common),
         Some(Command::Formats) => {
             formats(&common);

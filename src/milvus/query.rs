@@ -61,7 +61,8 @@ impl Client {
     pub fn rows(&self, look_up: &LookUp, ids: &[i64]) -> Result<Found> {
         let fields = vec![look_up.id.clone(), look_up.vector.clone()];
         let answer: QueryResults = self.tell("Query", &self.query(look_up, ids, fields))?;
-        read(look_up, answer).map_err(|what| Error::new(Kind::Refused, what).at(self.place("Query")))
+        read(look_up, answer)
+            .map_err(|what| Error::new(Kind::Refused, what).at(self.place("Query")))
     }
 
     /// How many rows have these keys: all of them where a key is there more than once.

@@ -53,8 +53,12 @@ pub struct Fake {
     state: Arc<Mutex<State>>,
 }
 
+/// What answers a query.
+type Queried = Box<dyn FnMut(&QueryRequest) -> QueryResults + Send>;
+
 #[derive(Default)]
 struct State {
+    queried: Option<Queried>,
     version: String,
     is_v1: bool,
     collections: HashMap<String, CollectionSchema>,
@@ -97,6 +101,11 @@ impl Fake {
         let mut state = self.state.lock().unwrap();
         state.rows.insert(schema.name.clone(), rows);
         state.collections.insert(schema.name.clone(), schema);
+    }
+
+    /// Has queries answered so; everything is loaded from now on.
+    pub fn queried(&self, by: impl FnMut(&QueryRequest) -> QueryResults + Send + 'static) {
+        self.state.lock().unwrap().queried = Some(Box::new(by));
     }
 
     /// The writes that arrived.
@@ -355,7 +364,15 @@ fn control(state: &mut State, method: &str, message: &[u8]) -> http::Response<Bo
             flushed: true,
             ..GetFlushStateResponse::default()
         }),
-        "GetLoadState" => say(&GetLoadStateResponse::default()),
+        "GetLoadState" => say(&GetLoadStateResponse {
+            state: state.queried.as_ref().map_or(0, |_| load_state::LOADED),
+            ..GetLoadStateResponse::default()
+        }),
+        "Query" if state.queried.is_some() => {
+            let request = QueryRequest::decode(message).unwrap();
+            let by = state.queried.as_mut().unwrap();
+            say(&by(&request))
+        }
         "DescribeIndex" => say(&DescribeIndexResponse::default()),
         "ReleaseCollection" => say(&done),
         other => refuse(

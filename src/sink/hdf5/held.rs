@@ -104,8 +104,15 @@ impl Holder for Whole {
             self.wanted = self.wanted.wrapping_add(1);
             return Ok(compared);
         }
-        let ids: Vec<i64> = ids.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect();
-        self.found = self.found.wrapping_add(simd::digest_rows(&ids, &vectors, width));
+        let ids: Vec<i64> = ids
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|b| i64::from_le_bytes(*b))
+            .collect();
+        self.found = self
+            .found
+            .wrapping_add(simd::digest_rows(&ids, &vectors, width));
         let mut before = 0;
         for part in &batch.parts {
             let there = &vectors[before * width..][..part.len() * width];

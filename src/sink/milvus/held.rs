@@ -17,12 +17,17 @@ impl Milvus {
         let name = &target.name;
         if self.settings.auto_id {
             return Ok(Held::Hidden {
-                why: format!("the server made the ids of {name}, so that its rows have no key to be asked for by"),
+                why: format!(
+                    "the server made the ids of {name}, so that its rows have no key to be asked for by"
+                ),
                 hint: "without `auto_id: true` rows keep their ids, and can be compared".to_owned(),
             });
         }
         let Some(found) = self.client.collection(&name.collection)? else {
-            return Ok(Held::Another(format!("collection {} is not there", name.collection)));
+            return Ok(Held::Another(format!(
+                "collection {} is not there",
+                name.collection
+            )));
         };
         if let Err(error) = fit::schema(&found, target, &self.settings) {
             return Ok(Held::Another(error.what().to_owned()));
@@ -193,7 +198,10 @@ impl Keyed<'_> {
 
     /// Two answers about the same rows do not fit each other.
     fn moves(&self) -> Error {
-        let what = format!("rows of {} change while they are compared", self.look_up.collection);
+        let what = format!(
+            "rows of {} change while they are compared",
+            self.look_up.collection
+        );
         Error::new(Kind::Busy, what)
     }
 }
@@ -222,6 +230,8 @@ impl There {
 
     fn vector(&self, id: i64) -> Option<&[u8]> {
         let at = self.keys.binary_search_by_key(&id, |(key, _)| *key).ok()?;
-        self.vectors.get(self.keys[at].1 * self.width..)?.get(..self.width)
+        self.vectors
+            .get(self.keys[at].1 * self.width..)?
+            .get(..self.width)
     }
 }

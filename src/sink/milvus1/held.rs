@@ -12,12 +12,17 @@ impl Milvus1 {
         let name = &target.name;
         if self.settings.auto_id {
             return Ok(Held::Hidden {
-                why: format!("the server made the ids of {name}, so that its rows have no key to be asked for by"),
+                why: format!(
+                    "the server made the ids of {name}, so that its rows have no key to be asked for by"
+                ),
                 hint: "without `auto_id: true` rows keep their ids, and can be compared".to_owned(),
             });
         }
         let Some(found) = self.server.collection(&name.collection)? else {
-            return Ok(Held::Another(format!("collection {} is not there", name.collection)));
+            return Ok(Held::Another(format!(
+                "collection {} is not there",
+                name.collection
+            )));
         };
         let kind = target.vector();
         if found.dimension != i64::from(kind.dimension) {
@@ -26,7 +31,11 @@ impl Milvus1 {
                 name.collection, found.dimension
             )));
         }
-        if !name.partition.is_empty() && !self.server.has_partition(&name.collection, &name.partition)? {
+        if !name.partition.is_empty()
+            && !self
+                .server
+                .has_partition(&name.collection, &name.partition)?
+        {
             return Ok(Held::Another(format!("partition {name} is not there")));
         }
         let into_partitions = self.server.looks_into_partitions();
@@ -68,11 +77,17 @@ impl Holder for ById<'_> {
         // However short the parts are, requests are as long as may be.
         let rows = batch.parts.iter().flat_map(|part| {
             let width = part.vectors().len() / part.len();
-            part.vectors().chunks_exact(width).enumerate().map(move |(row, wanted)| (part, row, wanted))
+            part.vectors()
+                .chunks_exact(width)
+                .enumerate()
+                .map(move |(row, wanted)| (part, row, wanted))
         });
         let ids = batch.parts.iter().flat_map(|part| part.ids());
         let ids: Vec<i64> = ids.copied().collect();
-        let found = self.sink.server.vectors(&self.collection, &self.partition, &ids)?;
+        let found = self
+            .sink
+            .server
+            .vectors(&self.collection, &self.partition, &ids)?;
         let mut compared = Compared::default();
         for (found, (part, row, wanted)) in found.iter().zip(rows) {
             match found {
