@@ -136,11 +136,11 @@ pub const HDF5_BAND_BYTES_MAX: u64 = 256 << 20;
 pub const HDF5_GATHER_BYTES: u64 = 4 << 20;
 
 /// Bytes of rows that are asked for at once to be compared: servers answer with no more than 64 to 100 MB.
-pub const LOOK_UP_BYTES: usize = 8 << 20;
+pub const LOOK_UP_BYTES: u64 = 8 << 20;
 
-/// Keys that are asked for at once: the request spells them out, up to 20 characters each, and the server parses
-/// them (measured: 8,000 keys of 128 floats 0.4 s, 16,000 twice that).
-pub const LOOK_UP_KEYS_MAX: usize = 8192;
+/// Rows that are asked for at once to be compared: a request spells their keys out, up to 20 characters each, and
+/// the server parses them (measured: 8,000 keys of 128 floats 0.4 s, 16,000 twice that).
+pub const LOOK_UP_ROWS_MAX: u64 = 8192;
 
 /// Rows of a target that are compared where a sample is asked for: chances are 99.99 % that damage to one row in a
 /// thousand is found, and 63 % that damage to one in ten thousand is.

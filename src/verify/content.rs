@@ -322,14 +322,16 @@ impl Work<'_> {
     }
 
     fn compare(&mut self, batch: Batch, reader: &dyn Reader) -> Result<()> {
-        let holder = &mut self.holder;
-        let compared = match batch.parts.is_empty() {
-            true => Compared::default(),
-            false => self.hands.patiently(|| holder.compare(&batch))?,
-        };
-        // Asked before a difference is believed: a page that vanished reads as zeros.
-        reader.unchanged()?;
-        self.tally.add(compared);
+        let row_bytes = self.target.vector().row_bytes() + 8;
+        let most = (limits::LOOK_UP_BYTES / row_bytes).clamp(1, limits::LOOK_UP_ROWS_MAX);
+        for piece in pieces(batch, most) {
+            (self.hands.check)()?;
+            let holder = &mut self.holder;
+            let compared = self.hands.patiently(|| holder.compare(&piece))?;
+            // Asked before a difference is believed: a page that vanished reads as zeros.
+            reader.unchanged()?;
+            self.tally.add(compared);
+        }
         Ok(())
     }
 
@@ -420,6 +422,20 @@ impl Work<'_> {
         }
         self.tally.differing += differing;
         Ok(())
+    }
+}
+
+/// A batch in pieces of at most so many rows, in order: what is asked at once, and asked again where it must be.
+fn pieces(batch: Batch, most: u64) -> Vec<Batch> {
+    match batch.rows() {
+        0 => Vec::new(),
+        rows if rows <= most => vec![batch],
+        _ => {
+            let (left, right) = batch.halves().expect("it has more than one row");
+            let mut all = pieces(left, most);
+            all.extend(pieces(right, most));
+            all
+        }
     }
 }
 

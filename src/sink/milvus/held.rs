@@ -6,7 +6,6 @@ use bytes::Bytes;
 use crate::batch::{Batch, Part, Target};
 use crate::error::{Error, Kind, Result};
 use crate::job::NonFinite;
-use crate::limits;
 use crate::milvus::{Client, Flavour, LookUp};
 use crate::sink::held::{Compared, Held, Holder, Way, What};
 
@@ -103,32 +102,14 @@ impl Holder for Keyed<'_> {
             ids.map(move |(row, id)| Wanted { id: *id, part, row })
         });
         let rows: Vec<Wanted<'_>> = rows.collect();
-        let width = self.look_up.kind.row_bytes() as usize;
-        let at_once = (limits::LOOK_UP_BYTES / (width + 8)).clamp(1, limits::LOOK_UP_KEYS_MAX);
-        let mut compared = Compared::default();
-        for rows in rows.chunks(at_once) {
-            compared.add(self.compare_some(rows, width)?);
-        }
-        Ok(compared)
-    }
-
-    fn copies(&mut self, ids: &[i64]) -> Result<Option<u64>> {
-        match self.counts {
-            true => self.client.copies(&self.look_up, ids).map(Some),
-            false => Ok(None),
-        }
-    }
-}
-
-impl Keyed<'_> {
-    fn compare_some(&mut self, rows: &[Wanted<'_>], width: usize) -> Result<Compared> {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let found = self.client.rows(&self.look_up, &ids)?;
+        let width = self.look_up.kind.row_bytes() as usize;
         let there = There::new(&found.ids, found.vectors, width);
         let mut compared = Compared::default();
-        // Ids that a query gave, each of which has to be there once.
+        // Rows that a query gave, each of which has to be there once.
         let mut given = Vec::with_capacity(rows.len());
-        for row in rows {
+        for row in &rows {
             match there.vector(row.id) {
                 Some(vector) => {
                     compared.rows += 1;
@@ -160,6 +141,15 @@ impl Keyed<'_> {
         Ok(compared)
     }
 
+    fn copies(&mut self, ids: &[i64]) -> Result<Option<u64>> {
+        match self.counts {
+            true => self.client.copies(&self.look_up, ids).map(Some),
+            false => Ok(None),
+        }
+    }
+}
+
+impl Keyed<'_> {
     /// A query gives one row of a key, however many there are; counting tells.
     fn look_for_copies(&self, given: &[Wanted<'_>], compared: &mut Compared) -> Result<()> {
         let count = |rows: &[Wanted<'_>]| {
