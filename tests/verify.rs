@@ -10,7 +10,7 @@ mod support;
 use serde_json::{Value, json};
 
 use migration::{Ended, Jobs, server};
-use support::run_python;
+use support::{Engine, Server, run_python};
 
 const CONNECT: &str = "
 import sys, json, struct
@@ -178,6 +178,7 @@ fn what_is_not_loaded_is_not_compared_and_that_is_said() {
     let ended = jobs.run("unloaded", &text).code(5);
     // The end of a run that was asked for more than it could look at is no success.
     let ended = ended.says(&not_compared[..2]);
+    let ended = ended.says(&["WARN `run.verify: full` reads rows back"]);
     assert_eq!(ended.report["outcome"], json!("failed"));
     assert_eq!(ended.report["targets"][0]["rows_counted"], json!(300));
     assert_eq!(ended.report["targets"][0]["agrees"], json!(false));
@@ -352,6 +353,72 @@ fn every_id_can_be_asked_for() {
     pymilvus("v_ids", "c.delete('id in [9223372036854775807]')");
     let ended = verify(&jobs, "ids", &[]).code(5);
     ended.says(&["id 9223372036854775807 is missing"]);
+}
+
+#[test]
+fn partitions_that_got_another_name_are_found_under_it() {
+    let jobs = Jobs::new();
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/milvus1x/v1.1.1/milvus");
+    let job = [
+        migration::source(&path, "collections: [f128_ip]"),
+        migration::sink("index: source, load: true"),
+        "into: {collection: 'v_{collection}'}\n".to_owned(),
+    ];
+    jobs.run("renamed", &job.concat()).code(0);
+    let ended = verify(&jobs, "renamed", &[]).code(0);
+    let targets = ended.report["targets"].as_array().unwrap();
+    assert!(targets.len() > 1);
+    for target in targets {
+        let content = &target["content"];
+        assert_eq!(content["rows_compared"], target["delivered"]);
+        assert_eq!(content["digest"], target["digest"]);
+    }
+    pymilvus(
+        "v_f128_ip",
+        "p = [p.name for p in c.partitions if p.name.startswith('part_2')][0]\n\
+             i = c.query('id > 0', limit=1, partition_names=[p])[0]['id']\nc.delete('id in [%d]' % i, partition_name=p)",
+    );
+    let ended = verify(&jobs, "renamed", &[]).code(5);
+    ended.says(&["v_f128_ip/part_2_a_b_daaa0a17: ", "is missing"]);
+}
+
+#[test]
+fn milvus_lite_is_compared_too() {
+    let floats = "x = np.random.rand(3000, 8).astype('f4')\nids = range(3000)";
+    let halves = "x = np.random.rand(3000, 8).astype('f2')\nids = range(3000)";
+    for (engine, data) in [
+        (Engine::LitePython, floats),
+        (Engine::LiteCpp, floats),
+        (Engine::LiteCpp, halves),
+    ] {
+        let jobs = Jobs::new();
+        h5(&jobs, "a.h5", data);
+        h5(&jobs, "b.h5", data);
+        let sink = |name: &str| {
+            format!(
+                "sink: {{milvus: {{address: '{}', collection: {name}, {FLAT}}}}}\nrun: {{batch: 64KiB}}\n",
+                Server::shared(engine).address()
+            )
+        };
+        let name = if data == floats { "floats" } else { "halves" };
+        let text = |file: &str| format!("source: {{hdf5: {{paths: [{file}]}}}}\n{}", sink(name));
+        jobs.run("lite", &text("a.h5")).code(0);
+        let ended = verify(&jobs, "lite", &[]).code(0);
+        let ended = ended.says(&["full content of 3000 rows by id: agrees"]);
+        assert_eq!(
+            content(&ended)["digest"],
+            ended.report["targets"][0]["digest"]
+        );
+        // The other's vectors are others.
+        let over = text("b.h5").replace(
+            &format!("collection: {name}"),
+            &format!("mode: overwrite, collection: {name}"),
+        );
+        jobs.run("other", &over).code(0);
+        let ended = verify(&jobs, "lite", &[]).code(5);
+        ended.says(&["3000 rows differ, the first one: id 0 is there with another vector"]);
+    }
 }
 
 #[test]

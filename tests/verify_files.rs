@@ -392,3 +392,33 @@ fn a_source_that_was_rewritten_behind_its_times_is_noticed() {
     let ended = jobs.milvusdm("verify", "job.yaml", &[]).code(4);
     ended.says(&["the source gives other rows than were delivered", "--again"]);
 }
+
+#[test]
+fn a_backup_of_many_files_is_compared_file_by_file() {
+    let jobs = Jobs::new();
+    let golden = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/milvus1x/v1.1.1/milvus"
+    );
+    let job = format!("source: {{milvus1: {{path: '{golden}'}}}}\nsink: {{hdf5: {{dir: out}}}}\n");
+    jobs.write("job.yaml", &job);
+    jobs.milvusdm("run", "job.yaml", &[]).code(0);
+    let ended = jobs.milvusdm("verify", "job.yaml", &[]).code(0);
+    let targets = ended.1["targets"].as_array().unwrap();
+    assert!(targets.len() > 15);
+    for target in targets {
+        let content = &target["content"];
+        assert_eq!(content["rows_compared"], target["delivered"]);
+        assert_eq!(content["digest"], target["digest"]);
+    }
+    let lost = jobs.path("out/f128_ip/p1.h5");
+    assert!(lost.exists());
+    std::fs::rename(jobs.path("out/f8_l2/_default.h5"), &lost).unwrap();
+    let ended = jobs.milvusdm("verify", "job.yaml", &[]).code(5);
+    ended.says(&[
+        "f8_l2: ",
+        "f8_l2/_default.h5 is not there",
+        "f128_ip/p1: ",
+        "`embeddings` has the extents",
+    ]);
+}

@@ -199,10 +199,14 @@ fn said(
     if content.rows_only_counted > 0 {
         let more = format!(", {} more were only counted", content.rows_only_counted);
         content.rests_on.push_str(&more);
-        content.remark = Some(
-            "the destination gives one row of an id that repeats, and Milvus 2.x none of id 9223372036854775807"
-                .to_owned(),
-        );
+        let mut why = Vec::new();
+        if copies > 0 {
+            why.push("the destination gives one row of an id, however many there are: those of ids that repeat were counted, their vectors not compared");
+        }
+        if tally.unread > 0 {
+            why.push("Milvus 2.x gives no row of id 9223372036854775807: it was counted, its vector not compared");
+        }
+        content.remark = Some(why.join("; "));
     }
     if rows == 0 && content.rows_differing == 0 && wanted > 0 {
         content.agrees = false;

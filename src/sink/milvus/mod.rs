@@ -19,7 +19,7 @@ use tracing::warn;
 
 use crate::batch::{Batch, Keys, Limits, Target, TargetName};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Form, IdCollision, NonFinite, OnDoubt, RunSettings};
+use crate::job::{Form, IdCollision, NonFinite, OnDoubt, RunSettings, Verify};
 use crate::limits;
 use crate::milvus::{self, Client, Flavour, Write, wire};
 
@@ -61,6 +61,7 @@ impl Spec for Settings {
                 on_doubt: run.on_doubt,
                 id_collision: run.id_collision,
                 non_finite: run.non_finite,
+                verify: run.verify,
             },
             state: Mutex::default(),
             ready: RwLock::default(),
@@ -83,6 +84,7 @@ struct Run {
     on_doubt: OnDoubt,
     id_collision: IdCollision,
     non_finite: NonFinite,
+    verify: Verify,
 }
 
 /// What is known of the collections of this job, beyond single targets: several may share one.
