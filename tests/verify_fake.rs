@@ -230,16 +230,18 @@ fn answers_that_fit_nothing_are_no_agreement() {
         Kind::Refused,
         "the answer holds 0 keys",
     );
-    let refused = QueryResults {
-        status: Some(Status {
-            error_code: 1,
-            code: 101,
-            reason: "collection not loaded".to_owned(),
-            retriable: false,
-        }),
-        ..rows(&[1, 2])
-    };
-    check(refused, Kind::Refused, "collection not loaded");
+    check(
+        said(65535, "no shard leader"),
+        Kind::Refused,
+        "no shard leader",
+    );
+    // After a restart a server loads what was loaded: later it will answer.
+    let unloaded = said(101, "collection not loaded");
+    check(
+        unloaded,
+        Kind::Busy,
+        "c was loaded, and is not: the server said: collection not loaded",
+    );
     let fewer = compare(&[1, 2], |request| match is_count(request) {
         true => count(1),
         false => rows(&asked(request)),
@@ -323,16 +325,21 @@ fn milvusdm(jobs: &tempfile::TempDir, verb: &str) -> Command {
     command
 }
 
-fn later() -> QueryResults {
+/// A refusal.
+fn said(code: i32, reason: &str) -> QueryResults {
     QueryResults {
         status: Some(Status {
-            error_code: 49,
-            code: 8,
-            reason: "rate limit exceeded".to_owned(),
+            error_code: 1,
+            code,
+            reason: reason.to_owned(),
             retriable: false,
         }),
         ..QueryResults::default()
     }
+}
+
+fn later() -> QueryResults {
+    said(8, "rate limit exceeded")
 }
 
 /// Well-behaved, for a collection of so many rows.

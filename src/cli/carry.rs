@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::progress::{Shown, Style};
 use super::verify::compare;
-use super::{Common, RunFlags, print_json, show};
+use super::{Common, RunFlags, print_json, show, writable};
 use crate::checkpoint::{Checkpoint, Finished, Found, Totals};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
@@ -105,12 +105,7 @@ fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
         "stopped on request; the same command goes on where this stopped",
     )?;
     if let Some(path) = &flags.report {
-        // Found out now rather than after the last row.
-        let opened = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path);
-        opened.map_err(|e| Error::io(path, "write the report", &e))?;
+        writable(path)?;
     }
     let plan = plan::plan(&job)?;
     for warning in &plan.warnings {

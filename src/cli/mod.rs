@@ -18,7 +18,7 @@ mod show;
 mod verify;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -197,6 +197,15 @@ fn formats(common: &Common) {
             }
         }
     }
+}
+
+/// Complains of a report that cannot be written: now rather than after the last row.
+fn writable(report: &Path) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.create(true).append(true).open(report);
+    opened
+        .map(drop)
+        .map_err(|e| Error::io(report, "write the report", &e))
 }
 
 /// Prints a value as JSON on standard output.

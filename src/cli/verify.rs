@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::carry::watch_signals;
 use super::progress::{Shown, Style};
-use super::{Common, print_json, show};
+use super::{Common, print_json, show, writable};
 use crate::checkpoint::{Checkpoint, Totals};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Job, Verify};
@@ -91,6 +91,9 @@ pub fn verify_job(path: &Path, flags: &VerifyFlags, common: &Common) -> Result<(
 }
 
 fn look(path: &Path, flags: &VerifyFlags, common: &Common, report: &mut Report) -> Result<()> {
+    if let Some(path) = &flags.report {
+        writable(path)?;
+    }
     let job = Job::read(path)?;
     let stop = Stop::default();
     watch_signals(&stop, "stopped on request; nothing was changed")?;

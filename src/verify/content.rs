@@ -13,6 +13,7 @@ use super::picks::Picks;
 use crate::batch::{Batch, BatchId, Cut, Part, Position, Shard, Target};
 use crate::checkpoint::Totals;
 use crate::error::{Error, Kind, Result};
+use crate::job::IdCollision;
 use crate::limits;
 use crate::plan::{self, Plan};
 use crate::simd;
@@ -116,7 +117,9 @@ pub fn compare(
     };
     let way = holder.way();
     let mut repeated = HashSet::new();
-    if way == Way::ById {
+    // Where ids may not repeat, the run has looked.
+    let looked = plan.keyed(target) && plan.settings.id_collision == IdCollision::Fail;
+    if way == Way::ById && !looked {
         let (repeats, ids) = plan::repeats(plan, target, limits::REPEATED_IDS_MAX, hands.check)?;
         if ids.len() == limits::REPEATED_IDS_MAX {
             return Ok(Content {

@@ -59,6 +59,8 @@ type Queried = Box<dyn FnMut(&QueryRequest) -> QueryResults + Send>;
 #[derive(Default)]
 struct State {
     queried: Option<Queried>,
+    /// Whether the last query was answered so that nothing is loaded.
+    unloaded: bool,
     version: String,
     is_v1: bool,
     collections: HashMap<String, CollectionSchema>,
@@ -365,13 +367,18 @@ fn control(state: &mut State, method: &str, message: &[u8]) -> http::Response<Bo
             ..GetFlushStateResponse::default()
         }),
         "GetLoadState" => say(&GetLoadStateResponse {
-            state: state.queried.as_ref().map_or(0, |_| load_state::LOADED),
+            state: match state.queried.is_some() && !state.unloaded {
+                true => load_state::LOADED,
+                false => 0,
+            },
             ..GetLoadStateResponse::default()
         }),
         "Query" if state.queried.is_some() => {
             let request = QueryRequest::decode(message).unwrap();
             let by = state.queried.as_mut().unwrap();
-            say(&by(&request))
+            let answer = by(&request);
+            state.unloaded = answer.status.as_ref().is_some_and(|s| s.code == 101);
+            say(&answer)
         }
         "DescribeIndex" => say(&DescribeIndexResponse::default()),
         "ReleaseCollection" => say(&done),

@@ -103,7 +103,8 @@ impl Holder for Keyed<'_> {
         });
         let rows: Vec<Wanted<'_>> = rows.collect();
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        let found = self.client.rows(&self.look_up, &ids)?;
+        let found = self.client.rows(&self.look_up, &ids);
+        let found = found.map_err(|e| self.unloaded(e))?;
         let width = self.look_up.kind.row_bytes() as usize;
         let there = There::new(&found.ids, found.vectors, width);
         let mut compared = Compared::default();
@@ -119,13 +120,11 @@ impl Holder for Keyed<'_> {
                     }
                 }
                 // A key that queries of real servers do not give: it can be counted.
-                None if row.id == i64::MAX && self.counts => {
-                    match self.client.copies(&self.look_up, &[row.id])? {
-                        0 => compared.differs(row.part, row.row, What::Missing),
-                        1 => compared.unread += 1,
-                        n => compared.differs(row.part, row.row, What::Copies(n)),
-                    }
-                }
+                None if row.id == i64::MAX && self.counts => match self.count(&[row.id])? {
+                    0 => compared.differs(row.part, row.row, What::Missing),
+                    1 => compared.unread += 1,
+                    n => compared.differs(row.part, row.row, What::Copies(n)),
+                },
                 None => compared.differs(row.part, row.row, What::Missing),
             }
         }
@@ -143,7 +142,7 @@ impl Holder for Keyed<'_> {
 
     fn copies(&mut self, ids: &[i64]) -> Result<Option<u64>> {
         match self.counts {
-            true => self.client.copies(&self.look_up, ids).map(Some),
+            true => self.count(ids).map(Some),
             false => Ok(None),
         }
     }
@@ -156,7 +155,7 @@ impl Keyed<'_> {
             let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
             match ids.is_empty() {
                 true => Ok(0),
-                false => self.client.copies(&self.look_up, &ids),
+                false => self.count(&ids),
             }
         };
         let total = count(given)?;
@@ -184,6 +183,29 @@ impl Keyed<'_> {
         surplus = surplus.saturating_sub(copies - 1);
         compared.differing += surplus;
         Ok(())
+    }
+
+    fn count(&self, ids: &[i64]) -> Result<u64> {
+        let count = self.client.copies(&self.look_up, ids);
+        count.map_err(|e| self.unloaded(e))
+    }
+
+    /// A server that was started again loads what was loaded, which takes a while: what it refuses till then it will
+    /// answer later.
+    fn unloaded(&self, error: Error) -> Error {
+        let LookUp {
+            collection,
+            partition,
+            ..
+        } = &self.look_up;
+        let loaded = self.client.is_loaded(collection, partition.as_deref());
+        match error.kind() {
+            Kind::Refused if matches!(loaded, Ok(false)) => {
+                let what = format!("{collection} was loaded, and is not: {}", error.what());
+                Error::new(Kind::Busy, what)
+            }
+            _ => error,
+        }
     }
 
     /// Two answers about the same rows do not fit each other.
