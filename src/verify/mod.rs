@@ -56,12 +56,15 @@ pub enum When {
     Later,
 }
 
+/// Something that is safe to repeat.
+pub type Deed<'d> = dyn FnMut() -> Result<()> + 'd;
+
 /// How whoever asks lets time pass.
 pub struct Hands<'h> {
     /// An error when the operator wants to stop.
     pub check: &'h dyn Fn() -> Result<()>,
-    /// Does something that is safe to repeat, as often as patience lasts.
-    pub wait: &'h dyn Fn(&mut dyn FnMut() -> Result<()>) -> Result<()>,
+    /// Does it as often as patience lasts.
+    pub wait: &'h dyn Fn(&mut Deed<'_>) -> Result<()>,
     /// Told of rows, and their bytes, that were read.
     pub looked_at: &'h dyn Fn(u64, u64),
 }

@@ -1,5 +1,7 @@
 //! What tests of whole migrations share: jobs run by the program itself, and reading back what arrived.
 
+#![allow(dead_code)] // Each test binary uses its own part of it.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -145,10 +145,10 @@ impl Whole {
         if part.ids() == ids && wanted == there {
             return;
         }
-        for row in 0..part.len() {
+        for (row, (wanted_id, id)) in part.ids().iter().zip(ids).enumerate() {
             let bytes = row * width..(row + 1) * width;
-            if part.ids()[row] != ids[row] {
-                compared.differs(part, row, What::OtherId(ids[row]));
+            if wanted_id != id {
+                compared.differs(part, row, What::OtherId(*id));
             } else if wanted[bytes.clone()] != there[bytes] {
                 compared.differs(part, row, What::OtherVector);
             }
