@@ -191,13 +191,9 @@ impl Part {
                 ),
             ));
         }
-        let vectors = FixedSizeBinaryArray::new(
-            i32::try_from(width).expect("schema::schema checked the width"),
-            Buffer::from(vectors),
-            None,
-        );
+        let vectors = Part::vector_column(width, vectors);
         let ids = Int64Array::new(ScalarBuffer::from(ids), None);
-        let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(ids), Arc::new(vectors)])
+        let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(ids), vectors])
             .expect("columns were made to the schema");
         Ok(Part {
             rows,
@@ -247,6 +243,39 @@ impl Part {
             file: self.file.clone(),
             row: self.row + first as u64,
         }
+    }
+
+    /// The stretches between these rows, which are in order.
+    pub fn without(&self, rows: &[usize], kept: &mut Vec<Part>) {
+        let mut from = 0;
+        for row in rows.iter().copied().chain([self.len()]) {
+            if row > from {
+                kept.push(self.slice(from, row - from));
+            }
+            from = row + 1;
+        }
+    }
+
+    /// The same rows with other vectors, as many of this schema. Ids are not copied.
+    pub fn with_vectors(&self, schema: &SchemaRef, vectors: Bytes) -> Part {
+        let ids = self.rows.column(ID_COLUMN).clone();
+        let width = schema::vector_type(schema).row_bytes();
+        assert_eq!(vectors.len() as u64, width * self.len() as u64);
+        let vectors = Part::vector_column(width, vectors);
+        Part {
+            rows: RecordBatch::try_new(schema.clone(), vec![ids, vectors])
+                .expect("columns were made to the schema"),
+            ..self.clone()
+        }
+    }
+
+    fn vector_column(width: u64, vectors: Bytes) -> Arc<FixedSizeBinaryArray> {
+        let width = i32::try_from(width).expect("schema::schema checked the width");
+        Arc::new(FixedSizeBinaryArray::new(
+            width,
+            Buffer::from(vectors),
+            None,
+        ))
     }
 
     fn vector_array(&self) -> &FixedSizeBinaryArray {

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! * A **rayon pool** takes shards in order. For each it repeats *read → pack* and hands the parcel on: pages
-//!   fault in here, floats are checked, digests taken, bytes framed.
+//!   fault in here, floats are checked, digests taken, bytes framed. Where the job asks for another vector type, a
+//!   batch is *converted* between the two, so that no source and no sink knows of it; digests are of what is sent.
 //! * A **bounded channel** lies between. It is the only queue, and when it is full the pool waits.
 //! * **Delivery threads** take parcels, *deliver*, and *record* the receipt. Mapped pages pass through them into
 //!   the kernel; they never read one.
@@ -39,15 +40,16 @@
 //! | room | answers | may call |
 //! |---|---|---|
 //! | `cli` | what does the operator see? | job plan run checkpoint verify progress source sink format input batch schema limits error |
-//! | `run` | who carries what now? | plan batch source sink checkpoint progress retry job error limits |
+//! | `run` | who carries what now? | plan batch source convert sink checkpoint progress retry job error limits |
 //! | `verify` | is it the same data? | plan checkpoint source sink job batch simd error limits |
 //! | `checkpoint` | what has arrived? | plan sink batch error limits |
-//! | `plan` | what will be done? | job schema batch source sink error limits |
+//! | `plan` | what will be done? | job schema batch source convert sink error limits |
+//! | `convert` | what do vectors become on the way? | job batch schema simd sink error limits |
 //! | `source` | how is this kind of origin read? | job format h5 input batch schema simd error limits |
 //! | `sink` | how is this kind of destination written? | job h5 milvus batch schema simd error limits |
 //! | `milvus` | how does one talk to Milvus? | batch schema simd error limits |
 //! | `h5` | what does libhdf5 know of a file? | input batch schema simd error limits |
-//! | `format` | what do these bytes mean? | input schema error limits |
+//! | `format` | what do these bytes mean? | input schema simd error limits |
 //! | `job` | what was asked? | error limits |
 //! | `batch` | what travels? | schema error |
 //! | `schema` | how is a vector column spelt in Arrow? | error |
@@ -71,6 +73,7 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod cli;
+pub mod convert;
 pub mod error;
 pub mod format;
 pub mod h5;

@@ -10,7 +10,7 @@ use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded}
 use crate::batch::{Batch, Cut, Shard, Target};
 use crate::checkpoint::{Checkpoint, Standing, batch_id};
 use crate::error::{Error, Kind, Result};
-use crate::job::OnDoubt;
+use crate::job::{OnDoubt, RunSettings};
 use crate::limits;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -58,8 +58,14 @@ struct Run<'a> {
     pending: Vec<AtomicU64>,
 }
 
-/// A parcel on its way, and whether it may have been sent before.
-type Sent = (Parcel, Attempt);
+/// A parcel on its way.
+struct Sent {
+    parcel: Parcel,
+    /// Whether it may have been sent before.
+    attempt: Attempt,
+    /// By how much its components are off, where they were converted to another type.
+    relative_error: Option<f32>,
+}
 
 /// Carries everything that has no receipt yet, and finishes each target. What was decided about a target is
 /// recorded before anything is changed, and never decided again on resume; what a sink learns about it while
@@ -119,11 +125,11 @@ fn prepare(
         if begun && !plan.sink.resumable() {
             checkpoint.reset(target.number)?;
         }
-        patiently(plan, progress, stop, || {
+        patiently(&plan.settings, progress, stop, || {
             plan.sink.prepare(target, decision, begun)
         })?;
         if !begun {
-            let settled = patiently(plan, progress, stop, || {
+            let settled = patiently(&plan.settings, progress, stop, || {
                 plan.sink.settle(target, decision.clone())
             })?;
             if settled != *decision {
@@ -249,11 +255,11 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
             continue;
         }
         run.progress.read(rows);
-        let packed = plan.sink.pack(batch, run.rooms.take());
+        let packed = pack(run, batch);
         // Asked after the bytes were read, and before they are believed: a page that vanished under the packer
         // reads as zeros.
         reader.unchanged()?;
-        let parcel = packed.map_err(|e| e.batch(id))?;
+        let (parcel, relative_error) = packed.map_err(|e| e.batch(id))?;
         // Nobody asks what was on its way to a target that is begun anew.
         if plan.sink.resumable() && window <= id.index {
             window = index.saturating_add(limits::WINDOW_BATCHES - 1);
@@ -265,17 +271,33 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
             Attempt::First
         };
         run.pending[shard.target as usize].fetch_add(1, Ordering::SeqCst);
-        run.send(out, (parcel, attempt))?; // Blocks: the backpressure.
+        let sent = Sent {
+            parcel,
+            attempt,
+            relative_error,
+        };
+        run.send(out, sent)?; // Blocks: the backpressure.
     }
     run.checkpoint.close(shard, index)
 }
 
+/// Packs a batch, converted where the job asks for it; by how much its components are then off.
+fn pack(run: &Run<'_>, batch: Batch) -> Result<(Parcel, Option<f32>)> {
+    let converted = run.plan.converted(batch, &run.rooms)?;
+    let mut parcel = run.plan.sink.pack(converted.batch, run.rooms.take())?;
+    parcel.left_out.extend(converted.left_out);
+    let is_cast = run.plan.conversion.is_some_and(|c| c.is_cast());
+    Ok((parcel, is_cast.then_some(converted.relative_error)))
+}
+
 /// On a delivery thread, until the channel closes.
 fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -> Result<()> {
-    for (parcel, attempt) in parcels {
+    for sent in parcels {
         run.check()?;
-        let receipt = deliver(run, &parcel, attempt).map_err(|e| e.batch(parcel.id))?;
-        run.checkpoint.record(&parcel, &receipt)?;
+        let parcel = &sent.parcel;
+        let receipt = deliver(run, parcel, sent.attempt).map_err(|e| e.batch(parcel.id))?;
+        run.checkpoint
+            .record(parcel, &receipt, sent.relative_error)?;
         run.progress
             .delivered(u64::from(receipt.rows), parcel.payload_bytes);
         run.less_pending(parcel.batch.target, full);
@@ -297,7 +319,11 @@ fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Recei
         return deliver_halves(run, parcel, attempt, too_big);
     }
     let salt = u64::from(parcel.id.index).wrapping_mul(0x9e37_79b9);
-    let mut patience = Patience::new(run.plan, run.progress, run.checkpoint.run() ^ salt);
+    let mut patience = Patience::new(
+        &run.plan.settings,
+        run.progress,
+        run.checkpoint.run() ^ salt,
+    );
     loop {
         run.check()?;
         run.pace.take(run, parcel)?;
@@ -438,18 +464,18 @@ impl Run<'_> {
 
     /// Does something that is safe to repeat, as often as patience lasts.
     fn patiently(&self, deed: impl FnMut() -> Result<()>) -> Result<()> {
-        patiently(self.plan, self.progress, self.stop, deed)
+        patiently(&self.plan.settings, self.progress, self.stop, deed)
     }
 }
 
 /// Does something that is safe to repeat, as often as the job's patience lasts.
 pub fn patiently<T>(
-    plan: &Plan,
+    settings: &RunSettings,
     progress: &Progress,
     stop: &Stop,
     mut deed: impl FnMut() -> Result<T>,
 ) -> Result<T> {
-    let mut patience = Patience::new(plan, progress, 0);
+    let mut patience = Patience::new(settings, progress, 0);
     loop {
         match deed() {
             Ok(done) => return Ok(done),
@@ -480,11 +506,11 @@ struct Patience<'a> {
 }
 
 impl<'a> Patience<'a> {
-    fn new(plan: &Plan, progress: &'a Progress, seed: u64) -> Self {
-        let first = plan.settings.first_wait;
+    fn new(settings: &RunSettings, progress: &'a Progress, seed: u64) -> Self {
+        let first = settings.first_wait;
         Patience {
             progress,
-            total: plan.settings.patience,
+            total: settings.patience,
             since: None,
             short: Backoff::short(first, seed),
             long: Backoff::long(first, seed),

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Part, Position};
-use milvusdm::job::NonFinite;
+use milvusdm::convert::Conversion;
+use milvusdm::job::{Job, NonFinite};
 use milvusdm::milvus::wire::Envelope;
 use milvusdm::schema::{Element, VectorType, schema};
 use milvusdm::sink::Rooms;
@@ -97,6 +98,39 @@ fn allocations(parts: usize, rows: usize) -> usize {
         assert_eq!(parcel.rows as usize, parts * rows);
     }
     last
+}
+
+/// Allocations of converting such a batch, in rooms that have grown to its size before.
+fn conversions(settings: &str, rows: usize) -> usize {
+    let fields = format!("fields: {{vector: {{{settings}}}}}");
+    let text = format!("source: {{faiss: {{path: x}}}}\nsink: {{hdf5: {{path: y}}}}\n{fields}\n");
+    let job = Job::parse(Path::new("test.yaml"), text).unwrap();
+    job.check().unwrap();
+    let conversion = Conversion::asked(&job.fields).unwrap();
+    let schema = schema("id", "embedding", conversion.becomes(KIND).unwrap()).unwrap();
+    let rooms = Rooms::default();
+    let mut last = 0;
+    for _ in 0..3 {
+        let batch = batch(1, rows);
+        let before = COUNT.get();
+        let converted = conversion.apply(&schema, batch, NonFinite::Fail, &rooms);
+        last = COUNT.get() - before;
+        assert_eq!(converted.unwrap().batch.rows() as usize, rows);
+    }
+    last
+}
+
+#[test]
+fn converting_allocates_a_constant_number_of_times() {
+    for settings in [
+        "as: float16",
+        "as: bfloat16, normalize: l2",
+        "normalize: l2",
+    ] {
+        let counts = [1, 1000, 60_000].map(|rows| conversions(settings, rows));
+        assert_eq!(counts, [counts[0]; 3], "{settings}");
+        assert!(counts[0] <= 12, "{settings}: {counts:?}");
+    }
 }
 
 #[test]

@@ -136,3 +136,21 @@ fn indexes_too_deep_inside_one_another_are_refused() {
     let error = parse(&View::from_bytes("deep.index", deep)).unwrap_err();
     assert!(error.to_string().contains("deep"), "{error}");
 }
+
+#[test]
+fn codes_of_a_quantizer_without_ranges_are_refused() {
+    for name in ["sq8", "sq4_uniform", "sq6"] {
+        let mut odd = bytes(name);
+        // | header 37 | qtype 4 | rangestat 4 | argument 4 | d 8 | code size 8 | count 8 | ranges … |
+        let count = u64::from_le_bytes(odd[65..73].try_into().unwrap()) as usize;
+        assert!(count > 0 && odd[32] == 1, "{name}");
+        odd[32] = 0;
+        odd[65..73].fill(0);
+        odd.drain(73..73 + 4 * count);
+        let view = View::from_bytes("odd.index", odd);
+        let node = parse(&view).unwrap();
+        let error = Decoder::new(&Rows::of(&view, &node).unwrap()).err();
+        let said = error.expect("it was taken").to_string();
+        assert!(said.contains("never trained"), "{name}: {said}");
+    }
+}

@@ -232,7 +232,7 @@ fn three_collections_become_one_with_allow_and_block_lists() {
         from.as_str(),
         &sink(""),
         "collections: {allow: [prod_b, double]}\n",
-        "into: {collection: all_double, partition: _default}\n",
+        "into: {collection: all_double, partition: ''}\n",
     ]
     .concat();
     let refused = jobs.run("collision", &job).code(3);

@@ -340,6 +340,7 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> HashMap<u32, Vec<i64
             source: Box::new(Numbers),
             sink: Box::new(sink),
             manifest: manifest(),
+            conversion: None,
             limits: LIMITS,
             settings: settings(&path, on_doubt),
             threads,

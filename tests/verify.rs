@@ -357,6 +357,33 @@ fn rows_left_out_are_not_missed_and_kept_repeats_are_counted() {
 }
 
 #[test]
+fn converted_rows_are_compared_with_what_was_delivered() {
+    let jobs = Jobs::new();
+    h5(
+        &jobs,
+        "a.h5",
+        "x = np.random.rand(3000, 8).astype('f4')\nx[5, 5] = np.nan\nids = range(3000)",
+    );
+    let sink = format!("collection: v_unit, {FLAT}");
+    let text = job("a.h5", &sink, "verify: full, non_finite: skip");
+    let text = format!("{text}fields: {{vector: {{name: unit, normalize: l2}}}}\n");
+    let agrees = ["full content of 2999 rows by id: agrees"];
+    jobs.run("unit", &text).code(0).says(&agrees);
+    let ended = verify(&jobs, "unit", &[]).code(0).says(&agrees);
+    assert_eq!(
+        content(&ended)["digest"],
+        ended.report["targets"][0]["digest"]
+    );
+    pymilvus(
+        "v_unit",
+        "x = c.query('id in [7]', output_fields=['unit'])[0]['unit']\nc.upsert([[7], [[2 * v for v in x]]])",
+    );
+    verify(&jobs, "unit", &[])
+        .code(5)
+        .says(&["id 7 is there with another vector"]);
+}
+
+#[test]
 fn copies_of_kept_repeats_are_named() {
     let jobs = Jobs::new();
     h5(

@@ -422,3 +422,39 @@ fn a_backup_of_many_files_is_compared_file_by_file() {
         "`embeddings` has the extents",
     ]);
 }
+
+#[test]
+fn converted_rows_are_compared_with_what_was_delivered() {
+    let jobs = Jobs::new();
+    jobs.floats("a.index", 3000);
+    jobs.job("", "");
+    let job = std::fs::read_to_string(jobs.path("job.yaml")).unwrap();
+    jobs.write(
+        "job.yaml",
+        &(job + "fields: {vector: {name: v, as: float16}}\n"),
+    );
+    jobs.milvusdm("run", "job.yaml", &[]).code(0);
+    let ended = jobs.milvusdm("verify", "job.yaml", &[]).code(0);
+    let ended = ended.says(&["full content of 3000 rows in order: agrees", "float16"]);
+    let target = &ended.1["targets"][0];
+    assert_eq!(target["content"]["digest"], target["digest"]);
+    // Half of 700 * 8 + 3 quarters and what follows.
+    let halves = [0x6578u16, 0x6579, 0x6579, 0x6579];
+    let bytes: Vec<u8> = halves.iter().flat_map(|h| h.to_le_bytes()).collect();
+    assert!(
+        std::fs::read(jobs.path("out.h5"))
+            .unwrap()
+            .windows(8)
+            .any(|w| w == bytes),
+        "is it not float16?"
+    );
+    let place = {
+        let file = std::fs::read(jobs.path("out.h5")).unwrap();
+        file.windows(8).position(|w| w == bytes).unwrap()
+    };
+    let mut file = std::fs::read(jobs.path("out.h5")).unwrap();
+    file[place] ^= 1;
+    std::fs::write(jobs.path("out.h5"), file).unwrap();
+    let ended = jobs.milvusdm("verify", "job.yaml", &[]).code(5);
+    ended.says(&["is there with another vector"]);
+}

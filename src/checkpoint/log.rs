@@ -42,7 +42,7 @@ pub struct ShardLog {
 }
 
 /// What was delivered to a target, this run and the ones it resumes together.
-#[derive(Default, Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Default, Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Totals {
     /// Rows with a receipt.
     pub delivered: u64,
@@ -55,6 +55,11 @@ pub struct Totals {
     /// Wrapping sum of the rows' digests, in reports as hexadecimal text: JSON's numbers are too narrow.
     #[serde(serialize_with = "hexadecimal")]
     pub digest: u64,
+    /// The largest relative error of a component that was converted to another type; `None`: none was. As its batches'
+    /// receipts say, it covers all rows delivered, this run's and those of the ones it resumes; rows whose receipt was
+    /// lost are converted, and counted, again.
+    #[serde(rename = "largest_relative_error")]
+    pub relative_error: Option<f32>,
 }
 
 /// When a run finished, and with how much.
@@ -99,6 +104,8 @@ pub enum Record {
         rows: u64,
         bytes: u64,
         digest: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relative_error: Option<f32>,
         #[serde(default, skip_serializing_if = "is_false")]
         upserted: bool,
         /// Rows left out of it.
@@ -173,6 +180,7 @@ impl Log {
                 rows,
                 bytes,
                 digest,
+                relative_error,
                 upserted,
                 left_out,
                 rows_left_out,
@@ -186,6 +194,10 @@ impl Log {
                 totals.left_out += left_out;
                 totals.bytes += bytes;
                 totals.digest = totals.digest.wrapping_add(digest);
+                if let Some(error) = relative_error {
+                    let largest = totals.relative_error.unwrap_or(0.0).max(error);
+                    totals.relative_error = Some(largest);
+                }
                 let room = limits::LISTED_MAX.saturating_sub(self.left_out.len());
                 let listed = rows_left_out.into_iter().take(room);
                 self.left_out

@@ -99,6 +99,12 @@ impl Checkpoint {
         begin(path, file, &plan.fingerprint, aside)
     }
 
+    /// Whether the log at this path is of a job that has begun and not finished. What cannot be read is not.
+    pub fn is_begun(path: &Path) -> bool {
+        let text = std::fs::read(path).unwrap_or_default();
+        log::read(path, &text).is_ok_and(|(log, _)| log.header.is_some() && log.finished.is_none())
+    }
+
     /// What a run would do with the log at this path, in a sentence; `None` when there is none. Changes nothing.
     pub fn foresee(path: &Path, plan: &Plan) -> Result<Option<String>> {
         let text = match std::fs::read(path) {
@@ -227,8 +233,13 @@ impl Checkpoint {
         })
     }
 
-    /// Records a receipt. Written at once, synced with the next window: a lost receipt only widens the doubt.
-    pub fn record(&self, parcel: &Parcel, receipt: &Receipt) -> Result<()> {
+    /// Records a receipt, and by how much converted components were off. Written at once, synced with the next window: a lost receipt only widens the doubt.
+    pub fn record(
+        &self,
+        parcel: &Parcel,
+        receipt: &Receipt,
+        relative_error: Option<f32>,
+    ) -> Result<()> {
         let listed = parcel.left_out.iter().take(limits::LISTED_MAX);
         let listed = listed.map(|row: &LeftOut| (row.file.display().to_string(), row.row, row.id));
         self.write(Record::Received {
@@ -239,6 +250,7 @@ impl Checkpoint {
             rows: u64::from(receipt.rows),
             bytes: parcel.payload_bytes,
             digest: parcel.digest,
+            relative_error,
             upserted: receipt.upserted,
             left_out: parcel.left_out.len() as u64,
             rows_left_out: listed.collect(),

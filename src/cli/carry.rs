@@ -107,7 +107,7 @@ fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     if let Some(path) = &flags.report {
         writable(path)?;
     }
-    let plan = plan::plan(&job)?;
+    let plan = planned(&job, &stop)?;
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
@@ -157,6 +157,22 @@ fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
         print_json(&report)?;
     }
     result.map_err(Error::reported)
+}
+
+/// Plans a job. An address that never answered is more likely wrong than slow, and is said at once; the destination
+/// of a job that has begun was there, and is waited for.
+fn planned(job: &Job, stop: &Stop) -> Result<Plan> {
+    let first = plan::plan(job);
+    match &first {
+        Err(error)
+            if matches!(error.kind(), Kind::Unreachable | Kind::Busy | Kind::Lost)
+                && Checkpoint::is_begun(&job.run.checkpoint) =>
+        {
+            tracing::warn!("{error}; the job has begun, and the destination is waited for");
+            run::patiently(&job.run, &Progress::default(), stop, || plan::plan(job))
+        }
+        _ => first,
+    }
 }
 
 fn carry(

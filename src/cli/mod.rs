@@ -23,6 +23,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+
 use crate::error::{Error, Result};
 use crate::sink::SINKS;
 use crate::source::SOURCES;
@@ -150,11 +153,19 @@ fn logging(common: &Common) {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Trace => tracing::Level::TRACE,
     };
-    let logs = tracing_subscriber::fmt()
-        .with_max_level(level)
+    // Every frame of every connection is for who asks for everything.
+    let others = match level {
+        tracing::Level::DEBUG => tracing::Level::INFO,
+        level => level,
+    };
+    let filter = Targets::new()
+        .with_default(others)
+        .with_target("milvusdm", level);
+    let logs = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
+    let logs = tracing_subscriber::registry().with(logs.with_filter(filter));
     // A second initialisation happens only in tests, where the first one serves.
     let _ = logs.try_init();
 }

@@ -96,7 +96,10 @@ pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision], before: Option<Strin
         );
         let metric = target.metric.as_ref().map_or("not known", |m| m.name());
         out!("  metric     {metric} (in the source)");
-        let batch_rows = plan.limits.rows(target.vector());
+        if let Some(conversion) = plan.conversion {
+            out!("  converted  each vector is {conversion}");
+        }
+        let batch_rows = plan.batch_rows(target);
         out!(
             "  a batch    {batch_rows} rows; {} batches",
             target.rows.div_ceil(batch_rows)
@@ -148,8 +151,9 @@ pub fn plan_json(
                 "vector_field": fields[1].name(),
                 "element": target.vector().element.name(),
                 "dimension": target.vector().dimension,
+                "converted": plan.conversion.map(|c| c.to_string()),
                 "metric": target.metric.as_ref().map(|m| m.name().to_owned()),
-                "batch_rows": plan.limits.rows(target.vector()),
+                "batch_rows": plan.batch_rows(target),
                 "action": decision.action.name(),
                 "rows_before": decision.rows_before,
                 "why": decision.why,
@@ -234,6 +238,12 @@ fn targets(reports: &[TargetReport]) {
                 "DIFFERS"
             },
         );
+        if let Some(error) = target.totals.relative_error {
+            out!(
+                "    {}: the largest relative error of a component is {error:.2e}, over all rows delivered",
+                target.vector
+            );
+        }
         if let Some(remark) = &target.remark {
             out!("    {remark}");
         }

@@ -147,7 +147,7 @@ pub fn compare(
     let shown = reads.then(|| Shown::start(style, progress.clone()));
     let hands = Hands {
         check: &|| stop.check(),
-        wait: &|deed| run::patiently(plan, &progress, stop, deed),
+        wait: &|deed| run::patiently(&plan.settings, &progress, stop, deed),
         looked_at: &|rows, bytes| progress.delivered(rows, bytes),
     };
     let compared = verify::compare(plan, run, past, verify, when, &hands);

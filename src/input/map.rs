@@ -71,14 +71,20 @@ impl AsRef<[u8]> for Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        // Whole pages from the window's first byte on; the page at its end may belong to a neighbour, whose
-        // first page this leaves in place.
-        const PAGE: usize = 4096;
-        let first = self.start / PAGE * PAGE;
-        let len = ((self.start + self.len) / PAGE * PAGE).saturating_sub(first);
+        // A fault maps more than the page: the 64 KiB around it (fault_around_bytes) and, since Linux 6.18, the whole
+        // folio in the page cache, of up to 2 MiB; so also pages of a neighbour that was dropped already. All of
+        // that goes. Whoever still reads there faults again, without a disk. Small windows are too many for so
+        // much work each.
+        const FOLIO: usize = 2 << 20;
+        const AROUND: usize = 64 << 10;
+        let unit = if self.len < AROUND { AROUND } else { FOLIO };
+        let base = self.map.map.as_ptr() as usize;
+        let first = ((base + self.start) / unit * unit).saturating_sub(base);
+        let end = (base + self.start + self.len).next_multiple_of(unit) - base;
+        let len = end.min(self.map.map.len()).saturating_sub(first);
         if len > 0 {
-            // SAFETY: the mapping is shared, read-only and file-backed: pages given back are read again from
-            // the file when touched, so every outstanding view still sees the same bytes.
+            // SAFETY: the range is within the mapping, which is shared, read-only and file-backed: pages given back are
+            // read again from the file when touched, so every outstanding view still sees the same bytes.
             let advised = unsafe {
                 self.map
                     .map

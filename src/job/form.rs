@@ -86,6 +86,11 @@ impl Form {
         }
     }
 
+    /// Whether `''` stands there, where that is not the same as nothing.
+    pub fn is_empty_text(&self, key: &str) -> bool {
+        matches!(self.map.get(key), Some(Value::String(s)) if s.is_empty())
+    }
+
     /// Whether the key stands there at all, even empty.
     pub fn has(&self, key: &str) -> bool {
         self.map.contains_key(key)

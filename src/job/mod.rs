@@ -32,7 +32,7 @@ pub struct Job {
     pub collections: Globs,
     /// New names for collections and partitions.
     pub into: Into,
-    /// Names of the columns in the target.
+    /// Names of the columns in the target, and what becomes of the vectors.
     pub fields: FieldSettings,
     /// How it is run.
     pub run: RunSettings,
@@ -62,13 +62,17 @@ pub struct Into {
     pub partition: Option<String>,
 }
 
-/// Names of the columns in the target.
+/// Names of the columns in the target, and what becomes of the vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldSettings {
     /// The primary key.
     pub id: String,
     /// The vector.
     pub vector: String,
+    /// What components become; `None`: they stay what they are.
+    pub store_as: Option<StoreAs>,
+    /// Whether, and how, rows are brought to length 1.
+    pub normalize: Option<Normalize>,
 }
 
 /// How a job is run.
@@ -164,6 +168,24 @@ words!(
         Sample = "sample",
         /// Row counts and all rows.
         Full = "full",
+    }
+);
+words!(
+    /// What components of vectors become.
+    StoreAs {
+        /// IEEE half precision, rounded to nearest.
+        Float16 = "float16",
+        /// The high half of a float32, rounded to nearest.
+        BFloat16 = "bfloat16",
+        /// Signed bytes, where nothing is lost.
+        Int8 = "int8",
+    }
+);
+words!(
+    /// How rows are brought to length 1.
+    Normalize {
+        /// By the root of the sum of squares.
+        L2 = "l2",
     }
 );
 words!(
@@ -350,9 +372,11 @@ fn endpoint(form: &mut Form, key: &'static str) -> Endpoint {
 }
 
 fn read_into(mut form: Form) -> Into {
+    // An empty name is the default partition's: all partitions into it.
+    let default = form.is_empty_text("partition").then(String::new);
     let into = Into {
         collection: form.text("collection"),
-        partition: form.text("partition"),
+        partition: form.text("partition").or(default),
     };
     for (key, name) in [
         ("collection", &into.collection),
@@ -375,6 +399,8 @@ fn read_fields(form: Option<Form>) -> FieldSettings {
     let mut fields = FieldSettings {
         id: "id".to_owned(),
         vector: "embedding".to_owned(),
+        store_as: None,
+        normalize: None,
     };
     let Some(mut form) = form else { return fields };
     fields.id = form.text("id").unwrap_or(fields.id);
@@ -382,6 +408,14 @@ fn read_fields(form: Option<Form>) -> FieldSettings {
         Some(Value::Mapping(_)) => {
             let mut inner = form.form("vector").expect("it is a map");
             fields.vector = inner.text("name").unwrap_or(fields.vector);
+            let store_as = inner.choice("as", StoreAs::WORDS);
+            fields.store_as = store_as.and_then(StoreAs::of);
+            let normalize = inner.choice("normalize", Normalize::WORDS);
+            fields.normalize = normalize.and_then(Normalize::of);
+            if fields.normalize.is_some() && fields.store_as == Some(StoreAs::Int8) {
+                let what = "int8 holds whole numbers, which rows of length 1 have none of";
+                inner.mistake("as", what);
+            }
             inner.done();
         }
         _ => fields.vector = form.text("vector").unwrap_or(fields.vector),

@@ -96,6 +96,11 @@ fn tls(words: &str) -> Error {
         error.hint("the server seems to speak no TLS: try http:// in place of https://")
     } else if words.contains("fatal alert") {
         error.hint("the server may want a client certificate (`tls: {cert: …, key: …}`) that its authority signed")
+    } else if words.contains("CaUsedAsEndEntity") {
+        error.hint(
+            "the server's certificate says that it is an authority (CA:TRUE), as `openssl req -x509` makes it, and may \
+             not be a server's: make it with `-addext basicConstraints=critical,CA:FALSE`, or have an authority sign it",
+        )
     } else {
         error.hint("`tls: {ca: …}` names the authority that signed the server's certificate, `tls: {server_name: …}` the name in it")
     }

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_yaml::{Mapping, Value};
 
-use crate::batch::{Limits, Manifest, Shard, Target, TargetName};
+use crate::batch::{Batch, Limits, Manifest, Shard, Target, TargetName};
+use crate::convert::{Conversion, Converted};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Endpoint, Form, Job, RunSettings, did_you_mean};
+use crate::job::{Endpoint, Form, Job, NonFinite, RunSettings, did_you_mean};
 use crate::limits;
 use crate::schema;
-use crate::sink::{Decision, SINKS, Sink, SinkKind};
+use crate::sink::{Decision, Rooms, SINKS, Sink, SinkKind};
 use crate::source::{SOURCES, Source, SourceKind};
 
 pub use repeats::{check_repeats, repeats};
@@ -25,8 +26,10 @@ pub struct Plan {
     pub source: Box<dyn Source>,
     /// Where they go.
     pub sink: Box<dyn Sink>,
-    /// What travels, targets named as they will be.
+    /// What travels, targets named, and vectors typed, as they will be.
     pub manifest: Manifest,
+    /// What is made of the vectors on the way, if anything.
+    pub conversion: Option<Conversion>,
     /// How much travels together.
     pub limits: Limits,
     /// How it is run.
@@ -52,9 +55,39 @@ impl Fingerprint {
 
 impl Plan {
     /// Bytes of batches that may be held at one time: each pool thread and delivery thread holds one, and the
-    /// channel between them as many as there are pool threads.
+    /// channel between them as many as there are pool threads. What is converted is held beside what it was made of.
     pub fn memory_bytes(&self) -> u64 {
-        (2 * self.threads + self.deliveries) as u64 * self.limits.batch_bytes
+        let beside = if self.conversion.is_some() {
+            self.threads
+        } else {
+            0
+        };
+        (2 * self.threads + self.deliveries + beside) as u64 * self.limits.batch_bytes
+    }
+
+    /// Rows of a full batch of a target: batches are measured as they are read.
+    pub fn batch_rows(&self, target: &Target) -> u64 {
+        let vector = target.vector();
+        self.limits
+            .rows(self.conversion.map_or(vector, |c| c.was(vector)))
+    }
+
+    /// A batch as it is packed: converted where the job asks for it.
+    pub fn converted(&self, batch: Batch, rooms: &Rooms) -> Result<Converted> {
+        let Some(conversion) = self.conversion else {
+            return Ok(Converted {
+                batch,
+                left_out: Vec::new(),
+                relative_error: 0.0,
+            });
+        };
+        let target = &self.manifest.targets[batch.target as usize];
+        // A file has room for just the rows that were announced.
+        let non_finite = match self.sink.file(target) {
+            Some(_) => NonFinite::Fail,
+            None => self.settings.non_finite,
+        };
+        conversion.apply(&target.schema, batch, non_finite, rooms)
     }
 
     /// Looks at each target and says what will be done to it, without doing it.
@@ -137,7 +170,8 @@ pub fn plan(job: &Job) -> Result<Plan> {
     };
 
     let mut warnings = survey.warnings;
-    let Aimed { manifest, renamed } = aim(job, survey.manifest, sink.as_ref())?;
+    let conversion = Conversion::asked(&job.fields);
+    let Aimed { manifest, renamed } = aim(job, conversion, survey.manifest, sink.as_ref())?;
     warnings.extend(renamed.values().cloned());
     check_dimension(job, &manifest)?;
     if manifest.targets.is_empty() && !job.collections.is_empty() {
@@ -168,6 +202,7 @@ pub fn plan(job: &Job) -> Result<Plan> {
         source,
         sink,
         manifest,
+        conversion,
         limits,
         settings: job.run.clone(),
         threads,
@@ -193,13 +228,18 @@ struct Aimed {
 }
 
 /// Chooses what travels, names it as it will be, and merges targets that get the same name.
-fn aim(job: &Job, manifest: Manifest, sink: &dyn Sink) -> Result<Aimed> {
+fn aim(
+    job: &Job,
+    conversion: Option<Conversion>,
+    manifest: Manifest,
+    sink: &dyn Sink,
+) -> Result<Aimed> {
     let mut targets: Vec<Target> = Vec::new();
     // For each of them, the name it would have if everything were allowed.
     let mut wanted: Vec<TargetName> = Vec::new();
     let mut renamed = BTreeMap::new();
     let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
-    for target in manifest.targets {
+    for mut target in manifest.targets {
         let name = &target.name;
         if !job.collections.admit(&name.collection, &name.partition) {
             continue;
@@ -213,7 +253,14 @@ fn aim(job: &Job, manifest: Manifest, sink: &dyn Sink) -> Result<Aimed> {
             Some((aimed, why)) => (aimed, Some(why)),
             None => (wish.clone(), None),
         };
-        let schema = schema::schema(&job.fields.id, &job.fields.vector, target.vector())?;
+        let vector = match conversion {
+            None => target.vector(),
+            Some(conversion) => conversion.becomes(target.vector()).map_err(|what| {
+                let error = Error::new(Kind::Job, format!("{}: {what}", target.source));
+                error.at(job.place(conversion.key()))
+            })?,
+        };
+        target.schema = schema::schema(&job.fields.id, &job.fields.vector, vector)?;
         let number = match targets.iter_mut().find(|t| t.name == aimed) {
             Some(other) => {
                 let before = &wanted[other.number as usize];
@@ -234,7 +281,6 @@ fn aim(job: &Job, manifest: Manifest, sink: &dyn Sink) -> Result<Aimed> {
                 targets.push(Target {
                     number,
                     name: aimed,
-                    schema,
                     ..target.clone()
                 });
                 number

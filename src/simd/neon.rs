@@ -1,4 +1,4 @@
-//! ARM: the plain loops, with NEON, which every 64-bit ARM has. No intrinsics; not run on such a machine yet.
+//! ARM: the plain loops, with NEON, which every 64-bit ARM has. No intrinsics; tested in emulation only.
 
 use std::arch::is_aarch64_feature_detected;
 

@@ -35,9 +35,9 @@ pub trait Holder {
     /// How rows are found there.
     fn way(&self) -> Way;
 
-    /// The rows of a batch as they were delivered: without those left out, of which it says how many there were.
-    fn as_delivered(&self, batch: Batch) -> Result<(Batch, u64)> {
-        Ok((batch, 0))
+    /// The rows of a batch as they were delivered: without those that the destination does not take.
+    fn as_delivered(&self, batch: Batch) -> Result<Batch> {
+        Ok(batch)
     }
 
     /// Compares rows as they were delivered with what is there, bit for bit.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use crate::batch::{Batch, BatchId, Keys, Limits, Target, TargetName};
+use crate::batch::{Batch, BatchId, Keys, Limits, Part, Target, TargetName};
 use crate::error::Result;
 use crate::job::{Form, RunSettings};
 
@@ -173,7 +173,8 @@ pub enum Redelivery {
     Doubles(String),
 }
 
-/// A row that was left out because the destination could not take it (`non_finite: skip`).
+/// A row that was left out because it could not be converted, or the destination could not take it
+/// (`non_finite: skip`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeftOut {
     /// Its id.
@@ -182,6 +183,17 @@ pub struct LeftOut {
     pub row: u64,
     /// The file it lies in.
     pub file: Arc<std::path::Path>,
+}
+
+impl LeftOut {
+    /// The row of this number in a part.
+    pub fn of(part: &Part, row: usize) -> LeftOut {
+        LeftOut {
+            id: part.ids()[row],
+            row: part.row + row as u64,
+            file: part.file.clone(),
+        }
+    }
 }
 
 /// A packed batch: name, row count, bytes.

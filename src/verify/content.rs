@@ -17,6 +17,7 @@ use crate::job::IdCollision;
 use crate::limits;
 use crate::plan::{self, Plan};
 use crate::simd;
+use crate::sink::Rooms;
 use crate::sink::held::{Compared, Difference, Held, Holder, Way, What};
 use crate::source::Reader;
 
@@ -141,6 +142,7 @@ pub fn compare(
         run,
         hands,
         holder: holder.as_mut(),
+        rooms: Rooms::default(),
         repeated,
         copies: BTreeMap::new(),
         tally: Compared::default(),
@@ -234,6 +236,7 @@ struct Work<'w> {
     run: u64,
     hands: &'w Hands<'w>,
     holder: &'w mut dyn Holder,
+    rooms: Rooms,
     /// Ids that several rows of the target have: such rows are counted.
     repeated: HashSet<i64>,
     /// How many rows were delivered with each of them, and where the first lies.
@@ -256,7 +259,7 @@ impl Work<'_> {
             (self.hands.check)()?;
             let rows = rows(&cut);
             let batch = self.batch(shard, index, first_row, cut.parts, cut.next);
-            let (batch, _) = self.holder.as_delivered(batch)?;
+            let batch = self.as_delivered(batch)?;
             for part in &batch.parts {
                 let width = part.vectors().len() / part.len();
                 let digest = simd::digest_rows(part.ids(), part.vectors(), width);
@@ -297,7 +300,7 @@ impl Work<'_> {
             }
             if picked.len() >= limits::SAMPLED_AT_ONCE || cut.is_none() && !picked.is_empty() {
                 let batch = self.batch(shard, index, 0, std::mem::take(&mut picked), shard.end);
-                let (batch, _) = self.holder.as_delivered(batch)?;
+                let batch = self.as_delivered(batch)?;
                 self.compare(batch, reader.as_ref())?;
                 index += 1;
             }
@@ -326,6 +329,12 @@ impl Work<'_> {
             parts,
             next,
         }
+    }
+
+    /// A batch as it was delivered: converted, and without the rows that were left out.
+    fn as_delivered(&self, batch: Batch) -> Result<Batch> {
+        let converted = self.plan.converted(batch, &self.rooms)?;
+        self.holder.as_delivered(converted.batch)
     }
 
     fn compare(&mut self, batch: Batch, reader: &dyn Reader) -> Result<()> {

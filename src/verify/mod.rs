@@ -22,6 +22,8 @@ pub struct TargetReport {
     pub name: String,
     /// Where its rows came from.
     pub source: String,
+    /// The type of its vectors, as delivered.
+    pub vector: String,
     /// What was done to it: skip, create, append or replace.
     pub action: String,
     /// Rows it had before.
@@ -30,7 +32,7 @@ pub struct TargetReport {
     pub rows_read: u64,
     /// Rows of the source that are marked deleted.
     pub rows_deleted: u64,
-    /// Rows delivered and acknowledged; of these, upserted; left out; bytes; digest.
+    /// Rows delivered and acknowledged; of these, upserted; left out; bytes; digest; relative error.
     #[serde(flatten)]
     pub totals: Totals,
     /// Rows the destination counts now.
@@ -124,6 +126,7 @@ fn count(
     let mut report = TargetReport {
         name: target.name.to_string(),
         source: target.source.clone(),
+        vector: target.vector().to_string(),
         action: decision.action.name().to_owned(),
         rows_before: decision.rows_before,
         rows_read: target.rows,

@@ -21,6 +21,8 @@ use tower_service::Service;
 /// What to do with the next Insert or Upsert.
 #[derive(Clone, Debug)]
 pub enum Misbehave {
+    /// Take nothing, and acknowledge all of it.
+    Drop,
     /// Take the rows, and acknowledge this many.
     Acknowledge(i64),
     /// Take nothing, and answer with this status: error_code, code, reason.
@@ -44,6 +46,14 @@ pub struct Arrived {
     pub request: InsertRequest,
     /// Its `idempotency-key`, `authorization` and `dbname`.
     pub headers: [String; 3],
+}
+
+impl Arrived {
+    /// The ids of its rows, where it has any.
+    pub fn ids(&self) -> Option<&[i64]> {
+        let mut columns = self.request.fields_data.iter();
+        columns.find_map(|column| Some(&*column.scalars.as_ref()?.long_data.as_ref()?.data))
+    }
 }
 
 /// A server and what happened to it.
@@ -70,6 +80,7 @@ struct State {
     arrived: Vec<Arrived>,
     calls: Vec<String>,
     sockets: Vec<TcpStream>,
+    hangs: usize,
 }
 
 impl Fake {
@@ -113,6 +124,11 @@ impl Fake {
     /// The writes that arrived.
     pub fn arrived(&self) -> Vec<Arrived> {
         self.state.lock().unwrap().arrived.clone()
+    }
+
+    /// How many writes it keeps waiting for an answer.
+    pub fn hangs(&self) -> usize {
+        self.state.lock().unwrap().hangs
     }
 
     /// How often a method was called.
@@ -210,7 +226,10 @@ impl<const V1: bool> Service<http::Request<Body>> for Named<V1> {
                 std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut body), cx))
                     .await
             {
-                let Ok(frame) = frame else { break };
+                // Half a request is none.
+                let Ok(frame) = frame else {
+                    return Ok(refuse(1, "the request was cut off"));
+                };
                 if let Ok(data) = frame.into_data() {
                     bytes.extend_from_slice(&data);
                 }
@@ -238,7 +257,7 @@ async fn write(
     let misbehave = state.lock().unwrap().next.pop_front();
     let taken = !matches!(
         misbehave,
-        Some(Misbehave::Status(..) | Misbehave::Grpc(..) | Misbehave::Hang)
+        Some(Misbehave::Drop | Misbehave::Status(..) | Misbehave::Grpc(..) | Misbehave::Hang)
     );
     if taken {
         let header = |name| {
@@ -264,7 +283,7 @@ async fn write(
         ..MutationResult::default()
     };
     match misbehave {
-        None => {}
+        None | Some(Misbehave::Drop) => {}
         Some(Misbehave::Acknowledge(rows)) => result.insert_cnt = rows,
         Some(Misbehave::Status(error_code, code, reason)) => {
             result.insert_cnt = 0;
@@ -280,7 +299,10 @@ async fn write(
             cut(state);
             std::future::pending::<()>().await;
         }
-        Some(Misbehave::Hang) => std::future::pending::<()>().await,
+        Some(Misbehave::Hang) => {
+            state.lock().unwrap().hangs += 1;
+            std::future::pending::<()>().await;
+        }
         Some(Misbehave::Garbage) => {
             return answer(Bytes::from_static(&[0, 0, 0, 0, 2, 0x0a, 0xff]));
         }

@@ -1,6 +1,5 @@
-//! From codes back to what an index took: the arithmetic. Loops over slices that the compiler turns into vector code.
-
-use half::{bf16, f16};
+//! From codes back to what an index took: the arithmetic. The kernels' where they have it, else loops over slices that
+//! the compiler turns into vector code.
 
 use super::index::{Body, Node, Stored};
 use super::lists::{Lists, Place};
@@ -9,6 +8,7 @@ use super::rows::Rows;
 use super::undo::{Step, add, float, floats, size};
 use crate::error::{Error, Kind, Result};
 use crate::input::View;
+use crate::simd;
 
 /// Rows that go through the steps together: few enough to stay in the cache.
 const TOGETHER: usize = 64;
@@ -25,10 +25,24 @@ pub struct Decoder {
     signs: bool,
 }
 
+/// Codes, minima, widths, and where the components go.
+type Unquantize = fn(&[u8], &[f32], &[f32], &mut [f32]);
+
 enum Code {
     Float,
     Bits,
-    Scalar { kind: u32, ranges: Vec<f32> },
+    /// Floats of two bytes, and what widens them.
+    Half(fn(&[u8], &mut [u8])),
+    /// Whole numbers, `zero` more than they stand for.
+    Byte {
+        zero: f32,
+    },
+    /// Fractions of a range, one for each component.
+    Ranges {
+        decode: Unquantize,
+        minima: Vec<f32>,
+        widths: Vec<f32>,
+    },
     Product(Table),
 }
 
@@ -74,21 +88,10 @@ impl Decoder {
         let (code, width) = match codec {
             Codec::Float => (Code::Float, lists.code_bytes / 4),
             Codec::Bits => (Code::Bits, lists.code_bytes),
-            Codec::Scalar(Scalar {
-                kind,
-                trained,
-                dimension,
-                ..
-            }) => {
-                let ranges = floats(trained)?;
-                (
-                    Code::Scalar {
-                        kind: *kind,
-                        ranges,
-                    },
-                    u64::from(*dimension),
-                )
-            }
+            Codec::Scalar(scalar) => (
+                Code::scalar(scalar, lists.rows)?,
+                u64::from(scalar.dimension),
+            ),
             Codec::Product(pq) => (Code::Product(Table::of(pq)?), u64::from(pq.dimension)),
         };
         Ok(Decoder {
@@ -147,7 +150,7 @@ impl Decoder {
             if self.signs {
                 pack_signs(&values, out);
             } else {
-                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                out.extend_from_slice(bytemuck::cast_slice(&values));
             }
         }
         Ok(())
@@ -158,15 +161,27 @@ impl Decoder {
         match &self.code {
             Code::Float => out.extend(codes.chunks_exact(4).map(float)),
             Code::Bits => {}
-            Code::Scalar { kind, ranges } => {
-                scalar(*kind, ranges, codes, self.width, self.code_bytes, out);
-            }
+            Code::Half(widen) => widen(codes, bytemuck::cast_slice_mut(self.room(codes, out))),
+            Code::Byte { zero } => out.extend(codes.iter().map(|code| f32::from(*code) - zero)),
+            Code::Ranges {
+                decode,
+                minima,
+                widths,
+            } => decode(codes, minima, widths, self.room(codes, out)),
             Code::Product(table) => {
                 for code in codes.chunks_exact(table.code_bytes.max(1)) {
                     table.get(code, self.width, out);
                 }
             }
         }
+    }
+
+    /// Room for the components of some codes, behind what is there.
+    fn room<'o>(&self, codes: &[u8], out: &'o mut Vec<f32>) -> &'o mut [f32] {
+        let rows = codes.len().checked_div(self.code_bytes).unwrap_or(0);
+        let start = out.len();
+        out.resize(start.saturating_add(rows.saturating_mul(self.width)), 0.0);
+        out.get_mut(start..).unwrap_or_default()
     }
 
     /// The second quantizer's codes stand by id, not by list.
@@ -206,62 +221,38 @@ fn pack_signs(values: &[f32], out: &mut Vec<u8>) {
     }));
 }
 
-fn scalar(
-    kind: u32,
-    ranges: &[f32],
-    codes: &[u8],
-    width: usize,
-    code_bytes: usize,
-    out: &mut Vec<f32>,
-) {
-    match kind {
-        4 => out.extend(
-            codes
-                .chunks_exact(2)
-                .map(|half| f16::from_le_bytes(half.try_into().expect("chunks_exact(2)")).to_f32()),
-        ),
-        7 => {
-            out.extend(codes.chunks_exact(2).map(|half| {
-                bf16::from_le_bytes(half.try_into().expect("chunks_exact(2)")).to_f32()
-            }))
-        }
-        5 => out.extend(codes.iter().map(|code| f32::from(*code))),
-        8 => out.extend(codes.iter().map(|code| f32::from(*code) - 128.0)),
-        _ => {
-            let (minima, widths) = ranges.split_at(ranges.len() / 2);
-            for code in codes.chunks_exact(code_bytes.max(1)) {
-                let start = out.len();
-                match kind {
-                    0 | 2 => out.extend(code.iter().map(|c| (f32::from(*c) + 0.5) / 255.0)),
-                    1 | 3 => {
-                        let pairs = code.iter().flat_map(|c| [c & 15, c >> 4]);
-                        out.extend(pairs.take(width).map(|c| (f32::from(c) + 0.5) / 15.0));
-                    }
-                    _ => {
-                        let fields = code.chunks(3).flat_map(|three| {
-                            let mut word = [0u8; 4];
-                            for (to, from) in word.iter_mut().zip(three) {
-                                *to = *from;
-                            }
-                            let word = u32::from_le_bytes(word);
-                            [word & 63, (word >> 6) & 63, (word >> 12) & 63, word >> 18]
-                        });
-                        let fields = fields.take(width);
-                        out.extend(fields.map(|c| (c as f32 + 0.5) / 63.0));
-                    }
-                }
-                let row = out.get_mut(start..).unwrap_or_default();
-                if let (2 | 3, [minimum, width]) = (kind, ranges) {
-                    for value in row {
-                        *value = minimum + *value * width;
-                    }
-                } else {
-                    for ((value, minimum), width) in row.iter_mut().zip(minima).zip(widths) {
-                        *value = minimum + *value * width;
-                    }
-                }
+impl Code {
+    /// How the codes of a scalar quantizer are decoded.
+    fn scalar(scalar: &Scalar, rows: u64) -> Result<Code> {
+        let decode = match scalar.kind {
+            4 => return Ok(Code::Half(simd::f16_to_f32)),
+            7 => return Ok(Code::Half(simd::bf16_to_f32)),
+            5 => return Ok(Code::Byte { zero: 0.0 }),
+            8 => return Ok(Code::Byte { zero: 128.0 }),
+            0 | 2 => simd::sq8,
+            1 | 3 => simd::sq4,
+            6 => simd::sq6,
+            // One that we do not decode comes here only without rows.
+            _ => return Ok(Code::Float),
+        };
+        let dimension = size(scalar.dimension.into());
+        let ranges = floats(&scalar.trained)?;
+        let (minima, widths) = match (scalar.kind, &ranges[..]) {
+            (2 | 3, [minimum, width]) => (vec![*minimum; dimension], vec![*width; dimension]),
+            (_, ranges) => {
+                let (minima, widths) = ranges.split_at(ranges.len() / 2);
+                (minima.to_vec(), widths.to_vec())
             }
+        };
+        if rows > 0 && minima.len() != dimension {
+            let what = format!("{rows} rows in codes of a quantizer that was never trained");
+            return Err(scalar.trained.corrupt(0, what));
         }
+        Ok(Code::Ranges {
+            decode,
+            minima,
+            widths,
+        })
     }
 }
 

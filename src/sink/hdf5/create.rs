@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -10,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hdf5::dataset::{AllocTime, FillTime};
 use hdf5::types::VarLenUnicode;
-use rustix::fs::RenameFlags;
+use rustix::fs::{Advice, RenameFlags};
 
 use super::Layout;
 use crate::batch::Target;
@@ -34,23 +36,23 @@ pub struct Shape {
     pub id_filters: Vec<Filter>,
 }
 
-/// Bytes of a component in the file. bfloat16 has no counterpart that other programs read: it is widened.
-pub fn element_bytes(vector: VectorType) -> usize {
+/// Columns of the dataset of vectors.
+fn columns(vector: VectorType) -> u64 {
     match vector.element {
-        Element::Float32 | Element::BFloat16 => 4,
-        Element::Float16 => 2,
-        Element::Int8 | Element::Bit => 1,
+        Element::Bit => u64::from(vector.dimension) / 8,
+        _ => u64::from(vector.dimension),
     }
+}
+
+/// Bytes of a value in the file.
+pub fn element_bytes(vector: VectorType) -> usize {
+    (vector.row_bytes() / columns(vector)) as usize
 }
 
 impl Shape {
     pub fn of(target: &Target, layout: &Layout) -> Shape {
         let vector = target.vector();
-        let columns = match vector.element {
-            Element::Bit => u64::from(vector.dimension) / 8,
-            _ => u64::from(vector.dimension),
-        };
-        let row_bytes = columns * element_bytes(vector) as u64;
+        let row_bytes = vector.row_bytes();
         let rows = target.rows;
         let filtered = layout.filtered();
         let fit = |row_bytes: u64| {
@@ -70,7 +72,7 @@ impl Shape {
             (fit(8).div_ceil(chunk_rows).saturating_mul(chunk_rows)).min(rows.max(1));
         Shape {
             rows,
-            columns,
+            columns: columns(vector),
             element: vector.element,
             row_bytes,
             chunk_rows,
@@ -102,8 +104,13 @@ pub fn bytes(target: &Target, layout: &Layout) -> u64 {
     total.saturating_add(16 << 10)
 }
 
-/// Refuses chunks that HDF5 or this sink cannot have.
+/// Refuses values and chunks that HDF5 or this sink cannot have.
 pub fn check(target: &Target, layout: &Layout, path: &Path) -> Result<()> {
+    if target.vector().element == Element::BFloat16 {
+        let what = "HDF5 has no bfloat16 that other programs read";
+        return Err(Error::path(Kind::Unsupported, path, what)
+            .hint("float32 holds the same range, `as: float16` half the bytes"));
+    }
     let shape = Shape::of(target, layout);
     let (chunks, bytes) = (shape.chunks(), shape.chunk_bytes());
     let refuse = |what: String, hint: String| Err(Error::path(Kind::Job, path, what).hint(hint));
@@ -187,6 +194,15 @@ impl Temporary {
         if let Ok(file) = File::open(&self.path) {
             let _ = file.try_lock();
             let _ = self.lock.set(file);
+        }
+    }
+
+    /// Has the disk begin with bytes that were written, so that the sync at the end has less to wait for. Best effort.
+    pub fn write_back(&self, bytes: Range<u64>) {
+        let len = NonZeroU64::new(bytes.end.saturating_sub(bytes.start));
+        if let (Some(file), Some(len)) = (self.lock.get(), len) {
+            // Pages that are not on disk yet stay, and are begun with.
+            let _ = rustix::fs::fadvise(file, bytes.start, Some(len), Advice::DontNeed);
         }
     }
 
@@ -301,7 +317,8 @@ fn build(path: &Path, target: &Target, shape: &Shape, space: Space) -> hdf5::Res
     }
     let extents = (rows, columns);
     let vectors = match shape.element {
-        Element::Float32 | Element::BFloat16 => vectors.empty::<f32>().shape(extents),
+        Element::Float32 => vectors.empty::<f32>().shape(extents),
+        Element::BFloat16 => return Err("bfloat16 was not refused before".into()),
         Element::Float16 => vectors.empty::<half::f16>().shape(extents),
         Element::Int8 => vectors.empty::<i8>().shape(extents),
         Element::Bit => vectors.empty::<u8>().shape(extents),

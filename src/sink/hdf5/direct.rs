@@ -14,7 +14,6 @@ use crate::batch::{Batch, Target};
 use crate::error::{Error, Kind, Result};
 use crate::h5;
 use crate::limits;
-use crate::schema::{Element, VectorType};
 use crate::sink::{Parcel, Room};
 
 /// A file being written. It is made when its first batch comes: a job may have more targets than a process may
@@ -123,7 +122,10 @@ impl Direct {
         };
         let made = self.made()?;
         made.write(std::slice::from_ref(ids), made.ids_at + first * 8)?;
-        made.write(vectors, made.vectors_at + first * self.shape.row_bytes)?;
+        let at = made.vectors_at + first * self.shape.row_bytes;
+        made.write(vectors, at)?;
+        made.temporary
+            .write_back(at..at + rows * self.shape.row_bytes);
         let mut covered = self.covered.lock().expect("no one panics with it locked");
         covered.add(first..first + rows);
         Ok(())
@@ -177,7 +179,7 @@ fn place(
 }
 
 /// A batch as it is written: its ids, then its vectors in as few pieces as they lie in.
-pub fn pack(batch: &Batch, vector: VectorType, mut room: Room) -> Vec<Bytes> {
+pub fn pack(batch: &Batch, mut room: Room) -> Vec<Bytes> {
     enum Piece {
         Mapped(Bytes),
         Gathered(Range<usize>),
@@ -187,13 +189,12 @@ pub fn pack(batch: &Batch, vector: VectorType, mut room: Room) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     for part in &batch.parts {
         let vectors = part.vectors();
-        let widened = vector.element == Element::BFloat16;
-        if !widened && vectors.len() >= limits::GATHER_BELOW_BYTES {
+        if vectors.len() >= limits::GATHER_BELOW_BYTES {
             pieces.push(Piece::Mapped(part.vector_bytes()));
             continue;
         }
         let start = room.bytes.len();
-        vectors_into(vectors, vector, &mut room.bytes);
+        room.bytes.extend_from_slice(vectors);
         match pieces.last_mut() {
             Some(Piece::Gathered(range)) if range.end == start => range.end = room.bytes.len(),
             _ => pieces.push(Piece::Gathered(start..room.bytes.len())),
@@ -216,21 +217,5 @@ pub fn ids(batch: &Batch, to: &mut Vec<u8>) {
         } else {
             to.extend(part.ids().iter().flat_map(|id| id.to_le_bytes()));
         }
-    }
-}
-
-/// Vectors as they are in the file.
-pub fn vectors_into(vectors: &[u8], vector: VectorType, to: &mut Vec<u8>) {
-    if vector.element == Element::BFloat16 {
-        // The high half of a float32.
-        to.extend(
-            vectors
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .flat_map(|b| [0, 0, b[0], b[1]]),
-        );
-    } else {
-        to.extend_from_slice(vectors);
     }
 }

@@ -379,7 +379,7 @@ impl Sink for Hdf5 {
             digest = digest.wrapping_add(sum);
         }
         let body = if filters.is_empty() {
-            direct::pack(&batch, vector, room)
+            direct::pack(&batch, room)
         } else {
             let open = self.open.read().expect("no one panics with it locked");
             let open = open.get(&batch.target).cloned();

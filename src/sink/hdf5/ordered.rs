@@ -16,7 +16,7 @@ use crate::batch::{Batch, Target};
 use crate::error::{Error, Kind, Result};
 use crate::h5::{self, filter::Packer, raw};
 use crate::limits;
-use crate::schema::{Element, VectorType};
+use crate::schema::VectorType;
 use crate::sink::{Parcel, Room};
 
 /// A file being written. It is made when its first batch comes: a job may have more targets than a process may
@@ -36,6 +36,8 @@ struct State {
     temporary: Option<Temporary>,
     /// Rows written or in the fragments below.
     next_row: u64,
+    /// Bytes of chunks written so far.
+    written: u64,
     /// Parcels that came before their turn, by first row.
     early: BTreeMap<u64, (u64, Vec<Bytes>)>,
     early_bytes: u64,
@@ -181,6 +183,12 @@ impl Ordered {
         }
         state.fragment.extend_from_slice(tail);
         state.next_row += rows;
+        if let Some(temporary) = &state.temporary {
+            // The file grows at its end.
+            let written: u64 = chunks.iter().map(|c| c.len() as u64).sum();
+            temporary.write_back(state.written..state.written + written);
+            state.written += written;
+        }
         Ok(())
     }
 
@@ -289,9 +297,6 @@ struct Rows<'b> {
 impl<'b> Rows<'b> {
     /// Rows that lie together as they will be in the file.
     fn together(&self, first: u64, count: u64) -> Option<&'b [u8]> {
-        if self.vector.element == Element::BFloat16 {
-            return None;
-        }
         let bytes = self.pieces(first, count).next()?;
         (bytes.len() as u64 == count * self.vector.row_bytes()).then_some(bytes)
     }
@@ -299,7 +304,7 @@ impl<'b> Rows<'b> {
     /// Appends rows as they will be in the file.
     fn gather(&self, first: u64, count: u64, to: &mut Vec<u8>) {
         for bytes in self.pieces(first, count) {
-            direct::vectors_into(bytes, self.vector, to);
+            to.extend_from_slice(bytes);
         }
     }
 

@@ -41,12 +41,28 @@ impl Milvus {
             return Ok(());
         };
         let collection = &ready.envelope.collection;
+        if !self.is_last_to_fill(target.number, collection) {
+            return Ok(());
+        }
         self.flush(collection)?;
         self.build_index(target, collection)?;
         if self.settings.load {
             self.load(collection)?;
         }
         Ok(())
+    }
+
+    /// Whether no other target of this run still waits for rows in the same collection. A flush is of a whole
+    /// collection and takes seconds, so that the last one does it for all; whoever dies before has the last one
+    /// still to finish.
+    fn is_last_to_fill(&self, target: u32, collection: &str) -> bool {
+        let mut state = self.state.lock().expect("no one panics with it locked");
+        state.filled.insert(target);
+        let ready = self.ready.read().expect("no one panics with it locked");
+        let mut shared = ready
+            .iter()
+            .filter(|(_, ready)| ready.envelope.collection == collection);
+        shared.all(|(number, _)| state.filled.contains(number))
     }
 
     fn flush(&self, collection: &str) -> Result<()> {

@@ -90,10 +90,10 @@ impl Holder for Keyed<'_> {
         Way::ById
     }
 
-    fn as_delivered(&self, mut batch: Batch) -> Result<(Batch, u64)> {
+    fn as_delivered(&self, mut batch: Batch) -> Result<Batch> {
         let floats = pack::floats(self.look_up.kind.element);
-        let (left_out, _) = pack::leave_out(&mut batch, NonFinite::Skip, floats)?;
-        Ok((batch, left_out.len() as u64))
+        pack::leave_out(&mut batch, NonFinite::Skip, floats)?;
+        Ok(batch)
     }
 
     fn compare(&mut self, batch: &Batch) -> Result<Compared> {

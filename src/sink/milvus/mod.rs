@@ -98,6 +98,8 @@ struct State {
     made: HashSet<String>,
     /// Partitions that this job made or replaced.
     made_partitions: HashSet<TargetName>,
+    /// Targets that have all their rows.
+    filled: HashSet<u32>,
 }
 
 /// A target whose place is there, and was found to fit.

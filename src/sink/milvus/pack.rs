@@ -82,7 +82,10 @@ pub fn leave_out(
             Some(row) if non_finite == NonFinite::Fail => {
                 return Err(refused(part, *row, floats).batch(batch.id));
             }
-            Some(_) => cut_out(part, &odd, &mut kept, &mut left_out),
+            Some(_) => {
+                part.without(&odd, &mut kept);
+                left_out.extend(odd.iter().map(|row| LeftOut::of(part, *row)));
+            }
         }
     }
     batch.parts = kept;
@@ -122,23 +125,4 @@ fn refused(part: &Part, row: usize, floats: Floats) -> Error {
         ),
     )
     .hint("`run.non_finite: skip` leaves such rows out, and counts and lists them")
-}
-
-/// Adds the stretches between rows that are left out to what is kept.
-fn cut_out(part: &Part, odd: &[usize], kept: &mut Vec<Part>, left_out: &mut Vec<LeftOut>) {
-    let mut from = 0;
-    for row in odd.iter().copied() {
-        if row > from {
-            kept.push(part.slice(from, row - from));
-        }
-        from = row + 1;
-        left_out.push(LeftOut {
-            id: part.ids()[row],
-            row: part.row + row as u64,
-            file: part.file.clone(),
-        });
-    }
-    if from < part.len() {
-        kept.push(part.slice(from, part.len() - from));
-    }
 }

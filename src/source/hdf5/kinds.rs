@@ -5,6 +5,7 @@ use hdf5::datatype::{ByteOrder, Datatype};
 
 use crate::h5::raw::{self, Class, Facts};
 use crate::schema::{Element, VectorType};
+use crate::simd;
 
 /// How values are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,38 +150,7 @@ impl Stored {
     /// Appends stored values as they travel in vectors.
     pub fn vectors_into(self, from: &[u8], to: &mut Vec<u8>) -> Result<(), Wrong> {
         match self {
-            Stored::Float {
-                bytes: 4,
-                big_endian: true,
-            } => {
-                let floats = from.as_chunks::<4>().0.iter();
-                to.extend(floats.flat_map(|b| [b[3], b[2], b[1], b[0]]));
-                Ok(())
-            }
-            Stored::Float {
-                bytes: 2,
-                big_endian,
-            } => {
-                let read = if big_endian {
-                    half::f16::from_be_bytes
-                } else {
-                    half::f16::from_le_bytes
-                };
-                let floats = from.as_chunks::<2>().0.iter();
-                to.extend(floats.flat_map(|b| read(*b).to_f32().to_le_bytes()));
-                Ok(())
-            }
-            Stored::Float {
-                bytes: 8,
-                big_endian,
-            } => {
-                let read = if big_endian {
-                    f64::from_be_bytes
-                } else {
-                    f64::from_le_bytes
-                };
-                narrow(from, read, to)
-            }
+            Stored::Float { bytes, big_endian } => floats_into(bytes, big_endian, from, to),
             Stored::Integer { bytes, .. } if bytes > 1 => {
                 for (i, value) in self.integers(from).enumerate() {
                     match u8::try_from(value) {
@@ -261,23 +231,51 @@ impl Stored {
     }
 }
 
-/// Doubles as floats, rounded to the nearest; one that is finite and would become infinite is refused.
-fn narrow(from: &[u8], read: fn([u8; 8]) -> f64, to: &mut Vec<u8>) -> Result<(), Wrong> {
-    let values = from.as_chunks::<8>().0;
-    let start = to.len();
-    to.extend(values.iter().flat_map(|b| (read(*b) as f32).to_le_bytes()));
-    let narrowed = to[start..].as_chunks::<4>().0;
-    let lost = |(wide, narrow): (&[u8; 8], &[u8; 4])| {
-        f32::from_le_bytes(*narrow).is_infinite() && read(*wide).is_finite()
-    };
-    match values.iter().zip(narrowed).position(lost) {
-        Some(i) => {
-            let value = read(values[i]);
-            to.truncate(start);
-            Err((i, format!("{value:e} is more than a float32 can be")))
+/// Floats of so many bytes as float32, rounded to the nearest; one that is finite and would become infinite is refused.
+fn floats_into(bytes: usize, big_endian: bool, from: &[u8], to: &mut Vec<u8>) -> Result<(), Wrong> {
+    /// Bytes that are turned around at a time, in the cache.
+    const BLOCK: usize = 4096;
+    let convert = |from: &[u8], to: &mut [u8]| match bytes {
+        2 => {
+            simd::f16_to_f32(from, to);
+            true
         }
-        None => Ok(()),
+        8 => simd::f64_to_f32(from, to),
+        _ => {
+            to.copy_from_slice(from);
+            true
+        }
+    };
+    let start = to.len();
+    to.resize(start + from.len() / bytes * 4, 0);
+    let mut fits = true;
+    if big_endian {
+        let mut room = [0; BLOCK];
+        let targets = to[start..].chunks_mut(BLOCK / bytes * 4);
+        for (from, to) in from.chunks(BLOCK).zip(targets) {
+            let room = &mut room[..from.len()];
+            room.copy_from_slice(from);
+            simd::swap_bytes(bytes, room);
+            fits &= convert(room, to);
+        }
+    } else {
+        fits = convert(from, &mut to[start..]);
     }
+    if fits {
+        return Ok(());
+    }
+    to.truncate(start);
+    let read = if big_endian {
+        f64::from_be_bytes
+    } else {
+        f64::from_le_bytes
+    };
+    let values = from.as_chunks::<8>().0.iter().map(|value| read(*value));
+    let (i, value) = values
+        .enumerate()
+        .find(|(_, value)| value.is_finite() && (*value as f32).is_infinite())
+        .expect("only doubles can be too large");
+    Err((i, format!("{value:e} is more than a float32 can be")))
 }
 
 #[cfg(test)]

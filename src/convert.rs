@@ -1,0 +1,333 @@
+//! What do vectors become on the way? Brought to length 1, and to a smaller type, where the job asks for it.
+//! Between read and pack, whatever the source and the sink; opens nothing, and says how much was lost.
+
+use std::fmt;
+
+use arrow_schema::SchemaRef;
+
+use crate::batch::{Batch, Part};
+use crate::error::{Error, Kind, Result};
+use crate::job::{FieldSettings, NonFinite, Normalize, StoreAs};
+use crate::limits;
+use crate::schema::{self, Element, VectorType};
+use crate::simd;
+use crate::sink::{LeftOut, Rooms};
+
+/// What a job wants made of its vectors. Only float32 vectors are converted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Conversion {
+    normalize: Option<Normalize>,
+    store_as: Option<StoreAs>,
+}
+
+/// A batch as it will be packed.
+pub struct Converted {
+    /// The batch, without the rows that were left out.
+    pub batch: Batch,
+    /// Rows that could not be converted (`non_finite: skip`).
+    pub left_out: Vec<LeftOut>,
+    /// By how much of itself a component differs from what it was made of, at most: |after − before| / |before|.
+    /// What bringing rows to length 1 does is no error, and neither is a NaN or an infinity that stays one.
+    pub relative_error: f32,
+}
+
+impl Conversion {
+    /// What these settings ask for; `None`: rows travel as they are.
+    pub fn asked(fields: &FieldSettings) -> Option<Conversion> {
+        let conversion = Conversion {
+            normalize: fields.normalize,
+            store_as: fields.store_as,
+        };
+        (fields.normalize.is_some() || fields.store_as.is_some()).then_some(conversion)
+    }
+
+    /// What vectors of this type become; a sentence where they cannot.
+    pub fn becomes(self, vector: VectorType) -> std::result::Result<VectorType, String> {
+        if vector.element != Element::Float32 {
+            return Err(format!("only float32 vectors are converted, not {vector}"));
+        }
+        Ok(VectorType {
+            element: self.store_as.map_or(Element::Float32, element),
+            ..vector
+        })
+    }
+
+    /// What vectors that became of this type were.
+    pub fn was(self, vector: VectorType) -> VectorType {
+        VectorType {
+            element: Element::Float32,
+            ..vector
+        }
+    }
+
+    /// The key of the job that asks for it.
+    pub fn key(self) -> &'static str {
+        match self.store_as {
+            Some(_) => "fields.vector.as",
+            None => "fields.vector.normalize",
+        }
+    }
+
+    /// Whether components may differ from what they were.
+    pub fn is_cast(self) -> bool {
+        self.store_as.is_some()
+    }
+
+    /// Makes of a batch what was asked for: its vectors go to a room, as rows of this schema; ids stay where they are.
+    pub fn apply(
+        self,
+        schema: &SchemaRef,
+        mut batch: Batch,
+        non_finite: NonFinite,
+        rooms: &Rooms,
+    ) -> Result<Converted> {
+        let after = schema::vector_type(schema);
+        let width = after.row_bytes() as usize;
+        let row_bytes = self.was(after).row_bytes() as usize;
+        let (mut room, mut scratch) = (rooms.take(), rooms.take());
+        room.bytes.reserve(batch.rows() as usize * width);
+        let mut kept = Vec::with_capacity(batch.parts.len());
+        let (mut left_out, mut relative_error) = (Vec::new(), 0f32);
+        for part in &batch.parts {
+            let start = room.bytes.len();
+            let scratch = &mut scratch.bytes;
+            // Nearly always every row can be converted.
+            let error = match self.rows(part.vectors(), row_bytes, scratch, &mut room.bytes) {
+                Some(error) => {
+                    kept.push(part.clone());
+                    error
+                }
+                None => {
+                    room.bytes.truncate(start);
+                    let (odd, error) =
+                        self.one_by_one(part, row_bytes, non_finite, scratch, &mut room.bytes)?;
+                    part.without(&odd, &mut kept);
+                    left_out.extend(odd.iter().map(|row| LeftOut::of(part, *row)));
+                    error
+                }
+            };
+            relative_error = relative_error.max(error);
+        }
+        let bytes = room.freeze();
+        let mut at = 0;
+        for part in &mut kept {
+            let end = at + part.len() * width;
+            *part = part.with_vectors(schema, bytes.slice(at..end));
+            at = end;
+        }
+        batch.parts = kept;
+        Ok(Converted {
+            batch,
+            left_out,
+            relative_error,
+        })
+    }
+
+    /// Appends converted rows to `out`; the largest relative error. `None`, and an `out` of no use: there is a row
+    /// that cannot be converted.
+    fn rows(
+        self,
+        vectors: &[u8],
+        row_bytes: usize,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Option<f32> {
+        let step_rows = (limits::CHECK_STEP_BYTES / row_bytes).max(1);
+        let mut largest = 0f32;
+        for mut rows in vectors.chunks(step_rows * row_bytes) {
+            if self.normalize.is_some() {
+                if !simd::finite_f32(rows) {
+                    return None;
+                }
+                scratch.clear();
+                scratch.extend_from_slice(rows);
+                if simd::normalize(scratch, row_bytes) > 0 {
+                    return None;
+                }
+                rows = scratch;
+            }
+            largest = largest.max(self.cast(rows, out)?);
+        }
+        Some(largest)
+    }
+
+    /// Appends components of another type.
+    fn cast(self, rows: &[u8], out: &mut Vec<u8>) -> Option<f32> {
+        let start = out.len();
+        match self.store_as {
+            None => {
+                out.extend_from_slice(rows);
+                Some(0.0)
+            }
+            Some(StoreAs::Float16) => {
+                out.resize(start + rows.len() / 2, 0);
+                simd::f32_to_f16(rows, &mut out[start..]);
+                relative_error(rows, &out[start..], simd::f16_to_f32)
+            }
+            Some(StoreAs::BFloat16) => {
+                out.resize(start + rows.len() / 2, 0);
+                simd::f32_to_bf16(rows, &mut out[start..]);
+                relative_error(rows, &out[start..], simd::bf16_to_f32)
+            }
+            Some(StoreAs::Int8) => {
+                let components = rows.as_chunks::<4>().0.iter();
+                out.extend(components.map(|x| f32::from_le_bytes(*x) as i8 as u8));
+                let pairs = rows.as_chunks::<4>().0.iter().zip(&out[start..]);
+                let differs =
+                    |(x, y): (&[u8; 4], &u8)| f32::from_le_bytes(*x) != f32::from(*y as i8);
+                (!pairs.fold(false, |odd, pair| odd | differs(pair))).then_some(0.0)
+            }
+        }
+    }
+
+    /// The rows of a part that cannot be converted, if they may be left out; the others are appended to `out`.
+    fn one_by_one(
+        self,
+        part: &Part,
+        row_bytes: usize,
+        non_finite: NonFinite,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(Vec<usize>, f32)> {
+        let (mut odd, mut largest) = (Vec::new(), 0f32);
+        for (row, vector) in part.vectors().chunks_exact(row_bytes).enumerate() {
+            let before = out.len();
+            if let Some(error) = self.rows(vector, row_bytes, scratch, out) {
+                largest = largest.max(error);
+                continue;
+            }
+            out.truncate(before);
+            let obstacle = self.obstacle(vector, scratch);
+            if non_finite == NonFinite::Fail || !obstacle.is_non_finite {
+                return Err(obstacle.refused(part, row));
+            }
+            odd.push(row);
+        }
+        Ok((odd, largest))
+    }
+
+    /// Why a row cannot be converted.
+    fn obstacle(self, vector: &[u8], scratch: &mut Vec<u8>) -> Obstacle {
+        let has = |at: usize, value: f32| format!("has {value:?} as component {at},");
+        let floats = |bytes: &[u8]| -> Vec<f32> {
+            let words = bytes.as_chunks::<4>().0.iter();
+            words.map(|word| f32::from_le_bytes(*word)).collect()
+        };
+        let values = floats(vector);
+        // Halves hold NaN and infinity; whether the sink does is its own affair.
+        let carries_all = self.normalize.is_none() && self.store_as != Some(StoreAs::Int8);
+        let odd = values.iter().position(|x| !x.is_finite());
+        if let Some(at) = odd.filter(|_| !carries_all) {
+            return Obstacle {
+                is_non_finite: true,
+                what: format!("{} which cannot be {self}", has(at, values[at])),
+                hint: SKIP,
+            };
+        }
+        if self.normalize.is_some() && simd::norm(vector) == 0.0 {
+            return Obstacle {
+                is_non_finite: false,
+                what: "is zero, and cannot be brought to length 1".to_owned(),
+                hint: "without `normalize: l2` it travels as it is",
+            };
+        }
+        scratch.clear();
+        scratch.extend_from_slice(vector);
+        if self.normalize.is_some() {
+            simd::normalize(scratch, vector.len());
+        }
+        let mut out = Vec::new();
+        let values = floats(scratch);
+        let words = scratch.as_chunks::<4>().0;
+        let at = words
+            .iter()
+            .position(|word| self.cast(word, &mut out).is_none());
+        let at = at.expect("the row was found not to be convertible");
+        match self.store_as {
+            Some(StoreAs::Int8) => Obstacle {
+                is_non_finite: false,
+                what: format!(
+                    "{} which int8 does not hold: whole numbers from -128 to 127",
+                    has(at, values[at])
+                ),
+                hint: "`as: float16` and `as: bfloat16` round",
+            },
+            _ => Obstacle {
+                is_non_finite: true,
+                what: format!(
+                    "{} which would be infinite once {self}",
+                    has(at, values[at])
+                ),
+                hint: SKIP,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Conversion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.normalize, self.store_as) {
+            (None, None) => f.write_str("left as it is"),
+            (None, Some(store_as)) => write!(f, "stored as {}", store_as.word()),
+            (Some(_), None) => f.write_str("brought to length 1"),
+            (Some(_), Some(store_as)) => {
+                write!(f, "brought to length 1 and stored as {}", store_as.word())
+            }
+        }
+    }
+}
+
+const SKIP: &str = "`run.non_finite: skip` leaves such rows out where the target is not a file, and counts and lists them";
+
+/// Why a row cannot be converted, and what can be done.
+struct Obstacle {
+    /// Whether `non_finite` is about it.
+    is_non_finite: bool,
+    what: String,
+    hint: &'static str,
+}
+
+impl Obstacle {
+    fn refused(self, part: &Part, row: usize) -> Error {
+        let LeftOut { id, row, file } = LeftOut::of(part, row);
+        let what = format!("row {row} (id {id}) {}", self.what);
+        Error::path(Kind::Unsupported, &file, what).hint(self.hint)
+    }
+}
+
+fn element(store_as: StoreAs) -> Element {
+    match store_as {
+        StoreAs::Float16 => Element::Float16,
+        StoreAs::BFloat16 => Element::BFloat16,
+        StoreAs::Int8 => Element::Int8,
+    }
+}
+
+/// The largest relative error of narrow components; `None` when a finite one became infinite.
+fn relative_error(before: &[u8], narrow: &[u8], widen: fn(&[u8], &mut [u8])) -> Option<f32> {
+    const TOGETHER: usize = 1024;
+    /// Kept apart, so that the compiler may take them together.
+    const LANES: usize = 16;
+    let mut largest = [0f32; LANES];
+    let mut room = [0u8; 4 * TOGETHER];
+    for (before, narrow) in before.chunks(4 * TOGETHER).zip(narrow.chunks(2 * TOGETHER)) {
+        let after = &mut room[..before.len()];
+        widen(narrow, after);
+        let blocks = before.chunks(4 * LANES).zip(after.chunks(4 * LANES));
+        for (before, after) in blocks {
+            let pairs = before
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .zip(after.as_chunks::<4>().0);
+            for (largest, (x, y)) in largest.iter_mut().zip(pairs) {
+                let (x, y) = (f32::from_le_bytes(*x), f32::from_le_bytes(*y));
+                // 0 / 0 is NaN, and so is what becomes of a NaN or an infinity: not larger than anything.
+                let error = ((y - x) / x).abs();
+                *largest = if error > *largest { error } else { *largest };
+            }
+        }
+    }
+    let largest = largest.into_iter().fold(0f32, f32::max);
+    largest.is_finite().then_some(largest)
+}

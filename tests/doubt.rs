@@ -1,0 +1,141 @@
+//! Batches that may or may not have arrived: what the program does about them, destination by destination, and how
+//! the operator goes on. The server takes the rows and cuts the line before it says so.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/migration.rs"]
+mod migration;
+mod support;
+
+use std::path::Path;
+
+use milvusdm::milvus::proto::{CollectionSchema, FieldSchema, KeyValue, data_type};
+use serde_json::json;
+
+use migration::{Ended, Jobs};
+use support::fake_milvus::{Fake, Misbehave};
+
+const ROWS: usize = 5_000;
+
+fn run(jobs: &Jobs, fake: &Fake, sink: &str, run: &str) -> Ended {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hdf5/float_example.h5");
+    let job = format!(
+        "source: {{hdf5: {{paths: {}}}}}\nsink: {{milvus: {{address: '{}', collection: c{sink}}}}}\n\
+         run: {{batch: 40KiB{run}}}\n",
+        file.display(),
+        fake.address
+    );
+    jobs.run("job", &job)
+}
+
+/// A server whose answer to the third batch is lost.
+fn forgetful() -> Fake {
+    let fake = Fake::start("v2.3.5");
+    for _ in 0..2 {
+        fake.next(Misbehave::Acknowledge(100));
+    }
+    fake.next(Misbehave::TakeAndCut);
+    fake
+}
+
+/// Puts the collection there that the job would make, with rows of somebody else's.
+fn with_rows(fake: &Fake) {
+    let key = FieldSchema {
+        name: "id".to_owned(),
+        data_type: data_type::INT64,
+        is_primary_key: true,
+        ..FieldSchema::default()
+    };
+    let vector = FieldSchema {
+        name: "embedding".to_owned(),
+        data_type: data_type::FLOAT_VECTOR,
+        type_params: vec![KeyValue::new("dim", "100".to_owned())],
+        ..FieldSchema::default()
+    };
+    let schema = CollectionSchema {
+        name: "c".to_owned(),
+        fields: vec![key, vector],
+        ..CollectionSchema::default()
+    };
+    fake.has(schema, 70);
+}
+
+/// How many times each id was sent, most often and least often, and how many writes were upserts.
+fn sent(fake: &Fake) -> (usize, usize, usize) {
+    let mut times = std::collections::HashMap::new();
+    for arrived in fake.arrived() {
+        for id in arrived.ids().unwrap() {
+            *times.entry(*id).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(times.len(), ROWS);
+    let upserts = fake
+        .arrived()
+        .iter()
+        .filter(|a| a.method == "Upsert")
+        .count();
+    (
+        *times.values().max().unwrap(),
+        *times.values().min().unwrap(),
+        upserts,
+    )
+}
+
+#[test]
+fn rows_of_this_job_alone_go_as_an_upsert_and_the_run_goes_on() {
+    let (fake, jobs) = (forgetful(), Jobs::new());
+    let ended = run(&jobs, &fake, "", "").code(0);
+    let (most, least, upserts) = sent(&fake);
+    assert!(least == 1 && most == 2 && upserts > 0);
+    // What the cut hit was counted twice by statistics, which the report does not hide.
+    let target = &ended.report["targets"][0];
+    assert_eq!(target["rests_on"], json!("statistics"));
+    assert!(
+        target["remark"].as_str().unwrap().contains("upper bound"),
+        "{target}"
+    );
+    assert!(target["upserted"].as_u64().unwrap() >= 100, "{target}");
+}
+
+#[test]
+fn beside_rows_of_others_the_run_stops_and_names_the_choices() {
+    for choice in ["resend", "upsert"] {
+        let (fake, jobs) = (forgetful(), Jobs::new());
+        with_rows(&fake);
+        run(&jobs, &fake, "", "").code(5).says(&[
+            "may or may not have arrived",
+            "held rows before",
+            "on_doubt: resend",
+            "on_doubt: upsert",
+        ]);
+        // Asked again it stops again: the batch is still in doubt.
+        run(&jobs, &fake, "", "").code(5).says(&["on_doubt"]);
+        let ended = run(&jobs, &fake, "", &format!(", on_doubt: {choice}"));
+        if choice == "upsert" {
+            ended.code(0);
+            assert!(sent(&fake).2 > 0);
+        } else {
+            // Its rows had arrived, and are there twice now: that is said.
+            ended
+                .code(5)
+                .says(&["70 rows were there before", "5000 were delivered"]);
+            assert_eq!(sent(&fake).2, 0);
+        }
+    }
+}
+
+#[test]
+fn without_keys_or_with_repeated_ones_the_run_stops() {
+    for (sink, more, why) in [
+        (", auto_id: true", "", "the server makes the ids"),
+        ("", ", id_collision: keep", "ids may repeat"),
+        ("", ", on_doubt: stop", "the job says"),
+    ] {
+        let (fake, jobs) = (forgetful(), Jobs::new());
+        run(&jobs, &fake, sink, more).code(5).says(&[
+            "may or may not have arrived",
+            why,
+            "on_doubt: resend",
+        ]);
+    }
+}
