@@ -41,7 +41,7 @@
 //! |---|---|---|
 //! | `cli` | what does the operator see? | job plan run checkpoint verify progress source sink format input batch schema limits error |
 //! | `run` | who carries what now? | plan batch source convert sink checkpoint progress retry job error limits |
-//! | `verify` | is it the same data? | plan checkpoint source sink job batch simd error |
+//! | `verify` | is it the same data? | plan checkpoint source sink job batch simd error limits |
 //! | `checkpoint` | what has arrived? | plan sink batch error limits |
 //! | `plan` | what will be done? | job schema batch source convert sink error limits |
 //! | `convert` | what do vectors become on the way? | job batch schema simd sink error limits |

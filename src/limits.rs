@@ -134,3 +134,24 @@ pub const HDF5_BAND_BYTES_MAX: u64 = 256 << 20;
 
 /// Bytes of rows gathered at once from chunks that each hold some of their columns, where nothing has to be unpacked.
 pub const HDF5_GATHER_BYTES: u64 = 4 << 20;
+
+/// Bytes of rows that are asked for at once to be compared: servers answer with no more than 64 to 100 MB.
+pub const LOOK_UP_BYTES: u64 = 8 << 20;
+
+/// Rows that are asked for at once to be compared: a request spells their keys out, up to 20 characters each, and
+/// the server parses them (measured: 8,000 keys of 128 floats 0.4 s, 16,000 twice that).
+pub const LOOK_UP_ROWS_MAX: u64 = 8192;
+
+/// Rows of a target that are compared where a sample is asked for: chances are 99.99 % that damage to one row in a
+/// thousand is found, and 63 % that damage to one in ten thousand is.
+pub const SAMPLE_ROWS: u64 = 10_000;
+
+/// Sampled rows that are compared at once; they are copied, so that the batches they came from can go.
+pub const SAMPLED_AT_ONCE: usize = 1024;
+
+/// Ids of a target that repeat and are remembered when rows are compared: about 64 MiB.
+pub const REPEATED_IDS_MAX: usize = 1 << 20;
+
+/// Ids that repeat whose copies are counted together: what is too many of one and too few of another in the same
+/// count would not be seen.
+pub const COPIES_AT_ONCE: usize = 16;

@@ -10,7 +10,7 @@ use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded}
 use crate::batch::{Batch, Cut, Shard, Target};
 use crate::checkpoint::{Checkpoint, Standing, batch_id};
 use crate::error::{Error, Kind, Result};
-use crate::job::{NonFinite, OnDoubt, RunSettings};
+use crate::job::{OnDoubt, RunSettings};
 use crate::limits;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -283,21 +283,11 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
 
 /// Packs a batch, converted where the job asks for it; by how much its components are then off.
 fn pack(run: &Run<'_>, batch: Batch) -> Result<(Parcel, Option<f32>)> {
-    let plan = run.plan;
-    let Some(conversion) = plan.conversion else {
-        return Ok((plan.sink.pack(batch, run.rooms.take())?, None));
-    };
-    let target = &plan.manifest.targets[batch.target as usize];
-    // A file has room for just the rows that were announced.
-    let non_finite = match plan.sink.file(target) {
-        Some(_) => NonFinite::Fail,
-        None => plan.settings.non_finite,
-    };
-    let converted = conversion.apply(&target.schema, batch, non_finite, &run.rooms)?;
-    let mut parcel = plan.sink.pack(converted.batch, run.rooms.take())?;
+    let converted = run.plan.converted(batch, &run.rooms)?;
+    let mut parcel = run.plan.sink.pack(converted.batch, run.rooms.take())?;
     parcel.left_out.extend(converted.left_out);
-    let relative_error = conversion.is_cast().then_some(converted.relative_error);
-    Ok((parcel, relative_error))
+    let is_cast = run.plan.conversion.is_some_and(|c| c.is_cast());
+    Ok((parcel, is_cast.then_some(converted.relative_error)))
 }
 
 /// On a delivery thread, until the channel closes.

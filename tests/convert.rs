@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/migration.rs"]
-#[allow(dead_code)] // These tests use the jobs of it.
 mod migration;
 mod support;
 

@@ -19,6 +19,7 @@ use milvusdm::plan::{Fingerprint, Plan};
 use milvusdm::progress::Progress;
 use milvusdm::run::{Stop, run};
 use milvusdm::schema::{Element, VectorType, schema};
+use milvusdm::sink::held::Held;
 use milvusdm::sink::{
     Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, Strength,
 };
@@ -279,6 +280,9 @@ impl Sink for Faulty {
             rows: rows.get(&target.number).map_or(0, |r| r.len() as u64),
             strength: Strength::Exact,
         })
+    }
+    fn held<'s>(&'s self, _: &Target) -> Result<Held<'s>> {
+        Ok(Held::Another("a simulation is not read back".to_owned()))
     }
     fn abandon(&self, _: &Target, _: &Decision) -> Option<String> {
         None

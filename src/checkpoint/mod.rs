@@ -7,6 +7,7 @@
 //! are just the batches of that window without a receipt.
 
 mod log;
+mod past;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -22,6 +23,7 @@ use crate::sink::{Decision, LeftOut, Parcel, Receipt};
 
 pub use log::{Finished, Totals};
 use log::{Header, Log, Record, encode};
+pub use past::Past;
 
 /// The log of one run, open and locked.
 pub struct Checkpoint {

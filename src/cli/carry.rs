@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::progress::{Shown, Style};
-use super::{Common, RunFlags, print_json, show};
-use crate::checkpoint::{Checkpoint, Finished, Found};
+use super::verify::compare;
+use super::{Common, RunFlags, print_json, show, writable};
+use crate::checkpoint::{Checkpoint, Finished, Found, Totals};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::plan::{self, Plan};
 use crate::progress::{Progress, Snapshot};
 use crate::run::{self, Stop};
 use crate::sink::{Action, Decision};
-use crate::verify::{self, TargetReport};
+use crate::verify::{self, TargetReport, When};
 
 /// How long threads get to stop in good order after a signal. What is still on its way then stays in doubt,
 /// which the checkpoint knows.
@@ -99,14 +100,12 @@ fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     let started = Instant::now();
     let job = Job::read(path)?;
     let stop = Stop::default();
-    watch_signals(&stop)?;
+    watch_signals(
+        &stop,
+        "stopped on request; the same command goes on where this stopped",
+    )?;
     if let Some(path) = &flags.report {
-        // Found out now rather than after the last row.
-        let opened = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path);
-        opened.map_err(|e| Error::io(path, "write the report", &e))?;
+        writable(path)?;
     }
     let plan = planned(&job, &stop)?;
     for warning in &plan.warnings {
@@ -192,9 +191,10 @@ fn carry(
             return Err(error);
         }
     };
+    let style = flags.progress.beside(common);
     if decisions.iter().all(|d| d.action == Action::Skip) && !decisions.is_empty() {
         report.outcome = "skipped";
-        report.targets = verify::compare(plan, &checkpoint, &decisions)?;
+        report.targets = verified(plan, &checkpoint, &decisions, stop, style)?;
         return checkpoint.discard_if_untouched();
     }
     let progress = Arc::new(Progress::default());
@@ -202,11 +202,6 @@ fn carry(
     let targets = plan.manifest.targets.iter().filter(|t| wanted(t.number));
     let (rows, bytes) = targets.fold((0, 0), |(r, b), t| (r + t.rows, b + t.bytes()));
     progress.total(rows, bytes);
-    let style = if common.json && flags.progress == Style::Auto {
-        Style::None
-    } else {
-        flags.progress
-    };
     let shown = Shown::start(style, progress.clone());
     let carried = run::run(plan, &checkpoint, &mut decisions, &progress, stop);
     shown.end();
@@ -224,12 +219,32 @@ fn carry(
         checkpoint.discard_if_untouched()?;
         return Err(error);
     }
-    // Asked as patiently as rows were delivered: a server may be restarting.
-    report.targets = run::patiently(&plan.settings, &progress, stop, || {
-        verify::compare(plan, &checkpoint, &decisions)
-    })?;
+    report.targets = verified(plan, &checkpoint, &decisions, stop, style)?;
     verify::judge(&report.targets)?;
     checkpoint.finish()
+}
+
+/// What the destination holds now that everything was delivered.
+fn verified(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    decisions: &[Decision],
+    stop: &Stop,
+    style: Style,
+) -> Result<Vec<TargetReport>> {
+    let past = decisions.iter().zip(&plan.manifest.targets);
+    let past = past.map(|(decision, target)| (decision.clone(), checkpoint.totals(target.number)));
+    let past: Vec<(Decision, Totals)> = past.collect();
+    let verify = plan.settings.verify;
+    compare(
+        plan,
+        checkpoint.run(),
+        &past,
+        verify,
+        When::AtTheEnd,
+        stop,
+        style,
+    )
 }
 
 /// What will be done to each target: as recorded, or decided now and recorded.
@@ -304,7 +319,7 @@ fn finished_before(
 }
 
 /// The first SIGINT or SIGTERM stops in good order, the second at once.
-fn watch_signals(stop: &Stop) -> Result<()> {
+pub fn watch_signals(stop: &Stop, said: &'static str) -> Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let failed = |e: std::io::Error| Error::new(Kind::Io, format!("cannot watch for signals: {e}"));
     for signal in [SIGINT, SIGTERM] {
@@ -319,7 +334,7 @@ fn watch_signals(stop: &Stop) -> Result<()> {
         }
         std::thread::sleep(GRACE);
         // Requests still out stay in doubt; the checkpoint knows which.
-        eprintln!("stopped on request; the same command goes on where this stopped");
+        eprintln!("{said}");
         std::process::exit(130);
     };
     let spawned = std::thread::Builder::new()

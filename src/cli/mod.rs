@@ -15,9 +15,10 @@ mod carry;
 mod inspect;
 mod progress;
 mod show;
+mod verify;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -91,6 +92,13 @@ enum Command {
         /// The job file
         job: PathBuf,
     },
+    /// Compare source and destination of a finished job, row by row; changes nothing anywhere
+    Verify {
+        /// The job file
+        job: PathBuf,
+        #[command(flatten)]
+        flags: verify::VerifyFlags,
+    },
     /// Say what a Faiss index file, HDF5 file or Milvus 1.x directory holds
     Inspect {
         /// The file or directory
@@ -108,6 +116,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Run { job, flags }) => carry::run_job(&job, &flags, &common),
         Some(Command::Plan { job }) => carry::plan_job(&job, &common),
+        Some(Command::Verify { job, flags }) => verify::verify_job(&job, &flags, &common),
         Some(Command::Inspect { path }) => inspect::inspect(&path, &common),
         Some(Command::Formats) => {
             formats(&common);
@@ -199,6 +208,15 @@ fn formats(common: &Common) {
             }
         }
     }
+}
+
+/// Complains of a report that cannot be written: now rather than after the last row.
+fn writable(report: &Path) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.create(true).append(true).open(report);
+    opened
+        .map(drop)
+        .map_err(|e| Error::io(report, "write the report", &e))
 }
 
 /// Prints a value as JSON on standard output.

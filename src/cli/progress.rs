@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::Common;
 use crate::progress::{Progress, Snapshot};
 
 /// How progress is shown.
@@ -23,6 +24,16 @@ pub enum Style {
     Json,
     /// Nothing
     None,
+}
+
+impl Style {
+    /// What is shown when standard output is read by a program.
+    pub fn beside(self, common: &Common) -> Style {
+        match self {
+            Style::Auto if common.json => Style::None,
+            style => style,
+        }
+    }
 }
 
 const LOOK: Duration = Duration::from_millis(100);

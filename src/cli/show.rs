@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::job::Job;
 use crate::plan::Plan;
 use crate::sink::Decision;
+use crate::verify::TargetReport;
 
 /// Bytes as people say them.
 pub fn bytes(bytes: u64) -> String {
@@ -197,7 +198,28 @@ pub fn summary(report: &Report) {
         here as f64 / span,
         bytes((here_bytes as f64 / span) as u64),
     );
-    for target in &report.targets {
+    targets(&report.targets);
+}
+
+/// What a verification found, for people.
+pub fn verified(reports: &[TargetReport], span: f64) {
+    if reports.is_empty() {
+        return;
+    }
+    let word = if reports.iter().any(TargetReport::differs) {
+        "differs"
+    } else if reports.iter().all(|r| r.agrees) {
+        "agrees"
+    } else {
+        "agrees as far as it could be compared, which is not as far as was asked for"
+    };
+    out!("the destination {word}; compared in {}", seconds(span));
+    targets(reports);
+}
+
+/// Each target, and what is claimed of it.
+fn targets(reports: &[TargetReport]) {
+    for target in reports {
         let counted = match target.rows_counted {
             Some(n) => format!("counted {n} ({})", target.rests_on),
             None => format!("not counted (rests on {})", target.rests_on),
@@ -210,7 +232,11 @@ pub fn summary(report: &Report) {
             target.totals.delivered,
             target.totals.left_out,
             target.rows_deleted,
-            if target.agrees { "agrees" } else { "DIFFERS" },
+            if target.counts_agree {
+                "agrees"
+            } else {
+                "DIFFERS"
+            },
         );
         if let Some(error) = target.totals.relative_error {
             out!(
@@ -219,6 +245,25 @@ pub fn summary(report: &Report) {
             );
         }
         if let Some(remark) = &target.remark {
+            out!("    {remark}");
+        }
+        let Some(content) = &target.content else {
+            continue;
+        };
+        match &content.not_compared {
+            Some(why) => out!("    content NOT COMPARED: {why}"),
+            None if content.agrees => out!("    {}: agrees", content.rests_on),
+            None => out!("    {}: DIFFERS", content.rests_on),
+        }
+        if let Some(first) = &content.first_difference {
+            let (rows, said) = (content.rows_differing, &first.said);
+            out!(
+                "    rows that differ: {rows}; first: {said} (row {} of {})",
+                first.row,
+                first.file
+            );
+        }
+        if let Some(remark) = &content.remark {
             out!("    {remark}");
         }
     }

@@ -245,7 +245,12 @@ impl Client {
                 .collect(),
             ..QueryRequest::default()
         };
-        let answer: QueryResults = self.tell("Query", &request)?;
+        self.counted(&request)
+    }
+
+    /// The figure that a query for `count(*)` brings.
+    pub(super) fn counted(&self, request: &QueryRequest) -> Result<u64> {
+        let answer: QueryResults = self.tell("Query", request)?;
         let field = answer.fields_data.into_iter().next();
         let rows = field
             .and_then(|f| f.scalars?.long_data?.data.first().copied())
@@ -349,7 +354,7 @@ impl Client {
 }
 
 /// A partition as requests name it.
-fn partition_name(partition: &str) -> &str {
+pub(super) fn partition_name(partition: &str) -> &str {
     match partition {
         "" => "_default",
         name => name,

@@ -6,6 +6,7 @@ mod call;
 mod control;
 mod hello;
 pub mod proto;
+mod query;
 mod status;
 pub mod v1;
 pub mod wire;
@@ -27,6 +28,7 @@ use proto::{Answer, MutationResult};
 pub use address::address;
 pub use control::{Collection, Flushing, IndexState};
 pub use hello::{Flavour, Server};
+pub use query::{Found, LookUp};
 
 /// Where a server is, and who asks.
 #[derive(Clone, Debug)]

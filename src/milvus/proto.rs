@@ -423,11 +423,25 @@ pub struct QueryRequest {
     pub output_fields: Vec<String>,
     #[prost(string, repeated, tag = "6")]
     pub partition_names: Vec<String>,
+    /// What was written before it is seen.
+    #[prost(uint64, tag = "8")]
+    pub guarantee_timestamp: u64,
     #[prost(message, repeated, tag = "9")]
     pub query_params: Vec<KeyValue>,
-    /// 0 is Strong: everything acknowledged before is seen.
+    /// 0 is Strong: everything acknowledged before is seen. 4 is Customized: by `guarantee_timestamp`.
     #[prost(int32, tag = "11")]
     pub consistency_level: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct AllocTimestampRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct AllocTimestampResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(uint64, tag = "2")]
+    pub timestamp: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -532,6 +546,7 @@ macro_rules! answers {
 }
 
 answers!(
+    AllocTimestampResponse,
     ConnectResponse,
     GetVersionResponse,
     ListDatabasesResponse,

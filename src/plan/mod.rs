@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 
 use serde_yaml::{Mapping, Value};
 
-use crate::batch::{Limits, Manifest, Shard, Target, TargetName};
-use crate::convert::Conversion;
+use crate::batch::{Batch, Limits, Manifest, Shard, Target, TargetName};
+use crate::convert::{Conversion, Converted};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Endpoint, Form, Job, RunSettings, Verify, did_you_mean};
+use crate::job::{Endpoint, Form, Job, NonFinite, RunSettings, did_you_mean};
 use crate::limits;
 use crate::schema;
-use crate::sink::{Decision, SINKS, Sink, SinkKind};
+use crate::sink::{Decision, Rooms, SINKS, Sink, SinkKind};
 use crate::source::{SOURCES, Source, SourceKind};
 
-pub use repeats::check_repeats;
+pub use repeats::{check_repeats, repeats};
 
 /// Everything decided before the first byte moves. Printing it is `milvusdm plan`.
 pub struct Plan {
@@ -70,6 +70,24 @@ impl Plan {
         let vector = target.vector();
         self.limits
             .rows(self.conversion.map_or(vector, |c| c.was(vector)))
+    }
+
+    /// A batch as it is packed: converted where the job asks for it.
+    pub fn converted(&self, batch: Batch, rooms: &Rooms) -> Result<Converted> {
+        let Some(conversion) = self.conversion else {
+            return Ok(Converted {
+                batch,
+                left_out: Vec::new(),
+                relative_error: 0.0,
+            });
+        };
+        let target = &self.manifest.targets[batch.target as usize];
+        // A file has room for just the rows that were announced.
+        let non_finite = match self.sink.file(target) {
+            Some(_) => NonFinite::Fail,
+            None => self.settings.non_finite,
+        };
+        conversion.apply(&target.schema, batch, non_finite, rooms)
     }
 
     /// Looks at each target and says what will be done to it, without doing it.
@@ -174,12 +192,6 @@ pub fn plan(job: &Job) -> Result<Plan> {
                 "the destination is the source",
             ));
         }
-    }
-    if matches!(job.run.verify, Verify::Sample | Verify::Full) {
-        warnings.push(format!(
-            "`verify: {}` cannot be had yet: counts are compared, contents are not",
-            job.run.verify.word()
-        ));
     }
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = job.run.threads.unwrap_or(cores);

@@ -23,32 +23,42 @@ pub fn check_repeats(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<()> {
         return Ok(());
     }
     for target in &plan.manifest.targets {
-        // A source numbers rows over all its files, so row numbers cannot repeat.
-        if !plan.keyed(target) || target.keys == Keys::RowNumbers {
+        if !plan.keyed(target) {
             continue;
         }
-        let mut ids = Ids::new(limits::ID_SORT_BYTES / 8);
-        for shard in plan
-            .manifest
-            .shards
-            .iter()
-            .filter(|s| s.target == target.number)
-        {
-            let mut reader = plan.source.open(shard, shard.start, plan.limits)?;
-            while let Some(cut) = reader.next()? {
-                stop()?;
-                for part in &cut.parts {
-                    ids.add(part.ids())?;
-                }
-            }
-        }
-        let (repeats, sample) = ids.repeats(stop)?;
-        plan.source.unchanged()?;
+        let (repeats, sample) = repeats(plan, target, SAMPLE, stop)?;
         if repeats > 0 {
             return Err(refusal(target, repeats, &sample));
         }
     }
     Ok(())
+}
+
+/// How many rows of a target repeat the id of another, and these ids, each once, up to so many.
+pub fn repeats(
+    plan: &Plan,
+    target: &Target,
+    most: usize,
+    stop: &dyn Fn() -> Result<()>,
+) -> Result<(u64, Vec<i64>)> {
+    // A source numbers rows over all its files.
+    if target.keys == Keys::RowNumbers {
+        return Ok((0, Vec::new()));
+    }
+    let mut ids = Ids::new(limits::ID_SORT_BYTES / 8);
+    let shards = plan.manifest.shards.iter();
+    for shard in shards.filter(|s| s.target == target.number) {
+        let mut reader = plan.source.open(shard, shard.start, plan.limits)?;
+        while let Some(cut) = reader.next()? {
+            stop()?;
+            for part in &cut.parts {
+                ids.add(part.ids())?;
+            }
+        }
+    }
+    let found = ids.repeats(most, stop)?;
+    plan.source.unchanged()?;
+    Ok(found)
 }
 
 fn refusal(target: &Target, repeats: u64, sample: &[i64]) -> Error {
@@ -147,8 +157,8 @@ impl Ids {
         Ok(())
     }
 
-    /// How many rows repeat the id of another row, and some of these ids.
-    fn repeats(mut self, stop: &dyn Fn() -> Result<()>) -> Result<(u64, Vec<i64>)> {
+    /// How many rows repeat the id of another row, and these ids, up to so many.
+    fn repeats(mut self, most: usize, stop: &dyn Fn() -> Result<()>) -> Result<(u64, Vec<i64>)> {
         if self.ascending {
             return Ok((0, Vec::new()));
         }
@@ -178,7 +188,7 @@ impl Ids {
         while let Some(Reverse((id, number))) = heap.pop() {
             if last == Some(id) {
                 repeats += 1;
-                if sample.last() != Some(&id) && sample.len() < SAMPLE {
+                if sample.last() != Some(&id) && sample.len() < most {
                     sample.push(id);
                 }
             }
@@ -204,7 +214,7 @@ mod tests {
         for chunk in ids.chunks(3) {
             all.add(chunk).unwrap();
         }
-        all.repeats(&|| Ok(())).unwrap()
+        all.repeats(SAMPLE, &|| Ok(())).unwrap()
     }
 
     #[test]

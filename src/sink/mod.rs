@@ -2,6 +2,7 @@
 //! A sink knows no source and never retries; it says what a second arrival would do.
 
 mod hdf5;
+pub mod held;
 pub mod milvus;
 mod milvus1;
 
@@ -13,6 +14,8 @@ use bytes::Bytes;
 use crate::batch::{Batch, BatchId, Keys, Limits, Part, Target, TargetName};
 use crate::error::Result;
 use crate::job::{Form, RunSettings};
+
+use held::Held;
 
 /// A kind of sink: what a job may name, and how its settings become one.
 pub struct SinkKind {
@@ -99,6 +102,15 @@ pub trait Sink: Send + Sync {
 
     /// How many rows the destination says the target has, and how much that is worth. Never builds or loads.
     fn count(&self, target: &Target) -> Result<Count>;
+
+    /// How many rows the server's statistics say the target has, where [`Sink::count`] may be a better figure: what
+    /// it held before was perhaps counted so.
+    fn statistics(&self, _target: &Target) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// What can be read back of a target. Needs no preparation, changes nothing, never builds or loads.
+    fn held<'s>(&'s self, target: &Target) -> Result<Held<'s>>;
 
     /// Gives up a target that will not be finished: removes what must not be left looking whole, and says
     /// what was left behind, if anything.

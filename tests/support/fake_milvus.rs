@@ -63,8 +63,14 @@ pub struct Fake {
     state: Arc<Mutex<State>>,
 }
 
+/// What answers a query.
+type Queried = Box<dyn FnMut(&QueryRequest) -> QueryResults + Send>;
+
 #[derive(Default)]
 struct State {
+    queried: Option<Queried>,
+    /// Whether the last query was answered so that nothing is loaded.
+    unloaded: bool,
     version: String,
     is_v1: bool,
     collections: HashMap<String, CollectionSchema>,
@@ -108,6 +114,11 @@ impl Fake {
         let mut state = self.state.lock().unwrap();
         state.rows.insert(schema.name.clone(), rows);
         state.collections.insert(schema.name.clone(), schema);
+    }
+
+    /// Has queries answered so; everything is loaded from now on.
+    pub fn queried(&self, by: impl FnMut(&QueryRequest) -> QueryResults + Send + 'static) {
+        self.state.lock().unwrap().queried = Some(Box::new(by));
     }
 
     /// The writes that arrived.
@@ -377,7 +388,20 @@ fn control(state: &mut State, method: &str, message: &[u8]) -> http::Response<Bo
             flushed: true,
             ..GetFlushStateResponse::default()
         }),
-        "GetLoadState" => say(&GetLoadStateResponse::default()),
+        "GetLoadState" => say(&GetLoadStateResponse {
+            state: match state.queried.is_some() && !state.unloaded {
+                true => load_state::LOADED,
+                false => 0,
+            },
+            ..GetLoadStateResponse::default()
+        }),
+        "Query" if state.queried.is_some() => {
+            let request = QueryRequest::decode(message).unwrap();
+            let by = state.queried.as_mut().unwrap();
+            let answer = by(&request);
+            state.unloaded = answer.status.as_ref().is_some_and(|s| s.code == 101);
+            say(&answer)
+        }
         "DescribeIndex" => say(&DescribeIndexResponse::default()),
         "ReleaseCollection" => say(&done),
         other => refuse(

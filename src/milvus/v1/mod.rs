@@ -178,14 +178,32 @@ impl V1 {
     /// How many of these ids are there, as far as rows were flushed: in a partition where one is named and the
     /// server can look into it, else in the whole collection.
     pub fn present(&self, collection: &str, partition: &str, ids: &[i64]) -> Result<u64> {
+        let vectors = self.vectors(collection, partition, ids)?;
+        Ok(vectors.iter().flatten().count() as u64)
+    }
+
+    /// The vectors of these ids, as bytes; `None` for those that are not there. Looks where [`V1::present`] does.
+    pub fn vectors(
+        &self,
+        collection: &str,
+        partition: &str,
+        ids: &[i64],
+    ) -> Result<Vec<Option<Bytes>>> {
         const CALL: &str = "GetVectorsByID";
-        let there = |row: &&RowRecord| !row.float_data.is_empty() || !row.binary_data.is_empty();
-        let mut found = 0;
+        let there = |row: RowRecord| {
+            let vector = match row.float_data.is_empty() {
+                true => row.binary_data,
+                false => row.float_data,
+            };
+            (!vector.is_empty()).then_some(vector)
+        };
+        let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(LOOK_UP_IDS_MAX) {
             let request = ids_param(collection, partition, ids);
             let answer: VectorsData = self.ask(CALL, &request)?;
             if answer.status().is_some_and(is_empty) {
-                return Ok(0);
+                found.resize(found.len() + ids.len(), None);
+                continue;
             }
             let answer = self.good(CALL, answer)?;
             if answer.vectors_data.len() != ids.len() {
@@ -196,7 +214,7 @@ impl V1 {
                 );
                 return Err(Error::new(Kind::Refused, what).at(self.client.place(CALL)));
             }
-            found += answer.vectors_data.iter().filter(there).count() as u64;
+            found.extend(answer.vectors_data.into_iter().map(there));
         }
         Ok(found)
     }

@@ -8,6 +8,7 @@
 mod covered;
 mod create;
 mod direct;
+mod held;
 mod names;
 mod ordered;
 mod restore;
@@ -23,6 +24,7 @@ use crate::h5::filter::Filter;
 use crate::job::{Form, Mode, RunSettings};
 use crate::schema::{Element, VectorType};
 
+use super::held::Held;
 use super::{
     Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, SinkKind, Strength,
 };
@@ -473,6 +475,10 @@ impl Sink for Hdf5 {
         })
     }
 
+    fn held<'s>(&'s self, target: &Target) -> Result<Held<'s>> {
+        held::open(&self.path(&target.name), target, &self.spec.layout)
+    }
+
     fn abandon(&self, target: &Target, _: &Decision) -> Option<String> {
         let mut open = self.open.write().expect("no one panics with it locked");
         // Its temporary file goes with the last who holds it.
@@ -483,7 +489,9 @@ impl Sink for Hdf5 {
 
 /// Rows of a finished file.
 fn rows(path: &Path) -> Result<u64> {
-    let wrong = |error| h5::failed(Kind::Io, path, "count rows", &error);
+    std::fs::File::open(path).map_err(|e| Error::io(path, "count rows", &e))?;
+    // It was whole when it got its name: whatever the library cannot read was damaged since.
+    let wrong = |error| h5::failed(Kind::Differs, path, "count rows", &error);
     let file = hdf5::File::open(path).map_err(wrong)?;
     let shape = file.dataset(h5::VECTORS).and_then(|d| d.get_shape());
     let shape = shape.map_err(wrong)?;

@@ -4,7 +4,7 @@ use tracing::warn;
 
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
-use crate::job::{IdCollision, Mode, OnDoubt};
+use crate::job::{IdCollision, Mode, OnDoubt, Verify};
 use crate::milvus::{Collection, Flavour};
 use crate::schema::Metric;
 use crate::sink::{Action, Count, Decision, Sink, Strength};
@@ -145,6 +145,7 @@ impl Milvus {
                 "`run.on_doubt: upsert` needs ids to go by, and `auto_id: true` leaves them out",
             ));
         }
+        self.foresee_verification();
         let keeps_repeats = self.run.id_collision == IdCollision::Keep && self.keyed(target.keys);
         if keeps_repeats && self.client.server().flavour == Flavour::LitePython {
             return Err(Error::new(
@@ -156,6 +157,25 @@ impl Milvus {
             ));
         }
         self.check_siblings(target)
+    }
+
+    /// Says before the first row, and not after the last, what the job will not be able to compare.
+    fn foresee_verification(&self) {
+        let verify = self.run.verify;
+        if !matches!(verify, Verify::Sample | Verify::Full) {
+            return;
+        }
+        let word = verify.word();
+        if self.settings.auto_id {
+            warn!(
+                "`run.verify: {word}` compares rows by their ids, and `auto_id: true` leaves these out: it will fail"
+            );
+        } else if !self.settings.load {
+            warn!(
+                "`run.verify: {word}` reads rows back, and Milvus gives rows of what is loaded only: unless somebody \
+                 loads it meanwhile, it will fail; `load: true` has the run do so"
+            );
+        }
     }
 
     /// Targets that share a collection must agree on what is in it.

@@ -165,6 +165,12 @@ impl Milvus {
         self.count_there(&collection, self.scope(target)?, exactly)
     }
 
+    /// What the server's statistics say.
+    pub(super) fn statistics_there(&self, target: &Target) -> Result<u64> {
+        let partition = self.scope(target)?;
+        self.client.statistics(&target.name.collection, partition)
+    }
+
     /// The partition that counts of a target are about.
     fn scope<'t>(&self, target: &'t Target) -> Result<Option<&'t str>> {
         let found = self.client.collection(&target.name.collection)?;

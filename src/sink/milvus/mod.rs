@@ -5,6 +5,7 @@
 mod decide;
 mod finish;
 mod fit;
+mod held;
 pub mod pack;
 mod prepare;
 pub(super) mod settings;
@@ -18,10 +19,11 @@ use tracing::warn;
 
 use crate::batch::{Batch, Keys, Limits, Target, TargetName};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Form, IdCollision, NonFinite, OnDoubt, RunSettings};
+use crate::job::{Form, IdCollision, NonFinite, OnDoubt, RunSettings, Verify};
 use crate::limits;
 use crate::milvus::{self, Client, Flavour, Write, wire};
 
+use super::held::Held;
 use super::{
     Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, SinkKind, Spec,
 };
@@ -59,6 +61,7 @@ impl Spec for Settings {
                 on_doubt: run.on_doubt,
                 id_collision: run.id_collision,
                 non_finite: run.non_finite,
+                verify: run.verify,
             },
             state: Mutex::default(),
             ready: RwLock::default(),
@@ -81,6 +84,7 @@ struct Run {
     on_doubt: OnDoubt,
     id_collision: IdCollision,
     non_finite: NonFinite,
+    verify: Verify,
 }
 
 /// What is known of the collections of this job, beyond single targets: several may share one.
@@ -279,6 +283,14 @@ impl Sink for Milvus {
 
     fn count(&self, target: &Target) -> Result<Count> {
         self.counted(target)
+    }
+
+    fn statistics(&self, target: &Target) -> Result<Option<u64>> {
+        self.statistics_there(target).map(Some)
+    }
+
+    fn held<'s>(&'s self, target: &Target) -> Result<Held<'s>> {
+        self.held_there(target)
     }
 
     fn abandon(&self, target: &Target, decision: &Decision) -> Option<String> {

@@ -57,7 +57,8 @@ pub fn pack(
     })
 }
 
-fn floats(element: Element) -> Floats {
+/// The floats of vectors of these elements, to be looked at.
+pub fn floats(element: Element) -> Floats {
     match element {
         Element::Float32 => Floats::F32,
         Element::Float16 => Floats::F16,
@@ -67,7 +68,7 @@ fn floats(element: Element) -> Floats {
 }
 
 /// Takes rows that are not finite out of a batch, if that is allowed; they, and the digest of the others.
-fn leave_out(
+pub fn leave_out(
     batch: &mut Batch,
     non_finite: NonFinite,
     floats: Floats,

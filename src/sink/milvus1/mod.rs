@@ -4,6 +4,7 @@
 
 mod doubt;
 mod fit;
+mod held;
 mod place;
 mod settings;
 
@@ -20,6 +21,7 @@ use crate::limits;
 use crate::milvus::v1::{DEFAULT_PARTITION, V1, wire};
 use crate::simd;
 
+use super::held::Held;
 use super::milvus::settings as v2;
 use super::{
     Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, SinkKind, Spec,
@@ -273,6 +275,10 @@ impl Sink for Milvus1 {
             rows: rows.of(&target.name.partition),
             strength: Strength::Exact,
         })
+    }
+
+    fn held<'s>(&'s self, target: &Target) -> Result<Held<'s>> {
+        self.held_there(target)
     }
 
     fn abandon(&self, target: &Target, decision: &Decision) -> Option<String> {

@@ -1,0 +1,98 @@
+//! What did an earlier run leave in its log? Read without a lock, and nothing is written.
+
+use std::path::Path;
+
+use super::log::{self, Log, Totals};
+use super::{Checkpoint, differences, named};
+use crate::error::{Error, Kind, Result};
+use crate::plan::{Fingerprint, Plan};
+use crate::sink::{Action, Decision};
+
+/// What a run that delivered everything left behind.
+pub struct Past {
+    /// The run's number.
+    pub run: u64,
+    /// For each target: what was decided about it, and what was delivered to it.
+    pub targets: Vec<(Decision, Totals)>,
+}
+
+impl Checkpoint {
+    /// Complains when there is none at this path, before anybody is asked anything.
+    pub fn expect(path: &Path) -> Result<()> {
+        match path.try_exists() {
+            Ok(false) => Err(none(path)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the log at this path says of a run of this plan whose targets are all finished. Refuses the log of another
+    /// job, and of a run that has not got so far.
+    pub fn past(path: &Path, plan: &Plan) -> Result<Past> {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(none(path)),
+            Err(e) => return Err(Error::io(path, "read the checkpoint", &e)),
+        };
+        let (log, _) = log::read(path, &text)?;
+        let Some(header) = &log.header else {
+            return Err(none(path));
+        };
+        let differs = differences(&log, &plan.fingerprint);
+        if !differs.is_empty() {
+            let data = differs
+                .iter()
+                .all(|(key, ..)| key.starts_with(Fingerprint::DATA));
+            let names = named(&differs);
+            return Err(match data {
+                true => Error::path(
+                    Kind::Changed,
+                    path,
+                    format!(
+                        "the source changed since this run, so that it cannot be compared with: {names}"
+                    ),
+                ),
+                false => Error::path(
+                    Kind::Job,
+                    path,
+                    format!("is the checkpoint of another job: {names} differ"),
+                )
+                .hint("verify takes the job as it was run"),
+            });
+        }
+        let run = u64::from_str_radix(&header.run, 16).unwrap_or_default();
+        let targets = plan
+            .manifest
+            .targets
+            .iter()
+            .map(|t| finished(&log, t.number));
+        let targets: Option<Vec<_>> = targets.collect();
+        targets.map(|targets| Past { run, targets }).ok_or_else(|| {
+            let rows: u64 = plan.manifest.targets.iter().map(|t| t.rows).sum();
+            let what = format!(
+                "this job has not finished: {} of {rows} rows were delivered",
+                log.delivered()
+            );
+            Error::path(Kind::Job, path, what)
+                .hint("`milvusdm run` with the same job goes on; verify compares what has finished")
+        })
+    }
+}
+
+/// What was decided and delivered, where the target is finished or was to be left alone.
+fn finished(log: &Log, target: u32) -> Option<(Decision, Totals)> {
+    let target = log.targets.get(&target)?;
+    let decision = target.decision.clone()?;
+    (target.done || decision.action == Action::Skip).then_some((decision, target.totals))
+}
+
+fn none(path: &Path) -> Error {
+    Error::path(
+        Kind::Job,
+        path,
+        "there is no such checkpoint, so that nothing is known of what this job delivered",
+    )
+    .hint(
+        "run the job first; where it was run, verify finds its checkpoint: the same directory, or the same \
+         `run.checkpoint`",
+    )
+}

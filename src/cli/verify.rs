@@ -1,0 +1,158 @@
+//! Compares what a finished job delivered with what its destination holds.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::carry::watch_signals;
+use super::progress::{Shown, Style};
+use super::{Common, print_json, show, writable};
+use crate::checkpoint::{Checkpoint, Totals};
+use crate::error::{Error, Kind, Result};
+use crate::job::{Job, Verify};
+use crate::plan::{self, Plan};
+use crate::progress::Progress;
+use crate::run::{self, Stop};
+use crate::sink::Decision;
+use crate::verify::{self, Hands, TargetReport, When};
+
+/// What `milvusdm verify` takes besides a job.
+#[derive(Args, Clone, Default)]
+pub struct VerifyFlags {
+    /// Compare a sample of the rows of large collections, not all of them
+    #[arg(long)]
+    sample: bool,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = Style::Auto)]
+    progress: Style,
+    /// Write a JSON report to this file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// What a verification has to say, for people and for machines.
+#[derive(Serialize)]
+pub struct Report {
+    /// `agrees`, `differs`, `not compared`, `stopped` or `failed`.
+    outcome: &'static str,
+    /// The job file.
+    job: String,
+    /// The checkpoint file.
+    checkpoint: String,
+    /// The destination, without credentials.
+    destination: String,
+    /// Seconds it took.
+    seconds: f64,
+    /// Each target.
+    pub targets: Vec<TargetReport>,
+    /// What the operator should know.
+    warnings: Vec<String>,
+    /// The error that ended it.
+    error: Option<serde_json::Value>,
+}
+
+/// `milvusdm verify`: says whether source and destination agree; changes nothing anywhere.
+pub fn verify_job(path: &Path, flags: &VerifyFlags, common: &Common) -> Result<()> {
+    let started = Instant::now();
+    let mut report = Report {
+        outcome: "agrees",
+        job: path.display().to_string(),
+        checkpoint: String::new(),
+        destination: String::new(),
+        seconds: 0.0,
+        targets: Vec::new(),
+        warnings: Vec::new(),
+        error: None,
+    };
+    let result = look(path, flags, common, &mut report);
+    report.seconds = started.elapsed().as_secs_f64();
+    if let Err(error) = &result {
+        report.outcome = match error.kind() {
+            Kind::Differs => "differs",
+            Kind::Stopped => "stopped",
+            _ if report.targets.is_empty() => "failed",
+            _ => "not compared",
+        };
+        report.error = Some(show::error_json(error));
+    }
+    if let Some(path) = &flags.report {
+        let text = serde_json::to_vec_pretty(&report).expect("reports are plain data");
+        std::fs::write(path, text).map_err(|e| Error::io(path, "write the report", &e))?;
+    }
+    if common.json {
+        print_json(&report)?;
+    } else {
+        show::verified(&report.targets, report.seconds);
+    }
+    result.map_err(Error::reported)
+}
+
+fn look(path: &Path, flags: &VerifyFlags, common: &Common, report: &mut Report) -> Result<()> {
+    if let Some(path) = &flags.report {
+        writable(path)?;
+    }
+    let job = Job::read(path)?;
+    let stop = Stop::default();
+    watch_signals(&stop, "stopped on request; nothing was changed")?;
+    job.check()?;
+    report.checkpoint = job.run.checkpoint.display().to_string();
+    Checkpoint::expect(&job.run.checkpoint)?;
+    let plan = plan::plan(&job)?;
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
+    }
+    report.destination = plan.sink.describe();
+    report.warnings = plan.warnings.clone();
+    let past = Checkpoint::past(&plan.settings.checkpoint, &plan)?;
+    let verify = match plan.settings.verify {
+        Verify::Sample => Verify::Sample,
+        _ if flags.sample => Verify::Sample,
+        _ => Verify::Full,
+    };
+    let style = flags.progress.beside(common);
+    let compared = compare(
+        &plan,
+        past.run,
+        &past.targets,
+        verify,
+        When::Later,
+        &stop,
+        style,
+    );
+    report.targets = compared.map_err(|error| match error.kind() {
+        Kind::Stopped => Error::new(Kind::Stopped, "stopped on request; nothing was changed"),
+        _ => error,
+    })?;
+    verify::judge(&report.targets)
+}
+
+/// Compares, as patiently as rows are delivered: a server may be restarting. Shows how far it is where rows are read.
+pub fn compare(
+    plan: &Plan,
+    run: u64,
+    past: &[(Decision, Totals)],
+    verify: Verify,
+    when: When,
+    stop: &Stop,
+    style: Style,
+) -> Result<Vec<TargetReport>> {
+    let progress = Arc::new(Progress::default());
+    let targets = plan.manifest.targets.iter();
+    let (rows, bytes) = targets.fold((0, 0), |(r, b), t| (r + t.rows, b + t.bytes()));
+    progress.total(rows, bytes);
+    let reads = matches!(verify, Verify::Sample | Verify::Full);
+    let shown = reads.then(|| Shown::start(style, progress.clone()));
+    let hands = Hands {
+        check: &|| stop.check(),
+        wait: &|deed| run::patiently(&plan.settings, &progress, stop, deed),
+        looked_at: &|rows, bytes| progress.delivered(rows, bytes),
+    };
+    let compared = verify::compare(plan, run, past, verify, when, &hands);
+    if let Some(shown) = shown {
+        shown.end();
+    }
+    compared
+}

@@ -1,0 +1,143 @@
+//! What does a destination hold of what was delivered? Shapes for comparing rows with what is there.
+//! Changes nothing: neither here nor there.
+
+use std::sync::Arc;
+
+use crate::batch::{Batch, Part};
+use crate::error::Result;
+
+/// What can be read back of a target.
+pub enum Held<'s> {
+    /// Its rows.
+    Rows(Box<dyn Holder + 's>),
+    /// Nothing: why, and what the operator can do about it.
+    Hidden {
+        /// Such as `collection c is not loaded`.
+        why: String,
+        /// What would let it be read.
+        hint: String,
+    },
+    /// What is there cannot be what was delivered, and why.
+    Another(String),
+}
+
+/// How rows are found at a destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// By their ids: rows whose ids repeat are not told apart.
+    ById,
+    /// By their place: all of them, ids too.
+    InOrder,
+}
+
+/// A target at its destination, open for reading.
+pub trait Holder {
+    /// How rows are found there.
+    fn way(&self) -> Way;
+
+    /// The rows of a batch as they were delivered: without those that the destination does not take.
+    fn as_delivered(&self, batch: Batch) -> Result<Batch> {
+        Ok(batch)
+    }
+
+    /// Compares rows as they were delivered with what is there, bit for bit.
+    fn compare(&mut self, batch: &Batch) -> Result<Compared>;
+
+    /// How many rows there have these ids, all copies counted; `None` where the destination cannot tell.
+    fn copies(&mut self, _ids: &[i64]) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Whether all that was compared so far is there in another order.
+    fn only_order_differs(&self) -> bool {
+        false
+    }
+}
+
+/// What comparing some rows brought.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Compared {
+    /// Rows whose ids and vectors were looked at there.
+    pub rows: u64,
+    /// Rows that are there, but that the destination does not give back: their vectors were not looked at.
+    pub unread: u64,
+    /// Rows that differ.
+    pub differing: u64,
+    /// The first of them.
+    pub first: Option<Difference>,
+}
+
+impl Compared {
+    /// Notes a row that differs.
+    pub fn differs(&mut self, part: &Part, row: usize, what: What) {
+        self.differing += 1;
+        self.first.get_or_insert_with(|| Difference {
+            id: part.ids()[row],
+            file: part.file.clone(),
+            row: part.row + row as u64,
+            what,
+        });
+    }
+
+    /// Adds what comparing other rows brought.
+    pub fn add(&mut self, other: Compared) {
+        self.rows += other.rows;
+        self.unread += other.unread;
+        self.differing += other.differing;
+        self.first = self.first.take().or(other.first);
+    }
+}
+
+/// A row that is not there as it was delivered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// Its id.
+    pub id: i64,
+    /// The file of the source it lies in.
+    pub file: Arc<std::path::Path>,
+    /// Its stored row number there.
+    pub row: u64,
+    /// What is wrong.
+    pub what: What,
+}
+
+/// What is wrong with a row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum What {
+    /// It is not there.
+    Missing,
+    /// Its id is there more often than it was delivered: so many times.
+    Copies(u64),
+    /// Its id is there with another vector.
+    OtherVector,
+    /// Another id is in its place.
+    OtherId(i64),
+    /// What is in its place cannot be read, and why.
+    Unreadable(String),
+}
+
+impl What {
+    /// One word for machines.
+    pub fn name(&self) -> &'static str {
+        match self {
+            What::Missing => "missing",
+            What::Copies(_) => "copies",
+            What::OtherVector => "other vector",
+            What::OtherId(_) => "other id",
+            What::Unreadable(_) => "unreadable",
+        }
+    }
+}
+
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            What::Missing => f.write_str("is missing"),
+            What::Copies(2) => f.write_str("is there twice"),
+            What::Copies(n) => write!(f, "is there {n} times"),
+            What::OtherVector => f.write_str("is there with another vector"),
+            What::OtherId(id) => write!(f, "has id {id} in its place"),
+            What::Unreadable(why) => write!(f, "cannot be read back: {why}"),
+        }
+    }
+}

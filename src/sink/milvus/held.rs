@@ -1,0 +1,249 @@
+//! What does a collection hold of what was delivered to it? Rows are asked for by their keys, and counted.
+//! Never loads: what is not loaded cannot be read.
+
+use bytes::Bytes;
+
+use crate::batch::{Batch, Part, Target};
+use crate::error::{Error, Kind, Result};
+use crate::job::NonFinite;
+use crate::milvus::{Client, Flavour, LookUp};
+use crate::sink::held::{Compared, Held, Holder, Way, What};
+
+use super::{Milvus, fit, pack};
+
+impl Milvus {
+    pub(super) fn held_there(&self, target: &Target) -> Result<Held<'_>> {
+        let name = &target.name;
+        if self.settings.auto_id {
+            return Ok(Held::Hidden {
+                why: format!(
+                    "the server made the ids of {name}, so that its rows have no key to be asked for by"
+                ),
+                hint: "without `auto_id: true` rows keep their ids, and can be compared".to_owned(),
+            });
+        }
+        let Some(found) = self.client.collection(&name.collection)? else {
+            return Ok(Held::Another(format!(
+                "collection {} is not there",
+                name.collection
+            )));
+        };
+        if let Err(error) = fit::schema(&found, target, &self.settings) {
+            return Ok(Held::Another(error.what().to_owned()));
+        }
+        let partition = self.counted_partition(target, found.has_partition_key());
+        if let Some(partition) = partition
+            && !partition.is_empty()
+            && !self.client.has_partition(&found.name, partition)?
+        {
+            return Ok(Held::Another(format!("partition {name} is not there")));
+        }
+        if !self.client.is_loaded(&found.name, partition)? {
+            return Ok(Held::Hidden {
+                why: format!("{name} is not loaded, and Milvus gives rows of what is loaded only"),
+                hint: "load it, then `milvusdm verify` compares; `load: true` and an `index` in the job have a run \
+                       load what it fills"
+                    .to_owned(),
+            });
+        }
+        let look_up = LookUp {
+            collection: found.name.clone(),
+            partition: partition.map(str::to_owned),
+            id: fit::id_name(target).to_owned(),
+            vector: fit::vector_name(target).to_owned(),
+            kind: target.vector(),
+            since: self.client.now()?,
+        };
+        Ok(Held::Rows(Box::new(Keyed {
+            client: &self.client,
+            look_up,
+            // It keeps one row for a key, and does not count by partition.
+            counts: self.client.server().flavour != Flavour::LitePython,
+        })))
+    }
+}
+
+/// A collection or partition that is loaded.
+struct Keyed<'s> {
+    client: &'s Client,
+    look_up: LookUp,
+    counts: bool,
+}
+
+/// A row that was delivered.
+#[derive(Clone, Copy)]
+struct Wanted<'b> {
+    id: i64,
+    part: &'b Part,
+    row: usize,
+}
+
+impl Wanted<'_> {
+    fn vector(&self) -> &[u8] {
+        let width = self.part.vectors().len() / self.part.len();
+        &self.part.vectors()[self.row * width..][..width]
+    }
+}
+
+impl Holder for Keyed<'_> {
+    fn way(&self) -> Way {
+        Way::ById
+    }
+
+    fn as_delivered(&self, mut batch: Batch) -> Result<Batch> {
+        let floats = pack::floats(self.look_up.kind.element);
+        pack::leave_out(&mut batch, NonFinite::Skip, floats)?;
+        Ok(batch)
+    }
+
+    fn compare(&mut self, batch: &Batch) -> Result<Compared> {
+        let rows = batch.parts.iter().flat_map(|part| {
+            let ids = part.ids().iter().enumerate();
+            ids.map(move |(row, id)| Wanted { id: *id, part, row })
+        });
+        let rows: Vec<Wanted<'_>> = rows.collect();
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        let found = self.client.rows(&self.look_up, &ids);
+        let found = found.map_err(|e| self.unloaded(e))?;
+        let width = self.look_up.kind.row_bytes() as usize;
+        let there = There::new(&found.ids, found.vectors, width);
+        let mut compared = Compared::default();
+        // Rows that a query gave, each of which has to be there once.
+        let mut given = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match there.vector(row.id) {
+                Some(vector) => {
+                    compared.rows += 1;
+                    given.push(*row);
+                    if vector != row.vector() {
+                        compared.differs(row.part, row.row, What::OtherVector);
+                    }
+                }
+                // A key that queries of real servers do not give: it can be counted.
+                None if row.id == i64::MAX && self.counts => match self.count(&[row.id])? {
+                    0 => compared.differs(row.part, row.row, What::Missing),
+                    1 => compared.unread += 1,
+                    n => compared.differs(row.part, row.row, What::Copies(n)),
+                },
+                None => compared.differs(row.part, row.row, What::Missing),
+            }
+        }
+        if there.distinct != given.len() {
+            return Err(Error::new(
+                Kind::Refused,
+                "the server gave rows whose keys were not asked for",
+            ));
+        }
+        if self.counts {
+            self.look_for_copies(&given, &mut compared)?;
+        }
+        Ok(compared)
+    }
+
+    fn copies(&mut self, ids: &[i64]) -> Result<Option<u64>> {
+        match self.counts {
+            true => self.count(ids).map(Some),
+            false => Ok(None),
+        }
+    }
+}
+
+impl Keyed<'_> {
+    /// A query gives one row of a key, however many there are; counting tells.
+    fn look_for_copies(&self, given: &[Wanted<'_>], compared: &mut Compared) -> Result<()> {
+        let count = |rows: &[Wanted<'_>]| {
+            let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+            match ids.is_empty() {
+                true => Ok(0),
+                false => self.count(&ids),
+            }
+        };
+        let total = count(given)?;
+        let mut surplus = total.saturating_sub(given.len() as u64);
+        if total < given.len() as u64 {
+            return Err(self.moves());
+        }
+        if surplus == 0 {
+            return Ok(());
+        }
+        // Halved until one is left: the first whose id is there more than once.
+        let (mut some, mut copies) = (given, total);
+        while some.len() > 1 {
+            let (left, right) = some.split_at(some.len() / 2);
+            let in_left = count(left)?;
+            (some, copies) = match in_left > left.len() as u64 {
+                true => (left, in_left),
+                false => (right, count(right)?),
+            };
+        }
+        let Some(row) = some.first().filter(|_| copies > 1) else {
+            return Err(self.moves());
+        };
+        compared.differs(row.part, row.row, What::Copies(copies));
+        surplus = surplus.saturating_sub(copies - 1);
+        compared.differing += surplus;
+        Ok(())
+    }
+
+    fn count(&self, ids: &[i64]) -> Result<u64> {
+        let count = self.client.copies(&self.look_up, ids);
+        count.map_err(|e| self.unloaded(e))
+    }
+
+    /// A server that was started again loads what was loaded, which takes a while: what it refuses till then it will
+    /// answer later.
+    fn unloaded(&self, error: Error) -> Error {
+        let LookUp {
+            collection,
+            partition,
+            ..
+        } = &self.look_up;
+        let loaded = self.client.is_loaded(collection, partition.as_deref());
+        match error.kind() {
+            Kind::Refused if matches!(loaded, Ok(false)) => {
+                let what = format!("{collection} was loaded, and is not: {}", error.what());
+                Error::new(Kind::Busy, what)
+            }
+            _ => error,
+        }
+    }
+
+    /// Two answers about the same rows do not fit each other.
+    fn moves(&self) -> Error {
+        let what = format!(
+            "rows of {} change while they are compared",
+            self.look_up.collection
+        );
+        Error::new(Kind::Busy, what)
+    }
+}
+
+/// What a query gave, to be found by key.
+struct There {
+    /// Keys, and which of the rows each is.
+    keys: Vec<(i64, usize)>,
+    distinct: usize,
+    vectors: Bytes,
+    width: usize,
+}
+
+impl There {
+    fn new(ids: &[i64], vectors: Bytes, width: usize) -> There {
+        let mut keys: Vec<(i64, usize)> = ids.iter().copied().zip(0..).collect();
+        keys.sort_unstable();
+        let distinct = keys.chunk_by(|a, b| a.0 == b.0).count();
+        There {
+            keys,
+            distinct,
+            vectors,
+            width,
+        }
+    }
+
+    fn vector(&self, id: i64) -> Option<&[u8]> {
+        let at = self.keys.binary_search_by_key(&id, |(key, _)| *key).ok()?;
+        self.vectors
+            .get(self.keys[at].1 * self.width..)?
+            .get(..self.width)
+    }
+}

@@ -1,0 +1,468 @@
+//! Are the rows at the destination those of the source? Reads the source again, and compares row by row.
+//! Claims no more than it looked at.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Hands;
+use super::picks::Picks;
+use crate::batch::{Batch, BatchId, Cut, Part, Position, Shard, Target};
+use crate::checkpoint::Totals;
+use crate::error::{Error, Kind, Result};
+use crate::job::IdCollision;
+use crate::limits;
+use crate::plan::{self, Plan};
+use crate::simd;
+use crate::sink::Rooms;
+use crate::sink::held::{Compared, Difference, Held, Holder, Way, What};
+use crate::source::Reader;
+
+/// What comparing a target's rows brought.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Content {
+    /// What it rests on: such as `full content of 200000 rows by id`.
+    pub rests_on: String,
+    /// Whether all that was looked at agrees; false where nothing could be.
+    pub agrees: bool,
+    /// Rows whose ids and vectors were compared.
+    pub rows_compared: u64,
+    /// Rows that the destination counts, and does not give back one by one.
+    pub rows_only_counted: u64,
+    /// Rows that differ.
+    pub rows_differing: u64,
+    /// Wrapping sum of the digests of all rows, read again; where all were read.
+    pub digest: Option<String>,
+    /// The first row that differs.
+    pub first_difference: Option<FirstDifference>,
+    /// Why content was not compared, if it was not.
+    pub not_compared: Option<String>,
+    /// What would let it be compared.
+    pub hint: Option<String>,
+    /// What is there in place of what was delivered, or what else should be known.
+    pub remark: Option<String>,
+}
+
+/// A row that differs.
+#[derive(Clone, Debug, Serialize)]
+pub struct FirstDifference {
+    /// Its id.
+    pub id: i64,
+    /// `missing`, `copies`, `other vector`, `other id` or `unreadable`.
+    pub what: &'static str,
+    /// The file it was read from.
+    pub file: String,
+    /// Its stored row number there.
+    pub row: u64,
+    /// The same in a sentence.
+    pub said: String,
+}
+
+impl From<Difference> for FirstDifference {
+    fn from(found: Difference) -> FirstDifference {
+        FirstDifference {
+            id: found.id,
+            what: found.what.name(),
+            file: found.file.display().to_string(),
+            row: found.row,
+            said: format!("id {} {}", found.id, found.what),
+        }
+    }
+}
+
+/// How many of the rows are looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// Some of each shard.
+    Sample,
+    /// All.
+    Full,
+}
+
+/// Compares the rows of a target with what its destination holds.
+pub fn compare(
+    plan: &Plan,
+    target: &Target,
+    totals: Totals,
+    run: u64,
+    extent: Extent,
+    hands: &Hands<'_>,
+) -> Result<Content> {
+    let mut holder = match hands.patiently(|| plan.sink.held(target))? {
+        Held::Rows(holder) => holder,
+        Held::Another(what) => {
+            return Ok(Content {
+                rests_on: "a look at what is there".to_owned(),
+                remark: Some(what),
+                ..Content::default()
+            });
+        }
+        Held::Hidden { .. } if totals.delivered == 0 => {
+            return Ok(Content {
+                rests_on: "full content of 0 rows".to_owned(),
+                agrees: true,
+                ..Content::default()
+            });
+        }
+        Held::Hidden { why, hint } => {
+            return Ok(Content {
+                rests_on: "nothing: content was not compared".to_owned(),
+                not_compared: Some(why),
+                hint: Some(hint),
+                ..Content::default()
+            });
+        }
+    };
+    let way = holder.way();
+    let mut repeated = HashSet::new();
+    // Where ids may not repeat, the run has looked.
+    let looked = plan.keyed(target) && plan.settings.id_collision == IdCollision::Fail;
+    if way == Way::ById && !looked {
+        let (repeats, ids) = plan::repeats(plan, target, limits::REPEATED_IDS_MAX, hands.check)?;
+        if ids.len() == limits::REPEATED_IDS_MAX {
+            return Ok(Content {
+                rests_on: "nothing: content was not compared".to_owned(),
+                not_compared: Some(format!(
+                    "{repeats} rows of {} repeat ids, too many to be told apart",
+                    target.name
+                )),
+                ..Content::default()
+            });
+        }
+        repeated.extend(ids);
+    }
+    // Few rows, and files, are read whole.
+    let full = extent == Extent::Full || way == Way::InOrder || target.rows <= limits::SAMPLE_ROWS;
+    let mut work = Work {
+        plan,
+        target,
+        run,
+        hands,
+        holder: holder.as_mut(),
+        rooms: Rooms::default(),
+        repeated,
+        copies: BTreeMap::new(),
+        tally: Compared::default(),
+        digest: 0,
+        delivered: 0,
+    };
+    let shards = plan.manifest.shards.iter();
+    for shard in shards.filter(|s| s.target == target.number) {
+        match full {
+            true => work.all(shard)?,
+            false => work.some(shard)?,
+        }
+    }
+    plan.source.unchanged()?;
+    if full {
+        work.check_source(totals)?;
+    }
+    let only_counted = work.check_copies()?;
+    let (tally, digest) = (work.tally, full.then_some(work.digest));
+    let wanted = totals.delivered;
+    Ok(said(tally, digest, only_counted, wanted, holder.as_ref()))
+}
+
+/// What was found, in words that claim no more.
+fn said(
+    tally: Compared,
+    digest: Option<u64>,
+    copies: u64,
+    wanted: u64,
+    holder: &dyn Holder,
+) -> Content {
+    let by = match holder.way() {
+        Way::ById => "by id",
+        Way::InOrder => "in order",
+    };
+    let rows = tally.rows;
+    let mut content = Content {
+        rests_on: match digest {
+            Some(_) => format!("full content of {rows} rows {by}"),
+            None => format!("sample of {rows} rows {by}"),
+        },
+        agrees: tally.differing == 0,
+        rows_compared: rows,
+        rows_only_counted: tally.unread + copies,
+        rows_differing: tally.differing,
+        digest: digest.map(|d| format!("{d:016x}")),
+        first_difference: tally.first.map(FirstDifference::from),
+        ..Content::default()
+    };
+    if !content.agrees && holder.only_order_differs() {
+        content.agrees = true;
+        content.rows_differing = 0;
+        content.first_difference = None;
+        content.rests_on =
+            format!("full content of {rows} rows by a digest that is independent of order");
+        content.remark =
+            Some("the rows are there in another order than they were written in".to_owned());
+    }
+    if content.rows_only_counted > 0 {
+        let more = format!(", {} more were only counted", content.rows_only_counted);
+        content.rests_on.push_str(&more);
+        let mut why = Vec::new();
+        if copies > 0 {
+            why.push("the destination gives one row of an id, however many there are: those of ids that repeat were counted, their vectors not compared");
+        }
+        if tally.unread > 0 {
+            why.push("Milvus 2.x gives no row of id 9223372036854775807: it was counted, its vector not compared");
+        }
+        content.remark = Some(why.join("; "));
+    }
+    if rows == 0 && content.rows_differing == 0 && wanted > 0 {
+        content.agrees = false;
+        content.not_compared = Some("no row can be asked for by an id that is its own".to_owned());
+    }
+    content
+}
+
+/// Rows of one id.
+#[derive(Clone)]
+struct Copies {
+    id: i64,
+    rows: u64,
+    file: Arc<Path>,
+    row: u64,
+}
+
+/// Comparing one target.
+struct Work<'w> {
+    plan: &'w Plan,
+    target: &'w Target,
+    run: u64,
+    hands: &'w Hands<'w>,
+    holder: &'w mut dyn Holder,
+    rooms: Rooms,
+    /// Ids that several rows of the target have: such rows are counted.
+    repeated: HashSet<i64>,
+    /// How many rows were delivered with each of them, and where the first lies.
+    copies: BTreeMap<i64, Copies>,
+    tally: Compared,
+    /// Of all rows as they were delivered.
+    digest: u64,
+    delivered: u64,
+}
+
+impl Work<'_> {
+    /// Compares all rows of a shard.
+    fn all(&mut self, shard: &Shard) -> Result<()> {
+        let mut reader = self
+            .plan
+            .source
+            .open(shard, shard.start, self.plan.limits)?;
+        let (mut index, mut first_row) = (0, shard.first_row);
+        while let Some(cut) = reader.next()? {
+            (self.hands.check)()?;
+            let rows = rows(&cut);
+            let batch = self.batch(shard, index, first_row, cut.parts, cut.next);
+            let batch = self.as_delivered(batch)?;
+            for part in &batch.parts {
+                let width = part.vectors().len() / part.len();
+                let digest = simd::digest_rows(part.ids(), part.vectors(), width);
+                self.digest = self.digest.wrapping_add(digest);
+                self.delivered += part.len() as u64;
+            }
+            let batch = self.without_repeats(batch);
+            self.compare(batch, reader.as_ref())?;
+            index += 1;
+            first_row += rows;
+            (self.hands.looked_at)(rows, rows * (self.target.vector().row_bytes() + 8));
+        }
+        Ok(())
+    }
+
+    /// Compares some rows of a shard. Rows between are passed by, their vectors' pages untouched.
+    fn some(&mut self, shard: &Shard) -> Result<()> {
+        let mut reader = self
+            .plan
+            .source
+            .open(shard, shard.start, self.plan.limits)?;
+        let seed = self.run ^ u64::from(shard.number);
+        let mut picks =
+            Picks::of(shard.rows, self.target.rows, limits::SAMPLE_ROWS, seed).peekable();
+        let (mut before, mut picked, mut index) = (0, Vec::new(), 0);
+        loop {
+            (self.hands.check)()?;
+            let cut = reader.next()?;
+            for part in cut.iter().flat_map(|cut| &cut.parts) {
+                let after = before + part.len() as u64;
+                while let Some(pick) = picks.next_if(|pick| *pick < after) {
+                    let row = (pick - before) as usize;
+                    if !self.repeated.contains(&part.ids()[row]) {
+                        picked.push(copied(part, row)?);
+                    }
+                }
+                before = after;
+            }
+            if picked.len() >= limits::SAMPLED_AT_ONCE || cut.is_none() && !picked.is_empty() {
+                let batch = self.batch(shard, index, 0, std::mem::take(&mut picked), shard.end);
+                let batch = self.as_delivered(batch)?;
+                self.compare(batch, reader.as_ref())?;
+                index += 1;
+            }
+            let Some(cut) = cut else { return Ok(()) };
+            let rows = rows(&cut);
+            (self.hands.looked_at)(rows, rows * (self.target.vector().row_bytes() + 8));
+        }
+    }
+
+    fn batch(
+        &self,
+        shard: &Shard,
+        index: u32,
+        first_row: u64,
+        parts: Vec<Part>,
+        next: Position,
+    ) -> Batch {
+        Batch {
+            id: BatchId {
+                run: self.run,
+                shard: shard.number,
+                index,
+            },
+            target: self.target.number,
+            first_row,
+            parts,
+            next,
+        }
+    }
+
+    /// A batch as it was delivered: converted, and without the rows that were left out.
+    fn as_delivered(&self, batch: Batch) -> Result<Batch> {
+        let converted = self.plan.converted(batch, &self.rooms)?;
+        self.holder.as_delivered(converted.batch)
+    }
+
+    fn compare(&mut self, batch: Batch, reader: &dyn Reader) -> Result<()> {
+        let row_bytes = self.target.vector().row_bytes() + 8;
+        let most = (limits::LOOK_UP_BYTES / row_bytes).clamp(1, limits::LOOK_UP_ROWS_MAX);
+        for piece in pieces(batch, most) {
+            (self.hands.check)()?;
+            let holder = &mut self.holder;
+            let compared = self.hands.patiently(|| holder.compare(&piece))?;
+            // Asked before a difference is believed: a page that vanished reads as zeros.
+            reader.unchanged()?;
+            self.tally.add(compared);
+        }
+        Ok(())
+    }
+
+    /// Takes rows out whose ids repeat, and counts them.
+    fn without_repeats(&mut self, mut batch: Batch) -> Batch {
+        if self.repeated.is_empty() {
+            return batch;
+        }
+        let mut kept = Vec::with_capacity(batch.parts.len());
+        for part in &batch.parts {
+            let mut from = 0;
+            for (row, id) in part.ids().iter().enumerate() {
+                if !self.repeated.contains(id) {
+                    continue;
+                }
+                if row > from {
+                    kept.push(part.slice(from, row - from));
+                }
+                from = row + 1;
+                let first = || Copies {
+                    id: *id,
+                    rows: 0,
+                    file: part.file.clone(),
+                    row: part.row + row as u64,
+                };
+                self.copies.entry(*id).or_insert_with(first).rows += 1;
+            }
+            if from < part.len() {
+                kept.push(part.slice(from, part.len() - from));
+            }
+        }
+        batch.parts = kept;
+        batch
+    }
+
+    /// What was read again must be what was delivered: else it says nothing about the destination.
+    fn check_source(&self, totals: Totals) -> Result<()> {
+        if self.digest == totals.digest && self.delivered == totals.delivered {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Changed,
+            format!(
+                "{}: the source gives other rows than were delivered: {} of digest {:016x}, not {} of digest {:016x}",
+                self.target.name, self.delivered, self.digest, totals.delivered, totals.digest
+            ),
+        )
+        .hint("it was written to since; only `milvusdm run --again` brings what it holds now"))
+    }
+
+    /// Counts the copies of ids that repeat; how many rows these are.
+    fn check_copies(&mut self) -> Result<u64> {
+        let copies: Vec<Copies> = std::mem::take(&mut self.copies).into_values().collect();
+        for some in copies.chunks(limits::COPIES_AT_ONCE) {
+            (self.hands.check)()?;
+            self.check_some_copies(some)?;
+        }
+        Ok(copies.iter().map(|c| c.rows).sum())
+    }
+
+    fn check_some_copies(&mut self, some: &[Copies]) -> Result<()> {
+        let ids: Vec<i64> = some.iter().map(|c| c.id).collect();
+        let wanted: u64 = some.iter().map(|c| c.rows).sum();
+        let holder = &mut self.holder;
+        let Some(there) = self.hands.patiently(|| holder.copies(&ids))? else {
+            return Ok(());
+        };
+        let differing = there.abs_diff(wanted);
+        if differing == 0 {
+            return Ok(());
+        }
+        // The first that differs is named, the others are counted.
+        if self.tally.first.is_none() {
+            let [one] = some else {
+                let (left, right) = some.split_at(some.len() / 2);
+                self.check_some_copies(left)?;
+                return self.check_some_copies(right);
+            };
+            self.tally.first = Some(Difference {
+                id: one.id,
+                file: one.file.clone(),
+                row: one.row,
+                what: match there {
+                    0 => What::Missing,
+                    n => What::Copies(n),
+                },
+            });
+        }
+        self.tally.differing += differing;
+        Ok(())
+    }
+}
+
+/// A batch in pieces of at most so many rows, in order: what is asked at once, and asked again where it must be.
+fn pieces(batch: Batch, most: u64) -> Vec<Batch> {
+    match batch.rows() {
+        0 => Vec::new(),
+        rows if rows <= most => vec![batch],
+        _ => {
+            let (left, right) = batch.halves().expect("it has more than one row");
+            let mut all = pieces(left, most);
+            all.extend(pieces(right, most));
+            all
+        }
+    }
+}
+
+fn rows(cut: &Cut) -> u64 {
+    cut.parts.iter().map(|p| p.len() as u64).sum()
+}
+
+/// One row, copied: the batch it came from may be large.
+fn copied(part: &Part, row: usize) -> Result<Part> {
+    let one = part.slice(row, 1);
+    let vector = Bytes::copy_from_slice(one.vectors());
+    let schema = Arc::clone(one.rows.schema_ref());
+    Part::new(&schema, one.ids().to_vec(), vector, &one.file, one.row)
+}
