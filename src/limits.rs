@@ -41,6 +41,10 @@ pub const LISTED_MAX: usize = 1000;
 /// Memory for sorting ids when looking for repeats; the rest goes to a temporary file.
 pub const ID_SORT_BYTES: usize = 32 << 20;
 
+/// Bytes at the start of a source's file whose digest tells it from another of the same length and time: headers lie
+/// there.
+pub const HEAD_BYTES: u64 = 64 << 10;
+
 /// The largest job file: a job is written by a person.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
 

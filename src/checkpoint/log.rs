@@ -241,8 +241,25 @@ fn decode(line: &str) -> Option<Record> {
     (crc32fast::hash(json.as_bytes()) == crc).then(|| serde_json::from_str(json).ok())?
 }
 
+/// Refuses a file that no log of ours begins like: it may be anything, and must not be cut as if it were torn.
+pub fn check_beginning(path: &Path, text: &[u8]) -> Result<()> {
+    const JSON: &[u8] = b" {\"header\":{";
+    let (sum, json) = text.split_at(text.len().min(8));
+    let begins = sum.iter().all(u8::is_ascii_hexdigit)
+        && json.iter().zip(JSON).all(|(one, other)| one == other);
+    if begins {
+        return Ok(());
+    }
+    Err(Error::path(
+        Kind::Job,
+        path,
+        "is not a checkpoint: it has no header",
+    ))
+}
+
 /// What the whole records of a log's text say, and how many bytes they are: a torn last line is not counted.
 pub fn read(path: &Path, text: &[u8]) -> Result<(Log, u64)> {
+    check_beginning(path, text)?;
     let mut log = Log::default();
     let mut at = 0;
     while at < text.len() {
@@ -262,13 +279,6 @@ pub fn read(path: &Path, text: &[u8]) -> Result<(Log, u64)> {
             }
             break;
         };
-        if at == 0 && !matches!(record, Record::Header(_)) {
-            return Err(Error::path(
-                Kind::Job,
-                path,
-                "is not a checkpoint: it has no header",
-            ));
-        }
         log.apply(record);
         at += end.expect("a record has an end") + 1;
     }
