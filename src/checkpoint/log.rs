@@ -237,8 +237,8 @@ pub fn encode(record: &Record) -> String {
 
 fn decode(line: &str) -> Option<Record> {
     let (crc, json) = line.split_once(' ')?;
-    let crc = u32::from_str_radix(crc, 16).ok()?;
-    (crc32fast::hash(json.as_bytes()) == crc).then(|| serde_json::from_str(json).ok())?
+    let expected = format!("{:08x}", crc32fast::hash(json.as_bytes()));
+    (crc == expected).then(|| serde_json::from_str(json).ok())?
 }
 
 /// Refuses a file that no log of ours begins like: it may be anything, and must not be cut as if it were torn.
@@ -267,13 +267,13 @@ pub fn read(path: &Path, text: &[u8]) -> Result<(Log, u64)> {
         let end = rest.iter().position(|b| *b == b'\n');
         let record = end.and_then(|end| decode(std::str::from_utf8(&rest[..end]).ok()?));
         let Some(record) = record else {
-            // Only the end may be torn: whatever was synced lies before it.
-            let last = end.is_none_or(|end| at + end + 1 == text.len());
-            if !last || at == 0 && end.is_some() {
+            // Only the end may be torn, and then it has no end of line. A whole line that does not fit its
+            // checksum may have been synced: what it said may matter, so it is not dropped, not even the last one.
+            if end.is_some() {
                 return Err(Error::path(
                     Kind::Job,
                     path,
-                    format!("is not a checkpoint, or is damaged: line at byte {at} does not fit its checksum"),
+                    format!("is damaged: line at byte {at} does not fit its checksum"),
                 )
                 .hint("move the file away to start anew; rows already delivered will be delivered again"));
             }

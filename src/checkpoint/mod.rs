@@ -373,7 +373,9 @@ fn read(file: &mut File, path: &Path) -> Result<(Log, u64)> {
     }
     // Its beginning first: any file may be named by mistake, however long it is.
     let mut text = Vec::new();
-    Read::take(&mut *file, 64).read_to_end(&mut text).map_err(failed)?;
+    Read::take(&mut *file, 64)
+        .read_to_end(&mut text)
+        .map_err(failed)?;
     log::check_beginning(path, &text)?;
     file.read_to_end(&mut text).map_err(failed)?;
     log::read(path, &text)
