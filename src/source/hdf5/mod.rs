@@ -263,7 +263,12 @@ impl Source for Hdf5 {
         for (number, shard) in shards.iter_mut().enumerate() {
             shard.number = number as u32;
         }
-        let identity = self.files.iter().map(|file| Ok((file.view.path().display().to_string(), identity(&file.view)?)));
+        let identity = self.files.iter().map(|file| {
+            Ok((
+                file.view.path().display().to_string(),
+                identity(&file.view)?,
+            ))
+        });
         let identity = identity.collect::<Result<BTreeMap<String, String>>>()?;
         Ok(Survey {
             identity,
@@ -322,7 +327,7 @@ impl Hdf5 {
 /// What identifies a file: when any of it differs, the data may.
 fn identity(file: &View) -> Result<String> {
     let head = file.cut(0, file.len().min(limits::HEAD_BYTES))?.bytes()?;
-    let head = format!("first bytes' CRC32 {:08x}", crc32fast::hash(&head));
+    let head = format!("head_crc32 {:08x}", crc32fast::hash(&head));
     Ok(match file.stamp() {
         Some(stamp) => format!(
             "{} bytes, modified {} ns, inode {}:{}, {head}",
