@@ -40,6 +40,7 @@ impl Milvus {
             // Skipped: nothing of it is ours to change.
             return Ok(());
         };
+        self.check_still_there(target)?;
         let collection = &ready.envelope.collection;
         self.flush(collection)?;
         self.build_index(target, collection)?;

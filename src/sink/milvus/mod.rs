@@ -94,6 +94,8 @@ struct State {
     made: HashSet<String>,
     /// Partitions that this job made or replaced.
     made_partitions: HashSet<TargetName>,
+    /// The server's number for each collection, when the last target in it was made ready.
+    numbers: HashMap<String, i64>,
 }
 
 /// A target whose place is there, and was found to fit.
