@@ -33,6 +33,15 @@ macro_rules! targets {
 }
 
 targets!(
-    answers, checkpoint, faiss, hdf5_file, hdf5_filters, hdf5_index, job, milvus1_directory, milvus1_log, milvus1_meta,
+    answers,
+    checkpoint,
+    faiss,
+    hdf5_file,
+    hdf5_filters,
+    hdf5_index,
+    job,
+    milvus1_directory,
+    milvus1_log,
+    milvus1_meta,
     milvus1_segment
 );

@@ -16,7 +16,12 @@ use milvusdm::milvus::{Client, Deadlines, Flushing, Login, Settings, Write, v1::
 use prost::Message;
 use tonic::body::Body;
 
-static ANSWER: Mutex<Answer> = Mutex::new(Answer { how: 0, status: 0, words: Vec::new(), message: Vec::new() });
+static ANSWER: Mutex<Answer> = Mutex::new(Answer {
+    how: 0,
+    status: 0,
+    words: Vec::new(),
+    message: Vec::new(),
+});
 static CLIENTS: LazyLock<(Client, V1)> = LazyLock::new(connect);
 
 #[derive(Clone)]
@@ -30,18 +35,34 @@ struct Answer {
 
 fn say(how: u8, message: &impl Message) {
     let message = message.encode_to_vec();
-    *ANSWER.lock().unwrap() = Answer { how, status: 0, words: Vec::new(), message };
+    *ANSWER.lock().unwrap() = Answer {
+        how,
+        status: 0,
+        words: Vec::new(),
+        message,
+    };
 }
 
 pub fn run(bytes: &[u8]) {
-    let Some(([call, how, status, words], rest)) = bytes.split_first_chunk::<4>() else { return };
+    let Some(([call, how, status, words], rest)) = bytes.split_first_chunk::<4>() else {
+        return;
+    };
     let (words, message) = rest.split_at(rest.len().min(usize::from(*words)));
     let (client, v1) = &*CLIENTS;
-    *ANSWER.lock().unwrap() = Answer { how: *how, status: *status, words: words.to_vec(), message: message.to_vec() };
+    *ANSWER.lock().unwrap() = Answer {
+        how: *how,
+        status: *status,
+        words: words.to_vec(),
+        message: message.to_vec(),
+    };
     let body = [Bytes::from_static(&[0; 5])];
     match call % 22 {
         0 => drop(client.write(Write::Insert, &body, "k")),
-        1 => drop(client.collection("c").map(|c| c.map(|c| c.fields.iter().map(|f| f.describe()).collect::<String>()))),
+        1 => drop(
+            client
+                .collection("c")
+                .map(|c| c.map(|c| c.fields.iter().map(|f| f.describe()).collect::<String>())),
+        ),
         2 => drop(client.has_partition("c", "p")),
         3 => drop(client.statistics("c", None)),
         4 => drop(client.count("c", None)),
@@ -66,16 +87,43 @@ pub fn run(bytes: &[u8]) {
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
-    let inserted = MutationResult { insert_cnt: 3, ..MutationResult::default() };
-    let status = |error_code, code, reason: &str| {
-        let status = Status { error_code, code, reason: reason.to_owned(), retriable: true };
-        MutationResult { status: Some(status), ..MutationResult::default() }.encode_to_vec()
+    let inserted = MutationResult {
+        insert_cnt: 3,
+        ..MutationResult::default()
     };
-    let messages = [inserted.encode_to_vec(), status(49, 8, "rate limit"), status(4, 100, "not found"), Vec::new()];
-    let each = |call: u8| messages.iter().map(move |m| [&[call, 0, 0, 0][..], m].concat());
+    let status = |error_code, code, reason: &str| {
+        let status = Status {
+            error_code,
+            code,
+            reason: reason.to_owned(),
+            retriable: true,
+        };
+        MutationResult {
+            status: Some(status),
+            ..MutationResult::default()
+        }
+        .encode_to_vec()
+    };
+    let messages = [
+        inserted.encode_to_vec(),
+        status(49, 8, "rate limit"),
+        status(4, 100, "not found"),
+        Vec::new(),
+    ];
+    let each = |call: u8| {
+        messages
+            .iter()
+            .map(move |m| [&[call, 0, 0, 0][..], m].concat())
+    };
     let mut seeds: Vec<Vec<u8>> = (0..22).flat_map(each).collect();
     seeds.extend((0..17).map(|code| [&[0, code % 16, code, 5][..], b"too%20big"].concat()));
-    seeds.push([&[13, 0, 0, 0, 0x12, 57][..], br#"{"partitions":[{"row_count":3,"tag":"_default"}],"row_count":7}"#].concat());
+    seeds.push(
+        [
+            &[13, 0, 0, 0, 0x12, 57][..],
+            br#"{"partitions":[{"row_count":3,"tag":"_default"}],"row_count":7}"#,
+        ]
+        .concat(),
+    );
     seeds
 }
 
@@ -91,21 +139,43 @@ fn settings() -> Settings {
 }
 
 fn connect() -> (Client, V1) {
-    let server_info = Some(ServerInfo { build_tags: "v2.3.5".into(), ..ServerInfo::default() });
-    say(0, &ConnectResponse { server_info, ..ConnectResponse::default() });
+    let server_info = Some(ServerInfo {
+        build_tags: "v2.3.5".into(),
+        ..ServerInfo::default()
+    });
+    say(
+        0,
+        &ConnectResponse {
+            server_info,
+            ..ConnectResponse::default()
+        },
+    );
     let client = Client::open(&settings(), 1).unwrap();
-    say(16, &V1StringReply { string_reply: "1.1.1".into() });
+    say(
+        16,
+        &V1StringReply {
+            string_reply: "1.1.1".into(),
+        },
+    );
     (client, V1::open(&settings(), 1).unwrap())
 }
 
 fn serve() -> String {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async move {
-            let incoming = tonic::transport::server::TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-            tell.send(incoming.local_addr().unwrap().to_string()).unwrap();
-            let server = tonic::transport::Server::builder().add_service(Named::<false>).add_service(Named::<true>);
+            let incoming =
+                tonic::transport::server::TcpIncoming::bind("127.0.0.1:0".parse().unwrap())
+                    .unwrap();
+            tell.send(incoming.local_addr().unwrap().to_string())
+                .unwrap();
+            let server = tonic::transport::Server::builder()
+                .add_service(Named::<false>)
+                .add_service(Named::<true>);
             server.serve_with_incoming(incoming).await.unwrap();
         });
     });
@@ -164,7 +234,9 @@ impl Answer {
         if self.how & 8 != 0 {
             *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
         }
-        response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        response
+            .headers_mut()
+            .insert("content-type", HeaderValue::from_static("application/grpc"));
         response
     }
 }
@@ -175,7 +247,10 @@ impl http_body::Body for Frames {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.0.pop_front().map(Ok))
     }
 }

@@ -29,16 +29,28 @@ fn sealed(json: &str) -> String {
 }
 
 fn go(log: &Log, bytes: &[u8]) {
-    let Some((how, rest)) = bytes.split_first() else { return };
-    let mut text = if how & 2 == 0 { Vec::new() } else { sealed(&log.lines[0]).into_bytes() };
+    let Some((how, rest)) = bytes.split_first() else {
+        return;
+    };
+    let mut text = if how & 2 == 0 {
+        Vec::new()
+    } else {
+        sealed(&log.lines[0]).into_bytes()
+    };
     match how & 1 {
         0 => text.extend(rest),
-        _ => text.extend(String::from_utf8_lossy(rest).lines().flat_map(|line| sealed(line).into_bytes())),
+        _ => text.extend(
+            String::from_utf8_lossy(rest)
+                .lines()
+                .flat_map(|line| sealed(line).into_bytes()),
+        ),
     }
     let (plan, path) = (&log.plan, &log.plan.settings.checkpoint);
     std::fs::write(path, text).unwrap();
     let _ = Checkpoint::foresee(path, plan);
-    let Ok(Found::Open(checkpoint)) = Checkpoint::create_or_resume(path, plan, false) else { return };
+    let Ok(Found::Open(checkpoint)) = Checkpoint::create_or_resume(path, plan, false) else {
+        return;
+    };
     for shard in &plan.manifest.shards {
         let standing = checkpoint.standing(shard);
         assert!(!standing.in_doubt(standing.index.saturating_sub(1)) || standing.index == 0);
@@ -47,7 +59,9 @@ fn go(log: &Log, bytes: &[u8]) {
     checkpoint.close(&plan.manifest.shards[0], 7).unwrap();
     drop(checkpoint);
     // What it says is said again when it is opened again.
-    let Ok(Found::Open(again)) = Checkpoint::create_or_resume(path, plan, false) else { panic!("not resumed") };
+    let Ok(Found::Open(again)) = Checkpoint::create_or_resume(path, plan, false) else {
+        panic!("not resumed")
+    };
     assert!(again.resumed() && again.totals(0) == totals && again.left_out() == left_out);
 }
 

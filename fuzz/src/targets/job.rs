@@ -9,10 +9,18 @@ use milvusdm::source::SOURCES;
 use super::support::files;
 
 pub fn run(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let Ok(job) = Job::parse(Path::new("job.yaml"), text.to_owned()) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(job) = Job::parse(Path::new("job.yaml"), text.to_owned()) else {
+        return;
+    };
     let form = |what: &str, endpoint: &milvusdm::job::Endpoint| {
-        Form::new(format!("{what}.{}", endpoint.name), endpoint.settings.clone(), &job.mistakes)
+        Form::new(
+            format!("{what}.{}", endpoint.name),
+            endpoint.settings.clone(),
+            &job.mistakes,
+        )
     };
     if let Some(kind) = SOURCES.iter().find(|kind| kind.name == job.source.name) {
         let mut form = form("source", &job.source);

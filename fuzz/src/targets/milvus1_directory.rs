@@ -20,9 +20,15 @@ const FILES: [&str; 7] = [
 
 static ROOM: LazyLock<(PathBuf, Vec<(PathBuf, Vec<u8>)>)> = LazyLock::new(|| {
     let room = room("milvus1");
-    copy(&repository("tests/fixtures/milvus1x/v1.1.1-crash/milvus"), &room);
+    copy(
+        &repository("tests/fixtures/milvus1x/v1.1.1-crash/milvus"),
+        &room,
+    );
     let segments = std::fs::read_dir(room.join("db/tables/f8_unflushed")).unwrap();
-    let segment = segments.map(|e| e.unwrap().file_name().into_string().unwrap()).min().unwrap();
+    let segment = segments
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .min()
+        .unwrap();
     let there = FILES.map(|file| room.join(file.replace("SEGMENT", &segment)));
     let files = there.map(|path| (path.clone(), std::fs::read(path).unwrap()));
     (room, files.to_vec())
@@ -40,11 +46,17 @@ pub fn copy(from: &Path, to: &Path) {
 }
 
 pub fn run(bytes: &[u8]) {
-    let Some((which, bytes)) = bytes.split_first() else { return };
+    let Some((which, bytes)) = bytes.split_first() else {
+        return;
+    };
     let (room, files) = &*ROOM;
     let (path, whole) = &files[usize::from(*which) % files.len()];
     std::fs::write(path, bytes).unwrap();
-    let settings = format!("{{path: '{}', ignore_wal: {}}}", room.display(), which & 0x80 == 0);
+    let settings = format!(
+        "{{path: '{}', ignore_wal: {}}}",
+        room.display(),
+        which & 0x80 == 0
+    );
     let _ = open(&KIND, &settings).and_then(|source| read_all(&*source));
     let _ = inspect(room, None).map(|d| d.to_string());
     std::fs::write(path, whole).unwrap();

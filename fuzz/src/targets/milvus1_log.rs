@@ -6,7 +6,9 @@ use milvusdm::input::View;
 use super::support::repository;
 
 pub fn run(bytes: &[u8]) {
-    let Some((number, log)) = bytes.split_first() else { return };
+    let Some((number, log)) = bytes.split_first() else {
+        return;
+    };
     let view = View::from_bytes("0.wal", log.to_vec());
     let _ = last_lsn(view.clone());
     let (mut records, mut before) = (Records::new(view, (*number).into()), 0);
@@ -19,5 +21,8 @@ pub fn run(bytes: &[u8]) {
 pub fn seeds() -> Vec<Vec<u8>> {
     let wal = repository("tests/fixtures/milvus1x/v1.1.1-crash/milvus/wal");
     let read = |name: &str| std::fs::read(wal.join(name)).unwrap();
-    vec![[&[0][..], &read("0.wal")].concat(), [&[0][..], &read("mxlog.meta")].concat()]
+    vec![
+        [&[0][..], &read("0.wal")].concat(),
+        [&[0][..], &read("mxlog.meta")].concat(),
+    ]
 }

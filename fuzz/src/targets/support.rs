@@ -96,7 +96,9 @@ pub fn carry(plan: &Plan) {
     let mut decisions = plan.decide().unwrap();
     checkpoint.decide(0, &decisions[0]).unwrap();
     let (progress, stop) = (Progress::default(), Stop::default());
-    run(plan, &checkpoint, &mut decisions, &progress, &stop).map_err(|e| e.0).unwrap();
+    run(plan, &checkpoint, &mut decisions, &progress, &stop)
+        .map_err(|e| e.0)
+        .unwrap();
     checkpoint.finish().unwrap();
 }
 
