@@ -36,7 +36,7 @@ targets!(
     answers,
     checkpoint,
     faiss,
-    hdf5_file,
+    hdf5_rows,
     hdf5_filters,
     hdf5_index,
     job,

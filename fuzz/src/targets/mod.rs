@@ -4,12 +4,12 @@
 pub mod answers;
 pub mod checkpoint;
 pub mod faiss;
-pub mod hdf5_file;
 pub mod hdf5_filters;
 pub mod hdf5_index;
+pub mod hdf5_rows;
 pub mod job;
 pub mod milvus1_directory;
 pub mod milvus1_log;
 pub mod milvus1_meta;
 pub mod milvus1_segment;
-mod support;
+pub mod support;

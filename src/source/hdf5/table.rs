@@ -126,6 +126,13 @@ impl Table {
             }
             _ if bytes == 0 => table.layout = format!("{layout:?}").to_lowercase(),
             Layout::Compact => {
+                // The library copies what the extents say, however little is there (1.10.8).
+                let there = dataset.storage_size();
+                if there != bytes {
+                    return Err(format!(
+                        "needs {bytes} bytes in its header, {there} are there"
+                    ));
+                }
                 let mut held = vec![0; bytes as usize];
                 raw::read_rows(dataset, 0, row_bytes, &mut held).map_err(told)?;
                 table.place = Place::Held(held.into());
