@@ -136,5 +136,8 @@ pub const HDF5_CHUNKS_ASKED_MAX: u64 = 4096;
 /// narrow (one column each, say) would need the whole dataset at once.
 pub const HDF5_BAND_BYTES_MAX: u64 = 256 << 20;
 
+/// Bytes that one byte of a packed chunk can become: deflate's limit is 1032, LZF's 88.
+pub const HDF5_UNPACKED_MAX: u64 = 1032;
+
 /// Bytes of rows gathered at once from chunks that each hold some of their columns, where nothing has to be unpacked.
 pub const HDF5_GATHER_BYTES: u64 = 4 << 20;

@@ -237,6 +237,14 @@ impl Table {
             (view.cut(chunk.at, chunk.bytes)).map_err(|e| e.what().to_owned())?;
         }
         if !filters.is_empty() {
+            // No room is made for a chunk that cannot come of what is stored.
+            let least = chunk_bytes / limits::HDF5_UNPACKED_MAX;
+            if let Some(odd) = chunks.iter().find(|c| c.bytes < least) {
+                return Err(format!(
+                    "has a chunk of {} bytes, which cannot hold {chunk_bytes}",
+                    odd.bytes
+                ));
+            }
             bands.how = How::Placed(filters, chunks);
             return self.bands(bands);
         }
