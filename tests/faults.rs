@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use milvusdm::milvus::{Client, Deadlines, Login, Settings};
+use milvusdm::schema::{Element, VectorType};
 use support::fake_milvus::Fake;
+use support::{Engine, Server};
 use tempfile::TempDir;
 
 const DIMENSION: usize = 16;
@@ -499,5 +502,47 @@ fn a_collection_dropped_or_made_anew_midway_is_never_a_success() {
             _ => {}
         }
         check(child.wait_with_output().unwrap(), 5, &["c", words]);
+    }
+}
+
+#[test]
+fn a_real_server_whose_collection_is_dropped_or_made_anew_midway_is_never_a_success() {
+    let server = Server::shared(Engine::Standalone);
+    let address = format!("http://{}", server.address());
+    let settings = Settings {
+        address: address.clone(),
+        login: Login::None,
+        db: String::new(),
+        tls: None,
+        deadlines: Deadlines::default(),
+    };
+    let client = Client::open(&settings, 1).unwrap();
+    let vectors = VectorType {
+        element: Element::Float32,
+        dimension: DIMENSION as u32,
+    };
+    for (name, made_anew, words) in [
+        (
+            "faults_dropped",
+            false,
+            "the collection is not there (any more)",
+        ),
+        (
+            "faults_anew",
+            true,
+            "was dropped and made anew while this job filled it",
+        ),
+    ] {
+        let scene = Scene::new(4000);
+        let sink = format!("milvus: {{address: '{address}', collection: {name}, mode: overwrite}}");
+        let child = scene.start(scene.job(FAISS, &sink, &format!("{SLOW}, verify: off")), 3);
+        client.drop_collection(name).unwrap();
+        if made_anew {
+            client
+                .create_collection(name, "id", "embedding", vectors, false, 1)
+                .unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        check(output, 5, &[name, words]);
     }
 }
