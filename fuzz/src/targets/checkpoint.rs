@@ -80,7 +80,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         [b"\x03", unfinished.as_bytes()].concat(),
         [b"\x03", extra.as_bytes()].concat(),
         [b"\x00", torn.as_bytes()].concat(),
-        [b"\x02", torn[torn.find('\n').unwrap() + 1..].as_bytes()].concat(),
+        [b"\x02", &torn.as_bytes()[torn.find('\n').unwrap() + 1..]].concat(),
         [b"\x01", lines.join("\n").as_bytes()].concat(),
     ]
 }

@@ -18,7 +18,10 @@ const FILES: [&str; 7] = [
     "wal/mxlog.meta",
 ];
 
-static ROOM: LazyLock<(PathBuf, Vec<(PathBuf, Vec<u8>)>)> = LazyLock::new(|| {
+/// The directory, and its files with what is in them.
+type Room = (PathBuf, Vec<(PathBuf, Vec<u8>)>);
+
+static ROOM: LazyLock<Room> = LazyLock::new(|| {
     let room = room("milvus1");
     copy(
         &repository("tests/fixtures/milvus1x/v1.1.1-crash/milvus"),

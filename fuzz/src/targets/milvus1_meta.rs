@@ -41,9 +41,8 @@ pub fn run(bytes: &[u8]) {
         .unwrap();
     for line in String::from_utf8_lossy(bytes).lines().take(200) {
         let mut cells = line.split('\t');
-        let table = ["T", "S", "F"]
-            .iter()
-            .position(|t| Some(*t) == cells.next().as_deref());
+        let letter = cells.next();
+        let table = ["T", "S", "F"].iter().position(|t| Some(*t) == letter);
         let Some((table, columns)) = table.map(|t| TABLES[t]) else {
             continue;
         };

@@ -100,7 +100,8 @@ pub(super) fn undo(transform: &Transform) -> Result<Undo> {
                     Some(seen) => *seen = true,
                     None => {
                         let what = format!("{name}: dimension {entry}, expected 0 to below {from}");
-                        return Err(stored.corrupt(4 * index as u64, what));
+                        let at = (index as u64).saturating_mul(4);
+                        return Err(stored.corrupt(at, what));
                     }
                 }
             }
