@@ -41,6 +41,10 @@ pub const LISTED_MAX: usize = 1000;
 /// Memory for sorting ids when looking for repeats; the rest goes to a temporary file.
 pub const ID_SORT_BYTES: usize = 32 << 20;
 
+/// Bytes at the start of a source's file whose digest tells it from another of the same length and time: headers lie
+/// there.
+pub const HEAD_BYTES: u64 = 64 << 10;
+
 /// The largest job file: a job is written by a person.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
 
@@ -131,6 +135,9 @@ pub const HDF5_CHUNKS_ASKED_MAX: u64 = 4096;
 /// Bytes of the rows that one row of HDF5's chunks covers, held while they are unpacked; chunks that are tall and
 /// narrow (one column each, say) would need the whole dataset at once.
 pub const HDF5_BAND_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes that one byte of a packed chunk can become: deflate's limit is 1032, LZF's 88.
+pub const HDF5_UNPACKED_MAX: u64 = 1032;
 
 /// Bytes of rows gathered at once from chunks that each hold some of their columns, where nothing has to be unpacked.
 pub const HDF5_GATHER_BYTES: u64 = 4 << 20;

@@ -232,13 +232,17 @@ fn stretches<'s, 'p>(
 /// On the pool: one shard, from where it stands to its end.
 fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Sent>) -> Result<()> {
     let plan = run.plan;
-    let mut reader = plan.source.open(shard, standing.from, plan.limits)?;
+    let opened = plan.source.open(shard, standing.from, plan.limits);
+    let mut reader = opened.map_err(|e| plan.source.unchanged().err().unwrap_or(e))?;
     let mut index = standing.index;
     let mut window = 0;
     // Rows of the target before the next batch: only sinks that do not resume inside a target rely on it, and
     // these begin shards anew.
     let mut first_row = shard.first_row;
-    while let Some(Cut { parts, next }) = reader.next()? {
+    // What seems broken while it is read may have been whole when it was surveyed.
+    while let Some(Cut { parts, next }) =
+        (reader.next()).map_err(|e| reader.unchanged().err().unwrap_or(e))?
+    {
         run.check()?;
         let id = batch_id(run.checkpoint, shard, index);
         let batch = Batch {

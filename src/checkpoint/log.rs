@@ -249,12 +249,29 @@ pub fn encode(record: &Record) -> String {
 
 fn decode(line: &str) -> Option<Record> {
     let (crc, json) = line.split_once(' ')?;
-    let crc = u32::from_str_radix(crc, 16).ok()?;
-    (crc32fast::hash(json.as_bytes()) == crc).then(|| serde_json::from_str(json).ok())?
+    let expected = format!("{:08x}", crc32fast::hash(json.as_bytes()));
+    (crc == expected).then(|| serde_json::from_str(json).ok())?
+}
+
+/// Refuses a file that no log of ours begins like: it may be anything, and must not be cut as if it were torn.
+pub fn check_beginning(path: &Path, text: &[u8]) -> Result<()> {
+    const JSON: &[u8] = b" {\"header\":{";
+    let (sum, json) = text.split_at(text.len().min(8));
+    let begins = sum.iter().all(u8::is_ascii_hexdigit)
+        && json.iter().zip(JSON).all(|(one, other)| one == other);
+    if begins {
+        return Ok(());
+    }
+    Err(Error::path(
+        Kind::Job,
+        path,
+        "is not a checkpoint: it has no header",
+    ))
 }
 
 /// What the whole records of a log's text say, and how many bytes they are: a torn last line is not counted.
 pub fn read(path: &Path, text: &[u8]) -> Result<(Log, u64)> {
+    check_beginning(path, text)?;
     let mut log = Log::default();
     let mut at = 0;
     while at < text.len() {
@@ -262,25 +279,18 @@ pub fn read(path: &Path, text: &[u8]) -> Result<(Log, u64)> {
         let end = rest.iter().position(|b| *b == b'\n');
         let record = end.and_then(|end| decode(std::str::from_utf8(&rest[..end]).ok()?));
         let Some(record) = record else {
-            // Only the end may be torn: whatever was synced lies before it.
-            let last = end.is_none_or(|end| at + end + 1 == text.len());
-            if !last || at == 0 && end.is_some() {
+            // Only the end may be torn, and then it has no end of line. A whole line that does not fit its
+            // checksum may have been synced: what it said may matter, so it is not dropped, not even the last one.
+            if end.is_some() {
                 return Err(Error::path(
                     Kind::Job,
                     path,
-                    format!("is not a checkpoint, or is damaged: line at byte {at} does not fit its checksum"),
+                    format!("is damaged: line at byte {at} does not fit its checksum"),
                 )
                 .hint("move the file away to start anew; rows already delivered will be delivered again"));
             }
             break;
         };
-        if at == 0 && !matches!(record, Record::Header(_)) {
-            return Err(Error::path(
-                Kind::Job,
-                path,
-                "is not a checkpoint: it has no header",
-            ));
-        }
         log.apply(record);
         at += end.expect("a record has an end") + 1;
     }

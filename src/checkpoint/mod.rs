@@ -38,6 +38,9 @@ pub struct Checkpoint {
 struct State {
     file: File,
     log: Log,
+    /// A write or sync failed. What the file then holds is not known, so nothing may follow it: a record behind a
+    /// torn one would make the log unreadable, and a second sync may succeed without the bytes of the first.
+    failed: bool,
 }
 
 /// What the log says of a shard.
@@ -107,12 +110,12 @@ impl Checkpoint {
 
     /// What a run would do with the log at this path, in a sentence; `None` when there is none. Changes nothing.
     pub fn foresee(path: &Path, plan: &Plan) -> Result<Option<String>> {
-        let text = match std::fs::read(path) {
-            Ok(text) => text,
+        let mut file = match File::open(path) {
+            Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io(path, "read the checkpoint", &e)),
         };
-        let (log, _) = log::read(path, &text)?;
+        let (log, _) = read(&mut file, path)?;
         if log.header.is_none() {
             return Ok(None);
         }
@@ -325,6 +328,7 @@ impl Checkpoint {
             .expect("no one panics with the log locked");
         self.append(&mut state, record)?;
         let synced = state.file.sync_data();
+        state.failed = synced.is_err();
         synced.map_err(|e| Error::io(&self.path, "sync the checkpoint", &e))
     }
 
@@ -337,8 +341,13 @@ impl Checkpoint {
     }
 
     fn append(&self, state: &mut State, record: Record) -> Result<()> {
+        if state.failed {
+            let what = "an earlier write to the checkpoint failed";
+            return Err(Error::path(Kind::Io, &self.path, what));
+        }
         let line = encode(&record);
         let written = state.file.write_all(line.as_bytes());
+        state.failed = written.is_err();
         written.map_err(|e| Error::io(&self.path, "write the checkpoint", &e))?;
         state.log.apply(record);
         Ok(())
@@ -370,12 +379,25 @@ fn open_locked(path: &Path) -> Result<File> {
     }
 }
 
+/// All whole records of a log, and how many bytes they are.
+fn read(file: &mut File, path: &Path) -> Result<(Log, u64)> {
+    let failed = |e: std::io::Error| Error::io(path, "read the checkpoint", &e);
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(Error::path(Kind::Job, path, "is not a regular file"));
+    }
+    // Its beginning first: any file may be named by mistake, however long it is.
+    let mut text = Vec::new();
+    Read::take(&mut *file, 64)
+        .read_to_end(&mut text)
+        .map_err(failed)?;
+    log::check_beginning(path, &text)?;
+    file.read_to_end(&mut text).map_err(failed)?;
+    log::read(path, &text)
+}
+
 /// Reads all whole records, and cuts a torn last line off.
 fn read_log(file: &mut File, path: &Path) -> Result<Log> {
-    let mut text = Vec::new();
-    file.read_to_end(&mut text)
-        .map_err(|e| Error::io(path, "read the checkpoint", &e))?;
-    let (log, whole) = log::read(path, &text)?;
+    let (log, whole) = read(file, path)?;
     file.set_len(whole)
         .map_err(|e| Error::io(path, "cut the checkpoint's torn end", &e))?;
     file.seek(SeekFrom::End(0))
@@ -398,6 +420,7 @@ fn begin(
         state: Mutex::new(State {
             file,
             log: Log::default(),
+            failed: false,
         }),
     };
     checkpoint.write_synced(Record::Header(Header {
@@ -431,7 +454,11 @@ fn resume(path: &Path, file: File, log: Log) -> Result<Found> {
         run,
         resumed: true,
         aside: None,
-        state: Mutex::new(State { file, log }),
+        state: Mutex::new(State {
+            file,
+            log,
+            failed: false,
+        }),
     })))
 }
 

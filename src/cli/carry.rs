@@ -320,13 +320,15 @@ fn finished_before(
 
 /// The first SIGINT or SIGTERM stops in good order, the second at once.
 pub fn watch_signals(stop: &Stop, said: &'static str) -> Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
     let failed = |e: std::io::Error| Error::new(Kind::Io, format!("cannot watch for signals: {e}"));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 130, stop.flag())
             .map_err(failed)?;
         signal_hook::flag::register(signal, stop.flag()).map_err(failed)?;
     }
+    // A file at the size limit (`ulimit -f`): caught, it is an error of the write, like a full disk.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
     let stop = stop.clone();
     let watch = move || {
         while stop.check().is_ok() {

@@ -3,11 +3,15 @@
 
 #![allow(unsafe_code)]
 
-use hdf5::Dataset;
+use std::ffi::c_char;
+
 use hdf5::datatype::Datatype;
-use hdf5_sys::h5::{herr_t, hsize_t};
+use hdf5::{Dataset, Location};
+use hdf5_sys::h5::{H5_index_t, H5_iter_order_t, herr_t, hsize_t};
+use hdf5_sys::h5a::H5Aget_name_by_idx;
 use hdf5_sys::h5d::{H5Dget_chunk_info_by_coord, H5Dread, H5Dread_chunk, H5Dwrite_chunk};
 use hdf5_sys::h5i::hid_t;
+use hdf5_sys::h5l::H5Lget_name_by_idx;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5r::{H5R_type_t, H5Rcreate};
 use hdf5_sys::h5t::{
@@ -170,6 +174,56 @@ pub fn address(dataset: &Dataset) -> hdf5::Result<u64> {
         };
         hdf5::h5check(status).map(|_| address)
     })
+}
+
+type NameOf = unsafe extern "C" fn(
+    hid_t,
+    *const c_char,
+    H5_index_t,
+    H5_iter_order_t,
+    hsize_t,
+    *mut c_char,
+    usize,
+    hid_t,
+) -> isize;
+
+/// The first names of a group's members. The crate's way to them makes an enum of the link's kind, which a damaged
+/// file may say anything for.
+pub fn members(group: &Location, most: usize) -> Vec<String> {
+    names(group, most, H5Lget_name_by_idx)
+}
+
+/// The first names of an object's attributes. The crate's way to them makes an enum of their encoding, in the same way.
+pub fn attributes(object: &Location, most: usize) -> Vec<String> {
+    names(object, most, H5Aget_name_by_idx)
+}
+
+fn names(of: &Location, most: usize, name_of: NameOf) -> Vec<String> {
+    let mut names = Vec::new();
+    while names.len() < most {
+        let mut room = [0u8; 4096];
+        let len = hdf5::sync::sync(|| {
+            // SAFETY: the object is open as long as it is borrowed; both functions write at most as many bytes as
+            // `room` has, and keep no pointer; "." is a C string.
+            unsafe {
+                name_of(
+                    of.id(),
+                    c".".as_ptr(),
+                    H5_index_t::H5_INDEX_NAME,
+                    H5_iter_order_t::H5_ITER_INC,
+                    names.len() as hsize_t,
+                    room.as_mut_ptr().cast(),
+                    room.len(),
+                    H5P_DEFAULT,
+                )
+            }
+        });
+        // It fails behind the last one.
+        let Ok(len) = usize::try_from(len) else { break };
+        let name = &room[..len.min(room.len() - 1)];
+        names.push(String::from_utf8_lossy(name).into_owned());
+    }
+    names
 }
 
 /// What a type is, as far as it matters here.

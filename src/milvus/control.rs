@@ -22,6 +22,8 @@ use super::{Client, Flavour, ok, status};
 pub struct Collection {
     /// Its own name, which an alias resolves to.
     pub name: String,
+    /// The server's number for it, another one when it is dropped and made anew; 0 where the server does not say.
+    pub number: i64,
     /// Whether the server makes the primary keys.
     pub auto_id: bool,
     /// Its fields.
@@ -114,6 +116,7 @@ impl Client {
             return Ok(None);
         }
         ok(&answer).map_err(|e| e.at(self.place(call)))?;
+        let number = answer.collection_id;
         let schema = answer.schema.unwrap_or_default();
         let keys = schema.fields.iter().filter(|f| f.is_primary_key);
         Ok(Some(Collection {
@@ -123,6 +126,7 @@ impl Client {
                 false => schema.name,
             },
             fields: schema.fields,
+            number,
         }))
     }
 

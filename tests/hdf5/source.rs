@@ -791,3 +791,48 @@ fn mapped_rows_are_not_copied() {
     let at = |cut: &milvusdm::batch::Cut| cut.parts[0].vectors().as_ptr();
     assert_eq!(at(&one), at(&two), "both are the mapping");
 }
+
+/// A file by h5py with these numbers, found once or more as they stand in it, replaced by others.
+fn patched(script: &str, from: &[u8], to: &[u8]) -> Made {
+    let made = made(&format!("{script}\nf.close()"));
+    let mut bytes = std::fs::read(&made.path).unwrap();
+    let places: Vec<usize> = (0..bytes.len() - from.len())
+        .filter(|at| bytes[*at..].starts_with(from))
+        .collect();
+    assert!(!places.is_empty(), "the file does not hold {from:?}");
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    std::fs::write(&made.path, bytes).unwrap();
+    made
+}
+
+#[test]
+fn headers_that_promise_more_than_is_there_are_refused() {
+    let numbers = |all: &[u64]| -> Vec<u8> { all.iter().flat_map(|n| n.to_le_bytes()).collect() };
+    let short = |all: &[u32]| -> Vec<u8> { all.iter().flat_map(|n| n.to_le_bytes()).collect() };
+    // libhdf5 1.10 reads past the end of what the header holds.
+    let compact = "p = h5py.h5p.create(h5py.h5p.DATASET_CREATE); p.set_layout(h5py.h5d.COMPACT)
+d = h5py.h5d.create(f.id, b'embeddings', h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((77, 4)), p)
+d.write(h5py.h5s.ALL, h5py.h5s.ALL, np.zeros((77, 4), 'f4'))";
+    let packed = "f.create_dataset('embeddings', data=np.zeros((77, 4), 'f4'), chunks=(77, 4), maxshape=(None, 4),
+    compression='gzip')";
+    for (script, from, to, words) in [
+        (
+            compact,
+            numbers(&[77, 4]),
+            numbers(&[7_000_000, 4]),
+            "needs 112000000 bytes in its header, 1232 are there",
+        ),
+        (
+            packed,
+            short(&[77, 4, 4]),
+            short(&[7_000_000, 4, 4]),
+            "which cannot hold 112000000",
+        ),
+    ] {
+        let made = patched(script, &from, &to);
+        let error = source(&made.settings("")).err().unwrap();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}

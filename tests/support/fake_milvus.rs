@@ -74,6 +74,9 @@ struct State {
     version: String,
     is_v1: bool,
     collections: HashMap<String, CollectionSchema>,
+    /// The number of each collection: a new one whenever it is made.
+    numbers: HashMap<String, i64>,
+    made: i64,
     partitions: Vec<(String, String)>,
     rows: HashMap<String, i64>,
     next: VecDeque<Misbehave>,
@@ -113,7 +116,14 @@ impl Fake {
     pub fn has(&self, schema: CollectionSchema, rows: i64) {
         let mut state = self.state.lock().unwrap();
         state.rows.insert(schema.name.clone(), rows);
-        state.collections.insert(schema.name.clone(), schema);
+        state.make(schema.name.clone(), schema);
+    }
+
+    /// Drops a collection, as somebody else would.
+    pub fn drop_collection(&self, name: &str) -> CollectionSchema {
+        let mut state = self.state.lock().unwrap();
+        state.rows.remove(name);
+        state.collections.remove(name).expect("it is there")
     }
 
     /// Has queries answered so; everything is loaded from now on.
@@ -135,6 +145,28 @@ impl Fake {
     pub fn calls(&self, method: &str) -> usize {
         let state = self.state.lock().unwrap();
         state.calls.iter().filter(|c| *c == method).count()
+    }
+}
+
+impl State {
+    fn make(&mut self, name: String, schema: CollectionSchema) {
+        self.made += 1;
+        self.numbers.insert(name.clone(), self.made);
+        self.collections.insert(name, schema);
+    }
+
+    /// What a real server says of rows for a collection that is not there, or is another.
+    fn objection(&self, request: &InsertRequest) -> Option<Misbehave> {
+        let Some(schema) = self.collections.get(&request.collection_name) else {
+            return Some(Misbehave::Status(4, 100, "can't find collection"));
+        };
+        let fits = |field: &FieldData| schema.fields.iter().any(|f| f.name == field.field_name);
+        let odd = request.fields_data.iter().any(|field| !fits(field));
+        odd.then_some(Misbehave::Status(
+            5,
+            1100,
+            "fieldSchema does not match the data",
+        ))
     }
 }
 
@@ -254,7 +286,10 @@ async fn write(
 ) -> http::Response<Body> {
     let request = InsertRequest::decode(message).unwrap();
     let rows = i64::from(request.num_rows);
-    let misbehave = state.lock().unwrap().next.pop_front();
+    let misbehave = {
+        let mut state = state.lock().unwrap();
+        state.next.pop_front().or_else(|| state.objection(&request))
+    };
     let taken = !matches!(
         misbehave,
         Some(Misbehave::Drop | Misbehave::Status(..) | Misbehave::Grpc(..) | Misbehave::Hang)
@@ -337,6 +372,7 @@ fn control(state: &mut State, method: &str, message: &[u8]) -> http::Response<Bo
         "DescribeCollection" => {
             let request = CollectionRequest::decode(message).unwrap();
             let schema = state.collections.get(&request.collection_name).cloned();
+            let number = state.numbers.get(&request.collection_name).copied();
             let missing = Status {
                 code: 100,
                 error_code: 1,
@@ -346,13 +382,14 @@ fn control(state: &mut State, method: &str, message: &[u8]) -> http::Response<Bo
             say(&DescribeCollectionResponse {
                 status: schema.is_none().then_some(missing),
                 schema,
+                collection_id: number.unwrap_or(0),
                 ..DescribeCollectionResponse::default()
             })
         }
         "CreateCollection" => {
             let request = CreateCollectionRequest::decode(message).unwrap();
             let schema = CollectionSchema::decode(&*request.schema).unwrap();
-            state.collections.insert(request.collection_name, schema);
+            state.make(request.collection_name, schema);
             say(&done)
         }
         "DropCollection" => {

@@ -2,7 +2,7 @@
 //! Loops over slices that the compiler turns into vector code.
 
 use super::transform::{Act, Transform};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::input::View;
 
 /// Products that are spent on finding out whether a matrix is a rotation.
@@ -86,20 +86,22 @@ pub(super) fn undo(transform: &Transform) -> Result<Undo> {
             }
             Step::Matrix { rows, bias, from }
         }
-        Act::Remap(map) => {
-            let bytes = map.bytes()?;
+        Act::Remap(stored) => {
+            let bytes = stored.bytes()?;
             let entries = bytes.chunks_exact(4).map(|word| {
                 let entry = i32::from_le_bytes(word.try_into().expect("chunks_exact(4)"));
                 usize::try_from(entry).ok()
             });
             let map: Vec<_> = entries.collect();
             let mut seen = vec![false; from];
-            for entry in map.iter().flatten() {
+            for (index, entry) in map.iter().enumerate() {
+                let Some(entry) = entry else { continue };
                 match seen.get_mut(*entry) {
                     Some(seen) => *seen = true,
                     None => {
-                        let what = format!("dimension {entry}, expected 0 to below {from}");
-                        return Err(transform_error(transform, what));
+                        let what = format!("{name}: dimension {entry}, expected 0 to below {from}");
+                        let at = (index as u64).saturating_mul(4);
+                        return Err(stored.corrupt(at, what));
                     }
                 }
             }
@@ -125,10 +127,6 @@ pub(super) fn undo(transform: &Transform) -> Result<Undo> {
         }
     };
     Ok(Undo::Step { step, loss, shifts })
-}
-
-fn transform_error(transform: &Transform, what: String) -> Error {
-    Error::new(Kind::Corrupt, format!("{}: {what}", transform.name()))
 }
 
 /// The matrix whose transpose undoes this one, row for row; `None` where that is not found so simply.

@@ -40,6 +40,7 @@ impl Milvus {
             // Skipped: nothing of it is ours to change.
             return Ok(());
         };
+        self.check_still_there(target)?;
         let collection = &ready.envelope.collection;
         if !self.is_last_to_fill(target.number, collection) {
             return Ok(());

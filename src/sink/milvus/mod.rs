@@ -100,6 +100,8 @@ struct State {
     made_partitions: HashSet<TargetName>,
     /// Targets that have all their rows.
     filled: HashSet<u32>,
+    /// The server's number for each collection, when the last target in it was made ready.
+    numbers: HashMap<String, i64>,
 }
 
 /// A target whose place is there, and was found to fit.

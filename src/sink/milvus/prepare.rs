@@ -46,6 +46,7 @@ impl Milvus {
             self.partition_made(target, &found, decision, begun)?;
             state.made_partitions.insert(name.clone());
         }
+        state.numbers.insert(name.collection.clone(), found.number);
         let exact = self.rows(target, &found)?.strength == Strength::Exact;
         let envelope = wire::Envelope {
             db: self.client.db().to_owned(),
@@ -177,6 +178,23 @@ impl Milvus {
             return Err(gone(&format!("partition {}", target.name)));
         }
         self.client.create_partition(&found.name, partition)
+    }
+}
+
+impl Milvus {
+    /// Refuses a collection that was dropped, made anew or changed while rows were on their way to it.
+    pub(super) fn check_still_there(&self, target: &Target) -> Result<()> {
+        let name = &target.name.collection;
+        let Some(found) = self.client.collection(name)? else {
+            return Err(gone(&format!("collection {name}")));
+        };
+        if self.state().numbers.get(name) != Some(&found.number) {
+            let what =
+                format!("collection {name} was dropped and made anew while this job filled it");
+            return Err(Error::new(Kind::Refused, what)
+                .hint("what was delivered to it before is lost: `milvusdm run --again` loads everything anew"));
+        }
+        fit::schema(&found, target, &self.settings)
     }
 }
 

@@ -237,8 +237,7 @@ impl Source for Faiss {
 
 /// What identifies a file: when any of it differs, the data may.
 fn identify(identity: &mut BTreeMap<String, String>, name: &str, view: &View) -> Result<()> {
-    const HEAD_BYTES: u64 = 64 << 10;
-    let head = view.cut(0, view.len().min(HEAD_BYTES))?.bytes()?;
+    let head = view.cut(0, view.len().min(limits::HEAD_BYTES))?.bytes()?;
     let mut note = |what: &str, value: String| identity.insert(format!("{name}.{what}"), value);
     note("path", view.path().display().to_string());
     note("head_crc32", format!("{:08x}", crc32fast::hash(&head)));

@@ -10,12 +10,16 @@ use super::kinds;
 use super::open::{self, Ids};
 use super::table::Table;
 use crate::error::{Error, Kind, Result};
-use crate::h5;
+use crate::h5::{self, raw};
 use crate::input::{Access, View};
 use crate::job::Globs;
 
 /// Groups inside one another that are looked into.
 const DEPTH_MAX: usize = 8;
+/// How many groups are looked into: links may lead in circles.
+const GROUPS_MAX: usize = 1000;
+/// How many attributes are listed.
+const ATTRIBUTES_MAX: usize = 1000;
 /// Datasets that are listed.
 const DATASETS_MAX: usize = 1000;
 
@@ -79,12 +83,14 @@ pub fn inspect(path: &Path) -> Result<Description> {
         .map_err(|e| h5::failed(Kind::Corrupt, path, "read it as HDF5", &e))?;
     let mut datasets = Vec::new();
     let mut groups = vec![(String::new(), 0)];
-    while let Some((group, depth)) = groups.pop() {
+    let mut left = GROUPS_MAX;
+    while let Some((group, depth)) = groups.pop()
+        && left > 0
+    {
+        left -= 1;
         let at = if group.is_empty() { "/" } else { &group };
-        let names = file
-            .group(at)
-            .and_then(|g| g.member_names())
-            .unwrap_or_default();
+        let names = file.group(at).map(|g| raw::members(&g, DATASETS_MAX + 1));
+        let names = names.unwrap_or_default();
         for name in names {
             let name = if group.is_empty() {
                 name
@@ -105,7 +111,7 @@ pub fn inspect(path: &Path) -> Result<Description> {
             }
         }
     }
-    let names = file.attr_names().unwrap_or_default();
+    let names = raw::attributes(&file, ATTRIBUTES_MAX);
     let attributes = names.into_iter().map(|name| {
         let number = || {
             let attr = file.attr(&name).ok()?;

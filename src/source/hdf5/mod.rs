@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target};
 use crate::error::{Error, Kind, Result};
-use crate::input::Access;
+use crate::input::{Access, View};
 use crate::job::{Form, Globs};
 use crate::limits;
 use crate::schema;
@@ -263,15 +263,13 @@ impl Source for Hdf5 {
         for (number, shard) in shards.iter_mut().enumerate() {
             shard.number = number as u32;
         }
-        let identity = self.files.iter().filter_map(|file| {
-            let stamp = file.view.stamp()?;
-            let what = format!(
-                "{} bytes, modified {} ns, inode {}:{}",
-                stamp.bytes, stamp.modified_ns, stamp.inode.0, stamp.inode.1
-            );
-            Some((file.view.path().display().to_string(), what))
+        let identity = self.files.iter().map(|file| {
+            Ok((
+                file.view.path().display().to_string(),
+                identity(&file.view)?,
+            ))
         });
-        let identity: BTreeMap<String, String> = identity.collect();
+        let identity = identity.collect::<Result<BTreeMap<String, String>>>()?;
         Ok(Survey {
             identity,
             warnings: self.warnings(),
@@ -324,6 +322,19 @@ impl Hdf5 {
         warnings.extend(self.files.iter().flat_map(|f| f.notes.clone()));
         warnings
     }
+}
+
+/// What identifies a file: when any of it differs, the data may.
+fn identity(file: &View) -> Result<String> {
+    let head = file.cut(0, file.len().min(limits::HEAD_BYTES))?.bytes()?;
+    let head = format!("head_crc32 {:08x}", crc32fast::hash(&head));
+    Ok(match file.stamp() {
+        Some(stamp) => format!(
+            "{} bytes, modified {} ns, inode {}:{}, {head}",
+            stamp.bytes, stamp.modified_ns, stamp.inode.0, stamp.inode.1
+        ),
+        None => head,
+    })
 }
 
 /// Rows between which a table is cut without unpacking anything twice.

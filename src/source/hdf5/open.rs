@@ -9,7 +9,7 @@ use super::kinds;
 use super::table::Table;
 use crate::batch::TargetName;
 use crate::error::{Error, Kind, Result};
-use crate::h5::{self, attribute};
+use crate::h5::{self, attribute, raw};
 use crate::input::{Access, View};
 use crate::job::Globs;
 use crate::schema::{Metric, VectorType};
@@ -185,9 +185,7 @@ pub fn find(file: &hdf5::File, path: &Path, name: &str) -> Result<Option<hdf5::D
 
 /// What a file has instead of what was looked for.
 fn listed(file: &hdf5::File) -> String {
-    let Ok(names) = file.member_names() else {
-        return String::new();
-    };
+    let names = raw::members(file, 11);
     let mut shown: Vec<String> = names.iter().take(10).map(|n| format!("`{n}`")).collect();
     if names.len() > shown.len() {
         shown.push("…".to_owned());

@@ -126,6 +126,13 @@ impl Table {
             }
             _ if bytes == 0 => table.layout = format!("{layout:?}").to_lowercase(),
             Layout::Compact => {
+                // The library copies what the extents say, however little is there (1.10.8).
+                let there = dataset.storage_size();
+                if there != bytes {
+                    return Err(format!(
+                        "needs {bytes} bytes in its header, {there} are there"
+                    ));
+                }
                 let mut held = vec![0; bytes as usize];
                 raw::read_rows(dataset, 0, row_bytes, &mut held).map_err(told)?;
                 table.place = Place::Held(held.into());
@@ -230,6 +237,14 @@ impl Table {
             (view.cut(chunk.at, chunk.bytes)).map_err(|e| e.what().to_owned())?;
         }
         if !filters.is_empty() {
+            // No room is made for a chunk that cannot come of what is stored.
+            let least = chunk_bytes / limits::HDF5_UNPACKED_MAX;
+            if let Some(odd) = chunks.iter().find(|c| c.bytes < least) {
+                return Err(format!(
+                    "has a chunk of {} bytes, which cannot hold {chunk_bytes}",
+                    odd.bytes
+                ));
+            }
             bands.how = How::Placed(filters, chunks);
             return self.bands(bands);
         }
