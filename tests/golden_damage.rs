@@ -128,7 +128,7 @@ fn faiss_files_cut_and_turned_over() {
         for len in 0..whole.len() {
             read(&whole[..len], &format!("cut to {len}"));
         }
-        for at in 0..whole.len().min(300) {
+        for at in 0..whole.len().min(150) {
             let mut odd = whole.clone();
             odd[at] ^= 1 << (at % 8);
             read(&odd, &format!("turned over at {at}"));
