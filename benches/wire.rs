@@ -11,6 +11,7 @@
 #![allow(clippy::print_stdout, unsafe_code)]
 
 #[path = "support/drain.rs"]
+#[allow(dead_code)] // Each bench uses its own part of it.
 mod drain;
 
 use std::sync::Arc;
