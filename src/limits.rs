@@ -114,6 +114,13 @@ pub const CHECK_STEP_BYTES: usize = 32 << 10;
 /// a Milvus server is busy long before four are.
 pub const CONNECTIONS_DEFAULT: usize = 2;
 
+/// Requests out on each connection to begin with: with one, a connection stands still between an answer and the next
+/// request (measured: 1.1 against 1.7 GB/s into a server that throws rows away).
+pub const IN_FLIGHT_FIRST: usize = 2;
+
+/// Requests out on each connection at most, where their number is found by trial: each holds a batch in memory.
+pub const IN_FLIGHT_MAX: usize = 3;
+
 /// Seconds after which a call to Milvus 1.x without an answer counts as lost: inserts wait there behind flushes,
 /// in one queue.
 pub const V1_DEADLINE_S: u64 = 900;

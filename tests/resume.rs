@@ -344,7 +344,7 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> HashMap<u32, Vec<i64
             limits: LIMITS,
             settings: settings(&path, on_doubt),
             threads,
-            deliveries: 1 + (random.next() % 4) as usize,
+            in_flight: 1..=1 + (random.next() % 4) as usize,
             warnings: Vec::new(),
             renamed: Default::default(),
         };

@@ -62,10 +62,10 @@ pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision], before: Option<Strin
         plan.manifest.shards.len()
     );
     out!(
-        "batches      up to {}, {} threads read and pack, {} requests out at a time",
+        "batches      up to {}, {} threads read and pack, at most {} requests out at a time",
         bytes(plan.limits.batch_bytes),
         plan.threads,
-        plan.deliveries
+        plan.in_flight.end()
     );
     out!(
         "memory       at most about {} of batches",
@@ -170,7 +170,7 @@ pub fn plan_json(
         "batch_bytes": plan.limits.batch_bytes,
         "memory_bytes": plan.memory_bytes(),
         "threads": plan.threads,
-        "deliveries": plan.deliveries,
+        "deliveries": plan.in_flight.end(),
         "checkpoint": plan.settings.checkpoint.display().to_string(),
         "checkpoint_found": before,
         "targets": targets,

@@ -4,6 +4,7 @@
 mod repeats;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde_yaml::{Mapping, Value};
 
@@ -36,8 +37,8 @@ pub struct Plan {
     pub settings: RunSettings,
     /// Threads that read and pack.
     pub threads: usize,
-    /// Threads that deliver.
-    pub deliveries: usize,
+    /// Requests that are out at a time: how many to begin with, and at most.
+    pub in_flight: RangeInclusive<usize>,
     /// What the operator should know.
     pub warnings: Vec<String>,
     /// By target number: why a target is not called as the source and the job would call it.
@@ -62,7 +63,7 @@ impl Plan {
         } else {
             0
         };
-        (2 * self.threads + self.deliveries + beside) as u64 * self.limits.batch_bytes
+        (2 * self.threads + self.in_flight.end() + beside) as u64 * self.limits.batch_bytes
     }
 
     /// Rows of a full batch of a target: batches are measured as they are read.
@@ -195,7 +196,7 @@ pub fn plan(job: &Job) -> Result<Plan> {
     }
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = job.run.threads.unwrap_or(cores);
-    let deliveries = job.run.connections.unwrap_or(2) * job.run.in_flight.unwrap_or(2);
+    let in_flight = in_flight(&job.run, sink.as_ref());
     let fingerprint = fingerprint(job, &survey.identity, &manifest, limits);
     Ok(Plan {
         fingerprint,
@@ -206,10 +207,21 @@ pub fn plan(job: &Job) -> Result<Plan> {
         limits,
         settings: job.run.clone(),
         threads,
-        deliveries,
+        in_flight,
         warnings,
         renamed,
     })
+}
+
+/// How many requests are out at a time where neither the job nor the sink leaves it to trial: as many at first as at
+/// most.
+fn in_flight(run: &RunSettings, sink: &dyn Sink) -> RangeInclusive<usize> {
+    let connections = run.connections.unwrap_or(limits::CONNECTIONS_DEFAULT);
+    let first = connections * run.in_flight.unwrap_or(limits::IN_FLIGHT_FIRST);
+    match run.in_flight {
+        None if sink.remote() => first..=connections * limits::IN_FLIGHT_MAX,
+        _ => first..=first,
+    }
 }
 
 /// Settings are read by sources and sinks, which do not know the job file: its name is put to their complaints.

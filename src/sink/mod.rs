@@ -61,6 +61,11 @@ pub trait Sink: Send + Sync {
         false
     }
 
+    /// Whether it is a server, of which only trial shows how many requests at a time it takes well.
+    fn remote(&self) -> bool {
+        false
+    }
+
     /// The file a target will be, for sinks whose targets are files.
     fn file(&self, _target: &Target) -> Option<std::path::PathBuf> {
         None

@@ -146,6 +146,10 @@ impl Sink for Milvus {
         }
     }
 
+    fn remote(&self) -> bool {
+        true
+    }
+
     fn name(&self, source: &TargetName) -> TargetName {
         let partition = match (&self.settings.partition, &self.settings.collection) {
             (Some(partition), _) => partition.as_str(),

@@ -150,6 +150,10 @@ impl Sink for Milvus1 {
         }
     }
 
+    fn remote(&self) -> bool {
+        true
+    }
+
     fn name(&self, source: &TargetName) -> TargetName {
         let settings = &self.settings;
         let partition = match (&settings.partition, &settings.collection) {

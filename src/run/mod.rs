@@ -1,8 +1,11 @@
 //! Who carries what now? The pool that reads and packs, the channel, the delivery threads.
 //! The only room that retries; knows no format and no protocol.
 
+mod flow;
+mod wait;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded};
@@ -10,12 +13,16 @@ use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded}
 use crate::batch::{Batch, Cut, Shard, Target};
 use crate::checkpoint::{Checkpoint, Standing, batch_id};
 use crate::error::{Error, Kind, Result};
-use crate::job::{OnDoubt, RunSettings};
+use crate::job::OnDoubt;
 use crate::limits;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::retry::Backoff;
 use crate::sink::{Action, Attempt, Decision, Parcel, Receipt, Redelivery, Rooms};
+
+use flow::Flow;
+use wait::{Pace, Patience, sleep};
+
+pub use wait::patiently;
 
 /// How often a thread that waits looks whether it should stop.
 const LOOK: Duration = Duration::from_millis(20);
@@ -49,6 +56,9 @@ struct Run<'a> {
     decisions: &'a [Decision],
     rooms: Rooms,
     pace: Pace,
+    flow: Mutex<Flow>,
+    /// Told when a delivery has ended: another may begin.
+    left: Condvar,
     /// Bodies above this have been refused as too big.
     body_bytes_max: AtomicU64,
     /// The first error; every thread ends when there is one.
@@ -88,6 +98,12 @@ pub fn run(
         stop,
         rooms: Rooms::default(),
         pace: Pace::new(plan),
+        flow: Mutex::new(Flow::new(
+            plan.in_flight.clone(),
+            plan.settings.first_wait,
+            Instant::now(),
+        )),
+        left: Condvar::new(),
         body_bytes_max: AtomicU64::new(u64::MAX),
         failed: Mutex::new(None),
         halted: AtomicBool::new(false),
@@ -179,7 +195,7 @@ fn carry(run: &Run<'_>) -> Result<()> {
     let work = stretches(&shards, plan.sink.in_order());
     let next = AtomicU32::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..plan.deliveries {
+        for _ in 0..*plan.in_flight.end() {
             let (parcels, full) = (parcels.clone(), full_in.clone());
             scope.spawn(move || run.guard(deliver_parcels(run, parcels, &full)));
         }
@@ -296,7 +312,8 @@ fn pack(run: &Run<'_>, batch: Batch) -> Result<(Parcel, Option<f32>)> {
 
 /// On a delivery thread, until the channel closes.
 fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -> Result<()> {
-    for sent in parcels {
+    // A place first, a parcel then: what waits for a place holds no memory.
+    while let Ok(sent) = run.enter().map(|()| parcels.recv())? {
         run.check()?;
         let parcel = &sent.parcel;
         let receipt = deliver(run, parcel, sent.attempt).map_err(|e| e.batch(parcel.id))?;
@@ -305,7 +322,9 @@ fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -
         run.progress
             .delivered(u64::from(receipt.rows), parcel.payload_bytes);
         run.less_pending(parcel.batch.target, full);
+        run.leave();
     }
+    run.leave();
     Ok(())
 }
 
@@ -331,11 +350,23 @@ fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Recei
     loop {
         run.check()?;
         run.pace.take(run, parcel)?;
+        let bytes = parcel.body_bytes();
+        run.turn(bytes)?;
+        let sent = Instant::now();
         let error = match run.plan.sink.deliver(parcel, attempt) {
-            Ok(receipt) => return Ok(receipt),
+            Ok(receipt) => {
+                run.flow().accepted(Instant::now(), bytes);
+                return Ok(receipt);
+            }
             Err(error) => error,
         };
         match error.kind() {
+            // "Later" is said to all of us: all go slower, and the next that goes out is the one to try.
+            Kind::Busy => {
+                run.flow().refused(Instant::now(), sent);
+                patience.wait(error)?;
+                continue;
+            }
             Kind::TooBig => {
                 let largest = parcel.body_bytes().saturating_sub(1);
                 run.body_bytes_max.fetch_min(largest, Ordering::Relaxed);
@@ -409,6 +440,41 @@ impl Run<'_> {
         }
     }
 
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow
+            .lock()
+            .expect("no one panics with the flow locked")
+    }
+
+    /// Waits for a place among the requests in flight.
+    fn enter(&self) -> Result<()> {
+        let mut flow = self.flow();
+        while !flow.enter() {
+            let waited = self.left.wait_timeout(flow, LOOK);
+            flow = waited.expect("no one panics with the flow locked").0;
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    /// Gives the place to the next. The number of places may have grown: all look.
+    fn leave(&self) {
+        self.flow().leave();
+        self.left.notify_all();
+    }
+
+    /// Waits until the destination is likely to take this many bytes.
+    fn turn(&self, bytes: u64) -> Result<()> {
+        loop {
+            let wait = self.flow().turn(Instant::now(), bytes);
+            match wait {
+                None => return Ok(()),
+                // What it comes to may change meanwhile.
+                Some(wait) => sleep(wait.min(LOOK), &|| self.check())?,
+            }
+        }
+    }
+
     fn wanted(&self, target: u32) -> bool {
         self.decisions[target as usize].action != Action::Skip && !self.checkpoint.done(target)
     }
@@ -469,120 +535,5 @@ impl Run<'_> {
     /// Does something that is safe to repeat, as often as patience lasts.
     fn patiently(&self, deed: impl FnMut() -> Result<()>) -> Result<()> {
         patiently(&self.plan.settings, self.progress, self.stop, deed)
-    }
-}
-
-/// Does something that is safe to repeat, as often as the job's patience lasts.
-pub fn patiently<T>(
-    settings: &RunSettings,
-    progress: &Progress,
-    stop: &Stop,
-    mut deed: impl FnMut() -> Result<T>,
-) -> Result<T> {
-    let mut patience = Patience::new(settings, progress, 0);
-    loop {
-        match deed() {
-            Ok(done) => return Ok(done),
-            Err(error) => sleep(patience.wait(error)?, &|| stop.check())?,
-        }
-    }
-}
-
-fn sleep(wait: Duration, check: &dyn Fn() -> Result<()>) -> Result<()> {
-    let end = Instant::now() + wait;
-    loop {
-        check()?;
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        std::thread::sleep(left.min(LOOK));
-    }
-}
-
-/// How long a destination may keep us waiting.
-struct Patience<'a> {
-    progress: &'a Progress,
-    total: Duration,
-    since: Option<Instant>,
-    short: Backoff,
-    long: Backoff,
-}
-
-impl<'a> Patience<'a> {
-    fn new(settings: &RunSettings, progress: &'a Progress, seed: u64) -> Self {
-        let first = settings.first_wait;
-        Patience {
-            progress,
-            total: settings.patience,
-            since: None,
-            short: Backoff::short(first, seed),
-            long: Backoff::long(first, seed),
-        }
-    }
-
-    /// How long to wait before the next attempt, if waiting can help; gives the error back when it cannot, or
-    /// when patience has ended.
-    fn wait(&mut self, error: Error) -> Result<Duration> {
-        let wait = match error.kind() {
-            Kind::Busy | Kind::Unreachable | Kind::Lost => self.short.wait(),
-            Kind::Full => self.long.wait(),
-            _ => return Err(error),
-        };
-        // A destination that takes other batches is alive: patience counts from its last sign of life.
-        let since = *self.since.get_or_insert_with(Instant::now);
-        let silent = since.max(self.progress.last_receipt()).elapsed();
-        if silent + wait > self.total {
-            let what = format!("gave up after {} s: {}", self.total.as_secs(), error.what());
-            let ended = Error::new(error.kind(), what).hint(
-                "the same command goes on where this stopped; `run: {patience: 1h}` waits longer",
-            );
-            return Err(match error.place() {
-                Some(place) => ended.at(place.clone()),
-                None => ended,
-            });
-        }
-        self.progress.retry(format!("{error}"));
-        tracing::info!(wait_ms = wait.as_millis() as u64, "waiting: {error}");
-        Ok(wait)
-    }
-}
-
-/// Keeps below the rates the job allows.
-struct Pace {
-    rows_per_s: Option<u64>,
-    bytes_per_s: Option<u64>,
-    free_at: Mutex<Instant>,
-}
-
-impl Pace {
-    fn new(plan: &Plan) -> Pace {
-        Pace {
-            rows_per_s: plan.settings.max_rows_per_s,
-            bytes_per_s: plan.settings.max_bytes_per_s,
-            free_at: Mutex::new(Instant::now()),
-        }
-    }
-
-    /// Waits for this parcel's turn.
-    fn take(&self, run: &Run<'_>, parcel: &Parcel) -> Result<()> {
-        let seconds =
-            |amount: u64, rate: Option<u64>| rate.map_or(0.0, |r| amount as f64 / r as f64);
-        let cost = seconds(u64::from(parcel.rows), self.rows_per_s)
-            .max(seconds(parcel.payload_bytes, self.bytes_per_s));
-        if cost == 0.0 {
-            return Ok(());
-        }
-        let wait = {
-            let mut free_at = self
-                .free_at
-                .lock()
-                .expect("no one panics with the pace locked");
-            let now = Instant::now();
-            let start = (*free_at).max(now);
-            *free_at = start + Duration::from_secs_f64(cost);
-            start - now
-        };
-        sleep(wait, &|| run.check())
     }
 }

@@ -1,0 +1,69 @@
+//! How wall, CPU and memory grow with the number of rows: 96-d floats from a Faiss flat index into a draining Milvus in
+//! another process, on one thread and on two. The index is a hole in the file system: it reads as zeros and takes no disk.
+//!
+//! `cargo bench --bench scaling [-- EXPONENT [ROUNDS]]`: up to 10^EXPONENT rows, 8 by default (38 GB are read and sent,
+//! each time), and the median of so many rounds, 3 by default, of those that end within seconds; the largest run once.
+
+#![allow(clippy::print_stdout, unsafe_code)]
+
+#[path = "support/drain.rs"]
+#[allow(dead_code)] // Each bench uses its own part of it.
+mod drain;
+
+use drain::{Cost, Drain, flat_index, quartiles};
+
+const DIM: u32 = 96;
+const ROW_BYTES: f64 = 4.0 * DIM as f64;
+
+fn main() {
+    Drain::here();
+    let mut numbers = std::env::args().filter_map(|a| a.parse::<u32>().ok());
+    let exponent = numbers.next().unwrap_or(8);
+    let rounds = numbers.next().unwrap_or(3);
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = directory.path().join("rows.index");
+    let server = Drain::start();
+    println!(
+        "      rows      GB threads    plan s   first insert s   wall s   ns a row   CPU-s/GB   peak MiB"
+    );
+    let sizes = (5..=exponent).flat_map(|e| {
+        // Beside the tens, 1 GB and 8 GB: their memory is compared.
+        let between = match e {
+            6 => Some((1e9 / ROW_BYTES) as u64),
+            7 => Some((8e9 / ROW_BYTES) as u64),
+            _ => None,
+        };
+        [Some(10u64.pow(e)), between.filter(|_| e < exponent)]
+    });
+    let mut peaks = Vec::new();
+    for rows in sizes.flatten() {
+        flat_index(&path, rows, DIM, None);
+        for threads in [1, 2] {
+            let rounds = if rows > 30_000_000 { 1 } else { rounds };
+            let costs: Vec<Cost> = (0..rounds)
+                .map(|_| server.load(&path, &format!("threads: {threads}")))
+                .collect();
+            let middle = |value: fn(&Cost) -> f64| quartiles(costs.iter().map(value))[1];
+            let gb = rows as f64 * ROW_BYTES / 1e9;
+            let wall_s = middle(|c| c.wall_s);
+            println!(
+                "{rows:>10} {gb:>7.2} {threads:>7} {:>9.3} {:>16.3} {wall_s:>8.2} {:>10.0} {:>10.2} {:>10.0}",
+                middle(|c| c.plan_s),
+                middle(|c| c.first_s),
+                wall_s / rows as f64 * 1e9,
+                middle(|c| c.cpu_s) / gb,
+                middle(|c| c.peak_mib),
+            );
+            if threads == 2 {
+                peaks.push((gb, middle(|c| c.peak_mib)));
+            }
+        }
+    }
+    let peak = |gb: f64| peaks.iter().find(|(g, _)| (g - gb).abs() < 0.1);
+    if let (Some((_, one)), Some((_, eight))) = (peak(1.0), peak(8.0)) {
+        println!(
+            "peak memory, 8 GB / 1 GB: {:.2} (wanted within 0.10 of 1)",
+            eight / one
+        );
+    }
+}
