@@ -353,7 +353,6 @@ mod tests {
             let seen = simulate(&mut flow, start, &mut bucket, bytes, (seconds / 8, seconds));
             let share = f64::from(seen.refused) / f64::from(seen.refused + seen.taken);
             let used = seen.bytes_per_s / limit;
-            println!("{limit} {bytes}: {share:.3} refused, {used:.3} used {seen:?}");
             assert!(share < 0.1, "{limit} {bytes}: {share} refused, {seen:?}");
             assert!(used > 0.85, "{limit} {bytes}: {used} used, {seen:?}");
         }
@@ -385,7 +384,6 @@ mod tests {
             let start = Instant::now();
             let mut flow = Flow::new(2..=8, 100 * MS, start);
             let seen = simulate(&mut flow, start, &mut served, 4 << 20, (60, 240));
-            println!("{seen:?}");
             assert!(expected.contains(&seen.places), "{seen:?}");
             assert_eq!(seen.refused, 0);
         };
