@@ -248,6 +248,47 @@ fn too_big_a_request_is_told_apart_from_too_fast_a_one() {
 }
 
 #[test]
+fn a_rate_limit_needs_no_help_of_an_operator() {
+    let limit = [
+        "quotaAndLimits.enabled=true",
+        "quotaAndLimits.dml.enabled=true",
+        "quotaAndLimits.dml.insertRate.max=1",
+    ];
+    let arguments: Vec<&str> = limit.iter().flat_map(|set| ["--set", set]).collect();
+    let server = Server::start(Engine::Standalone, &arguments);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    const ROWS: u64 = 20_000;
+    let mut index = b"IxF2".to_vec();
+    index.extend(128u32.to_le_bytes());
+    index.extend(ROWS.to_le_bytes());
+    index.extend([0; 16]);
+    index.extend([1, 1, 0, 0, 0]);
+    index.extend((ROWS * 128).to_le_bytes());
+    index.resize(index.len() + ROWS as usize * 512, 0);
+    std::fs::write(path("rows.index"), index).unwrap();
+    let job = format!(
+        "source: {{faiss: {{path: '{}'}}}}\nsink: {{milvus: {{address: '{}', collection: slow}}}}\n\
+         run: {{batch: 256KiB, checkpoint: '{}'}}\n",
+        path("rows.index"),
+        server.address(),
+        path("ckpt")
+    );
+    std::fs::write(path("job.yaml"), job).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_milvusdm"))
+        .args(["run", &path("job.yaml"), "--json"])
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{report:#}");
+    let progress = &report["progress"];
+    assert_eq!(progress["rows"], ROWS, "{report:#}");
+    let [batches, put_off] = ["batches", "retries"].map(|key| progress[key].as_u64().unwrap());
+    assert!(put_off > 0, "there was no limit: {report:#}");
+    assert!(put_off < batches, "it was hammered: {report:#}");
+}
+
+#[test]
 fn a_server_without_room_says_so() {
     let server = Server::start(
         Engine::Standalone,
