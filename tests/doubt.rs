@@ -139,3 +139,47 @@ fn without_keys_or_with_repeated_ones_the_run_stops() {
         ]);
     }
 }
+
+#[test]
+fn what_was_made_for_a_run_that_failed_at_once_is_not_made_or_removed_again() {
+    let jobs = Jobs::new();
+    let fake = Fake::start("v2.3.5");
+    with_rows(&fake);
+    fake.next(Misbehave::Status(1, 1100, "no such thing"));
+    run(&jobs, &fake, ", mode: overwrite", "").code(5);
+    assert_eq!(fake.calls("DropCollection"), 1);
+    assert!(jobs.path("milvusdm-job.ckpt").exists());
+    let planned = jobs.milvusdm(&["plan", "job.yaml"]);
+    let said = String::from_utf8_lossy(&planned.stdout).into_owned();
+    assert!(said.contains("not applied again"), "{said}");
+    run(&jobs, &fake, ", mode: overwrite", "").code(0);
+    assert_eq!(fake.calls("DropCollection"), 1);
+    sent(&fake);
+}
+
+#[test]
+fn a_checkpoint_that_was_taken_away_is_missed() {
+    let jobs = Jobs::new();
+    let fake = Fake::start("v2.3.5");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hdf5/float_example.h5");
+    let job = format!(
+        "source: {{hdf5: {{paths: {}}}}}\nsink: {{milvus: {{address: '{}', collection: c}}}}\n\
+         run: {{batch: 40KiB, max_rows_per_s: 3000}}\n",
+        file.display(),
+        fake.address
+    );
+    let path = jobs.path("milvusdm-job.ckpt");
+    let ended = std::thread::scope(|scope| {
+        let running = scope.spawn(|| jobs.run("job", &job));
+        while fake.arrived().is_empty() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        std::fs::remove_file(&path).unwrap();
+        running.join().unwrap()
+    });
+    ended.code(6).says(&[
+        "milvusdm-job.ckpt",
+        "was removed or replaced",
+        "a second time",
+    ]);
+}

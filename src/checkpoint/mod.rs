@@ -6,10 +6,11 @@
 //! corruption. Of a shard we know which batches have a receipt, and how far a window was opened: in doubt
 //! are just the batches of that window without a receipt.
 
+mod differs;
 mod log;
 mod past;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -19,8 +20,9 @@ use crate::batch::{BatchId, Position, Shard};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::plan::{Fingerprint, Plan};
-use crate::sink::{Decision, LeftOut, Parcel, Receipt};
+use crate::sink::{Action, Decision, LeftOut, Parcel, Receipt};
 
+use differs::{another, differences, named, said_aside};
 pub use log::{Finished, Totals};
 use log::{Header, Log, Record, encode};
 pub use past::Past;
@@ -276,18 +278,40 @@ impl Checkpoint {
                 .state
                 .lock()
                 .expect("no one panics with the log locked");
+            let same = self.is_still_there(&state.file);
+            if !same {
+                let what = "was removed or replaced while the run went on; all rows were delivered, but nothing says so \
+                            any more: run again, this job would deliver them a second time";
+                return Err(Error::path(Kind::Io, &self.path, what));
+            }
             state.log.targets.values().map(|t| t.totals.delivered).sum()
         };
         self.write_synced(Record::Finished(Finished { rows, at: now() }))
     }
 
-    /// Removes the log if nothing can have been sent: the job may be mended and run as if for the first time.
-    pub fn discard_if_untouched(&self) -> Result<()> {
+    /// Whether the path still leads to the file that was written.
+    fn is_still_there(&self, file: &File) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let (Ok(there), Ok(ours)) = (std::fs::metadata(&self.path), file.metadata()) else {
+            return false;
+        };
+        (there.dev(), there.ino()) == (ours.dev(), ours.ino())
+    }
+
+    /// Removes the log if nothing can have been sent: the job may be mended and run as if for the first time. Where what
+    /// was made outlives a run that failed (`lasting`), it stays when a target was made or may have been removed:
+    /// that must not be done twice.
+    pub fn discard_if_untouched(&self, lasting: bool) -> Result<()> {
         let state = self
             .state
             .lock()
             .expect("no one panics with the log locked");
-        if state.log.shards.is_empty() {
+        let touched = |target: &log::TargetLog| {
+            let replaces = |d: &Decision| d.action == Action::Replace;
+            target.prepared || target.decision.as_ref().is_some_and(replaces)
+        };
+        let touched = lasting && state.log.targets.values().any(touched);
+        if state.log.shards.is_empty() && !touched {
             // The log that made way for this one is put back: what it knows is still true.
             let removed = match &self.aside {
                 Some(aside) => std::fs::rename(aside, &self.path),
@@ -479,40 +503,6 @@ fn put_aside(path: &Path) -> Result<PathBuf> {
     Ok(old)
 }
 
-/// Rows that an earlier run delivered stay where they are: nobody may find them doubled without being told.
-fn said_aside(path: &Path, log: &Log, differs: &[(String, String, String)]) {
-    let rows = log.delivered();
-    if rows == 0 {
-        return;
-    }
-    let which = if log.finished.is_some() {
-        "finished"
-    } else {
-        "unfinished"
-    };
-    let what = if differs.is_empty() {
-        "this job".to_owned()
-    } else {
-        format!("a job that differs ({})", named(differs))
-    };
-    tracing::warn!(
-        "{}: {which} run of {what} delivered {rows} rows; it is put aside and everything is delivered anew: where \
-         these rows still are and the mode is append, they will be there twice",
-        path.display()
-    );
-}
-
-/// The keys that differ, in a few words.
-fn named(differs: &[(String, String, String)]) -> String {
-    let keys: Vec<&str> = differs
-        .iter()
-        .take(4)
-        .map(|(key, ..)| key.as_str())
-        .collect();
-    let more = if differs.len() > 4 { ", …" } else { "" };
-    format!("{}{more}", keys.join(", "))
-}
-
 fn sync_directory(path: &Path) -> Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -520,47 +510,6 @@ fn sync_directory(path: &Path) -> Result<()> {
     };
     let synced = File::open(directory).and_then(|d| d.sync_all());
     synced.map_err(|e| Error::io(directory, "sync the checkpoint's directory", &e))
-}
-
-/// Keys whose values differ, each with both values.
-fn differences(log: &Log, now: &Fingerprint) -> Vec<(String, String, String)> {
-    let empty = BTreeMap::new();
-    let then = log.header.as_ref().map_or(&empty, |h| &h.fingerprint);
-    let keys: BTreeSet<&String> = then.keys().chain(now.0.keys()).collect();
-    let nothing = "absent".to_owned();
-    let pairs = keys.into_iter().map(|key| {
-        let (a, b) = (
-            then.get(key).unwrap_or(&nothing),
-            now.0.get(key).unwrap_or(&nothing),
-        );
-        (key.clone(), a.clone(), b.clone())
-    });
-    pairs.filter(|(_, a, b)| a != b).collect()
-}
-
-fn another(path: &Path, differs: &[(String, String, String)]) -> Error {
-    let source_only = differs
-        .iter()
-        .all(|(key, ..)| key.starts_with(Fingerprint::DATA));
-    let listed: Vec<String> = differs
-        .iter()
-        .take(8)
-        .map(|(key, then, now)| format!("\n  {key}: was {then}, is {now}"))
-        .collect();
-    if source_only {
-        let what = format!(
-            "the source changed since this unfinished run began:{}",
-            listed.concat()
-        );
-        return Error::path(Kind::Changed, path, what)
-            .hint("put the source back as it was, or begin anew with --again; rows already delivered stay, `mode: overwrite` removes them");
-    }
-    let what = format!(
-        "is the checkpoint of another, unfinished job:{}",
-        listed.concat()
-    );
-    Error::path(Kind::Job, path, what)
-        .hint("finish that job first, begin anew with --again (rows already delivered stay), or give this job a `run: checkpoint:` of its own")
 }
 
 /// The name of a batch of this run.

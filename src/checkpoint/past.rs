@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use super::Checkpoint;
+use super::differs::{differences, named};
 use super::log::{self, Log, Totals};
-use super::{Checkpoint, differences, named};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Fingerprint, Plan};
 use crate::sink::{Action, Decision};
@@ -23,6 +24,19 @@ impl Checkpoint {
             Ok(false) => Err(none(path)),
             _ => Ok(()),
         }
+    }
+
+    /// What was decided when the job began that the log at this path is of, if it has not finished.
+    pub fn decided(path: &Path, plan: &Plan) -> Option<Vec<Decision>> {
+        let (log, _) = log::read(path, &std::fs::read(path).ok()?).ok()?;
+        log.header.as_ref()?;
+        if log.finished.is_some() || !differences(&log, &plan.fingerprint).is_empty() {
+            return None;
+        }
+        let targets = plan.manifest.targets.iter();
+        targets
+            .map(|t| log.targets.get(&t.number)?.decision.clone())
+            .collect()
     }
 
     /// What the log at this path says of a run of this plan whose targets are all finished. Refuses the log of another

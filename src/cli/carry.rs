@@ -69,7 +69,16 @@ pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
     let job = Job::read(path)?;
     let plan = plan::plan(&job)?;
     plan::check_repeats(&plan, &|| Ok(()))?;
-    let decisions = plan.decide()?;
+    let decisions = match Checkpoint::decided(&plan.settings.checkpoint, &plan) {
+        Some(mut decided) => {
+            for decision in &mut decided {
+                let why = &decision.why;
+                decision.why = format!("decided when the job began, and not applied again ({why})");
+            }
+            decided
+        }
+        None => plan.decide()?,
+    };
     let before = Checkpoint::foresee(&plan.settings.checkpoint, &plan)?;
     if common.json {
         return print_json(&show::plan_json(&job, &plan, &decisions, before));
@@ -187,7 +196,7 @@ fn carry(
         Ok(decisions) => decisions,
         Err(error) => {
             // Nothing was touched: the job may be mended and run again as if for the first time.
-            checkpoint.discard_if_untouched()?;
+            checkpoint.discard_if_untouched(false)?;
             return Err(error);
         }
     };
@@ -195,7 +204,7 @@ fn carry(
     if decisions.iter().all(|d| d.action == Action::Skip) && !decisions.is_empty() {
         report.outcome = "skipped";
         report.targets = verified(plan, &checkpoint, &decisions, stop, style)?;
-        return checkpoint.discard_if_untouched();
+        return checkpoint.discard_if_untouched(false);
     }
     let progress = Arc::new(Progress::default());
     let wanted = |number: u32| decisions[number as usize].action != Action::Skip;
@@ -216,7 +225,7 @@ fn carry(
     report.digest = format!("{:016x}", all.fold(0u64, u64::wrapping_add));
     if let Err((error, left)) = carried {
         report.left_behind = left;
-        checkpoint.discard_if_untouched()?;
+        checkpoint.discard_if_untouched(plan.sink.resumable())?;
         return Err(error);
     }
     report.targets = verified(plan, &checkpoint, &decisions, stop, style)?;

@@ -232,7 +232,9 @@ fn targets(reports: &[TargetReport]) {
             target.totals.delivered,
             target.totals.left_out,
             target.rows_deleted,
-            if target.counts_agree {
+            if target.rows_counted.is_none() {
+                "not compared"
+            } else if target.counts_agree {
                 "agrees"
             } else {
                 "DIFFERS"

@@ -11,7 +11,7 @@ use serde_yaml::{Mapping, Value};
 use crate::batch::{Batch, Limits, Manifest, Shard, Target, TargetName};
 use crate::convert::{Conversion, Converted};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Endpoint, Form, Job, NonFinite, RunSettings, did_you_mean};
+use crate::job::{Endpoint, FieldSettings, Form, Job, NonFinite, RunSettings, did_you_mean};
 use crate::limits;
 use crate::schema;
 use crate::sink::{Decision, Rooms, SINKS, Sink, SinkKind};
@@ -52,6 +52,8 @@ pub struct Fingerprint(pub BTreeMap<String, String>);
 impl Fingerprint {
     /// Keys that start so are about the source's data, not about the job.
     pub const DATA: &'static str = "data: ";
+    /// Keys that start so are about a target.
+    pub const TARGET: &'static str = "target ";
 }
 
 impl Plan {
@@ -408,14 +410,16 @@ fn fingerprint(
         let path = format!("{what}.{}", endpoint.name);
         flatten(&path, &endpoint.settings, &mut parts);
     }
-    parts.insert("fields".to_owned(), format!("{:?}", job.fields));
+    let FieldSettings { id, vector, .. } = &job.fields;
+    let becomes = Conversion::asked(&job.fields).map_or(String::new(), |c| format!(", {c}"));
+    parts.insert("fields".to_owned(), format!("{id}, {vector}{becomes}"));
     parts.insert("into".to_owned(), format!("{:?}", job.into));
     parts.insert("collections".to_owned(), format!("{:?}", job.collections));
     let rows = format!("{} bytes, {} rows", limits.batch_bytes, limits.batch_rows);
     parts.insert("limits of a batch".to_owned(), rows);
     for target in &manifest.targets {
         let what = format!("{} rows of {}", target.rows, target.vector());
-        parts.insert(format!("target {}", target.name), what);
+        parts.insert(format!("{}{}", Fingerprint::TARGET, target.name), what);
     }
     parts.insert("shards".to_owned(), manifest.shards.len().to_string());
     for (key, value) in identity {

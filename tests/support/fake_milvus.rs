@@ -219,7 +219,7 @@ fn relay(client: TcpStream, inner: SocketAddr, state: &Mutex<State>) {
 fn serve(state: Arc<Mutex<State>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    drop(listener);
+    listener.set_nonblocking(true).unwrap();
     let (ready, wait) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -227,7 +227,8 @@ fn serve(state: Arc<Mutex<State>>) -> SocketAddr {
             .build()
             .unwrap();
         runtime.block_on(async move {
-            let incoming = tonic::transport::server::TcpIncoming::bind(address).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let incoming = tonic::transport::server::TcpIncoming::from(listener);
             ready.send(()).unwrap();
             tonic::transport::Server::builder()
                 // Measured: with the usual 64 KiB an upload waits for the server's permission half of the time.

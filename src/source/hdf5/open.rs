@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
 
-use super::kinds;
+use super::kinds::{self, Stored};
 use super::table::Table;
 use crate::batch::TargetName;
 use crate::error::{Error, Kind, Result};
@@ -98,6 +98,22 @@ pub fn open(
         .iter()
         .map(|n| format!("{}: {n}", path.display()))
         .collect();
+    let is_bytes = matches!(
+        vectors.stored,
+        Stored::Integer {
+            bytes: 1,
+            signed: false,
+            ..
+        } | Stored::Bytes(_)
+    );
+    if vector.is_binary() && !is_bytes {
+        notes.push(format!(
+            "{}: `{name}` holds {}: each value is taken for a byte of a binary vector, 8 bits; vectors of numbers have to \
+             be stored as floats",
+            path.display(),
+            vectors.stored.name()
+        ));
+    }
     if let Some(said) = dimension.filter(|d| *d != u64::from(vector.dimension)) {
         notes.push(format!(
             "{}: the attribute `dimension` says {said}, the vectors have {}",
