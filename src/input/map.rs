@@ -74,14 +74,18 @@ impl Drop for Window {
         // A fault maps more than the page: the 64 KiB around it (fault_around_bytes) and, since Linux 6.18, the whole
         // folio in the page cache, of up to 2 MiB; so also pages of a neighbour that was dropped already. All of
         // that goes. Whoever still reads there faults again, without a disk. Small windows are too many for so
-        // much work each.
+        // much work: of them only pages go that no later one needs, so that nothing has to fault again.
         const FOLIO: usize = 2 << 20;
-        const AROUND: usize = 64 << 10;
-        let unit = if self.len < AROUND { AROUND } else { FOLIO };
+        const SMALL: usize = 64 << 10;
+        const PAGE: usize = 4096;
         let base = self.map.map.as_ptr() as usize;
-        let first = ((base + self.start) / unit * unit).saturating_sub(base);
-        let end = (base + self.start + self.len).next_multiple_of(unit) - base;
-        let len = end.min(self.map.map.len()).saturating_sub(first);
+        let (start, end) = (base + self.start, base + self.start + self.len);
+        let (first, end) = match self.len < SMALL {
+            true => (start / PAGE * PAGE, end / PAGE * PAGE),
+            false => (start / FOLIO * FOLIO, end.next_multiple_of(FOLIO)),
+        };
+        let first = first.saturating_sub(base);
+        let len = (end - base).min(self.map.map.len()).saturating_sub(first);
         if len > 0 {
             // SAFETY: the range is within the mapping, which is shared, read-only and file-backed: pages given back are
             // read again from the file when touched, so every outstanding view still sees the same bytes.
