@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target, TargetName};
+use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target};
 use milvusdm::error::{Kind, Result};
 use milvusdm::job::{Form, Job};
 use milvusdm::schema::{Element, VectorType, schema};
 use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Action, Attempt, Count, Decision, Redelivery, Rooms, Sink, Strength};
 
-use support::{Engine, Server, run_python};
+use support::{Engine, Server, run_python, target};
 
 /// A sink as a job opens it.
 fn open(sink: &str, run: &str) -> Result<Box<dyn Sink>> {
@@ -42,25 +42,6 @@ const F32X4: VectorType = VectorType {
     element: Element::Float32,
     dimension: 4,
 };
-
-fn target(sink: &dyn Sink, kind: VectorType) -> Target {
-    let source = TargetName {
-        collection: String::new(),
-        partition: String::new(),
-    };
-    Target {
-        number: 0,
-        name: sink.name(&source),
-        schema: schema("id", "embedding", kind).unwrap(),
-        metric: None,
-        index: None,
-        keys: Keys::Stored,
-        auto_id: false,
-        rows: 0,
-        rows_deleted: 0,
-        source: "test".into(),
-    }
-}
 
 /// The bytes of the vector of an id: finite for every element type.
 fn vector(kind: VectorType, id: i64) -> Vec<u8> {

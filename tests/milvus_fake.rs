@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target, TargetName};
+use milvusdm::batch::{Batch, BatchId, Keys, Part, Position};
 use milvusdm::error::{Kind, Result};
 use milvusdm::job::{Form, Job};
 use milvusdm::milvus::proto::{CollectionSchema, FieldSchema, KeyValue, ValueField, data_type};
@@ -17,6 +17,7 @@ use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Action, Attempt, Redelivery, Rooms, Sink};
 
 use support::fake_milvus::{Fake, Misbehave};
+use support::target;
 
 fn open(fake: &Fake, sink: &str, run: &str) -> Result<Box<dyn Sink>> {
     let address = &fake.address;
@@ -35,25 +36,6 @@ const F32X4: VectorType = VectorType {
     element: Element::Float32,
     dimension: 4,
 };
-
-fn target(sink: &dyn Sink, kind: VectorType) -> Target {
-    let none = TargetName {
-        collection: String::new(),
-        partition: String::new(),
-    };
-    Target {
-        number: 0,
-        name: sink.name(&none),
-        schema: schema("id", "embedding", kind).unwrap(),
-        metric: None,
-        index: None,
-        keys: Keys::Stored,
-        auto_id: false,
-        rows: 0,
-        rows_deleted: 0,
-        source: "test".into(),
-    }
-}
 
 fn batch(kind: VectorType, rows: usize) -> Batch {
     let schema = schema("id", "embedding", kind).unwrap();

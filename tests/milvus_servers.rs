@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use milvusdm::batch::{Batch, BatchId, Keys, Limits, Part, Position, Target, TargetName};
+use milvusdm::batch::{Batch, BatchId, Limits, Part, Position, Target};
 use milvusdm::error::{Error, Kind, Result};
 use milvusdm::job::{Form, Job};
 use milvusdm::schema::{Element, VectorType, schema};
 use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Action, Attempt, Rooms, Sink, Strength};
 
-use support::{Certificates, Engine, Server};
+use support::{Certificates, Engine, Server, target};
 
 fn open(sink: &str) -> Result<Box<dyn Sink>> {
     let collection = if sink.contains("collection:") {
@@ -45,25 +45,6 @@ const fn kind(element: Element, dimension: u32) -> VectorType {
 }
 
 const F32X128: VectorType = kind(Element::Float32, 128);
-
-fn target(sink: &dyn Sink, kind: VectorType) -> Target {
-    let none = TargetName {
-        collection: String::new(),
-        partition: String::new(),
-    };
-    Target {
-        number: 0,
-        name: sink.name(&none),
-        schema: schema("id", "embedding", kind).unwrap(),
-        metric: None,
-        index: None,
-        keys: Keys::Stored,
-        auto_id: false,
-        rows: 0,
-        rows_deleted: 0,
-        source: "test".into(),
-    }
-}
 
 fn batch(kind: VectorType, first: i64, rows: i64) -> Batch {
     let schema = schema("id", "embedding", kind).unwrap();

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target, TargetName};
+use milvusdm::batch::{Batch, BatchId, Part, Position};
 use milvusdm::error::{Kind, Result};
 use milvusdm::job::{Form, Job};
 use milvusdm::milvus::proto::*;
@@ -21,6 +21,7 @@ use milvusdm::sink::held::{Compared, Held, What};
 use milvusdm::sink::milvus::KIND;
 
 use support::fake_milvus::Fake;
+use support::target;
 
 const F32X2: VectorType = VectorType {
     element: Element::Float32,
@@ -57,25 +58,6 @@ fn open(fake: &Fake) -> Box<dyn Sink> {
     let spec = (KIND.read)(&mut form);
     form.done();
     spec.unwrap().open(&job.run).unwrap()
-}
-
-fn target(sink: &dyn Sink) -> Target {
-    let none = TargetName {
-        collection: String::new(),
-        partition: String::new(),
-    };
-    Target {
-        number: 0,
-        name: sink.name(&none),
-        schema: schema("id", "embedding", F32X2).unwrap(),
-        metric: None,
-        index: None,
-        keys: Keys::Stored,
-        auto_id: false,
-        rows: 0,
-        rows_deleted: 0,
-        source: "test".into(),
-    }
 }
 
 fn vector(id: i64) -> Vec<u8> {
@@ -171,7 +153,7 @@ fn compare(
     fake.has(collection(), 10);
     fake.queried(by);
     let sink = open(&fake);
-    let Held::Rows(mut holder) = sink.held(&target(&*sink)).unwrap() else {
+    let Held::Rows(mut holder) = sink.held(&target(&*sink, F32X2)).unwrap() else {
         panic!("it is loaded");
     };
     holder.compare(&batch(ids))

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Batch, Part};
+use crate::batch::{Batch, Part, TargetName};
 use crate::error::Result;
 
 /// What can be read back of a target.
@@ -19,6 +19,28 @@ pub enum Held<'s> {
     },
     /// What is there cannot be what was delivered, and why.
     Another(String),
+}
+
+impl Held<'_> {
+    /// The server made the ids of the target's rows.
+    pub fn ids_of_the_servers_own(name: &TargetName) -> Self {
+        Held::Hidden {
+            why: format!(
+                "the server made the ids of {name}, so that its rows have no key to be asked for by"
+            ),
+            hint: "without `auto_id: true` rows keep their ids, and can be compared".to_owned(),
+        }
+    }
+
+    /// There is no such collection any more.
+    pub fn no_collection(name: &TargetName) -> Self {
+        Held::Another(format!("collection {} is not there", name.collection))
+    }
+
+    /// There is no such partition any more.
+    pub fn no_partition(name: &TargetName) -> Self {
+        Held::Another(format!("partition {name} is not there"))
+    }
 }
 
 /// How rows are found at a destination.

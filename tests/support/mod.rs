@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use milvusdm::batch::{Keys, Target, TargetName};
+use milvusdm::schema::{VectorType, schema};
+use milvusdm::sink::Sink;
 use tempfile::TempDir;
 
 /// Where `tests/setup` installed servers: `$MILVUSDM_TEST_ENV`, else `~/.cache/milvusdm/test-env`.
@@ -179,6 +182,26 @@ impl Drop for Server {
                 eprintln!("the watcher of a server was lost: {error}");
             }
         }
+    }
+}
+
+/// A target of one collection, named by the sink's settings: ids from the source, no metric of its own.
+pub fn target(sink: &dyn Sink, kind: VectorType) -> Target {
+    let none = TargetName {
+        collection: String::new(),
+        partition: String::new(),
+    };
+    Target {
+        number: 0,
+        name: sink.name(&none),
+        schema: schema("id", "embedding", kind).unwrap(),
+        metric: None,
+        index: None,
+        keys: Keys::Stored,
+        auto_id: false,
+        rows: 0,
+        rows_deleted: 0,
+        source: "test".into(),
     }
 }
 

@@ -15,18 +15,10 @@ impl Milvus {
     pub(super) fn held_there(&self, target: &Target) -> Result<Held<'_>> {
         let name = &target.name;
         if self.settings.auto_id {
-            return Ok(Held::Hidden {
-                why: format!(
-                    "the server made the ids of {name}, so that its rows have no key to be asked for by"
-                ),
-                hint: "without `auto_id: true` rows keep their ids, and can be compared".to_owned(),
-            });
+            return Ok(Held::ids_of_the_servers_own(name));
         }
         let Some(found) = self.client.collection(&name.collection)? else {
-            return Ok(Held::Another(format!(
-                "collection {} is not there",
-                name.collection
-            )));
+            return Ok(Held::no_collection(name));
         };
         if let Err(error) = fit::schema(&found, target, &self.settings) {
             return Ok(Held::Another(error.what().to_owned()));
@@ -36,7 +28,7 @@ impl Milvus {
             && !partition.is_empty()
             && !self.client.has_partition(&found.name, partition)?
         {
-            return Ok(Held::Another(format!("partition {name} is not there")));
+            return Ok(Held::no_partition(name));
         }
         if !self.client.is_loaded(&found.name, partition)? {
             return Ok(Held::Hidden {

@@ -11,18 +11,10 @@ impl Milvus1 {
     pub(super) fn held_there(&self, target: &Target) -> Result<Held<'_>> {
         let name = &target.name;
         if self.settings.auto_id {
-            return Ok(Held::Hidden {
-                why: format!(
-                    "the server made the ids of {name}, so that its rows have no key to be asked for by"
-                ),
-                hint: "without `auto_id: true` rows keep their ids, and can be compared".to_owned(),
-            });
+            return Ok(Held::ids_of_the_servers_own(name));
         }
         let Some(found) = self.server.collection(&name.collection)? else {
-            return Ok(Held::Another(format!(
-                "collection {} is not there",
-                name.collection
-            )));
+            return Ok(Held::no_collection(name));
         };
         let kind = target.vector();
         if found.dimension != i64::from(kind.dimension) {
@@ -36,7 +28,7 @@ impl Milvus1 {
                 .server
                 .has_partition(&name.collection, &name.partition)?
         {
-            return Ok(Held::Another(format!("partition {name} is not there")));
+            return Ok(Held::no_partition(name));
         }
         let into_partitions = self.server.looks_into_partitions();
         if !into_partitions && self.server.rows(&name.collection)?.beside(&name.partition) > 0 {
