@@ -26,6 +26,7 @@ use call::Connection;
 use proto::{Answer, MutationResult};
 
 pub use address::address;
+pub use call::channel;
 pub use control::{Collection, Flushing, IndexState};
 pub use hello::{Flavour, Server};
 pub use query::{Found, LookUp};

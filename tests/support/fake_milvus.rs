@@ -228,7 +228,8 @@ fn serve(state: Arc<Mutex<State>>) -> SocketAddr {
             .unwrap();
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            let incoming = tonic::transport::server::TcpIncoming::from(listener);
+            let incoming =
+                tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true)); // As Go's listeners have it.
             ready.send(()).unwrap();
             tonic::transport::Server::builder()
                 // Measured: with the usual 64 KiB an upload waits for the server's permission half of the time.

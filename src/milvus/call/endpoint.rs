@@ -1,8 +1,16 @@
 //! How is a connection set up? Address, TLS, pings.
 
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use hyper_util::rt::TokioIo;
+use rustix::net::sockopt::set_tcp_congestion;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
+use tower_service::Service;
 
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -46,4 +54,88 @@ pub fn endpoint(settings: &Settings) -> Result<Endpoint> {
         ))
         .hint("`tls:` takes PEM files: ca, cert and key")
     })
+}
+
+/// A channel to an endpoint; connects when first used.
+pub fn channel(endpoint: &Endpoint) -> Channel {
+    match Here::of(endpoint.uri()) {
+        Some(here) => endpoint.connect_with_connector_lazy(here),
+        None => endpoint.connect_lazy(),
+    }
+}
+
+/// Connects to this very host, without the host's congestion control: many set BBR, which paces what it sends by
+/// timers, and on a loopback there is nothing to pace for (benches/README.md has what it costs).
+#[derive(Clone)]
+struct Here {
+    host: String,
+    port: u16,
+}
+
+impl Here {
+    /// `None`: the address does not name this host.
+    fn of(address: &Uri) -> Option<Here> {
+        let host = address.host()?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = |ip: IpAddr| ip.is_loopback();
+        let is_here = host == "localhost" || host.parse().is_ok_and(is_loopback);
+        is_here.then_some(Here {
+            host: host.to_owned(),
+            port: address.port_u16()?,
+        })
+    }
+
+    async fn connect(self) -> io::Result<TokioIo<TcpStream>> {
+        let mut refused = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in lookup_host((self.host, self.port)).await? {
+            let socket = match address.is_ipv4() {
+                true => TcpSocket::new_v4()?,
+                false => TcpSocket::new_v6()?,
+            };
+            // Every Linux has it. Before connecting: BBR would leave its timers behind.
+            let _ = set_tcp_congestion(&socket, "reno");
+            match socket.connect(address).await {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(TokioIo::new(stream));
+                }
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+}
+
+impl Service<Uri> for Here {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<TcpStream>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        Box::pin(self.clone().connect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_addresses_name_this_host() {
+        for (address, here) in [
+            ("http://127.0.0.1:19530", true),
+            ("https://[::1]:19530", true),
+            ("http://localhost:19530", true),
+            ("http://10.0.0.1:19530", false),
+            ("http://localhost.example:19530", false),
+        ] {
+            let found = Here::of(&Uri::from_static(address));
+            assert_eq!(found.is_some(), here, "{address}");
+            assert!(found.is_none_or(|here| here.port == 19530));
+        }
+    }
 }

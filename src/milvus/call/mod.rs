@@ -24,7 +24,7 @@ use tower_service::Service;
 
 use crate::limits;
 
-pub use endpoint::endpoint;
+pub use endpoint::{channel, endpoint};
 
 /// What came of a call that brought no answer message.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl Drop for Connection {
 }
 
 async fn serve(endpoint: Endpoint, mut queue: mpsc::UnboundedReceiver<Call>) {
-    let channel = endpoint.connect_lazy();
+    let channel = channel(&endpoint);
     while let Some(call) = queue.recv().await {
         let channel = channel.clone();
         tokio::spawn(async move {
