@@ -3,8 +3,9 @@
 //! `cargo bench --bench wire [-- ROUNDS]`. Four ways take turns, each carrying the same rows as the same requests:
 //! * the program itself, from a warm mapped file: started, planned, packed, checked, digested, sent, recorded, counted;
 //! * *heap*: its client, fed requests that were framed in memory before the clock started;
-//! * *prost*: the client that tonic and prost generate, on connections like ours: once from the same file, its messages
-//!   made on the way, once fed messages that were made in memory before the clock started.
+//! * *prost*: the client that tonic and prost generate, on connections like ours: once with all else that ours does, its
+//!   rows from the same file checked and digested and its messages made on the way; once fed messages that were made
+//!   in memory before the clock started.
 //!
 //! Printed are medians of the rounds' values, and their quartiles.
 
@@ -27,6 +28,7 @@ use milvusdm::milvus::proto::{InsertRequest, LongArray, MutationResult, ScalarFi
 use milvusdm::milvus::wire::{Envelope, Piece, frame};
 use milvusdm::milvus::{Client, Deadlines, Login, Settings, Write};
 use milvusdm::schema::{Element, VectorType, schema};
+use milvusdm::simd::{self, Floats};
 use prost::Message;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
@@ -305,7 +307,13 @@ fn main() {
         std::io::copy(&mut File::open(&path).unwrap(), &mut std::io::sink()).unwrap();
         let ours = server.load(&path, "");
         let (heap_s, heap_cpu) = timed(|| send(&client, &heap));
-        let from_file = |batch| Arc::new(generated(batch * BATCH_ROWS, &rows(&view, batch)));
+        let from_file = |batch| {
+            let (first, vectors) = (batch * BATCH_ROWS, rows(&view, batch));
+            let ids: Vec<i64> = (first..first + BATCH_ROWS).map(|id| id as i64).collect();
+            let (digest, odd) = simd::check_and_digest(Floats::F32, &ids, &vectors, ROW_BYTES);
+            assert!(std::hint::black_box(digest) != 0 && odd.is_none());
+            Arc::new(generated(first, &vectors))
+        };
         let (prost_s, prost_cpu) = timed(|| send_generated(&server.address, &from_file));
         let made = |batch: usize| messages[batch % PREPARED].clone();
         let (made_s, made_cpu) = timed(|| send_generated(&server.address, &made));

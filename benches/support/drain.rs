@@ -123,19 +123,22 @@ fn program(arguments: &[&str]) -> Cost {
     // The peak of the process's own memory: getrusage would count ours before the exec, too.
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut cost = Cost::default();
-    let ended = loop {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let peak = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-        if let Some(kib) = peak.and_then(|l| l.split_whitespace().next()) {
-            cost.peak_mib = kib.parse::<f64>().unwrap() / 1024.0;
+    let ended = std::thread::scope(|scope| {
+        let (end, ended) = channel();
+        scope.spawn(move || end.send((child.wait().unwrap(), started.elapsed())));
+        loop {
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let peak = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+            if let Some(kib) = peak.and_then(|l| l.split_whitespace().next()) {
+                cost.peak_mib = kib.parse::<f64>().unwrap() / 1024.0;
+            }
+            if let Ok((ended, wall)) = ended.recv_timeout(Duration::from_millis(10)) {
+                cost.wall_s = wall.as_secs_f64();
+                break ended;
+            }
         }
-        if let Some(ended) = child.try_wait().unwrap() {
-            break ended;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    };
+    });
     assert!(ended.success(), "milvusdm {arguments:?} ended with {ended}");
-    cost.wall_s = started.elapsed().as_secs_f64();
     cost.cpu_s = cpu_s(libc::RUSAGE_CHILDREN) - before;
     cost
 }
