@@ -5,10 +5,13 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::{Advice, Mmap, UncheckedAdvice};
+use rustix::fs::fadvise;
+use rustix::system::sysinfo;
 
 use super::guard::{Guarded, guard};
 
@@ -16,6 +19,9 @@ use super::guard::{Guarded, guard};
 pub struct Map {
     _guarded: Guarded,
     map: Mmap,
+    /// The file, when memory cannot hold all of it: what was read leaves the page cache too, which would throw it out
+    /// before it is read again, and with it what other programs, such as the server, have there.
+    uncached: Option<File>,
 }
 
 impl Map {
@@ -29,7 +35,13 @@ impl Map {
         // Advice is best effort: a system that does not know it reads all the same.
         let _ = map.advise(Advice::Sequential);
         let guarded = guard(map.as_ptr() as usize, map.len())?;
-        Ok(guarded.map(|_guarded| Map { _guarded, map }))
+        let is_too_big = map.len() as u64 > memory_bytes();
+        let uncached = is_too_big.then(|| file.try_clone()).transpose()?;
+        Ok(guarded.map(|_guarded| Map {
+            _guarded,
+            map,
+            uncached,
+        }))
     }
 
     /// All its bytes.
@@ -55,6 +67,12 @@ impl Map {
     pub fn will_need(&self, start: usize, len: usize) {
         let _ = self.map.advise_range(Advice::WillNeed, start, len);
     }
+}
+
+/// Bytes of memory that this machine has.
+fn memory_bytes() -> u64 {
+    let info = sysinfo();
+    info.totalram as u64 * u64::from(info.mem_unit)
 }
 
 struct Window {
@@ -96,6 +114,10 @@ impl Drop for Window {
             };
             // Best effort: pages that stay cost memory, not correctness.
             let _ = advised;
+            if let Some(file) = &self.map.uncached {
+                let len = NonZeroU64::new(len as u64);
+                let _ = fadvise(file, first as u64, len, rustix::fs::Advice::DontNeed);
+            }
         }
     }
 }
