@@ -264,7 +264,11 @@ pub fn judge(reports: &[TargetReport]) -> Result<()> {
     if bad.is_empty() {
         return Ok(());
     }
-    let line = |r: &&TargetReport| format!("\n  {}: {}", r.name, r.differences());
+    let line = |r: &&TargetReport| match r.name.as_str() {
+        // A file that is the only target has no name.
+        "" => format!("\n  {}", r.differences()),
+        name => format!("\n  {name}: {}", r.differences()),
+    };
     let lines: String = bad.iter().map(line).collect();
     if bad.iter().any(|r| r.differs()) {
         return Err(Error::new(

@@ -65,7 +65,8 @@ pub fn channel(endpoint: &Endpoint) -> Channel {
 }
 
 /// Connects to this very host, without the host's congestion control: many set BBR, which paces what it sends by
-/// timers, and on a loopback there is nothing to pace for (benches/README.md has what it costs).
+/// timers, and on a loopback there is nothing to pace for (benches/README.md has what it costs). Nor is there a need of
+/// the kernel's probes: when a process here dies, its connections end.
 #[derive(Clone)]
 struct Here {
     host: String,
