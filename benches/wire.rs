@@ -88,16 +88,13 @@ struct GeneratedFloats {
 }
 
 /// The same rows as [`Envelope`]'s frame has them.
-fn generated(first: usize, vectors: &[u8]) -> Generated {
+fn generated(ids: Vec<i64>, vectors: &[u8]) -> Generated {
     let floats = vectors.as_chunks::<4>().0.iter();
-    let ids = (first..first + BATCH_ROWS).map(|id| id as i64);
     let id = GeneratedField {
         data_type: 5,
         field_name: "id".into(),
         scalars: Some(ScalarField {
-            long_data: Some(LongArray {
-                data: ids.collect(),
-            }),
+            long_data: Some(LongArray { data: ids }),
         }),
         vectors: None,
     };
@@ -237,6 +234,12 @@ fn send_generated(address: &str, message: &(dyn Fn(usize) -> Arc<Generated> + Sy
     });
 }
 
+/// The ids of a batch.
+fn ids(batch: usize) -> Vec<i64> {
+    let first = (batch * BATCH_ROWS) as i64;
+    (first..first + BATCH_ROWS as i64).collect()
+}
+
 /// The vectors of a batch: a window of the mapping.
 fn rows(view: &View, batch: usize) -> Bytes {
     let bytes = (BATCH_ROWS * ROW_BYTES) as u64;
@@ -268,10 +271,8 @@ fn main() {
     let (mut heap, mut messages) = (Vec::new(), Vec::new());
     for batch in 0..PREPARED {
         let vectors = rows(&view, batch);
-        let first = batch * BATCH_ROWS;
-        messages.push(Arc::new(generated(first, &vectors)));
-        let ids = (first..first + BATCH_ROWS).map(|id| id as i64).collect();
-        let part = Part::new(&schema, ids, vectors, view.path(), 0).unwrap();
+        messages.push(Arc::new(generated(ids(batch), &vectors)));
+        let part = Part::new(&schema, ids(batch), vectors, view.path(), 0).unwrap();
         let mut room = Vec::new();
         let pieces = frame(&envelope, &[part], &mut room);
         let body: Vec<u8> = pieces
@@ -300,22 +301,21 @@ fn main() {
     let prepared: usize = heap.iter().map(Bytes::len).sum();
     let gb = (prepared * BATCHES / PREPARED) as f64 / 1e9;
     println!("{ROWS} x {DIM}: {BATCHES} requests, {gb:.2} GB; {rounds} rounds");
+    let from_file = |batch| {
+        let (ids, vectors) = (ids(batch), rows(&view, batch));
+        let (digest, odd) = simd::check_and_digest(Floats::F32, &ids, &vectors, ROW_BYTES);
+        assert!(std::hint::black_box(digest) != 0 && odd.is_none());
+        Arc::new(generated(ids, &vectors))
+    };
+    let made = |batch: usize| messages[batch % PREPARED].clone();
     let mut table = Vec::new();
     for round in 0..=rounds {
-        let (busy, since) = (machine_busy_s(), server.cpu_s());
-        // Others may have had its pages thrown out.
+        // Its pages may have been thrown out meanwhile.
         std::io::copy(&mut File::open(&path).unwrap(), &mut std::io::sink()).unwrap();
+        let (busy, since) = (machine_busy_s(), server.cpu_s());
         let ours = server.load(&path, "");
         let (heap_s, heap_cpu) = timed(|| send(&client, &heap));
-        let from_file = |batch| {
-            let (first, vectors) = (batch * BATCH_ROWS, rows(&view, batch));
-            let ids: Vec<i64> = (first..first + BATCH_ROWS).map(|id| id as i64).collect();
-            let (digest, odd) = simd::check_and_digest(Floats::F32, &ids, &vectors, ROW_BYTES);
-            assert!(std::hint::black_box(digest) != 0 && odd.is_none());
-            Arc::new(generated(first, &vectors))
-        };
         let (prost_s, prost_cpu) = timed(|| send_generated(&server.address, &from_file));
-        let made = |batch: usize| messages[batch % PREPARED].clone();
         let (made_s, made_cpu) = timed(|| send_generated(&server.address, &made));
         let all = machine_busy_s() - busy;
         let bench = ours.cpu_s + heap_cpu + prost_cpu + made_cpu + server.cpu_s() - since;

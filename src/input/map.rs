@@ -114,7 +114,10 @@ impl Drop for Window {
             };
             // Best effort: pages that stay cost memory, not correctness.
             let _ = advised;
-            if let Some(file) = &self.map.uncached {
+            // The page cache keeps whole folios, of which a small window is a part.
+            if let Some(file) = &self.map.uncached
+                && self.len >= SMALL
+            {
                 let len = NonZeroU64::new(len as u64);
                 let _ = fadvise(file, first as u64, len, rustix::fs::Advice::DontNeed);
             }
