@@ -18,7 +18,7 @@
 //!   batch is *converted* between the two, so that no source and no sink knows of it; digests are of what is sent.
 //! * A **bounded channel** lies between. It is the only queue, and when it is full the pool waits.
 //! * **Delivery threads** take parcels, *deliver*, and *record* the receipt. Mapped pages pass through them into
-//!   the kernel; they never read one. How many deliver at a time to a server, and how fast once it has said "later",
+//!   the kernel as stretches of their file; nobody copies one, they never read one. How many deliver at a time to a server, and how fast once it has said "later",
 //!   is found from its answers (`run/flow.rs`).
 //!
 //! Memory is `(pool threads + channel + delivery threads) × batch`, whatever the size of the data. Batches are
@@ -48,7 +48,7 @@
 //! | `convert` | what do vectors become on the way? | job batch schema simd sink error limits |
 //! | `source` | how is this kind of origin read? | job format h5 input batch schema simd error limits |
 //! | `sink` | how is this kind of destination written? | job h5 milvus batch schema simd error limits |
-//! | `milvus` | how does one talk to Milvus? | batch schema simd error limits |
+//! | `milvus` | how does one talk to Milvus? | input batch schema simd error limits |
 //! | `h5` | what does libhdf5 know of a file? | input batch schema simd error limits |
 //! | `format` | what do these bytes mean? | input schema simd error limits |
 //! | `job` | what was asked? | error limits |
@@ -64,7 +64,8 @@
 //! What is absent, on purpose: `format` opens nothing; `simd` has never heard of a vector's meaning; tonic, tokio
 //! and `async` exist in `milvus` only; only `run` retries, and only `milvus` decides whether an answer was a
 //! refusal, a "later" or silence; libfaiss is called in `source/faiss/foreign.rs` only, and only with the feature
-//! `faiss`; no core type is `Serialize`, and nothing has a global.
+//! `faiss`; no core type is `Serialize`, and nothing has a
+//! global, but for what `input` has mapped where: there is one address space.
 //!
 //! Unsafe code is denied except in the files named here:
 //! `input/map.rs` (mapping files), `input/guard.rs` (pages that vanish while they are read),

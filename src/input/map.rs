@@ -14,33 +14,37 @@ use rustix::fs::fadvise;
 use rustix::system::sysinfo;
 
 use super::guard::{Guarded, guard};
+use super::shown::{Listed, list};
 
-/// A whole file, mapped read-only. Fields are dropped in order: the guard goes before the mapping.
+/// A whole file, mapped read-only. Fields are dropped in order: guard and list go before the mapping.
 pub struct Map {
     _guarded: Guarded,
+    _listed: Listed,
     map: Mmap,
-    /// The file, when memory cannot hold all of it: what was read leaves the page cache too, which would throw it out
-    /// before it is read again, and with it what other programs, such as the server, have there.
-    uncached: Option<File>,
+    file: Arc<File>,
+    /// Memory cannot hold all of the file: what was read leaves the page cache too, which would throw it out before it
+    /// is read again, and with it what other programs, such as the server, have there.
+    is_too_big: bool,
 }
 
 impl Map {
     /// Maps all of an open file, which must not be empty; `None` when too many mappings are held.
-    pub fn new(file: &File) -> io::Result<Option<Map>> {
+    pub fn new(file: &Arc<File>) -> io::Result<Option<Map>> {
         // SAFETY: the mapping is read-only and its bytes are only ever read as bytes. We cannot stop another
         // process from truncating or writing the file; input/guard.rs turns the fault of a vanished page into
         // zeros, readers compare the file's size, time and inode after reading (View::unchanged), and no
         // invariant of ours rests on the bytes staying the same.
-        let map = unsafe { Mmap::map(file)? };
+        let map = unsafe { Mmap::map(&**file)? };
         // Advice is best effort: a system that does not know it reads all the same.
         let _ = map.advise(Advice::Sequential);
         let guarded = guard(map.as_ptr() as usize, map.len())?;
         let is_too_big = map.len() as u64 > memory_bytes();
-        let uncached = is_too_big.then(|| file.try_clone()).transpose()?;
         Ok(guarded.map(|_guarded| Map {
             _guarded,
+            _listed: list(&map, file.clone()),
             map,
-            uncached,
+            file: file.clone(),
+            is_too_big,
         }))
     }
 
@@ -115,11 +119,14 @@ impl Drop for Window {
             // Best effort: pages that stay cost memory, not correctness.
             let _ = advised;
             // The page cache keeps whole folios, of which a small window is a part.
-            if let Some(file) = &self.map.uncached
-                && self.len >= SMALL
-            {
+            if self.map.is_too_big && self.len >= SMALL {
                 let len = NonZeroU64::new(len as u64);
-                let _ = fadvise(file, first as u64, len, rustix::fs::Advice::DontNeed);
+                let _ = fadvise(
+                    &*self.map.file,
+                    first as u64,
+                    len,
+                    rustix::fs::Advice::DontNeed,
+                );
             }
         }
     }

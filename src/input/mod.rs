@@ -4,6 +4,7 @@
 mod cursor;
 mod guard;
 mod map;
+mod shown;
 
 use std::fs::File as OsFile;
 use std::io;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use crate::error::{Error, Kind, Place, Result};
 
 pub use cursor::Cursor;
+pub use shown::origin;
 
 /// How a file's bytes are got at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -63,7 +65,7 @@ struct File {
 
 enum Backing {
     Map(Arc<map::Map>),
-    Read(OsFile),
+    Read(Arc<OsFile>),
     Memory(Bytes),
 }
 
@@ -98,7 +100,7 @@ impl View {
             };
             Error::path(Kind::Job, path, what)
         };
-        let os = OsFile::open(path).map_err(|e| wrong(&e))?;
+        let os = Arc::new(OsFile::open(path).map_err(|e| wrong(&e))?);
         let meta = os.metadata().map_err(|e| wrong(&e))?;
         if !meta.is_file() {
             let what = if meta.is_dir() {
@@ -334,6 +336,22 @@ mod tests {
             let ids = cut.i64s(3, 2).unwrap();
             assert_eq!(ids[0].to_le_bytes(), bytes[4004..4012]);
         }
+    }
+
+    #[test]
+    fn mapped_bytes_know_their_file_and_no_others_do() {
+        let (one, two) = (file(&[1; 9000]), file(&[2; 9000]));
+        let inode = |file: &OsFile| Stamp::of(&file.metadata().unwrap()).inode;
+        let views = [&one, &two].map(|f| View::open(f.path(), Access::Map).unwrap());
+        for (view, file) in views.iter().zip([&one, &two]) {
+            let bytes = view.cut(100, 8900).unwrap().bytes().unwrap();
+            let (found, at) = origin(&bytes[4100..]).unwrap();
+            assert_eq!((inode(&found), at), (inode(file.as_file()), 4200));
+            let copy = bytes.to_vec();
+            assert!(origin(&copy).is_none());
+        }
+        let read = View::open(one.path(), Access::Read).unwrap();
+        assert!(origin(&read.bytes().unwrap()).is_none());
     }
 
     #[test]

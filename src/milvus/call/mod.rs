@@ -3,6 +3,7 @@
 //! tonic's codec, which would copy it again. Judges nothing: it says what came back, or how far it got.
 
 mod endpoint;
+mod socket;
 
 use std::convert::Infallible;
 use std::error::Error as StdError;

@@ -1,0 +1,43 @@
+//! Which file does this memory show? What lies in a mapping can go to a socket as a stretch of its file, which saves
+//! copying it (`milvus/call/socket.rs`). Whoever holds bytes of a mapping holds the mapping, so that no other can
+//! have taken its place.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::{Arc, PoisonError, RwLock};
+
+struct Shown {
+    end: usize,
+    file: Arc<File>,
+}
+
+/// Mappings by their first address: there is one address space, so there is one list of what lies in it.
+static SHOWN: RwLock<BTreeMap<usize, Shown>> = RwLock::new(BTreeMap::new());
+
+/// A mapping that is listed until this is dropped.
+pub struct Listed(usize);
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut shown = SHOWN.write().unwrap_or_else(PoisonError::into_inner);
+        shown.remove(&self.0);
+    }
+}
+
+/// Lists a mapping of all of a file.
+pub fn list(memory: &[u8], file: Arc<File>) -> Listed {
+    let range = memory.as_ptr_range();
+    let (start, end) = (range.start as usize, range.end as usize);
+    let mut shown = SHOWN.write().unwrap_or_else(PoisonError::into_inner);
+    shown.insert(start, Shown { end, file });
+    Listed(start)
+}
+
+/// The file that bytes of a mapping come from, and the offset of the first; `None` for any other memory.
+pub fn origin(bytes: &[u8]) -> Option<(Arc<File>, u64)> {
+    let range = bytes.as_ptr_range();
+    let (start, end) = (range.start as usize, range.end as usize);
+    let shown = SHOWN.read().unwrap_or_else(PoisonError::into_inner);
+    let (first, mapping) = shown.range(..=start).next_back()?;
+    (end <= mapping.end).then(|| (mapping.file.clone(), (start - first) as u64))
+}
