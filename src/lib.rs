@@ -18,8 +18,9 @@
 //!   batch is *converted* between the two, so that no source and no sink knows of it; digests are of what is sent.
 //! * A **bounded channel** lies between. It is the only queue, and when it is full the pool waits.
 //! * **Delivery threads** take parcels, *deliver*, and *record* the receipt. Mapped pages pass through them into
-//!   the kernel as stretches of their file; nobody copies one, they never read one. How many deliver at a time to a server, and how fast once it has said "later",
-//!   is found from its answers (`run/flow.rs`).
+//!   the kernel, to a server on this host as stretches of their file, which nobody copies; they never read one. How
+//!   many deliver at a time to a server, and how fast once it has said "later", is found from its answers
+//!   (`run/flow.rs`).
 //!
 //! Memory is `(pool threads + channel + delivery threads) × batch`, whatever the size of the data. Batches are
 //! a pure function of the plan; before any batch of a window is sent, one synced record says so; after any death,
@@ -64,8 +65,8 @@
 //! What is absent, on purpose: `format` opens nothing; `simd` has never heard of a vector's meaning; tonic, tokio
 //! and `async` exist in `milvus` only; only `run` retries, and only `milvus` decides whether an answer was a
 //! refusal, a "later" or silence; libfaiss is called in `source/faiss/foreign.rs` only, and only with the feature
-//! `faiss`; no core type is `Serialize`, and nothing has a
-//! global, but for what `input` has mapped where: there is one address space.
+//! `faiss`; no core type is `Serialize`, and nothing has a global but `input`, of what is mapped where: there is one
+//! address space.
 //!
 //! Unsafe code is denied except in the files named here:
 //! `input/map.rs` (mapping files), `input/guard.rs` (pages that vanish while they are read),

@@ -1,6 +1,6 @@
-//! How do bytes get into the socket? What lies in a mapping goes as a stretch of its file: the kernel then takes the
-//! pages that the page cache has, where a write would copy them (benches/README.md has what that costs). All else, and
-//! what TLS made of it, is written.
+//! How do bytes get into the socket of a server on this host? What lies in a mapping goes as a stretch of its file: the
+//! kernel then takes the pages that the page cache has, where a write would copy them (benches/README.md has what that
+//! costs). All else, and what TLS made of it, is written.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use crate::input::origin;
 /// Shorter ones are copied faster than their pages are found.
 const WORTHWHILE: usize = 4096;
 
-/// A connection.
+/// A connection to a server on this host.
 pub struct Socket(TcpStream);
 
 impl Socket {
