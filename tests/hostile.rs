@@ -1,11 +1,12 @@
-//! Broken Faiss files: truncated anywhere, or with any bit of them turned over. An error or rows, never a panic.
+//! Broken Faiss files: truncated anywhere, or with any bit of them turned over. An error or rows, never a panic. And more
+//! files than may be open.
 
 #[path = "support/faiss.rs"]
 mod support;
 
 use milvusdm::error::Kind;
 use milvusdm::format::faiss::{Decoder, Rows, inspect, parse};
-use milvusdm::input::View;
+use milvusdm::input::{Access, View, origin};
 use support::*;
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -152,5 +153,24 @@ fn codes_of_a_quantizer_without_ranges_are_refused() {
         let error = Decoder::new(&Rows::of(&view, &node).unwrap()).err();
         let said = error.expect("it was taken").to_string();
         assert!(said.contains("never trained"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn of_many_mappings_few_keep_their_files_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |i: usize| {
+        let path = directory.path().join(i.to_string());
+        std::fs::write(&path, [i as u8; 5000]).unwrap();
+        View::open(&path, Access::Map).unwrap()
+    };
+    let views: Vec<View> = (0..1000).map(open).collect();
+    let kept = views.iter().filter(|view| {
+        let bytes = view.bytes().unwrap();
+        origin(&bytes).is_some()
+    });
+    assert_eq!(kept.count(), 128);
+    for (i, view) in views.iter().enumerate() {
+        assert_eq!(view.bytes().unwrap(), [i as u8; 5000][..]);
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! Reading a page that the file no longer has raises SIGBUS, which would kill the process. The handler puts a page
 //! of zeros where the fault was, if that lies in a mapping of ours, and reading goes on; whoever reads then
-//! compares the file with what it was (`View::unchanged`) before the bytes are used. A fault anywhere else goes to
-//! the handler that was there before.
+//! compares the file with what it was (`View::unchanged`) before the bytes are used. A disk that fails raises the same
+//! signal while the file looks as before, so the mapping is marked too. A fault anywhere else goes to the handler that
+//! was there before.
 
 #![allow(unsafe_code)]
 
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Mappings that may be held at one time. A handler may take no lock, so the table has a fixed size; whoever finds
 /// it full reads without a mapping.
@@ -19,12 +20,15 @@ struct Slot {
     start: AtomicUsize,
     /// 0: free; set last, cleared first.
     end: AtomicUsize,
+    /// Whether zeros were put into it.
+    is_holed: AtomicBool,
 }
 
 static TABLE: [Slot; SLOTS] = [const {
     Slot {
         start: AtomicUsize::new(0),
         end: AtomicUsize::new(0),
+        is_holed: AtomicBool::new(false),
     }
 }; SLOTS];
 static PAGE: AtomicUsize = AtomicUsize::new(0);
@@ -32,6 +36,13 @@ static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
 /// A stretch of memory that is guarded until this is dropped.
 pub struct Guarded(&'static Slot);
+
+impl Guarded {
+    /// Whether a page could not be read, so that zeros stand in its place for good.
+    pub fn is_holed(&self) -> bool {
+        self.0.is_holed.load(Ordering::SeqCst)
+    }
+}
 
 impl Drop for Guarded {
     fn drop(&mut self) {
@@ -50,6 +61,7 @@ pub fn guard(start: usize, len: usize) -> io::Result<Option<Guarded>> {
         taken.is_ok()
     });
     Ok(free.map(|slot| {
+        slot.is_holed.store(false, Ordering::SeqCst);
         slot.end.store(start + len, Ordering::SeqCst);
         Guarded(slot)
     }))
@@ -85,14 +97,15 @@ extern "C" fn on_sigbus(
 ) {
     // SAFETY: the kernel hands a valid siginfo to a handler installed with SA_SIGINFO.
     let at = unsafe { (*info).si_addr() } as usize;
-    let ours = TABLE.iter().any(|slot| {
+    let ours = TABLE.iter().find(|slot| {
         let (start, end) = (
             slot.start.load(Ordering::SeqCst),
             slot.end.load(Ordering::SeqCst),
         );
         start <= at && at < end
     });
-    if ours {
+    if let Some(slot) = ours {
+        slot.is_holed.store(true, Ordering::SeqCst);
         let page = PAGE.load(Ordering::SeqCst);
         // SAFETY: the page lies in a mapping of ours, is mapped read-only and is only read; mmap is a system
         // call and takes no lock of ours.

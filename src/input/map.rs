@@ -18,13 +18,12 @@ use super::shown::{Listed, list};
 
 /// A whole file, mapped read-only. Fields are dropped in order: guard and list go before the mapping.
 pub struct Map {
-    _guarded: Guarded,
+    guarded: Guarded,
     _listed: Listed,
     map: Mmap,
-    file: Arc<File>,
-    /// Memory cannot hold all of the file: what was read leaves the page cache too, which would throw it out before it
-    /// is read again, and with it what other programs, such as the server, have there.
-    is_too_big: bool,
+    /// The file, when memory cannot hold all of it: what was read leaves the page cache too, which would throw it out
+    /// before it is read again, and with it what other programs, such as the server, have there.
+    uncached: Option<Arc<File>>,
 }
 
 impl Map {
@@ -39,13 +38,17 @@ impl Map {
         let _ = map.advise(Advice::Sequential);
         let guarded = guard(map.as_ptr() as usize, map.len())?;
         let is_too_big = map.len() as u64 > memory_bytes();
-        Ok(guarded.map(|_guarded| Map {
-            _guarded,
-            _listed: list(&map, file.clone()),
+        Ok(guarded.map(|guarded| Map {
+            guarded,
+            _listed: list(&map, file),
             map,
-            file: file.clone(),
-            is_too_big,
+            uncached: is_too_big.then(|| file.clone()),
         }))
+    }
+
+    /// Whether a page of it could not be read, so that zeros stand in its place.
+    pub fn is_holed(&self) -> bool {
+        self.guarded.is_holed()
     }
 
     /// All its bytes.
@@ -119,14 +122,11 @@ impl Drop for Window {
             // Best effort: pages that stay cost memory, not correctness.
             let _ = advised;
             // The page cache keeps whole folios, of which a small window is a part.
-            if self.map.is_too_big && self.len >= SMALL {
+            if let Some(file) = &self.map.uncached
+                && self.len >= SMALL
+            {
                 let len = NonZeroU64::new(len as u64);
-                let _ = fadvise(
-                    &*self.map.file,
-                    first as u64,
-                    len,
-                    rustix::fs::Advice::DontNeed,
-                );
+                let _ = fadvise(&**file, first as u64, len, rustix::fs::Advice::DontNeed);
             }
         }
     }

@@ -117,6 +117,10 @@ impl View {
             Access::Read => Backing::Read(os),
             Access::Map => {
                 let map = map::Map::new(&os).map_err(|e| Error::io(path, "map the file", &e))?;
+                if map.as_ref().is_some_and(|m| m.bytes().len() as u64 != len) {
+                    let what = "the file changed its length while it was opened";
+                    return Err(Error::path(Kind::Changed, path, what));
+                }
                 map.map_or(Backing::Read(os), |map| Backing::Map(Arc::new(map)))
             }
         };
@@ -287,7 +291,7 @@ impl View {
             }
         };
         if now == *before {
-            return Ok(());
+            return self.has_no_holes();
         }
         let what = if now.inode != before.inode {
             "was replaced by another file".to_owned()
@@ -302,6 +306,19 @@ impl View {
             format!("the source {what} while it is read"),
         )
         .hint("leave the source as it is during a run, then start again with --again"))
+    }
+
+    /// Complains when a page of a mapping could not be read though the file looks as it did.
+    fn has_no_holes(&self) -> Result<()> {
+        match &self.file.backing {
+            Backing::Map(map) if map.is_holed() => {
+                let what =
+                    "a part of the file cannot be read: its disk, or what lies below, failed";
+                let error = Error::path(Kind::Io, &self.file.path, what);
+                Err(error.hint("the system's log (dmesg) says more"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The length of the whole file.
@@ -378,6 +395,20 @@ mod tests {
             "pages that vanished are zeros"
         );
         assert_eq!(view.unchanged().unwrap_err().kind(), Kind::Changed);
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_read_is_noticed_though_the_file_looks_as_before() {
+        let file = file(&[7; 50_000]);
+        let view = View::open(file.path(), Access::Map).unwrap();
+        let modified = file.as_file().metadata().unwrap().modified().unwrap();
+        // As a disk error does: SIGBUS, and the file's size, time and inode are what they were.
+        file.as_file().set_len(10).unwrap();
+        assert_eq!(view.cut(20_000, 1).unwrap().bytes().unwrap()[0], 0);
+        file.as_file().set_len(50_000).unwrap();
+        file.as_file().set_modified(modified).unwrap();
+        assert_eq!(view.stamp(), Some(&Stamp::at(file.path()).unwrap()));
+        assert_eq!(view.unchanged().unwrap_err().kind(), Kind::Io);
     }
 
     #[test]

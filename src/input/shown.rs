@@ -24,16 +24,23 @@ impl Drop for Listed {
     }
 }
 
-/// Lists a mapping of all of a file.
-pub fn list(memory: &[u8], file: Arc<File>) -> Listed {
+/// Mappings that are listed at one time: each keeps its file open, and files that may be open are few (often 1024).
+const LISTED_MAX: usize = 128;
+
+/// Lists a mapping of all of a file, unless too many are.
+pub fn list(memory: &[u8], file: &Arc<File>) -> Listed {
     let range = memory.as_ptr_range();
     let (start, end) = (range.start as usize, range.end as usize);
     let mut shown = SHOWN.write().unwrap_or_else(PoisonError::into_inner);
-    shown.insert(start, Shown { end, file });
+    if shown.len() < LISTED_MAX {
+        let file = file.clone();
+        shown.insert(start, Shown { end, file });
+    }
     Listed(start)
 }
 
-/// The file that bytes of a mapping come from, and the offset of the first; `None` for any other memory.
+/// The file that bytes of a mapping come from, and the offset of the first; `None` for any other memory, and for
+/// mappings beyond the first that are listed.
 pub fn origin(bytes: &[u8]) -> Option<(Arc<File>, u64)> {
     let range = bytes.as_ptr_range();
     let (start, end) = (range.start as usize, range.end as usize);

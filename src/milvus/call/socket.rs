@@ -45,10 +45,9 @@ impl Socket {
             }
         }
         let sent = match sendfile(&self.0, &*file, Some(&mut offset), body.len()) {
-            Ok(sent) if sent > 0 => Ok(sent),
-            Err(Errno::AGAIN) => Err(Errno::AGAIN),
-            // A file system that cannot do this, or a file that has become shorter: as any other memory.
-            _ => write(&self.0, body),
+            // The file has become shorter, or its system cannot do this: as any other memory.
+            Ok(0) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => write(&self.0, body),
+            sent => sent,
         };
         match sent {
             // It comes again when the rest is sent.
