@@ -476,6 +476,53 @@ fn a_source_truncated_or_rewritten_while_it_is_read_ends_the_run() {
 }
 
 #[test]
+fn who_goes_on_after_the_source_was_overwritten_is_refused_even_if_it_is_put_back() {
+    let (scene, fake) = (Scene::new(3000), Fake::start("v2.3.5"));
+    let path = scene.path("data.index");
+    let sink = format!(
+        "milvus: {{address: 'http://{}', collection: c, mode: overwrite}}",
+        fake.address
+    );
+    // Another file of that name is no danger: what is open is the old one.
+    let child = scene.start(scene.job(FAISS, &sink, SLOW), 3);
+    let (old, new) = (scene.path("old"), scene.path("new"));
+    std::fs::rename(&path, &old).unwrap();
+    std::fs::copy(&old, &new).unwrap();
+    std::fs::rename(&new, &path).unwrap();
+    check(
+        child.wait_with_output().unwrap(),
+        4,
+        &["was replaced by another file", "the same command goes on"],
+    );
+    std::fs::rename(&old, &path).unwrap();
+    check(scene.job(FAISS, &sink, "").output().unwrap(), 0, &[]);
+
+    // Overwritten where it lies: parcels that wait to be sent hold pages of it.
+    let again = |run: &str| {
+        let mut command = scene.job(FAISS, &sink, run);
+        command.arg("--again");
+        command
+    };
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::remove_file(scene.path("milvusdm-job.ckpt")).unwrap();
+    let child = scene.start(again(SLOW), 3);
+    with_time_of(&path, |path| {
+        overwrite(path, 45, &[9; 64_000]);
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!said.contains("goes on"), "{said}");
+        check(ended, 4, &["was written to", "--again"]);
+        // As `cp -p` does.
+        overwrite(path, 0, &whole);
+    });
+    let words = ["what it had sent by then is not known", "--again"];
+    check(scene.job(FAISS, &sink, "").output().unwrap(), 4, &words);
+    let mut plan = scene.command(env!("CARGO_BIN_EXE_milvusdm"), &["plan", "job.yaml"]);
+    check(plan.output().unwrap(), 0, &["whose source was overwritten"]);
+    check(again("").output().unwrap(), 0, &["done: 3000 rows"]);
+}
+
+#[test]
 fn a_collection_dropped_or_made_anew_midway_is_never_a_success() {
     for (what, words) in [
         ("dropped", "the collection is not there (any more)"),

@@ -331,10 +331,10 @@ fn a_source_that_changes_is_noticed() {
     reader.unchanged().unwrap();
     source.unchanged().unwrap();
     std::fs::write(&file, &bytes).unwrap();
-    assert_eq!(reader.unchanged().unwrap_err().kind(), Kind::Changed);
-    assert_eq!(source.unchanged().unwrap_err().kind(), Kind::Changed);
+    assert_eq!(reader.unchanged().unwrap_err().kind(), Kind::Overwritten);
+    assert_eq!(source.unchanged().unwrap_err().kind(), Kind::Overwritten);
     let reopened = source.open(shard, shard.start, SMALL).err().unwrap();
-    assert_eq!(reopened.kind(), Kind::Changed);
+    assert_eq!(reopened.kind(), Kind::Overwritten);
     let source = open(&path, "").unwrap();
     source.unchanged().unwrap();
     std::fs::write(path.join("db/meta.sqlite-wal"), "x").unwrap();

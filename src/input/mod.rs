@@ -46,6 +46,31 @@ impl Stamp {
         std::fs::metadata(path).map(|meta| Stamp::of(&meta))
     }
 
+    /// Complains when a file no longer looks like this.
+    pub fn unchanged(&self, path: &Path) -> Result<()> {
+        self.same(Stamp::at(path), path)
+    }
+
+    /// Complains when a file that looks like `now` does not look like this.
+    pub fn same(&self, now: io::Result<Stamp>, path: &Path) -> Result<()> {
+        let (kind, what) = match now {
+            Ok(now) if now == *self => return Ok(()),
+            // What is open, and what was read, is the old file.
+            Ok(now) if now.inode != self.inode => {
+                (Kind::Changed, "was replaced by another file".to_owned())
+            }
+            Ok(now) if now.bytes != self.bytes => (
+                Kind::Overwritten,
+                format!("had {} bytes and now has {}", self.bytes, now.bytes),
+            ),
+            Ok(_) => (Kind::Overwritten, "was written to".to_owned()),
+            Err(e) => (Kind::Changed, format!("is gone ({e})")),
+        };
+        let what = format!("the source {what} while it is read");
+        Err(Error::path(kind, path, what)
+            .hint("leave the source as it is during a run, then start again with --again"))
+    }
+
     fn of(meta: &std::fs::Metadata) -> Stamp {
         Stamp {
             bytes: meta.len(),
@@ -276,36 +301,11 @@ impl View {
 
     /// Complains when the file no longer looks as it did when it was opened.
     pub fn unchanged(&self) -> Result<()> {
-        let Some(before) = &self.file.stamp else {
-            return Ok(());
-        };
-        let path = &self.file.path;
-        let now = match std::fs::metadata(path) {
-            Ok(meta) => Stamp::of(&meta),
-            Err(e) => {
-                return Err(Error::path(
-                    Kind::Changed,
-                    path,
-                    format!("the source is gone while it is read: {e}"),
-                ));
-            }
-        };
-        if now == *before {
-            return self.has_no_holes();
+        match &self.file.stamp {
+            Some(before) => before.unchanged(&self.file.path)?,
+            None => return Ok(()),
         }
-        let what = if now.inode != before.inode {
-            "was replaced by another file".to_owned()
-        } else if now.bytes != before.bytes {
-            format!("had {} bytes and now has {}", before.bytes, now.bytes)
-        } else {
-            "was written to".to_owned()
-        };
-        Err(Error::path(
-            Kind::Changed,
-            path,
-            format!("the source {what} while it is read"),
-        )
-        .hint("leave the source as it is during a run, then start again with --again"))
+        self.has_no_holes()
     }
 
     /// Complains when a page of a mapping could not be read though the file looks as it did.
@@ -394,7 +394,7 @@ mod tests {
             bytes[5_000..].iter().all(|b| *b == 0),
             "pages that vanished are zeros"
         );
-        assert_eq!(view.unchanged().unwrap_err().kind(), Kind::Changed);
+        assert_eq!(view.unchanged().unwrap_err().kind(), Kind::Overwritten);
     }
 
     #[test]
@@ -419,7 +419,7 @@ mod tests {
         file.write_all(b"9").unwrap();
         file.flush().unwrap();
         let error = view.unchanged().unwrap_err();
-        assert_eq!(error.kind(), Kind::Changed);
+        assert_eq!(error.kind(), Kind::Overwritten);
         assert!(
             error.to_string().contains("had 8 bytes and now has 9"),
             "{error}"

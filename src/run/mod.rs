@@ -112,6 +112,7 @@ pub fn run(
     };
     let carried = prepared.and_then(|()| carry(&run));
     carried.map_err(|error| {
+        let error = overwritten(&run, error);
         let open = targets.iter().filter(|t| {
             let action = run.decisions[t.number as usize].action;
             action != Action::Skip && !checkpoint.done(t.number)
@@ -119,6 +120,22 @@ pub fn run(
         let left = open.filter_map(|t| plan.sink.abandon(t, &run.decisions[t.number as usize]));
         (error, left.collect())
     })
+}
+
+/// What ended a run, unless the source was overwritten, which matters more: parcels that were checked and waited
+/// may have gone out with other bytes, and who puts the old ones back must not go on.
+fn overwritten(run: &Run<'_>, error: Error) -> Error {
+    let is_overwritten = |e: &Error| e.kind() == Kind::Overwritten;
+    let source = run.plan.source.unchanged().err().filter(is_overwritten);
+    let error = match is_overwritten(&error) {
+        true => error,
+        false => source.unwrap_or(error),
+    };
+    // A sink that begins its targets anew sends every row again.
+    if is_overwritten(&error) && run.plan.sink.resumable() {
+        return run.checkpoint.overwritten(&error).err().unwrap_or(error);
+    }
+    error
 }
 
 /// Carries out what was decided about each target, once.

@@ -53,8 +53,8 @@ pub trait Source: Send + Sync {
         limits: Limits,
     ) -> Result<Box<dyn Reader + 's>>;
 
-    /// Complains, with `Kind::Changed`, when the source is no longer what was surveyed. Called when a target is
-    /// finished, and when a mapping may have broken under the sender.
+    /// Complains, with `Kind::Changed` or `Kind::Overwritten`, when the source is no longer what was surveyed. Called
+    /// when a target is finished, when a run fails, and when a mapping may have broken under the sender.
     fn unchanged(&self) -> Result<()>;
 }
 
@@ -74,7 +74,7 @@ pub trait Reader: Send {
     /// The next rows of the shard, or `None` at its end. A cut is never empty, and never larger than the limits.
     fn next(&mut self) -> Result<Option<Cut>>;
 
-    /// Complains, with `Kind::Changed`, when what it reads from is no longer what was surveyed. Cheap: called after
+    /// Complains, as the source does, when what it reads from is no longer what was surveyed. Cheap: called after
     /// each batch is packed, before it is sent.
     fn unchanged(&self) -> Result<()>;
 }

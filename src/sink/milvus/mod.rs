@@ -318,8 +318,7 @@ impl Sink for Milvus {
             ),
         };
         Some(format!(
-            "{what} {made}; this run delivered {delivered} rows to it, which stay: the same command goes on, \
-             `mode: overwrite` with --again begins anew"
+            "{what} {made}; this run delivered {delivered} rows to it, which stay"
         ))
     }
 }

@@ -26,7 +26,7 @@ pub struct Segment {
 #[derive(Clone, Debug)]
 struct Known {
     path: Arc<Path>,
-    stamp: Option<Stamp>,
+    stamp: Stamp,
     extra: u64,
 }
 
@@ -98,7 +98,7 @@ impl Segment {
         let deletions_extra = deletions.len() - format::HEADER_BYTES - open.deletions.len();
         let known = |view: &View, extra| Known {
             path: view.path().clone(),
-            stamp: view.stamp().cloned(),
+            stamp: stamp(view),
             extra,
         };
         Ok(Segment {
@@ -116,9 +116,7 @@ impl Segment {
         let known = [&self.vectors, &self.ids, &self.deletions];
         let (open, views) = open(known.map(|k| &*k.path), self.row_bytes, access)?;
         for (known, view) in known.iter().zip(&views) {
-            if known.stamp.as_ref() != view.stamp() {
-                return Err(changed(&known.path));
-            }
+            known.stamp.same(Ok(stamp(view)), &known.path)?;
         }
         Ok(open)
     }
@@ -126,10 +124,7 @@ impl Segment {
     /// Complains when a file no longer is what was looked at.
     pub fn unchanged(&self) -> Result<()> {
         for known in [&self.vectors, &self.ids, &self.deletions] {
-            let now = Stamp::at(&known.path).ok();
-            if known.stamp != now {
-                return Err(changed(&known.path));
-            }
+            known.stamp.unchanged(&known.path)?;
         }
         Ok(())
     }
@@ -155,13 +150,8 @@ impl Segment {
     }
 }
 
-fn changed(path: &Path) -> Error {
-    Error::path(
-        Kind::Changed,
-        path,
-        "the source was written to, or is gone, while it is read",
-    )
-    .hint("leave the source as it is during a run, then start again with --again")
+fn stamp(file: &View) -> Stamp {
+    file.stamp().cloned().expect("a file has a stamp")
 }
 
 impl Open {
