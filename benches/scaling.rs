@@ -1,10 +1,13 @@
 //! How wall, CPU and memory grow with the number of rows: 96-d floats from a Faiss flat index into a draining Milvus in
-//! another process, on one thread and on two. The index is a hole in the file system: it reads as zeros and takes no disk.
+//! another process, on one thread and on two, with and without the file in the page cache. The index is a hole in the
+//! file system: it reads as zeros and takes no disk.
 //!
 //! `cargo bench --bench scaling [-- EXPONENT [ROUNDS]]`: up to 10^EXPONENT rows, 8 by default (38 GB are read and sent,
 //! each time), and the median of so many rounds, 3 by default, of those that end within seconds; the largest run once.
 
 #![allow(clippy::print_stdout, unsafe_code)]
+
+use std::path::Path;
 
 #[path = "support/drain.rs"]
 #[allow(dead_code)] // Each bench uses its own part of it.
@@ -15,6 +18,12 @@ use drain::{Cost, Drain, flat_index, quartiles};
 const DIM: u32 = 96;
 const ROW_BYTES: f64 = 4.0 * DIM as f64;
 
+/// Takes a file's pages out of the page cache.
+fn forget(path: &Path) {
+    let file = std::fs::File::open(path).unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
 fn main() {
     Drain::here();
     let mut numbers = std::env::args().filter_map(|a| a.parse::<u32>().ok());
@@ -24,7 +33,7 @@ fn main() {
     let path = directory.path().join("rows.index");
     let server = Drain::start();
     println!(
-        "      rows      GB threads    plan s   first insert s   wall s   ns a row   after the first insert   CPU-s/GB   peak MiB"
+        "      rows      GB threads  cache    plan s   first insert s   wall s   ns a row   after the first insert   user CPU ns a row   CPU-s/GB   peak MiB"
     );
     let sizes = (5..=exponent).flat_map(|e| {
         // Beside the tens, 1 GB and 8 GB: their memory is compared.
@@ -38,24 +47,35 @@ fn main() {
     let mut peaks = Vec::new();
     for rows in sizes.flatten() {
         flat_index(&path, rows, DIM, None);
-        for threads in [1, 2] {
-            let rounds = if rows > 30_000_000 { 1 } else { rounds };
+        let is_largest = rows > 30_000_000;
+        let rounds = if is_largest { 1 } else { rounds };
+        // The largest does not fit into memory, so it is never in the page cache: beside it stand the others without theirs.
+        // A cold run leaves the file warm for the next.
+        let regimes = [(2, true), (1, is_largest), (2, is_largest)];
+        for (threads, is_cold) in &regimes[..if is_largest { 2 } else { 3 }] {
             let costs: Vec<Cost> = (0..rounds)
-                .map(|_| server.load(&path, &format!("threads: {threads}")))
+                .map(|_| {
+                    if *is_cold {
+                        forget(&path);
+                    }
+                    server.load(&path, &format!("threads: {threads}"))
+                })
                 .collect();
             let middle = |value: fn(&Cost) -> f64| quartiles(costs.iter().map(value))[1];
             let gb = rows as f64 * ROW_BYTES / 1e9;
             let wall_s = middle(|c| c.wall_s);
             println!(
-                "{rows:>10} {gb:>7.2} {threads:>7} {:>9.3} {:>16.3} {wall_s:>8.2} {:>10.0} {:>24.0} {:>10.2} {:>10.0}",
+                "{rows:>10} {gb:>7.2} {threads:>7} {:>6} {:>9.3} {:>16.3} {wall_s:>8.2} {:>10.0} {:>24.0} {:>19.0} {:>10.2} {:>10.0}",
+                if *is_cold { "cold" } else { "warm" },
                 middle(|c| c.plan_s),
                 middle(|c| c.first_s),
                 wall_s / rows as f64 * 1e9,
                 middle(|c| c.wall_s - c.first_s) / rows as f64 * 1e9,
+                middle(|c| c.user_s) / rows as f64 * 1e9,
                 middle(|c| c.cpu_s) / gb,
                 middle(|c| c.peak_mib),
             );
-            if threads == 2 {
+            if *threads == 2 && !is_cold {
                 peaks.push((gb, middle(|c| c.peak_mib)));
             }
         }

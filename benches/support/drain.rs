@@ -107,13 +107,15 @@ pub struct Cost {
     pub plan_s: f64,
     /// CPU seconds, user and system.
     pub cpu_s: f64,
+    /// Of these, user's.
+    pub user_s: f64,
     /// The most memory it had, mapped pages included.
     pub peak_mib: f64,
 }
 
 /// Runs the program, which must end well.
 fn program(arguments: &[&str]) -> Cost {
-    let before = cpu_s(libc::RUSAGE_CHILDREN);
+    let before = used(libc::RUSAGE_CHILDREN);
     let started = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_milvusdm"))
         .args(arguments)
@@ -139,12 +141,19 @@ fn program(arguments: &[&str]) -> Cost {
         }
     });
     assert!(ended.success(), "milvusdm {arguments:?} ended with {ended}");
-    cost.cpu_s = cpu_s(libc::RUSAGE_CHILDREN) - before;
+    let after = used(libc::RUSAGE_CHILDREN);
+    cost.user_s = after[0] - before[0];
+    cost.cpu_s = cost.user_s + after[1] - before[1];
     cost
 }
 
 /// CPU seconds of this process (`RUSAGE_SELF`) or of its children that have ended (`RUSAGE_CHILDREN`).
 pub fn cpu_s(who: libc::c_int) -> f64 {
+    used(who).iter().sum()
+}
+
+/// The same, user's and system's.
+fn used(who: libc::c_int) -> [f64; 2] {
     // SAFETY: all zeros is a rusage, which getrusage then fills.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
@@ -152,7 +161,7 @@ pub fn cpu_s(who: libc::c_int) -> f64 {
         usage
     };
     let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+    [seconds(usage.ru_utime), seconds(usage.ru_stime)]
 }
 
 /// What Linux counts CPU time in, a second.
