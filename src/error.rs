@@ -31,9 +31,6 @@ pub enum Kind {
     Unsupported,
     /// The source moved under us. Exit 4.
     Changed,
-    /// The source's bytes changed where they lay, perhaps between their check and their sending: what arrived is not
-    /// known, and only a new beginning helps. Exit 4.
-    Overwritten,
     /// The destination said no, for good. Exit 5.
     Refused,
     /// The destination said "later" to this rate: the same again after a wait. Exit 5 when patience ends.
@@ -60,7 +57,7 @@ impl Kind {
         match self {
             Kind::Job => 2,
             Kind::Corrupt | Kind::Unsupported => 3,
-            Kind::Changed | Kind::Overwritten => 4,
+            Kind::Changed => 4,
             Kind::Refused
             | Kind::Busy
             | Kind::Full

@@ -173,7 +173,7 @@ fn on_disk_lists_are_found_where_they_are_or_where_the_job_says() {
     let beside = open(&settings(&index, false, "")).unwrap();
     assert_eq!(all(&*beside).unwrap(), found);
     std::fs::write(&short, b"").unwrap();
-    assert_eq!(beside.unchanged().unwrap_err().kind(), Kind::Overwritten);
+    assert_eq!(beside.unchanged().unwrap_err().kind(), Kind::Changed);
 }
 
 #[test]

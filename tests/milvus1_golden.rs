@@ -328,13 +328,16 @@ fn a_source_that_changes_is_noticed() {
     let mut reader = source.open(shard, shard.start, SMALL).unwrap();
     let file = reader.next().unwrap().unwrap().parts[0].file.clone();
     let bytes = std::fs::read(&file).unwrap();
-    reader.unchanged().unwrap();
+    reader.files().unchanged().unwrap();
     source.unchanged().unwrap();
     std::fs::write(&file, &bytes).unwrap();
-    assert_eq!(reader.unchanged().unwrap_err().kind(), Kind::Overwritten);
-    assert_eq!(source.unchanged().unwrap_err().kind(), Kind::Overwritten);
+    assert_eq!(
+        reader.files().unchanged().unwrap_err().kind(),
+        Kind::Changed
+    );
+    assert_eq!(source.unchanged().unwrap_err().kind(), Kind::Changed);
     let reopened = source.open(shard, shard.start, SMALL).err().unwrap();
-    assert_eq!(reopened.kind(), Kind::Overwritten);
+    assert_eq!(reopened.kind(), Kind::Changed);
     let source = open(&path, "").unwrap();
     source.unchanged().unwrap();
     std::fs::write(path.join("db/meta.sqlite-wal"), "x").unwrap();

@@ -23,7 +23,7 @@ use milvusdm::sink::held::Held;
 use milvusdm::sink::{
     Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, Strength,
 };
-use milvusdm::source::{Reader, Source, Survey};
+use milvusdm::source::{Files, Reader, Source, Survey};
 
 const VECTOR: VectorType = VectorType {
     element: Element::Float32,
@@ -146,8 +146,8 @@ impl Reader for NumbersReader {
         }))
     }
 
-    fn unchanged(&self) -> Result<()> {
-        Ok(())
+    fn files(&self) -> Files {
+        Files::new([])
     }
 }
 

@@ -73,18 +73,6 @@ pub fn differences(log: &Log, now: &Fingerprint) -> Vec<(String, String, String)
     pairs.filter(|(_, a, b)| a != b).collect()
 }
 
-const ANEW: &str =
-    "begin anew with --again; rows already delivered stay, `mode: overwrite` removes them";
-
-/// The refusal to go on with a log that says how the source was overwritten.
-pub fn overwritten(path: &Path, how: &str) -> Error {
-    let what = format!(
-        "an earlier run of this job ended because {how}: what it had sent by then is not known, even if the source \
-         looks again as it did"
-    );
-    Error::path(Kind::Overwritten, path, what).hint(ANEW)
-}
-
 pub fn another(path: &Path, differs: &[(String, String, String)]) -> Error {
     let source_only = differs
         .iter()
@@ -100,7 +88,7 @@ pub fn another(path: &Path, differs: &[(String, String, String)]) -> Error {
             listed.concat()
         );
         return Error::path(Kind::Changed, path, what)
-            .hint(format!("put the source back as it was, or {ANEW}"));
+            .hint("put the source back as it was, or begin anew with --again; rows already delivered stay, `mode: overwrite` removes them");
     }
     let what = format!(
         "is the checkpoint of another, unfinished job:{}",

@@ -18,8 +18,6 @@ pub struct Log {
     pub targets: BTreeMap<u32, TargetLog>,
     pub shards: BTreeMap<u32, ShardLog>,
     pub finished: Option<Finished>,
-    /// How the source was overwritten while it was read: what arrived is not known.
-    pub overwritten: Option<String>,
     pub left_out: Vec<(u32, String, u64, i64)>,
 }
 
@@ -124,7 +122,6 @@ pub enum Record {
     },
     Reset(u32),
     Done(u32),
-    Overwritten(String),
     Finished(Finished),
 }
 
@@ -219,7 +216,6 @@ impl Log {
                 self.targets.entry(target).or_default().totals = Totals::default();
             }
             Record::Done(target) => self.targets.entry(target).or_default().done = true,
-            Record::Overwritten(what) => self.overwritten = Some(what),
             Record::Finished(finished) => self.finished = Some(finished),
         }
     }

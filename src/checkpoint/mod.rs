@@ -2,9 +2,9 @@
 //! Remembers; decides nothing, and holds no credentials.
 //!
 //! One record a line, `CRC32 JSON`: a header with the run's number and the plan's fingerprint, then
-//! `target | prepared | window | received | closed | reset | done | overwritten | finished`. A torn last line is cut; a
-//! bad line before it is corruption. Of a shard we know which batches have a receipt, and how far a window was opened:
-//! in doubt are just the batches of that window without a receipt.
+//! `target | prepared | window | received | closed | done | finished`. A torn last line is cut; a bad line before it is
+//! corruption. Of a shard we know which batches have a receipt, and how far a window was opened: in doubt
+//! are just the batches of that window without a receipt.
 
 mod differs;
 mod log;
@@ -22,7 +22,7 @@ use crate::limits;
 use crate::plan::{Fingerprint, Plan};
 use crate::sink::{Action, Decision, LeftOut, Parcel, Receipt};
 
-use differs::{another, differences, named, overwritten, said_aside};
+use differs::{another, differences, named, said_aside};
 pub use log::{Finished, Totals};
 use log::{Header, Log, Record, encode};
 pub use past::Past;
@@ -89,12 +89,7 @@ impl Checkpoint {
             let differs = differences(&log, &plan.fingerprint);
             match (&log.finished, differs.is_empty()) {
                 (Some(finished), true) if !again => return Ok(Found::Finished(finished.clone())),
-                (None, true) if !again => {
-                    return match &log.overwritten {
-                        Some(what) => Err(overwritten(path, what)),
-                        None => resume(path, file, log),
-                    };
-                }
+                (None, true) if !again => return resume(path, file, log),
                 // Nothing can have been sent: there is nothing to lose.
                 (None, false) if !again && !log.shards.is_empty() => {
                     return Err(another(path, &differs));
@@ -137,9 +132,6 @@ impl Checkpoint {
                 "is of a finished job that differs ({}): a run puts it aside and delivers everything",
                 named(&differs)
             ),
-            (None, true) if log.overwritten.is_some() => {
-                "is of a run whose source was overwritten: a run refuses without --again".to_owned()
-            }
             (None, true) => {
                 format!("says that {rows} rows were delivered: a run goes on from there")
             }
@@ -277,22 +269,6 @@ impl Checkpoint {
             target: shard.target,
             batches,
         })
-    }
-
-    /// Records that the source was overwritten under the run, if anything can have been sent: nobody may go on from
-    /// here, not even when the source looks again as it did. Synced.
-    pub fn overwritten(&self, what: &Error) -> Result<()> {
-        let is_sent = {
-            let state = self
-                .state
-                .lock()
-                .expect("no one panics with the log locked");
-            !state.log.shards.is_empty()
-        };
-        match is_sent {
-            true => self.write_synced(Record::Overwritten(what.to_string())),
-            false => Ok(()),
-        }
     }
 
     /// Records that all is done. Synced.

@@ -225,14 +225,6 @@ fn carry(
     report.digest = format!("{:016x}", all.fold(0u64, u64::wrapping_add));
     if let Err((error, left)) = carried {
         report.left_behind = left;
-        if !report.left_behind.is_empty() {
-            let goes_on = match error.kind() {
-                Kind::Overwritten => "",
-                _ => "the same command goes on, ",
-            };
-            let then = format!("{goes_on}`mode: overwrite` with --again begins anew");
-            report.left_behind.push(then);
-        }
         checkpoint.discard_if_untouched(plan.sink.resumable())?;
         return Err(error);
     }

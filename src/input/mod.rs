@@ -53,22 +53,20 @@ impl Stamp {
 
     /// Complains when a file that looks like `now` does not look like this.
     pub fn same(&self, now: io::Result<Stamp>, path: &Path) -> Result<()> {
-        let (kind, what) = match now {
+        let what = match now {
             Ok(now) if now == *self => return Ok(()),
-            // What is open, and what was read, is the old file.
-            Ok(now) if now.inode != self.inode => {
-                (Kind::Changed, "was replaced by another file".to_owned())
+            Ok(now) if now.inode != self.inode => "was replaced by another file".to_owned(),
+            Ok(now) if now.bytes != self.bytes => {
+                format!("had {} bytes and now has {}", self.bytes, now.bytes)
             }
-            Ok(now) if now.bytes != self.bytes => (
-                Kind::Overwritten,
-                format!("had {} bytes and now has {}", self.bytes, now.bytes),
-            ),
-            Ok(_) => (Kind::Overwritten, "was written to".to_owned()),
-            Err(e) => (Kind::Changed, format!("is gone ({e})")),
+            Ok(_) => "was written to".to_owned(),
+            Err(e) => format!("is gone ({e})"),
         };
         let what = format!("the source {what} while it is read");
-        Err(Error::path(kind, path, what)
-            .hint("leave the source as it is during a run, then start again with --again"))
+        Err(Error::path(Kind::Changed, path, what).hint(
+            "leave the source as it is during a run: put it back as it was, time and all, and the same command goes on, \
+             or begin anew with --again",
+        ))
     }
 
     fn of(meta: &std::fs::Metadata) -> Stamp {
@@ -394,7 +392,7 @@ mod tests {
             bytes[5_000..].iter().all(|b| *b == 0),
             "pages that vanished are zeros"
         );
-        assert_eq!(view.unchanged().unwrap_err().kind(), Kind::Overwritten);
+        assert_eq!(view.unchanged().unwrap_err().kind(), Kind::Changed);
     }
 
     #[test]
@@ -419,7 +417,7 @@ mod tests {
         file.write_all(b"9").unwrap();
         file.flush().unwrap();
         let error = view.unchanged().unwrap_err();
-        assert_eq!(error.kind(), Kind::Overwritten);
+        assert_eq!(error.kind(), Kind::Changed);
         assert!(
             error.to_string().contains("had 8 bytes and now has 9"),
             "{error}"

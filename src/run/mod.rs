@@ -18,6 +18,7 @@ use crate::limits;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::sink::{Action, Attempt, Decision, Parcel, Receipt, Redelivery, Rooms};
+use crate::source::Files;
 
 use flow::Flow;
 use wait::{Pace, Patience, sleep};
@@ -71,6 +72,8 @@ struct Run<'a> {
 /// A parcel on its way.
 struct Sent {
     parcel: Parcel,
+    /// Where its bytes come from, some of them again when they are sent.
+    files: Files,
     /// Whether it may have been sent before.
     attempt: Attempt,
     /// By how much its components are off, where they were converted to another type.
@@ -112,7 +115,6 @@ pub fn run(
     };
     let carried = prepared.and_then(|()| carry(&run));
     carried.map_err(|error| {
-        let error = overwritten(&run, error);
         let open = targets.iter().filter(|t| {
             let action = run.decisions[t.number as usize].action;
             action != Action::Skip && !checkpoint.done(t.number)
@@ -120,22 +122,6 @@ pub fn run(
         let left = open.filter_map(|t| plan.sink.abandon(t, &run.decisions[t.number as usize]));
         (error, left.collect())
     })
-}
-
-/// What ended a run, unless the source was overwritten, which matters more: parcels that were checked and waited
-/// may have gone out with other bytes, and who puts the old ones back must not go on.
-fn overwritten(run: &Run<'_>, error: Error) -> Error {
-    let is_overwritten = |e: &Error| e.kind() == Kind::Overwritten;
-    let source = run.plan.source.unchanged().err().filter(is_overwritten);
-    let error = match is_overwritten(&error) {
-        true => error,
-        false => source.unwrap_or(error),
-    };
-    // A sink that begins its targets anew sends every row again.
-    if is_overwritten(&error) && run.plan.sink.resumable() {
-        return run.checkpoint.overwritten(&error).err().unwrap_or(error);
-    }
-    error
 }
 
 /// Carries out what was decided about each target, once.
@@ -267,6 +253,7 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
     let plan = run.plan;
     let opened = plan.source.open(shard, standing.from, plan.limits);
     let mut reader = opened.map_err(|e| plan.source.unchanged().err().unwrap_or(e))?;
+    let files = reader.files();
     let mut index = standing.index;
     let mut window = 0;
     // Rows of the target before the next batch: only sinks that do not resume inside a target rely on it, and
@@ -274,7 +261,7 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
     let mut first_row = shard.first_row;
     // What seems broken while it is read may have been whole when it was surveyed.
     while let Some(Cut { parts, next }) =
-        (reader.next()).map_err(|e| reader.unchanged().err().unwrap_or(e))?
+        (reader.next()).map_err(|e| files.unchanged().err().unwrap_or(e))?
     {
         run.check()?;
         let id = batch_id(run.checkpoint, shard, index);
@@ -295,7 +282,7 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
         let packed = pack(run, batch);
         // Asked after the bytes were read, and before they are believed: a page that vanished under the packer
         // reads as zeros.
-        reader.unchanged()?;
+        files.unchanged()?;
         let (parcel, relative_error) = packed.map_err(|e| e.batch(id))?;
         // Nobody asks what was on its way to a target that is begun anew.
         if plan.sink.resumable() && window <= id.index {
@@ -310,6 +297,7 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
         run.pending[shard.target as usize].fetch_add(1, Ordering::SeqCst);
         let sent = Sent {
             parcel,
+            files: files.clone(),
             attempt,
             relative_error,
         };
@@ -332,8 +320,11 @@ fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -
     // A place first, a parcel then: what waits for a place holds no memory.
     while let Ok(sent) = run.enter().map(|()| parcels.recv())? {
         run.check()?;
-        let parcel = &sent.parcel;
-        let receipt = deliver(run, parcel, sent.attempt).map_err(|e| e.batch(parcel.id))?;
+        let (parcel, files) = (&sent.parcel, &sent.files);
+        let receipt = deliver(run, parcel, files, sent.attempt).map_err(|e| e.batch(parcel.id))?;
+        // Pages that were overwritten, or could not be read, between their check and their sending went out as they
+        // then were: without a receipt the batch stays in doubt, and whoever goes on sends it again.
+        files.unchanged()?;
         run.checkpoint
             .record(parcel, &receipt, sent.relative_error)?;
         run.progress
@@ -346,7 +337,7 @@ fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -
 }
 
 /// Delivers a parcel, however often it has to be tried, in halves where it is too big.
-fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Receipt> {
+fn deliver(run: &Run<'_>, parcel: &Parcel, files: &Files, mut attempt: Attempt) -> Result<Receipt> {
     if parcel.rows == 0 {
         // All its rows were left out.
         return Ok(Receipt {
@@ -356,7 +347,7 @@ fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Recei
     }
     if parcel.body_bytes() > run.body_bytes_max.load(Ordering::Relaxed) {
         let too_big = Error::new(Kind::TooBig, "is bigger than what was refused as too big");
-        return deliver_halves(run, parcel, attempt, too_big);
+        return deliver_halves(run, parcel, files, attempt, too_big);
     }
     let salt = u64::from(parcel.id.index).wrapping_mul(0x9e37_79b9);
     let mut patience = Patience::new(
@@ -387,11 +378,12 @@ fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Recei
             Kind::TooBig => {
                 let largest = parcel.body_bytes().saturating_sub(1);
                 run.body_bytes_max.fetch_min(largest, Ordering::Relaxed);
-                return deliver_halves(run, parcel, attempt, error);
+                return deliver_halves(run, parcel, files, attempt, error);
             }
             Kind::Lost => {
-                // A mapping that was truncated breaks the connection that sends it.
-                run.plan.source.unchanged()?;
+                // A mapping that was truncated, or cannot be read, breaks the connection that sends it.
+                parcel.touch();
+                files.unchanged()?;
                 attempt = run.doubt_of(parcel.batch.target, &error)?;
             }
             _ => {}
@@ -403,6 +395,7 @@ fn deliver(run: &Run<'_>, parcel: &Parcel, mut attempt: Attempt) -> Result<Recei
 fn deliver_halves(
     run: &Run<'_>,
     parcel: &Parcel,
+    files: &Files,
     attempt: Attempt,
     error: Error,
 ) -> Result<Receipt> {
@@ -419,7 +412,7 @@ fn deliver_halves(
     };
     for half in [left, right] {
         let half = run.plan.sink.pack(half, run.rooms.take())?;
-        let one = deliver(run, &half, attempt)?;
+        let one = deliver(run, &half, files, attempt)?;
         receipt.rows += one.rows;
         receipt.upserted |= one.upserted;
     }

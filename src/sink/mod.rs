@@ -224,6 +224,20 @@ impl Parcel {
     pub fn body_bytes(&self) -> u64 {
         self.body.iter().map(|b| b.len() as u64).sum()
     }
+
+    /// Reads a byte of each page that is sent. A mapping whose disk failed breaks a connection without a word; who
+    /// reads it, and asks its file then, is told.
+    pub fn touch(&self) {
+        const PAGE: usize = 4096;
+        for piece in &self.body {
+            for page in piece
+                .chunks(PAGE)
+                .chain(piece.last_chunk().map(|end: &[u8; 1]| &end[..]))
+            {
+                std::hint::black_box(page[0]);
+            }
+        }
+    }
 }
 
 /// The destination's answer.

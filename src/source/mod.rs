@@ -6,9 +6,11 @@ pub mod hdf5;
 pub mod milvus1;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::batch::{Cut, Limits, Manifest, Position, Shard};
 use crate::error::Result;
+use crate::input::View;
 use crate::job::{Form, Globs};
 
 /// A kind of source: what a job may name, and how its settings become one.
@@ -53,8 +55,8 @@ pub trait Source: Send + Sync {
         limits: Limits,
     ) -> Result<Box<dyn Reader + 's>>;
 
-    /// Complains, with `Kind::Changed` or `Kind::Overwritten`, when the source is no longer what was surveyed. Called
-    /// when a target is finished, when a run fails, and when a mapping may have broken under the sender.
+    /// Complains, with `Kind::Changed`, when the source is no longer what was surveyed. Called when a target is
+    /// finished, and when a mapping may have broken under the sender.
     fn unchanged(&self) -> Result<()>;
 }
 
@@ -74,9 +76,26 @@ pub trait Reader: Send {
     /// The next rows of the shard, or `None` at its end. A cut is never empty, and never larger than the limits.
     fn next(&mut self) -> Result<Option<Cut>>;
 
-    /// Complains, as the source does, when what it reads from is no longer what was surveyed. Cheap: called after
-    /// each batch is packed, before it is sent.
-    fn unchanged(&self) -> Result<()>;
+    /// The files it reads from.
+    fn files(&self) -> Files;
+}
+
+/// Files, as they were opened. Kept beside what was read until that has arrived: pages of a mapping are taken from the
+/// file once more when they are sent.
+#[derive(Clone)]
+pub struct Files(Arc<[View]>);
+
+impl Files {
+    /// The files that these lie in.
+    pub fn new<const N: usize>(views: [&View; N]) -> Files {
+        Files(views.into_iter().cloned().collect())
+    }
+
+    /// Complains, with `Kind::Changed`, when one no longer looks as it did when it was opened, and with `Kind::Io` when a
+    /// part could not be read. Cheap: called after each batch is packed, and after it was delivered.
+    pub fn unchanged(&self) -> Result<()> {
+        self.0.iter().try_for_each(View::unchanged)
+    }
 }
 
 /// All kinds of source. Adding one: its file, and its line here.

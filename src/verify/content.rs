@@ -345,7 +345,7 @@ impl Work<'_> {
             let holder = &mut self.holder;
             let compared = self.hands.patiently(|| holder.compare(&piece))?;
             // Asked before a difference is believed: a page that vanished reads as zeros.
-            reader.unchanged()?;
+            reader.files().unchanged()?;
             self.tally.add(compared);
         }
         Ok(())

@@ -529,8 +529,11 @@ fn a_file_that_changes_is_noticed() {
     let mut bytes = std::fs::read(&made.path).unwrap();
     bytes.push(0);
     std::fs::write(&made.path, bytes).unwrap();
-    assert_eq!(reader.unchanged().unwrap_err().kind(), Kind::Overwritten);
-    assert_eq!(source.unchanged().unwrap_err().kind(), Kind::Overwritten);
+    assert_eq!(
+        reader.files().unchanged().unwrap_err().kind(),
+        Kind::Changed
+    );
+    assert_eq!(source.unchanged().unwrap_err().kind(), Kind::Changed);
 }
 
 #[test]

@@ -125,7 +125,7 @@ pub fn cuts(
     let mut reader = source.open(&aimed, from, limits)?;
     let mut cuts = Vec::new();
     while let Some(cut) = reader.next()? {
-        reader.unchanged()?;
+        reader.files().unchanged()?;
         cuts.push(cut);
     }
     Ok(cuts)

@@ -318,7 +318,8 @@ impl Sink for Milvus {
             ),
         };
         Some(format!(
-            "{what} {made}; this run delivered {delivered} rows to it, which stay"
+            "{what} {made}; this run delivered {delivered} rows to it, which stay: the same command goes on, \
+             `mode: overwrite` with --again begins anew"
         ))
     }
 }

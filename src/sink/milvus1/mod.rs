@@ -305,7 +305,8 @@ impl Sink for Milvus1 {
             ),
         };
         Some(format!(
-            "{what} {made}; this run delivered {delivered} rows to it, which stay"
+            "{what} {made}; this run delivered {delivered} rows to it, which stay: the same command goes on, \
+             `mode: overwrite` with --again begins anew"
         ))
     }
 }

@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::faiss::{Body, Node, Recovery, Transform, metric, parse, vector};
 use crate::input::View;
 use crate::schema::{self, Metric, VectorType};
-use crate::source::{Reader, Source, Survey};
+use crate::source::{Files, Reader, Source, Survey};
 
 /// A component of a row that libfaiss did not write: a NaN that no arithmetic makes.
 const UNTOUCHED: u32 = 0x7fed_cba9;
@@ -239,7 +239,7 @@ impl Reader for Rows<'_> {
         }))
     }
 
-    fn unchanged(&self) -> Result<()> {
-        self.foreign.unchanged()
+    fn files(&self) -> Files {
+        Files::new([&self.foreign.file])
     }
 }

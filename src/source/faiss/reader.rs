@@ -8,7 +8,7 @@ use crate::batch::{Cut, Limits, Part, Position};
 use crate::error::{Error, Kind, Result};
 use crate::format::faiss::Run;
 use crate::limits::GATHER_BELOW_BYTES;
-use crate::source::{Reader, Source};
+use crate::source::{Files, Reader};
 
 /// Rows of a shard, forward.
 pub struct Rows<'s> {
@@ -64,8 +64,8 @@ impl Reader for Rows<'_> {
         }))
     }
 
-    fn unchanged(&self) -> Result<()> {
-        self.faiss.unchanged()
+    fn files(&self) -> Files {
+        Files::new([&self.faiss.file, &self.faiss.data])
     }
 }
 

@@ -11,7 +11,7 @@ use crate::batch::{Cut, Limits, Part, Position};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::schema;
-use crate::source::Reader;
+use crate::source::{Files, Reader};
 
 use arrow_schema::SchemaRef;
 
@@ -129,7 +129,7 @@ impl Reader for FileReader<'_> {
         }))
     }
 
-    fn unchanged(&self) -> Result<()> {
-        self.file.view.unchanged()
+    fn files(&self) -> Files {
+        Files::new([&self.file.view])
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::batch::{Cut, Limits, Part, Position, Shard};
 use crate::error::{Error, Kind, Result};
 use crate::schema;
-use crate::source::Reader;
+use crate::source::{Files, Reader};
 
 use super::Milvus1;
 use super::segment::Open;
@@ -151,8 +151,8 @@ impl Reader for Rows {
         }))
     }
 
-    fn unchanged(&self) -> Result<()> {
-        self.segment.unchanged()
+    fn files(&self) -> Files {
+        self.segment.files()
     }
 }
 

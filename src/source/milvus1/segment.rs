@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Result};
 use crate::format::segment::{self as format, Column, Deleted};
 use crate::input::{Access, Stamp, View};
+use crate::source::Files;
 
 /// A segment whose files were looked at.
 #[derive(Clone, Debug)]
@@ -155,11 +156,9 @@ fn stamp(file: &View) -> Stamp {
 }
 
 impl Open {
-    /// Complains when a file of the segment no longer looks as it did.
-    pub fn unchanged(&self) -> Result<()> {
-        self.vectors.payload.unchanged()?;
-        self.ids.payload.unchanged()?;
-        self.deletions.unchanged()
+    /// Its files.
+    pub fn files(&self) -> Files {
+        Files::new([&self.vectors.payload, &self.ids.payload, &self.deletions])
     }
 }
 
