@@ -174,3 +174,41 @@ fn of_many_mappings_few_keep_their_files_open() {
         assert_eq!(view.bytes().unwrap(), [i as u8; 5000][..]);
     }
 }
+
+/// HDF5 files with chunks stay open, each.
+#[test]
+fn more_hdf5_files_than_a_shell_allows_are_read_and_more_than_the_system_allows_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut names = Vec::new();
+    for i in 0..80 {
+        let name = format!("{i}.h5");
+        let file = hdf5::File::create(directory.path().join(&name)).unwrap();
+        let dataset = file.new_dataset::<f32>().shape([4, 2]).chunk([2, 2]);
+        dataset.create("embeddings").unwrap();
+        names.push(name);
+    }
+    let run = |limit: &str, name: &str| {
+        let job = format!(
+            "source: {{hdf5: {{paths: [{}]}}}}\nsink: {{hdf5: {{path: {name}.hdf5}}}}\nrun: {{checkpoint: {name}.ckpt}}\n",
+            names.join(", ")
+        );
+        std::fs::write(directory.path().join(name), job).unwrap();
+        let ended = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(format!("{limit} && exec \"$0\" run {name}"))
+            .arg(env!("CARGO_BIN_EXE_milvusdm"))
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+        (ended.status.code(), said)
+    };
+    let (code, said) = run("ulimit -Sn 64", "soft.yaml");
+    assert!(code == Some(0) && said.contains("done: 320 rows"), "{said}");
+    let (code, said) = run("ulimit -n 64", "hard.yaml");
+    assert!(
+        code == Some(6) && said.contains(".h5: cannot be opened: Too many open files"),
+        "{said}"
+    );
+    assert!(said.contains("ulimit -n"), "{said}");
+}

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -113,6 +113,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let common = cli.common;
     logging(&common);
+    open_many_files();
     let result = match cli.command {
         Some(Command::Run { job, flags }) => carry::run_job(&job, &flags, &common),
         Some(Command::Plan { job }) => carry::plan_job(&job, &common),
@@ -134,6 +135,15 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, &common),
     }
+}
+
+/// Asks for as many open files as the system lets us have, often more than the 1024 that a shell allows: a job may name
+/// more HDF5 files than that, and those with chunks stay open.
+fn open_many_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Best effort: where it is refused, and the files are too many, the one that cannot be opened is named.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn fail(error: &Error, common: &Common) -> ExitCode {

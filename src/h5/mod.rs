@@ -37,18 +37,24 @@ pub fn failed(kind: Kind, path: &Path, doing: &str, error: &hdf5::Error) -> Erro
 
 /// What a failed call says went wrong, innermost first.
 pub fn cause(error: &hdf5::Error) -> String {
+    deepest(error).unwrap_or_else(|told| told)
+}
+
+/// What the system said, where a call failed because a call of the system did.
+pub fn system_error(error: &hdf5::Error) -> Option<String> {
+    deepest(error).ok()
+}
+
+/// The innermost of the library's complaints: `Ok` where it quotes the system.
+fn deepest(error: &hdf5::Error) -> std::result::Result<String, String> {
     let hdf5::Error::HDF5(stack) = error else {
-        return error.to_string();
+        return Err(error.to_string());
     };
-    match stack.clone().expand() {
-        Ok(stack) => {
-            // Deepest last: "file write failed: …, errno = 28, error message = 'No space left on device', …".
-            let frames: Vec<String> = stack.iter().map(|f| f.desc().to_owned()).collect();
-            let deepest = frames.last().cloned().unwrap_or_default();
-            let system = deepest.split("error message = '").nth(1);
-            let system = system.and_then(|s| s.split('\'').next().map(str::to_owned));
-            system.unwrap_or(deepest)
-        }
-        Err(error) => error.to_string(),
-    }
+    let stack = stack.clone().expand().map_err(|e| e.to_string())?;
+    // Deepest last: "file write failed: …, errno = 28, error message = 'No space left on device', …".
+    let deepest = stack.iter().last().map(|f| f.desc().to_owned());
+    let deepest = deepest.unwrap_or_default();
+    let system = deepest.split("error message = '").nth(1);
+    let system = system.and_then(|s| s.split('\'').next().map(str::to_owned));
+    system.ok_or(deepest)
 }
