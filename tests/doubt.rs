@@ -98,6 +98,33 @@ fn rows_of_this_job_alone_go_as_an_upsert_and_the_run_goes_on() {
 }
 
 #[test]
+fn a_batch_that_had_to_be_upserted_often_is_no_difference() {
+    let (fake, jobs) = (forgetful(), Jobs::new());
+    for _ in 0..3 {
+        fake.next(Misbehave::TakeAndCut);
+    }
+    let ended = run(&jobs, &fake, "", ", connections: 1, in_flight: 1").code(0);
+    let target = &ended.report["targets"][0];
+    let counted = target["rows_counted"].as_u64().unwrap();
+    let once = ROWS as u64 + target["upserted"].as_u64().unwrap();
+    assert!(counted > once, "{target}");
+    let remark = target["remark"].as_str().unwrap();
+    assert!(remark.contains("upper bound"), "{target}");
+}
+
+#[test]
+fn who_begins_anew_is_told_of_a_batch_that_has_no_receipt() {
+    let (fake, jobs) = (Fake::start("v2.3.5"), Jobs::new());
+    fake.next(Misbehave::TakeAndCut);
+    let only = ", on_doubt: stop, connections: 1, in_flight: 1";
+    run(&jobs, &fake, "", only).code(5);
+    let again = jobs.milvusdm(&["run", "job.yaml", "--again"]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(said.contains("delivered 0 or more rows"), "{said}");
+    assert!(said.contains("they will be there twice"), "{said}");
+}
+
+#[test]
 fn beside_rows_of_others_the_run_stops_and_names_the_choices() {
     for choice in ["resend", "upsert"] {
         let (fake, jobs) = (forgetful(), Jobs::new());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use milvusdm::milvus::{Client, Deadlines, Login, Settings};
 use milvusdm::schema::{Element, VectorType};
-use support::fake_milvus::Fake;
+use support::fake_milvus::{Fake, Misbehave};
 use support::{Engine, Server};
 use tempfile::TempDir;
 
@@ -510,7 +510,7 @@ fn what_was_sent_of_an_overwritten_source_is_sent_again_when_it_is_put_back() {
     with_time_of(&path, |path| {
         // Batches that were checked and wait for their turn hold pages of it.
         overwrite(path, 45, &vec![9; whole.len() - 45]);
-        let said = ["was written to", "put it back as it was"];
+        let said = ["was written to", "put back as it was"];
         check(child.wait_with_output().unwrap(), 4, &said);
         overwrite(path, 0, &whole);
     });
@@ -530,6 +530,24 @@ fn what_was_sent_of_an_overwritten_source_is_sent_again_when_it_is_put_back() {
     assert_eq!(last.len(), ROWS);
     let wrong = last.iter().filter(|(_, is_right)| !**is_right).count();
     assert_eq!(wrong, 0, "rows that stay as they were sent meanwhile");
+}
+
+#[test]
+fn what_a_server_makes_of_an_overwritten_source_is_blamed_on_the_source() {
+    let (scene, fake) = (Scene::new(3000), Fake::start("v2.3.5"));
+    let sink = format!(
+        "milvus: {{address: 'http://{}', collection: c}}",
+        fake.address
+    );
+    let child = scene.start(scene.job(FAISS, &sink, SLOW), 3);
+    fake.next(Misbehave::Status(
+        65_535,
+        1100,
+        "value 'NaN' is not a number",
+    ));
+    overwrite(&scene.path("data.index"), 45, &[0xff; 4000]);
+    let said = ["was written to", "put back as it was"];
+    check(child.wait_with_output().unwrap(), 4, &said);
 }
 
 #[test]

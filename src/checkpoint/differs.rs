@@ -12,10 +12,16 @@ const ABSENT: &str = "absent";
 
 /// Rows that an earlier run delivered stay where they are: nobody may find them doubled without being told.
 pub fn said_aside(path: &Path, log: &Log, differs: &[(String, String, String)]) {
+    // A batch without a receipt may have arrived.
     let rows = log.delivered();
-    if rows == 0 {
+    if log.shards.is_empty() || rows == 0 && log.finished.is_some() {
         return;
     }
+    let in_doubt = if log.finished.is_some() {
+        ""
+    } else {
+        " or more"
+    };
     let which = if log.finished.is_some() {
         "finished"
     } else {
@@ -34,13 +40,13 @@ pub fn said_aside(path: &Path, log: &Log, differs: &[(String, String, String)]) 
     let sink_differs = differs.iter().any(|(key, ..)| key.starts_with("sink."));
     if !sink_differs && targets.clone().count() > 0 && targets.clone().all(gone) {
         tracing::warn!(
-            "{}: {which} run of another job, with {rows} rows, is put aside",
+            "{}: {which} run of another job, with {rows}{in_doubt} rows, is put aside",
             path.display()
         );
         return;
     }
     tracing::warn!(
-        "{}: {which} run of {what} delivered {rows} rows; it is put aside and everything is delivered anew: where \
+        "{}: {which} run of {what} delivered {rows}{in_doubt} rows; it is put aside and everything is delivered anew: where \
          these rows still are and the mode is append, they will be there twice",
         path.display()
     );
@@ -88,7 +94,7 @@ pub fn another(path: &Path, differs: &[(String, String, String)]) -> Error {
             listed.concat()
         );
         return Error::path(Kind::Changed, path, what)
-            .hint("put the source back as it was, or begin anew with --again; rows already delivered stay, `mode: overwrite` removes them");
+            .hint("put the source back as it was (the very file: a copy is another), or begin anew with --again; rows already delivered stay, `mode: overwrite` removes them");
     }
     let what = format!(
         "is the checkpoint of another, unfinished job:{}",

@@ -132,8 +132,13 @@ impl Checkpoint {
                 "is of a finished job that differs ({}): a run puts it aside and delivers everything",
                 named(&differs)
             ),
-            (None, true) => {
+            (None, true) if plan.sink.resumable() => {
                 format!("says that {rows} rows were delivered: a run goes on from there")
+            }
+            (None, true) => {
+                let (all, done) = (log.targets.len(), log.targets.values().filter(|t| t.done));
+                let done = done.count();
+                format!("says that {done} of {all} files are finished: a run writes the others")
             }
             (None, false) if log.shards.is_empty() => {
                 "is of a job that sent nothing: a run puts it aside".to_owned()

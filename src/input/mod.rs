@@ -64,8 +64,8 @@ impl Stamp {
         };
         let what = format!("the source {what} while it is read");
         Err(Error::path(Kind::Changed, path, what).hint(
-            "leave the source as it is during a run: put it back as it was, time and all, and the same command goes on, \
-             or begin anew with --again",
+            "leave the source as it is meanwhile; once it is put back as it was (the very file, with its time), the same \
+             command goes on",
         ))
     }
 

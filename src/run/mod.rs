@@ -321,10 +321,12 @@ fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -
     while let Ok(sent) = run.enter().map(|()| parcels.recv())? {
         run.check()?;
         let (parcel, files) = (&sent.parcel, &sent.files);
-        let receipt = deliver(run, parcel, files, sent.attempt).map_err(|e| e.batch(parcel.id))?;
+        let receipt = deliver(run, parcel, files, sent.attempt);
         // Pages that were overwritten, or could not be read, between their check and their sending went out as they
-        // then were: without a receipt the batch stays in doubt, and whoever goes on sends it again.
-        files.unchanged()?;
+        // then were: without a receipt the batch stays in doubt, and whoever goes on sends it again. It matters more
+        // than what the destination made of them.
+        let receipt = files.unchanged().and(receipt);
+        let receipt = receipt.map_err(|e| e.batch(parcel.id))?;
         run.checkpoint
             .record(parcel, &receipt, sent.relative_error)?;
         run.progress
@@ -511,7 +513,10 @@ impl Run<'_> {
 
     /// How a batch that may have arrived goes out again, if it may.
     fn doubt(&self, target: u32) -> Result<Attempt> {
-        let died = Error::new(Kind::Lost, "was on its way when the program ended");
+        let died = Error::new(
+            Kind::Lost,
+            "an earlier run sent it, and ended before the answer, or found the source changed",
+        );
         self.doubt_of(target, &died)
     }
 
@@ -522,7 +527,7 @@ impl Run<'_> {
                 lost.what()
             );
             Err(Error::new(Kind::Lost, what).hint(
-                "look whether its rows are there, then choose: `run: {on_doubt: resend}` sends it again and may \
+                "look whether its rows are there, and right, then choose: `run: {on_doubt: resend}` sends it again and may \
                  double its rows; `on_doubt: upsert` replaces rows with the same keys, whoever wrote them; \
                  `mode: overwrite` with --again loads everything anew",
             ))

@@ -179,10 +179,10 @@ impl TargetReport {
     /// The least and the most that the destination may count.
     fn bounds(&self, strength: Strength) -> (u64, u64) {
         let least = self.rows_before + self.totals.delivered;
-        // Statistics count rows that an upsert replaced, too.
+        // Statistics count rows that an upsert replaced, too, as often as it had to be sent.
         let most = match strength {
-            Strength::Exact => least,
-            Strength::Statistics => least + self.totals.upserted,
+            Strength::Statistics if self.totals.upserted > 0 => u64::MAX,
+            _ => least,
         };
         (least, most)
     }
@@ -200,7 +200,8 @@ impl TargetReport {
             ));
         } else if counted > self.bounds(strength).0 {
             self.note(format!(
-                "{counted} is an upper bound: statistics count rows that an upsert replaced"
+                "{counted} is an upper bound: statistics count rows that an upsert replaced; once the collection is \
+                 indexed and loaded, `milvusdm verify` counts exactly"
             ));
         }
     }
