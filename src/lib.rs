@@ -19,8 +19,8 @@
 //! * A **bounded channel** lies between. It is the only queue, and when it is full the pool waits.
 //! * **Delivery threads** take parcels, *deliver*, and *record* the receipt. Mapped pages pass through them into
 //!   the kernel, to a server on this host as stretches of their file, which nobody copies; they read none unless a
-//!   connection broke. The source's files are looked at once more before a receipt is recorded. How many deliver at a time to a server, and how fast once it has said "later", is found from its answers
-//!   (`run/flow.rs`).
+//!   connection broke. The source's files are looked at once more before a receipt is recorded. How many deliver at a
+//!   time to a server, and how fast once it has said "later", is found from its answers (`run/flow.rs`).
 //!
 //! Memory is `(pool threads + channel + delivery threads) × batch`, whatever the size of the data. Batches are
 //! a pure function of the plan; before any batch of a window is sent, one synced record says so; after any death,

@@ -40,9 +40,12 @@ pub fn cause(error: &hdf5::Error) -> String {
     deepest(error).unwrap_or_else(|told| told)
 }
 
-/// What the system said, where a call failed because a call of the system did.
+/// What the system said, where a call failed for want of descriptors or a disk: it says nothing about the file.
 pub fn system_error(error: &hdf5::Error) -> Option<String> {
-    deepest(error).ok()
+    const NOT_OF_THE_FILE: [&str; 2] = ["Too many open files", "Input/output error"];
+    let system = deepest(error).ok()?;
+    let is_such = NOT_OF_THE_FILE.iter().any(|e| system.starts_with(e));
+    is_such.then_some(system)
 }
 
 /// The innermost of the library's complaints: `Ok` where it quotes the system.
