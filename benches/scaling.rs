@@ -51,8 +51,11 @@ fn main() {
         let rounds = if is_largest { 1 } else { rounds };
         // The largest does not fit into memory, so it is never in the page cache: beside it stand the others without theirs.
         // A cold run leaves the file warm for the next.
-        let regimes = [(2, true), (1, is_largest), (2, is_largest)];
-        for (threads, is_cold) in &regimes[..if is_largest { 2 } else { 3 }] {
+        let regimes: &[(u32, bool)] = match is_largest {
+            true => &[(1, true), (2, true)],
+            false => &[(2, true), (1, false), (2, false)],
+        };
+        for (threads, is_cold) in regimes {
             let costs: Vec<Cost> = (0..rounds)
                 .map(|_| {
                     if *is_cold {

@@ -120,6 +120,14 @@ fn check(output: Output, code: i32, words: &[&str]) {
 
 const FAISS: &str = "faiss: {path: data.index}";
 const HDF5: &str = "hdf5: {path: out.h5}";
+/// The collection `c` of a server.
+fn into(fake: &Fake) -> String {
+    format!(
+        "milvus: {{address: 'http://{}', collection: c}}",
+        fake.address
+    )
+}
+
 /// So slow that there is time to do something to a run.
 const SLOW: &str = "max_rows_per_s: 1000";
 
@@ -308,10 +316,7 @@ fn a_checkpoint_that_cannot_be_made_stops_the_run_before_it_begins() {
 fn a_disk_that_fills_under_the_checkpoint_stops_the_run_and_the_same_command_goes_on() {
     const ROWS: usize = 20_000;
     let (scene, fake) = (Scene::new(ROWS), Fake::start("v2.3.5"));
-    let sink = format!(
-        "milvus: {{address: 'http://{}', collection: c}}",
-        fake.address
-    );
+    let sink = into(&fake);
     let mut plain = scene.job(FAISS, &sink, "");
     let words = ["milvusdm-job.ckpt: cannot write the checkpoint: File too large"];
     // The second time it is full from the start.
@@ -480,10 +485,7 @@ fn what_was_sent_of_an_overwritten_source_is_sent_again_when_it_is_put_back() {
     const ROWS: usize = 30_000;
     let (scene, fake) = (Scene::new(ROWS), Fake::start("v2.3.5"));
     let path = scene.path("data.index");
-    let sink = format!(
-        "milvus: {{address: 'http://{}', collection: c}}",
-        fake.address
-    );
+    let sink = into(&fake);
     // Rows that arrived, in order, and whether with the vector that `flat` gave them.
     let arrived = || {
         let mut rows: Vec<(i64, bool)> = Vec::new();
@@ -535,10 +537,7 @@ fn what_was_sent_of_an_overwritten_source_is_sent_again_when_it_is_put_back() {
 #[test]
 fn what_a_server_makes_of_an_overwritten_source_is_blamed_on_the_source() {
     let (scene, fake) = (Scene::new(3000), Fake::start("v2.3.5"));
-    let sink = format!(
-        "milvus: {{address: 'http://{}', collection: c}}",
-        fake.address
-    );
+    let sink = into(&fake);
     let child = scene.start(scene.job(FAISS, &sink, SLOW), 3);
     fake.next(Misbehave::Status(
         65_535,
@@ -562,10 +561,7 @@ fn a_collection_dropped_or_made_anew_midway_is_never_a_success() {
     ] {
         let (scene, fake) = (Scene::new(3000), Fake::start("v2.3.5"));
         // Even if nothing is counted at the end.
-        let sink = format!(
-            "milvus: {{address: 'http://{}', collection: c}}",
-            fake.address
-        );
+        let sink = into(&fake);
         let child = scene.start(scene.job(FAISS, &sink, &format!("{SLOW}, verify: off")), 3);
         let mut schema = fake.drop_collection("c");
         match what {

@@ -17,15 +17,9 @@ pub fn said_aside(path: &Path, log: &Log, differs: &[(String, String, String)]) 
     if log.shards.is_empty() || rows == 0 && log.finished.is_some() {
         return;
     }
-    let in_doubt = if log.finished.is_some() {
-        ""
-    } else {
-        " or more"
-    };
-    let which = if log.finished.is_some() {
-        "finished"
-    } else {
-        "unfinished"
+    let (which, or_more) = match log.finished {
+        Some(_) => ("finished", ""),
+        None => ("unfinished", " or more"),
     };
     let what = if differs.is_empty() {
         "this job".to_owned()
@@ -40,13 +34,13 @@ pub fn said_aside(path: &Path, log: &Log, differs: &[(String, String, String)]) 
     let sink_differs = differs.iter().any(|(key, ..)| key.starts_with("sink."));
     if !sink_differs && targets.clone().count() > 0 && targets.clone().all(gone) {
         tracing::warn!(
-            "{}: {which} run of another job, with {rows}{in_doubt} rows, is put aside",
+            "{}: {which} run of another job, with {rows}{or_more} rows, is put aside",
             path.display()
         );
         return;
     }
     tracing::warn!(
-        "{}: {which} run of {what} delivered {rows}{in_doubt} rows; it is put aside and everything is delivered anew: where \
+        "{}: {which} run of {what} delivered {rows}{or_more} rows; it is put aside and everything is delivered anew: where \
          these rows still are and the mode is append, they will be there twice",
         path.display()
     );

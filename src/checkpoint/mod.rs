@@ -136,8 +136,8 @@ impl Checkpoint {
                 format!("says that {rows} rows were delivered: a run goes on from there")
             }
             (None, true) => {
-                let (all, done) = (log.targets.len(), log.targets.values().filter(|t| t.done));
-                let done = done.count();
+                let all = log.targets.len();
+                let done = log.targets.values().filter(|t| t.done).count();
                 format!("says that {done} of {all} files are finished: a run writes the others")
             }
             (None, false) if log.shards.is_empty() => {

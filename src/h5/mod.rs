@@ -40,12 +40,15 @@ pub fn cause(error: &hdf5::Error) -> String {
     deepest(error).unwrap_or_else(|told| told)
 }
 
-/// What the system said, where a call failed for want of descriptors or a disk: it says nothing about the file.
-pub fn system_error(error: &hdf5::Error) -> Option<String> {
-    const NOT_OF_THE_FILE: [&str; 2] = ["Too many open files", "Input/output error"];
+/// Why a file cannot be opened, where that says nothing about what is in it: no descriptor is left, or its disk failed.
+pub fn out_of_reach(path: &Path, error: &hdf5::Error) -> Option<Error> {
     let system = deepest(error).ok()?;
-    let is_such = NOT_OF_THE_FILE.iter().any(|e| system.starts_with(e));
-    is_such.then_some(system)
+    let error = Error::path(Kind::Io, path, format!("cannot be opened: {system}"));
+    if system.starts_with("Too many open files") {
+        let hint = "HDF5 files with chunks stay open: `ulimit -n` says how many may be";
+        return Some(error.hint(hint));
+    }
+    (system == "Input/output error").then_some(error)
 }
 
 /// The innermost of the library's complaints: `Ok` where it quotes the system.

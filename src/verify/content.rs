@@ -19,7 +19,7 @@ use crate::plan::{self, Plan};
 use crate::simd;
 use crate::sink::Rooms;
 use crate::sink::held::{Compared, Difference, Held, Holder, Way, What};
-use crate::source::Reader;
+use crate::source::Files;
 
 /// What comparing a target's rows brought.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -267,7 +267,7 @@ impl Work<'_> {
                 self.delivered += part.len() as u64;
             }
             let batch = self.without_repeats(batch);
-            self.compare(batch, reader.as_ref())?;
+            self.compare(batch, &reader.files())?;
             index += 1;
             first_row += rows;
             (self.hands.looked_at)(rows, rows * (self.target.vector().row_bytes() + 8));
@@ -301,7 +301,7 @@ impl Work<'_> {
             if picked.len() >= limits::SAMPLED_AT_ONCE || cut.is_none() && !picked.is_empty() {
                 let batch = self.batch(shard, index, 0, std::mem::take(&mut picked), shard.end);
                 let batch = self.as_delivered(batch)?;
-                self.compare(batch, reader.as_ref())?;
+                self.compare(batch, &reader.files())?;
                 index += 1;
             }
             let Some(cut) = cut else { return Ok(()) };
@@ -337,7 +337,7 @@ impl Work<'_> {
         self.holder.as_delivered(converted.batch)
     }
 
-    fn compare(&mut self, batch: Batch, reader: &dyn Reader) -> Result<()> {
+    fn compare(&mut self, batch: Batch, files: &Files) -> Result<()> {
         let row_bytes = self.target.vector().row_bytes() + 8;
         let most = (limits::LOOK_UP_BYTES / row_bytes).clamp(1, limits::LOOK_UP_ROWS_MAX);
         for piece in pieces(batch, most) {
@@ -345,7 +345,7 @@ impl Work<'_> {
             let holder = &mut self.holder;
             let compared = self.hands.patiently(|| holder.compare(&piece))?;
             // Asked before a difference is believed: a page that vanished reads as zeros.
-            reader.files().unchanged()?;
+            files.unchanged()?;
             self.tally.add(compared);
         }
         Ok(())

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use arrow_schema::SchemaRef;
 
-use super::{Reader, Source, SourceKind, Spec as AnySpec, Survey};
+use super::{Files, Reader, Source, SourceKind, Spec as AnySpec, Survey};
 use crate::batch::{Index, Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::format::faiss::{Body, Codec, Decoder, Faithful, Node, Rows, parse};
@@ -109,6 +109,11 @@ pub struct Faiss {
 }
 
 impl Faiss {
+    /// The files it was opened from.
+    fn files(&self) -> Files {
+        Files::new([&self.file, &self.data])
+    }
+
     fn open(spec: &Spec) -> Result<Faiss> {
         let file = View::open(&spec.path, spec.access)?;
         let node = parse(&file)?;
@@ -230,8 +235,7 @@ impl Source for Faiss {
     }
 
     fn unchanged(&self) -> Result<()> {
-        self.file.unchanged()?;
-        self.data.unchanged()
+        self.files().unchanged()
     }
 }
 

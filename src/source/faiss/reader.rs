@@ -65,7 +65,7 @@ impl Reader for Rows<'_> {
     }
 
     fn files(&self) -> Files {
-        Files::new([&self.faiss.file, &self.faiss.data])
+        self.faiss.files()
     }
 }
 

@@ -48,20 +48,13 @@ pub fn open(
 ) -> Result<Option<File>> {
     let view = View::open(path, access)?;
     let wrong = |kind: Kind, what: String| Error::path(kind, path, what);
-    let file = hdf5::File::open(path).map_err(|e| match h5::system_error(&e) {
-        Some(system) => {
-            let error = wrong(Kind::Io, format!("cannot be opened: {system}"));
-            match system.starts_with("Too many open files") {
-                true => {
-                    error.hint("HDF5 files with chunks stay open: `ulimit -n` says how many may be")
-                }
-                false => error,
-            }
-        }
-        None => wrong(
-            Kind::Corrupt,
-            format!("is not an HDF5 file that can be read: {}", h5::cause(&e)),
-        ),
+    let file = hdf5::File::open(path).map_err(|e| {
+        h5::out_of_reach(path, &e).unwrap_or_else(|| {
+            wrong(
+                Kind::Corrupt,
+                format!("is not an HDF5 file that can be read: {}", h5::cause(&e)),
+            )
+        })
     })?;
     let target = TargetName {
         collection: text(&file, attribute::COLLECTION).unwrap_or_default(),
