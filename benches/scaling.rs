@@ -1,9 +1,10 @@
 //! How wall, CPU and memory grow with the number of rows: 96-d floats from a Faiss flat index into a draining Milvus in
 //! another process, on one thread and on two, with and without the file in the page cache. The index is a hole in the
-//! file system: it reads as zeros and takes no disk.
+//! file system: it reads as zeros and takes no disk. And from one of a byte a component, carried as the same floats, which
+//! memory holds up to 10^8 rows (9.6 GB), so that every size is measured in one state: all of the file in the page cache.
 //!
 //! `cargo bench --bench scaling [-- EXPONENT [ROUNDS]]`: up to 10^EXPONENT rows, 8 by default (38 GB are read and sent,
-//! each time), and the median of so many rounds, 3 by default, of those that end within seconds; the largest run once.
+//! each time), and the median of so many rounds, 3 by default, the 38 GB once.
 
 #![allow(clippy::print_stdout, unsafe_code)]
 
@@ -13,7 +14,7 @@ use std::path::Path;
 #[allow(dead_code)] // Each bench uses its own part of it.
 mod drain;
 
-use drain::{Cost, Drain, flat_index, quartiles};
+use drain::{Cost, Drain, byte_index, flat_index, quartiles};
 
 const DIM: u32 = 96;
 const ROW_BYTES: f64 = 4.0 * DIM as f64;
@@ -33,7 +34,7 @@ fn main() {
     let path = directory.path().join("rows.index");
     let server = Drain::start();
     println!(
-        "      rows      GB threads  cache    plan s   first insert s   wall s   ns a row   after the first insert   user CPU ns a row   CPU-s/GB   peak MiB"
+        "      rows      GB source threads  cache    plan s   first insert s   wall s   ns a row   after the first insert   user CPU ns a row   CPU-s/GB   peak MiB"
     );
     let sizes = (5..=exponent).flat_map(|e| {
         // Beside the tens, 1 GB and 8 GB: their memory is compared.
@@ -46,29 +47,42 @@ fn main() {
     });
     let mut peaks = Vec::new();
     for rows in sizes.flatten() {
-        flat_index(&path, rows, DIM, None);
         let is_largest = rows > 30_000_000;
-        let rounds = if is_largest { 1 } else { rounds };
-        // The largest does not fit into memory, so it is never in the page cache: beside it stand the others without theirs.
-        // A cold run leaves the file warm for the next.
-        let regimes: &[(u32, bool)] = match is_largest {
-            true => &[(1, true), (2, true)],
-            false => &[(2, true), (1, false), (2, false)],
+        // The largest of floats does not fit into memory, so it is never in the page cache: beside it stand the others
+        // without theirs. A run leaves the file warm for the next, unless it is too big.
+        let regimes: &[(&str, u32, bool)] = match is_largest {
+            true => &[("f32", 1, true), ("f32", 2, true), ("u8", 2, false)],
+            false => &[
+                ("f32", 2, true),
+                ("f32", 1, false),
+                ("f32", 2, false),
+                ("u8", 2, false),
+            ],
         };
-        for (threads, is_cold) in regimes {
+        for (source, threads, is_cold) in regimes {
+            let is_bytes = *source == "u8";
+            match is_bytes {
+                true => byte_index(&path, rows, DIM),
+                false => flat_index(&path, rows, DIM, None),
+            }
+            let load = || server.load(&path, &format!("threads: {threads}"));
+            if !is_cold {
+                load();
+            }
+            let rounds = if is_largest && *is_cold { 1 } else { rounds };
             let costs: Vec<Cost> = (0..rounds)
                 .map(|_| {
                     if *is_cold {
                         forget(&path);
                     }
-                    server.load(&path, &format!("threads: {threads}"))
+                    load()
                 })
                 .collect();
             let middle = |value: fn(&Cost) -> f64| quartiles(costs.iter().map(value))[1];
             let gb = rows as f64 * ROW_BYTES / 1e9;
             let wall_s = middle(|c| c.wall_s);
             println!(
-                "{rows:>10} {gb:>7.2} {threads:>7} {:>6} {:>9.3} {:>16.3} {wall_s:>8.2} {:>10.0} {:>24.0} {:>19.0} {:>10.2} {:>10.0}",
+                "{rows:>10} {gb:>7.2} {source:>6} {threads:>7} {:>6} {:>9.3} {:>16.3} {wall_s:>8.2} {:>10.0} {:>24.0} {:>19.0} {:>10.2} {:>10.0}",
                 if *is_cold { "cold" } else { "warm" },
                 middle(|c| c.plan_s),
                 middle(|c| c.first_s),
@@ -78,7 +92,7 @@ fn main() {
                 middle(|c| c.cpu_s) / gb,
                 middle(|c| c.peak_mib),
             );
-            if *threads == 2 && !is_cold {
+            if *threads == 2 && !is_cold && !is_bytes {
                 peaks.push((gb, middle(|c| c.peak_mib)));
             }
         }

@@ -41,6 +41,9 @@ pub struct Snapshot {
     pub rows_resumed: u64,
     /// Seconds since the start.
     pub seconds: f64,
+    /// Seconds from the start to the last receipt; what comes after it is the destination making all lasting. `None`
+    /// before the first of this attempt.
+    pub last_receipt_seconds: Option<f64>,
     /// What is waited for, if anything.
     pub waiting: Option<String>,
 }
@@ -123,6 +126,8 @@ impl Progress {
             retries: self.retries.load(Relaxed),
             rows_resumed: self.rows_resumed.load(Relaxed),
             seconds: self.started.elapsed().as_secs_f64(),
+            last_receipt_seconds: (self.batches.load(Relaxed) > 0)
+                .then(|| self.last_receipt_ms.load(Relaxed) as f64 / 1e3),
             waiting: self.waiting.lock().ok().and_then(|w| w.clone()),
         }
     }

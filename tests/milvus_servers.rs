@@ -267,6 +267,9 @@ fn a_rate_limit_needs_no_help_of_an_operator() {
     let [batches, put_off] = ["batches", "retries"].map(|key| progress[key].as_u64().unwrap());
     assert!(put_off > 0, "there was no limit: {report:#}");
     assert!(put_off < batches, "it was hammered: {report:#}");
+    let [last, end] =
+        ["last_receipt_seconds", "seconds"].map(|key| progress[key].as_f64().unwrap());
+    assert!(0.0 < last && last < end, "{report:#}");
 }
 
 #[test]

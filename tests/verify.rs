@@ -207,6 +207,10 @@ fn what_is_not_loaded_is_not_compared_and_that_is_said() {
     // The same command has nothing left but to compare.
     let ended = jobs.run("unloaded", &text).code(0).says(&agrees);
     assert_eq!(ended.report["progress"]["batches"], json!(0));
+    assert_eq!(
+        ended.report["progress"]["last_receipt_seconds"],
+        json!(null)
+    );
     jobs.run("unloaded", &text).code(0).says(&["nothing to do"]);
 }
 

@@ -180,12 +180,7 @@ pub fn machine_busy_s() -> f64 {
 /// reads as zeros and takes no disk.
 pub fn flat_index(path: &Path, rows: u64, dim: u32, fill: Option<&mut dyn FnMut() -> f32>) {
     let words = rows * u64::from(dim);
-    let mut head = b"IxF2".to_vec();
-    head.extend(dim.to_le_bytes());
-    head.extend(rows.to_le_bytes());
-    head.extend([[0, 0, 16, 0, 0, 0, 0, 0]; 2].concat());
-    head.push(1);
-    head.extend(1u32.to_le_bytes());
+    let mut head = head(b"IxF2", rows, dim);
     head.extend(words.to_le_bytes());
     assert_eq!(head.len(), 45);
     let file = std::fs::File::create(path).unwrap();
@@ -200,6 +195,36 @@ pub fn flat_index(path: &Path, rows: u64, dim: u32, fill: Option<&mut dyn FnMut(
     file.set_len(45 + 4 * words).unwrap();
     // Otherwise the first rounds would wait for these bytes whenever the checkpoint is synced.
     file.sync_all().unwrap();
+}
+
+/// Writes a Faiss index whose components are whole numbers of a byte each (a scalar quantizer, `QT_8bit_direct`), all of
+/// them a hole.
+pub fn byte_index(path: &Path, rows: u64, dim: u32) {
+    let mut head = head(b"IxSQ", rows, dim);
+    head.extend(5u32.to_le_bytes()); // QT_8bit_direct
+    head.extend([0; 8]); // How ranges were trained: there are none.
+    head.extend(
+        [u64::from(dim), u64::from(dim), 0]
+            .map(u64::to_le_bytes)
+            .concat(),
+    );
+    let bytes = rows * u64::from(dim);
+    head.extend(bytes.to_le_bytes());
+    let mut file = std::fs::File::create(path).unwrap();
+    file.write_all(&head).unwrap();
+    file.set_len(head.len() as u64 + bytes).unwrap();
+    file.sync_all().unwrap();
+}
+
+/// What every Faiss index begins with: its kind, d, ntotal, two words of no use, trained, L2.
+fn head(kind: &[u8; 4], rows: u64, dim: u32) -> Vec<u8> {
+    let mut head = kind.to_vec();
+    head.extend(dim.to_le_bytes());
+    head.extend(rows.to_le_bytes());
+    head.extend([[0, 0, 16, 0, 0, 0, 0, 0]; 2].concat());
+    head.push(1);
+    head.extend(1u32.to_le_bytes());
+    head
 }
 
 /// Numbers in [-1, 1), the same every time.
