@@ -81,7 +81,8 @@ fn what_milvus_does_not_take_is_named_by_file_row_and_id() {
             .code(3)
             .says(&["bad.h5", "row 41", "7041"]);
         let skip = format!("{}run: {{non_finite: skip}}\n", job(name, &paths));
-        let ended = jobs.run(&format!("{name}_skip"), &skip).code(0);
+        // The same job, mended: rows of the good file may have arrived before, and are not sent again.
+        let ended = jobs.run(name, &skip).code(0);
         let left = &ended.report["left_out"];
         assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
         assert_eq!(left[0]["id"], json!(7041));
