@@ -1,10 +1,10 @@
 //! How wall, CPU and memory grow with the number of rows: 96-d floats from a Faiss flat index into a draining Milvus in
 //! another process, on one thread and on two, with and without the file in the page cache. The index is a hole in the
-//! file system: it reads as zeros and takes no disk. And from one of a byte a component, carried as the same floats, which
-//! memory holds up to 10^8 rows (9.6 GB), so that every size is measured in one state: all of the file in the page cache.
+//! file system: it reads as zeros and takes no disk. And from one of a byte a component, carried as the same floats, for which
+//! memory has room up to 10^8 rows (9.6 GB), so that no size has to be read cold.
 //!
 //! `cargo bench --bench scaling [-- EXPONENT [ROUNDS]]`: up to 10^EXPONENT rows, 8 by default (38 GB are read and sent,
-//! each time), and the median of so many rounds, 3 by default, the 38 GB once.
+//! each time), and the median of so many rounds, 3 by default, the 38 GB of floats once.
 
 #![allow(clippy::print_stdout, unsafe_code)]
 

@@ -41,8 +41,9 @@ pub struct Snapshot {
     pub rows_resumed: u64,
     /// Seconds since the start.
     pub seconds: f64,
-    /// Seconds from the start to the last receipt; what comes after it is the destination making all lasting. `None`
-    /// before the first of this attempt.
+    /// Of these, seconds until the last batch was done with: it has its receipt, or all its rows were left out, or, in a
+    /// verification, it was compared. In a run that is done, what comes after is the destination making all lasting.
+    /// `None` before the first of this attempt.
     pub last_receipt_seconds: Option<f64>,
     /// What is waited for, if anything.
     pub waiting: Option<String>,
@@ -86,11 +87,12 @@ impl Progress {
 
     /// Counts a delivered batch.
     pub fn delivered(&self, rows: u64, bytes: u64) {
+        let ms = self.started.elapsed().as_millis() as u64;
+        // Several threads deliver: none may set it back.
+        self.last_receipt_ms.fetch_max(ms, Relaxed);
         self.rows.fetch_add(rows, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
         self.batches.fetch_add(1, Relaxed);
-        let ms = self.started.elapsed().as_millis() as u64;
-        self.last_receipt_ms.store(ms, Relaxed);
         if let Ok(mut waiting) = self.waiting.lock() {
             *waiting = None;
         }

@@ -128,7 +128,7 @@ def into_milvus(kind, size):
         print(f"    to the last acknowledgement, where the Python MilvusDM ends: milvusdm {a:.2f} s, it {b:.2f} s:"
               f" {times('taken', 'taken'):.1f} times as fast\n"
               f"    until flushed and counted: {times('wall', 'wall'):.1f} times;"
-              f" all of ours beside its run that does neither: {times('wall', 'taken'):.1f} times", flush=True)
+              f" its run, which does neither, beside all of ours: {times('wall', 'taken'):.1f} times", flush=True)
 
 
 def compare(what, deeds, often):
