@@ -8,6 +8,7 @@
 
 #![allow(clippy::print_stdout, unsafe_code)]
 
+use std::collections::HashMap;
 use std::path::Path;
 
 #[path = "support/drain.rs"]
@@ -34,7 +35,7 @@ fn main() {
     let path = directory.path().join("rows.index");
     let server = Drain::start();
     println!(
-        "      rows      GB source threads  cache    plan s   first insert s   wall s   ns a row   after the first insert   user CPU ns a row   CPU-s/GB   peak MiB"
+        "      rows      GB source threads  cache    plan s   first insert s   wall s   ns a row   after the first insert   each row more   user CPU ns a row   CPU-s/GB   peak MiB"
     );
     let sizes = (5..=exponent).flat_map(|e| {
         // Beside the tens, 1 GB and 8 GB: their memory is compared.
@@ -46,6 +47,7 @@ fn main() {
         [Some(10u64.pow(e)), between.filter(|_| e < exponent)]
     });
     let mut peaks = Vec::new();
+    let mut smaller = HashMap::new();
     for rows in sizes.flatten() {
         let is_largest = rows > 30_000_000;
         // The largest of floats does not fit into memory, so it is never in the page cache: beside it stand the others
@@ -81,8 +83,13 @@ fn main() {
             let middle = |value: fn(&Cost) -> f64| quartiles(costs.iter().map(value))[1];
             let gb = rows as f64 * ROW_BYTES / 1e9;
             let wall_s = middle(|c| c.wall_s);
+            // Beside the next smaller size in the same state: what is done once in a run is in both.
+            let more = smaller.insert((*source, *threads, *is_cold), (rows, wall_s));
+            let more = more.map_or("-".to_owned(), |(n, s)| {
+                format!("{:.0}", (wall_s - s) / (rows - n) as f64 * 1e9)
+            });
             println!(
-                "{rows:>10} {gb:>7.2} {source:>6} {threads:>7} {:>6} {:>9.3} {:>16.3} {wall_s:>8.2} {:>10.0} {:>24.0} {:>19.0} {:>10.2} {:>10.0}",
+                "{rows:>10} {gb:>7.2} {source:>6} {threads:>7} {:>6} {:>9.3} {:>16.3} {wall_s:>8.2} {:>10.0} {:>24.0} {more:>15} {:>19.0} {:>10.2} {:>10.0}",
                 if *is_cold { "cold" } else { "warm" },
                 middle(|c| c.plan_s),
                 middle(|c| c.first_s),
