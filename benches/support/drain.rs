@@ -183,36 +183,35 @@ pub fn flat_index(path: &Path, rows: u64, dim: u32, fill: Option<&mut dyn FnMut(
     let mut head = head(b"IxF2", rows, dim);
     head.extend(words.to_le_bytes());
     assert_eq!(head.len(), 45);
-    let file = std::fs::File::create(path).unwrap();
-    let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
-    file.write_all(&head).unwrap();
-    if let Some(fill) = fill {
-        for _ in 0..words {
-            file.write_all(&fill().to_le_bytes()).unwrap();
-        }
-    }
-    let file = file.into_inner().unwrap();
-    file.set_len(45 + 4 * words).unwrap();
-    // Otherwise the first rounds would wait for these bytes whenever the checkpoint is synced.
-    file.sync_all().unwrap();
+    write(path, &head, 4 * words, fill);
 }
 
 /// Writes a Faiss index whose components are whole numbers of a byte each (a scalar quantizer, `QT_8bit_direct`), all of
 /// them a hole.
 pub fn byte_index(path: &Path, rows: u64, dim: u32) {
+    let bytes = rows * u64::from(dim);
     let mut head = head(b"IxSQ", rows, dim);
     head.extend(5u32.to_le_bytes()); // QT_8bit_direct
     head.extend([0; 8]); // How ranges were trained: there are none.
-    head.extend(
-        [u64::from(dim), u64::from(dim), 0]
-            .map(u64::to_le_bytes)
-            .concat(),
-    );
-    let bytes = rows * u64::from(dim);
-    head.extend(bytes.to_le_bytes());
-    let mut file = std::fs::File::create(path).unwrap();
-    file.write_all(&head).unwrap();
-    file.set_len(head.len() as u64 + bytes).unwrap();
+    for word in [u64::from(dim), u64::from(dim), 0, bytes] {
+        head.extend(word.to_le_bytes());
+    }
+    write(path, &head, bytes, None);
+}
+
+/// Writes what an index begins with and `len` bytes of vectors: floats that `fill` makes, or a hole.
+fn write(path: &Path, head: &[u8], len: u64, fill: Option<&mut dyn FnMut() -> f32>) {
+    let file = std::fs::File::create(path).unwrap();
+    let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
+    file.write_all(head).unwrap();
+    if let Some(fill) = fill {
+        for _ in 0..len / 4 {
+            file.write_all(&fill().to_le_bytes()).unwrap();
+        }
+    }
+    let file = file.into_inner().unwrap();
+    file.set_len(head.len() as u64 + len).unwrap();
+    // Otherwise the first rounds would wait for these bytes whenever the checkpoint is synced.
     file.sync_all().unwrap();
 }
 
