@@ -99,8 +99,8 @@ pub fn read_chunk(dataset: &Dataset, offset: &[u64]) -> hdf5::Result<Option<(u32
             return Ok(None);
         }
         let mut to = vec![0u8; usize::try_from(bytes).map_err(|e| e.to_string())?];
-        let mut mask = 0;
-        // SAFETY: as above; `to` has the chunk's length, asked for above under the same lock.
+        let (mut mask, mut room) = (0, to.len());
+        // SAFETY: as above; `to` has the chunk's length, asked for above under the same lock, and the library is told so.
         let status = unsafe {
             H5Dread_chunk(
                 dataset.id(),
@@ -108,6 +108,7 @@ pub fn read_chunk(dataset: &Dataset, offset: &[u64]) -> hdf5::Result<Option<(u32
                 offset.as_ptr(),
                 &mut mask,
                 to.as_mut_ptr().cast(),
+                &mut room,
             )
         };
         hdf5::h5check(status).map(|_| Some((mask, to)))
@@ -168,7 +169,7 @@ pub fn address(dataset: &Dataset) -> hdf5::Result<u64> {
                 (&raw mut address).cast(),
                 dataset.id(),
                 c".".as_ptr(),
-                H5R_type_t::H5R_OBJECT,
+                H5R_type_t::H5R_OBJECT1,
                 -1,
             )
         };
