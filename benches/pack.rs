@@ -12,13 +12,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Part, Position};
+use milvusdm::buffers::Buffers;
 use milvusdm::input::{Access, View};
 use milvusdm::job::NonFinite;
 use milvusdm::milvus::wire::Envelope;
 use milvusdm::schema::{Element, VectorType, schema};
 use milvusdm::simd;
+use milvusdm::sink::Parcel;
 use milvusdm::sink::milvus::pack::pack;
-use milvusdm::sink::{Parcel, Rooms};
 
 const OFFSET: u64 = 45;
 const ROW_BYTES: usize = 4 * 128;
@@ -181,7 +182,7 @@ fn main() {
     };
     let batches: Vec<Batch> = (0..BATCHES).map(whole_batch).collect();
     let gaps: Vec<Batch> = runs().into_iter().enumerate().map(with_gaps).collect();
-    let rooms = Rooms::default();
+    let rooms = Buffers::default();
     let pack = |batch: &Batch| -> Parcel {
         pack(&envelope, NonFinite::Fail, batch.clone(), rooms.take()).unwrap()
     };

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use milvusdm::batch::{Batch, BatchId, Limits};
+use milvusdm::buffers::Buffers;
 use milvusdm::job::{Form, Job};
 use milvusdm::simd;
-use milvusdm::sink::{Attempt, Rooms, SINKS, Sink};
+use milvusdm::sink::{Attempt, SINKS, Sink};
 use milvusdm::source::{SOURCES, Source};
 
 const ROW_BYTES: u64 = 4 * 128;
@@ -166,7 +167,7 @@ fn carry(source: &dyn Source, sink: &dyn Sink) {
     let target = &manifest.targets[0];
     let decision = sink.decide(target).unwrap();
     sink.prepare(target, &decision, false).unwrap();
-    let rooms = Rooms::default();
+    let rooms = Buffers::default();
     for shard in &manifest.shards {
         let mut reader = source.open(shard, shard.start, LIMITS).unwrap();
         let (mut first_row, mut index) = (shard.first_row, 0);

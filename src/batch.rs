@@ -286,6 +286,29 @@ impl Part {
     }
 }
 
+/// A row that was left out because it could not be converted, or the destination could not take it
+/// (`non_finite: skip`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeftOut {
+    /// Its id.
+    pub id: i64,
+    /// Its stored row number.
+    pub row: u64,
+    /// The file it lies in.
+    pub file: Arc<Path>,
+}
+
+impl LeftOut {
+    /// The row of this number in a part.
+    pub fn of(part: &Part, row: usize) -> LeftOut {
+        LeftOut {
+            id: part.ids()[row],
+            row: part.row + row as u64,
+            file: part.file.clone(),
+        }
+    }
+}
+
 /// What a reader hands over: rows, and where the next ones start.
 ///
 /// There is more than one part where the rows do not lie together in the file (inverted lists, gaps left by

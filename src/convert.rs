@@ -5,13 +5,13 @@ use std::fmt;
 
 use arrow_schema::SchemaRef;
 
-use crate::batch::{Batch, Part};
+use crate::batch::{Batch, LeftOut, Part};
+use crate::buffers::Buffers;
 use crate::error::{Error, Kind, Result};
 use crate::job::{FieldSettings, NonFinite, Normalize, StoreAs};
 use crate::limits;
 use crate::schema::{self, Element, VectorType};
 use crate::simd;
-use crate::sink::{LeftOut, Rooms};
 
 /// What a job wants made of its vectors. Only float32 vectors are converted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,7 +79,7 @@ impl Conversion {
         schema: &SchemaRef,
         mut batch: Batch,
         non_finite: NonFinite,
-        rooms: &Rooms,
+        rooms: &Buffers,
     ) -> Result<Converted> {
         let after = schema::vector_type(schema);
         let width = after.row_bytes() as usize;

@@ -42,13 +42,13 @@
 //! | room | answers | may call |
 //! |---|---|---|
 //! | `cli` | what does the operator see? | job plan run checkpoint verify progress source sink format input batch schema limits error |
-//! | `run` | who carries what now? | plan batch source convert sink checkpoint progress retry job error limits |
-//! | `verify` | is it the same data? | plan checkpoint source sink job batch simd error limits |
+//! | `run` | who carries what now? | plan batch source convert sink buffers checkpoint progress retry job error limits |
+//! | `verify` | is it the same data? | plan checkpoint source sink job batch digest buffers simd error limits |
 //! | `checkpoint` | what has arrived? | plan sink batch error limits |
-//! | `plan` | what will be done? | job schema batch source convert sink error limits |
-//! | `convert` | what do vectors become on the way? | job batch schema simd sink error limits |
-//! | `source` | how is this kind of origin read? | job format h5 input batch schema simd error limits |
-//! | `sink` | how is this kind of destination written? | job h5 milvus batch schema simd error limits |
+//! | `plan` | what will be done? | job schema batch source convert sink buffers error limits |
+//! | `convert` | what do vectors become on the way? | job batch schema simd buffers error limits |
+//! | `source` | how is this kind of origin read? | job format h5 digest input batch schema simd error limits |
+//! | `sink` | how is this kind of destination written? | job h5 milvus digest buffers batch schema simd error limits |
 //! | `milvus` | how does one talk to Milvus? | input batch schema simd error limits |
 //! | `h5` | what does libhdf5 know of a file? | input batch schema simd error limits |
 //! | `format` | what do these bytes mean? | input schema simd error limits |
@@ -56,6 +56,8 @@
 //! | `batch` | what travels? | schema error |
 //! | `schema` | how is a vector column spelt in Arrow? | error |
 //! | `input` | where are the bytes? | error |
+//! | `digest` | what are names and rows known by? | simd |
+//! | `buffers` | where does what is written wait to be sent? | |
 //! | `simd` | how fast can this loop go? | |
 //! | `progress` | how far? | |
 //! | `retry` | how long to wait? | |
@@ -74,9 +76,11 @@
 //! `simd/avx2.rs`, `simd/avx512.rs` (loads and stores at any alignment).
 
 pub mod batch;
+pub mod buffers;
 pub mod checkpoint;
 pub mod cli;
 pub mod convert;
+pub mod digest;
 pub mod error;
 pub mod format;
 pub mod h5;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Part, Position};
+use milvusdm::buffers::Buffers;
 use milvusdm::convert::Conversion;
 use milvusdm::job::{Job, NonFinite};
 use milvusdm::milvus::wire::Envelope;
 use milvusdm::schema::{Element, VectorType, schema};
-use milvusdm::sink::Rooms;
 use milvusdm::sink::milvus::pack::pack;
 
 /// Counts what each thread allocates.
@@ -88,7 +88,7 @@ fn allocations(parts: usize, rows: usize) -> usize {
         vector: "embedding".into(),
         kind: KIND,
     };
-    let rooms = Rooms::default();
+    let rooms = Buffers::default();
     let mut last = 0;
     for _ in 0..3 {
         let (batch, room) = (batch(parts, rows), rooms.take());
@@ -108,7 +108,7 @@ fn conversions(settings: &str, rows: usize) -> usize {
     job.check().unwrap();
     let conversion = Conversion::asked(&job.fields).unwrap();
     let schema = schema("id", "embedding", conversion.becomes(KIND).unwrap()).unwrap();
-    let rooms = Rooms::default();
+    let rooms = Buffers::default();
     let mut last = 0;
     for _ in 0..3 {
         let batch = batch(1, rows);

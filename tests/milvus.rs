@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target};
+use milvusdm::buffers::Buffers;
 use milvusdm::error::{Kind, Result};
 use milvusdm::job::{Form, Job};
 use milvusdm::schema::{Element, VectorType, schema};
 use milvusdm::sink::milvus::KIND;
-use milvusdm::sink::{Action, Attempt, Count, Decision, Redelivery, Rooms, Sink, Strength};
+use milvusdm::sink::{Action, Attempt, Count, Decision, Redelivery, Sink, Strength};
 
 use support::{Engine, Server, run_python, target};
 
@@ -79,7 +80,7 @@ fn batch_of(kind: VectorType, index: u32, ids: Vec<i64>, bytes: Vec<u8>) -> Batc
 }
 
 fn deliver(sink: &dyn Sink, batch: Batch, attempt: Attempt) -> Result<u32> {
-    let parcel = sink.pack(batch, Rooms::default().take())?;
+    let parcel = sink.pack(batch, Buffers::default().take())?;
     Ok(sink.deliver(&parcel, attempt)?.rows)
 }
 
@@ -359,7 +360,7 @@ fn nan_is_refused_with_its_place_or_left_out() {
     let place = target(&*strict, F32X4);
     let decision = strict.decide(&place).unwrap();
     strict.prepare(&place, &decision, false).unwrap();
-    let error = strict.pack(odd(), Rooms::default().take()).err().unwrap();
+    let error = strict.pack(odd(), Buffers::default().take()).err().unwrap();
     assert_eq!(error.kind(), Kind::Unsupported);
     let said = error.to_string();
     assert!(
@@ -374,7 +375,7 @@ fn nan_is_refused_with_its_place_or_left_out() {
     .unwrap();
     let decision = lenient.decide(&place).unwrap();
     lenient.prepare(&place, &decision, false).unwrap();
-    let parcel = lenient.pack(odd(), Rooms::default().take()).unwrap();
+    let parcel = lenient.pack(odd(), Buffers::default().take()).unwrap();
     let left_out: Vec<(i64, u64)> = parcel.left_out.iter().map(|l| (l.id, l.row)).collect();
     assert_eq!((parcel.rows, left_out), (3, vec![(2, 1002), (4, 1004)]));
     let digest = [0, 1, 3].iter().fold(0u64, |sum, id| {
@@ -388,7 +389,7 @@ fn nan_is_refused_with_its_place_or_left_out() {
         vec![7],
         [f32::NAN; 4].iter().flat_map(|f| f.to_le_bytes()).collect(),
     );
-    let parcel = lenient.pack(all_odd, Rooms::default().take()).unwrap();
+    let parcel = lenient.pack(all_odd, Buffers::default().take()).unwrap();
     assert_eq!((parcel.rows, parcel.body_bytes()), (0, 0));
     assert_eq!(lenient.deliver(&parcel, Attempt::First).unwrap().rows, 0);
     lenient.finish(&place).unwrap();
@@ -549,7 +550,7 @@ print(Prepare.batch_insert_param(sys.argv[2], entities, 'p', info).SerializeToSt
     let ids = vec![-5, 0, 300];
     let rows: Vec<u8> = ids.iter().flat_map(|id| vector(F32X4, *id)).collect();
     let parcel = sink
-        .pack(batch_of(F32X4, 0, ids, rows), Rooms::default().take())
+        .pack(batch_of(F32X4, 0, ids, rows), Buffers::default().take())
         .unwrap();
     let body: Vec<u8> = parcel.body.iter().flat_map(|b| b.to_vec()).collect();
     let ours = InsertRequest::decode(&body[5..]).unwrap();

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target, TargetName};
+use milvusdm::buffers::Buffers;
 use milvusdm::job::{Form, Job};
 use milvusdm::schema::{Element, VectorType, schema};
-use milvusdm::sink::{Rooms, SINKS, Sink};
+use milvusdm::sink::{SINKS, Sink};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -235,7 +236,7 @@ fn our_requests_are_byte_for_byte_those_of_the_real_client() {
                 parts: parts.into_iter().filter(|p| !p.is_empty()).collect(),
                 next: Position(rows as u64),
             };
-            let parcel = sink.pack(batch, Rooms::default().take()).unwrap();
+            let parcel = sink.pack(batch, Buffers::default().take()).unwrap();
             let ours = parcel.body.concat();
             let question = json!({
                 "collection": collection,

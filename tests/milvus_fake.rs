@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Keys, Part, Position};
+use milvusdm::buffers::Buffers;
 use milvusdm::error::{Kind, Result};
 use milvusdm::job::{Form, Job};
 use milvusdm::milvus::proto::{CollectionSchema, FieldSchema, KeyValue, ValueField, data_type};
 use milvusdm::milvus::{Client, Deadlines, Login, Settings, Write};
 use milvusdm::schema::{Element, Metric, VectorType, schema};
 use milvusdm::sink::milvus::KIND;
-use milvusdm::sink::{Action, Attempt, Redelivery, Rooms, Sink};
+use milvusdm::sink::{Action, Attempt, Redelivery, Sink};
 
 use support::fake_milvus::{Fake, Misbehave};
 use support::target;
@@ -65,7 +66,7 @@ fn ready(fake: &Fake, sink: &str, run: &str, kind: VectorType) -> Box<dyn Sink> 
 }
 
 fn deliver(sink: &dyn Sink, kind: VectorType, attempt: Attempt) -> Result<u32> {
-    let parcel = sink.pack(batch(kind, 3), Rooms::default().take())?;
+    let parcel = sink.pack(batch(kind, 3), Buffers::default().take())?;
     Ok(sink.deliver(&parcel, attempt)?.rows)
 }
 

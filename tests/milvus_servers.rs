@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Limits, Part, Position, Target};
+use milvusdm::buffers::Buffers;
 use milvusdm::error::{Error, Kind, Result};
 use milvusdm::job::{Form, Job};
 use milvusdm::schema::{Element, VectorType, schema};
 use milvusdm::sink::milvus::KIND;
-use milvusdm::sink::{Action, Attempt, Rooms, Sink, Strength};
+use milvusdm::sink::{Action, Attempt, Sink, Strength};
 
 use support::{Certificates, Engine, Server, target};
 
@@ -65,7 +66,7 @@ fn batch(kind: VectorType, first: i64, rows: i64) -> Batch {
 }
 
 fn deliver(sink: &dyn Sink, batch: Batch) -> Result<u32> {
-    let parcel = sink.pack(batch, Rooms::default().take())?;
+    let parcel = sink.pack(batch, Buffers::default().take())?;
     Ok(sink.deliver(&parcel, Attempt::First)?.rows)
 }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use milvusdm::batch::{
     Batch, Cut, Keys, Limits, Manifest, Part, Position, Shard, Target, TargetName,
 };
+use milvusdm::buffers::Buffer;
 use milvusdm::checkpoint::{Checkpoint, Found};
 use milvusdm::error::{Error, Kind, Result};
 use milvusdm::job::{Job, OnDoubt, RunSettings};
@@ -21,7 +22,7 @@ use milvusdm::run::{Stop, run};
 use milvusdm::schema::{Element, VectorType, schema};
 use milvusdm::sink::held::Held;
 use milvusdm::sink::{
-    Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, Strength,
+    Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Sink, Strength,
 };
 use milvusdm::source::{Files, Reader, Source, Survey};
 
@@ -215,7 +216,7 @@ impl Sink for Faulty {
         }
         Ok(())
     }
-    fn pack(&self, batch: Batch, _: Room) -> Result<Parcel> {
+    fn pack(&self, batch: Batch, _: Buffer) -> Result<Parcel> {
         let rows = batch.rows();
         Ok(Parcel {
             id: batch.id,

@@ -16,11 +16,11 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::batch::{BatchId, Position, Shard};
+use crate::batch::{BatchId, LeftOut, Position, Shard};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::plan::{Fingerprint, Plan};
-use crate::sink::{Action, Decision, LeftOut, Parcel, Receipt};
+use crate::sink::{Action, Decision, Parcel, Receipt};
 
 use differs::{another, differences, named, said_aside};
 pub use log::{Finished, Totals};

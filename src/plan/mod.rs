@@ -9,12 +9,13 @@ use std::ops::RangeInclusive;
 use serde_yaml::{Mapping, Value};
 
 use crate::batch::{Batch, Limits, Manifest, Shard, Target, TargetName};
+use crate::buffers::Buffers;
 use crate::convert::{Conversion, Converted};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Endpoint, FieldSettings, Form, Job, NonFinite, RunSettings, did_you_mean};
 use crate::limits;
 use crate::schema;
-use crate::sink::{Decision, Rooms, SINKS, Sink, SinkKind};
+use crate::sink::{Decision, SINKS, Sink, SinkKind};
 use crate::source::{SOURCES, Source, SourceKind};
 
 pub use repeats::{check_repeats, repeats};
@@ -76,7 +77,7 @@ impl Plan {
     }
 
     /// A batch as it is packed: converted where the job asks for it.
-    pub fn converted(&self, batch: Batch, rooms: &Rooms) -> Result<Converted> {
+    pub fn converted(&self, batch: Batch, rooms: &Buffers) -> Result<Converted> {
         let Some(conversion) = self.conversion else {
             return Ok(Converted {
                 batch,

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded};
 
 use crate::batch::{Batch, Cut, Shard, Target};
+use crate::buffers::Buffers;
 use crate::checkpoint::{Checkpoint, Standing, batch_id};
 use crate::error::{Error, Kind, Result};
 use crate::job::OnDoubt;
 use crate::limits;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::sink::{Action, Attempt, Decision, Parcel, Receipt, Redelivery, Rooms};
+use crate::sink::{Action, Attempt, Decision, Parcel, Receipt, Redelivery};
 use crate::source::Files;
 
 use flow::Flow;
@@ -55,7 +56,7 @@ struct Run<'a> {
     progress: &'a Progress,
     stop: &'a Stop,
     decisions: &'a [Decision],
-    rooms: Rooms,
+    rooms: Buffers,
     pace: Pace,
     flow: Mutex<Flow>,
     /// Told when a delivery has ended: another may begin.
@@ -99,7 +100,7 @@ pub fn run(
         checkpoint,
         progress,
         stop,
-        rooms: Rooms::default(),
+        rooms: Buffers::default(),
         pace: Pace::new(plan),
         flow: Mutex::new(Flow::new(
             plan.in_flight.clone(),

@@ -7,11 +7,11 @@ pub mod milvus;
 mod milvus1;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use crate::batch::{Batch, BatchId, Keys, Limits, Part, Target, TargetName};
+use crate::batch::{Batch, BatchId, Keys, LeftOut, Limits, Target, TargetName};
+use crate::buffers::Buffer;
 use crate::error::Result;
 use crate::job::{Form, RunSettings};
 
@@ -88,8 +88,8 @@ pub trait Sink: Send + Sync {
 
     /// Packs a batch, reading each payload byte once: this is where pages fault in,
     /// floats are checked, digests are taken. Long ranges stay where they are
-    /// mapped; envelope, ids and short ranges go into the room.
-    fn pack(&self, batch: Batch, room: Room) -> Result<Parcel>;
+    /// mapped; envelope, ids and short ranges go into the buffer.
+    fn pack(&self, batch: Batch, buffer: Buffer) -> Result<Parcel>;
 
     /// Delivers, and returns once the destination has accepted responsibility.
     /// Never waits to try again: it says by the error's kind what happened.
@@ -178,29 +178,6 @@ pub enum Redelivery {
     Doubles(String),
 }
 
-/// A row that was left out because it could not be converted, or the destination could not take it
-/// (`non_finite: skip`).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LeftOut {
-    /// Its id.
-    pub id: i64,
-    /// Its stored row number.
-    pub row: u64,
-    /// The file it lies in.
-    pub file: Arc<std::path::Path>,
-}
-
-impl LeftOut {
-    /// The row of this number in a part.
-    pub fn of(part: &Part, row: usize) -> LeftOut {
-        LeftOut {
-            id: part.ids()[row],
-            row: part.row + row as u64,
-            file: part.file.clone(),
-        }
-    }
-}
-
 /// A packed batch: name, row count, bytes.
 pub struct Parcel {
     /// The batch's name.
@@ -270,55 +247,6 @@ impl fmt::Display for Strength {
             Strength::Exact => "exact count",
             Strength::Statistics => "statistics",
         })
-    }
-}
-
-/// Reused buffers: `take` one, fill it, `freeze` it into a parcel; it comes back when the parcel is dropped.
-#[derive(Clone, Default)]
-pub struct Rooms(Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl Rooms {
-    /// An empty buffer, with the capacity it once grew to.
-    pub fn take(&self) -> Room {
-        let held = self
-            .0
-            .lock()
-            .expect("no one panics with rooms locked")
-            .pop();
-        Room {
-            bytes: held.unwrap_or_default(),
-            home: self.clone(),
-        }
-    }
-}
-
-/// A buffer on loan from [`Rooms`].
-pub struct Room {
-    /// To be written to.
-    pub bytes: Vec<u8>,
-    home: Rooms,
-}
-
-impl Room {
-    /// What was written, as bytes that travel.
-    pub fn freeze(self) -> Bytes {
-        Bytes::from_owner(self)
-    }
-}
-
-impl AsRef<[u8]> for Room {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        if let Ok(mut rooms) = self.home.0.lock() {
-            rooms.push(bytes);
-        }
     }
 }
 

@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::Hands;
 use super::picks::Picks;
 use crate::batch::{Batch, BatchId, Cut, Part, Position, Shard, Target};
+use crate::buffers::Buffers;
 use crate::checkpoint::Totals;
 use crate::error::{Error, Kind, Result};
 use crate::job::IdCollision;
 use crate::limits;
 use crate::plan::{self, Plan};
 use crate::simd;
-use crate::sink::Rooms;
 use crate::sink::held::{Compared, Difference, Held, Holder, Way, What};
 use crate::source::Files;
 
@@ -142,7 +142,7 @@ pub fn compare(
         run,
         hands,
         holder: holder.as_mut(),
-        rooms: Rooms::default(),
+        rooms: Buffers::default(),
         repeated,
         copies: BTreeMap::new(),
         tally: Compared::default(),
@@ -236,7 +236,7 @@ struct Work<'w> {
     run: u64,
     hands: &'w Hands<'w>,
     holder: &'w mut dyn Holder,
-    rooms: Rooms,
+    rooms: Buffers,
     /// Ids that several rows of the target have: such rows are counted.
     repeated: HashSet<i64>,
     /// How many rows were delivered with each of them, and where the first lies.

@@ -40,8 +40,7 @@ impl Iterator for Picks {
         } else if number + 1 == self.picks {
             after - 1
         } else {
-            first
-                + crate::simd::row_digest(number as i64, &self.seed.to_le_bytes()) % (after - first)
+            first + crate::digest::chained(number, &self.seed.to_le_bytes()) % (after - first)
         })
     }
 }

@@ -5,11 +5,12 @@ use std::process::Command;
 
 use bytes::Bytes;
 use milvusdm::batch::Target;
+use milvusdm::buffers::Buffers;
 use milvusdm::error::Kind;
 use milvusdm::job::Job;
 use milvusdm::schema::{Element, VectorType};
 use milvusdm::simd::row_digest;
-use milvusdm::sink::{Action, Attempt, Rooms, Sink, Strength};
+use milvusdm::sink::{Action, Attempt, Sink, Strength};
 
 use crate::support::*;
 
@@ -260,7 +261,7 @@ fn modes_decide_what_happens_to_a_file_that_exists() {
 
 fn deliver_one(sink: &dyn Sink, target: &Target, bytes: &Bytes) {
     let batch = batches(target, bytes, &[2]).remove(0);
-    let parcel = sink.pack(batch, Rooms::default().take()).unwrap();
+    let parcel = sink.pack(batch, Buffers::default().take()).unwrap();
     sink.deliver(&parcel, Attempt::First).unwrap();
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Cut, Keys, Limits, Part, Position, Target, TargetName};
+use milvusdm::buffers::Buffers;
 use milvusdm::error::Result;
 use milvusdm::job::{Form, Job};
 use milvusdm::schema::{self, Element, Metric, VectorType};
-use milvusdm::sink::{Action, Attempt, Rooms, SINKS, Sink};
+use milvusdm::sink::{Action, Attempt, SINKS, Sink};
 use milvusdm::source::{SOURCES, Source};
 
 /// The Python of the test environment, which has h5py and numpy.
@@ -153,7 +154,7 @@ pub fn carry(sink: &dyn Sink, target: &Target, batches: Vec<Batch>, threads: usi
         return Ok(0);
     }
     sink.prepare(target, &decision, false)?;
-    let rooms = Rooms::default();
+    let rooms = Buffers::default();
     let queue = std::sync::Mutex::new(batches.into_iter());
     let digest = std::sync::Mutex::new(0u64);
     let worker = || -> Result<()> {

@@ -163,7 +163,7 @@ impl Claim {
     pub fn temporary(&self) -> Result<Temporary> {
         let Claim { whole, replace } = self;
         let name = whole.file_name().unwrap_or_default();
-        let digest = crate::simd::row_digest(0, name.as_encoded_bytes());
+        let digest = crate::digest::name(name.as_encoded_bytes());
         let path = whole.with_file_name(format!(".milvusdm-{digest:016x}.tmp"));
         match File::open(&path) {
             Ok(left) => {

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use super::create::{self, Claim, Shape, Space, Temporary};
 use super::{Layout, covered::Covered};
 use crate::batch::{Batch, Target};
+use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
 use crate::h5;
 use crate::limits;
-use crate::sink::{Parcel, Room};
+use crate::sink::Parcel;
 
 /// A file being written. It is made when its first batch comes: a job may have more targets than a process may
 /// have open files.
@@ -179,7 +180,7 @@ fn place(
 }
 
 /// A batch as it is written: its ids, then its vectors in as few pieces as they lie in.
-pub fn pack(batch: &Batch, mut room: Room) -> Vec<Bytes> {
+pub fn pack(batch: &Batch, mut room: Buffer) -> Vec<Bytes> {
     enum Piece {
         Mapped(Bytes),
         Gathered(Range<usize>),

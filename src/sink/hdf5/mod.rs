@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
 use crate::batch::{Batch, Keys, Limits, Target, TargetName};
+use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
 use crate::h5;
 use crate::h5::filter::Filter;
@@ -26,7 +27,7 @@ use crate::schema::{Element, VectorType};
 
 use super::held::Held;
 use super::{
-    Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, SinkKind, Strength,
+    Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Sink, SinkKind, Strength,
 };
 
 /// HDF5 files.
@@ -363,7 +364,7 @@ impl Sink for Hdf5 {
         Ok(())
     }
 
-    fn pack(&self, batch: Batch, room: Room) -> Result<Parcel> {
+    fn pack(&self, batch: Batch, room: Buffer) -> Result<Parcel> {
         let vector = match batch.parts.first() {
             Some(part) => crate::schema::vector_type(part.rows.schema_ref()),
             None => VectorType {

@@ -42,7 +42,7 @@ fn encoded(name: &str) -> String {
 /// The stem with its ending; where that is too long, cut and told apart by a digest of the whole name.
 fn fitted(mut stem: String, ending: &str, name: &str) -> String {
     if stem.len() + ending.len() > NAME_BYTES_MAX {
-        let digest = format!("~{:016x}", crate::simd::row_digest(0, name.as_bytes()));
+        let digest = format!("~{:016x}", crate::digest::name(name.as_bytes()));
         let mut end = NAME_BYTES_MAX - ending.len() - digest.len();
         // Neither a character nor an escape is cut through.
         while !stem.is_char_boundary(end) {

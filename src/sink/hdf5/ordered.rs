@@ -13,11 +13,12 @@ use super::covered::Covered;
 use super::create::{self, Claim, Made, Shape, Space, Temporary};
 use super::direct;
 use crate::batch::{Batch, Target};
+use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
 use crate::h5::{self, filter::Packer, raw};
 use crate::limits;
 use crate::schema::VectorType;
-use crate::sink::{Parcel, Room};
+use crate::sink::Parcel;
 
 /// A file being written. It is made when its first batch comes: a job may have more targets than a process may
 /// have open files.
@@ -75,7 +76,7 @@ impl Ordered {
 
     /// A batch as it is appended: ids; masks of its whole chunks; its rows before the first whole chunk; the
     /// chunks, packed; its rows behind them.
-    pub fn pack(&self, batch: &Batch, vector: VectorType, mut room: Room) -> Vec<Bytes> {
+    pub fn pack(&self, batch: &Batch, vector: VectorType, mut room: Buffer) -> Vec<Bytes> {
         let spans = Spans::of(batch.first_row, batch.rows(), self.shape.chunk_rows);
         let rows = Rows { batch, vector };
         let pack = |packer: &mut (Packer, Vec<u8>), chunk: usize| {

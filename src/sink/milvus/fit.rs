@@ -64,7 +64,7 @@ pub fn allowed_partition(tag: &str) -> Option<String> {
     if tag.chars().all(plain) && tag.len() <= NAME_BYTES_MAX {
         return None;
     }
-    let digest = crate::simd::row_digest(0, tag.as_bytes());
+    let digest = crate::digest::name(tag.as_bytes());
     let digest = format!("_{:08x}", (digest ^ (digest >> 32)) as u32);
     let readable = tag.chars().map(|c| if plain(c) { c } else { '_' });
     let mut name: String = readable.take(NAME_BYTES_MAX - digest.len() - 1).collect();

@@ -18,15 +18,14 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::batch::{Batch, Keys, Limits, Target, TargetName};
+use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Form, IdCollision, NonFinite, OnDoubt, RunSettings, Verify};
 use crate::limits;
 use crate::milvus::{self, Client, Flavour, Write, wire};
 
 use super::held::Held;
-use super::{
-    Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, SinkKind, Spec,
-};
+use super::{Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Sink, SinkKind, Spec};
 use settings::Settings;
 
 /// Milvus 2.x, Milvus Lite and the services built on it.
@@ -205,7 +204,7 @@ impl Sink for Milvus {
         self.settled(target, decision)
     }
 
-    fn pack(&self, batch: Batch, room: Room) -> Result<Parcel> {
+    fn pack(&self, batch: Batch, room: Buffer) -> Result<Parcel> {
         let ready = self.ready(batch.target);
         let ready = ready.expect("targets are prepared before their batches are packed");
         pack::pack(&ready.envelope, self.run.non_finite, batch, room)

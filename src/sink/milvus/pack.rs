@@ -1,20 +1,21 @@
 //! How does a batch become a parcel? Each row is looked at once (is it finite, what is its digest), and copied while
 //! it is in the cache where it lies alone. This is where pages of a mapping fault in.
 
-use crate::batch::{Batch, Part};
+use crate::batch::{Batch, LeftOut, Part};
+use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
 use crate::job::NonFinite;
 use crate::milvus::wire::{Envelope, Piece, frame, frame_checked};
 use crate::schema::Element;
 use crate::simd::{self, Floats};
-use crate::sink::{LeftOut, Parcel, Room};
+use crate::sink::Parcel;
 
 /// Packs a batch for the place that the envelope names.
 pub fn pack(
     envelope: &Envelope,
     non_finite: NonFinite,
     mut batch: Batch,
-    mut room: Room,
+    mut room: Buffer,
 ) -> Result<Parcel> {
     let floats = floats(envelope.kind.element);
     let (mut left_out, mut digest) = (Vec::new(), 0u64);

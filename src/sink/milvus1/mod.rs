@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use tracing::info;
 
 use crate::batch::{Batch, Keys, Limits, Target, TargetName};
+use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Form, OnDoubt, RunSettings};
 use crate::limits;
@@ -24,8 +25,7 @@ use crate::simd;
 use super::held::Held;
 use super::milvus::settings as v2;
 use super::{
-    Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Room, Sink, SinkKind, Spec,
-    Strength,
+    Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Sink, SinkKind, Spec, Strength,
 };
 use settings::Settings;
 
@@ -192,7 +192,7 @@ impl Sink for Milvus1 {
         Ok(ready.map_or(decision, |ready| ready.decision.clone()))
     }
 
-    fn pack(&self, batch: Batch, mut room: Room) -> Result<Parcel> {
+    fn pack(&self, batch: Batch, mut room: Buffer) -> Result<Parcel> {
         let ready = self.prepared(batch.target);
         let kind = ready.target.vector();
         let width = usize::try_from(kind.row_bytes()).expect("rows fit into memory");

@@ -24,12 +24,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow_schema::SchemaRef;
 
 use crate::batch::{Index, Keys, Limits, Manifest, Position, Shard, Target, TargetName};
+use crate::digest;
 use crate::error::{Error, Kind, Result};
 use crate::input::Access;
 use crate::job::{Form, Globs};
 use crate::limits;
 use crate::schema::{self, Metric, VectorType};
-use crate::simd::row_digest;
 
 use super::{Reader, Source, SourceKind, Spec, Survey};
 use choose::{Choice, Chosen};
@@ -317,7 +317,7 @@ impl Milvus1 {
             let dir = self.place.segment(&partition.table_id, &listed.segment_id);
             let segment = Segment::look(&dir, &name.to_string(), vector.row_bytes())?;
             notes.see(listed.row_count, &segment, &listed.segment_id);
-            digest = row_digest(digest, segment.identity().as_bytes()) as i64;
+            digest = digest::chained(digest, segment.identity().as_bytes());
             self.segments.push(segment);
             self.touched.push(AtomicBool::new(false));
         }
