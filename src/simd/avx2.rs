@@ -137,7 +137,14 @@ pub fn f16_to_f32(source: &[u8], target: &mut [u8]) {
     for (from, to) in from.iter().zip(to) {
         // SAFETY: the reference is to 16 readable bytes, and the load asks for no alignment.
         let halves = unsafe { _mm_loadu_si128(from.as_ptr().cast()) };
-        store(to, _mm256_castps_si256(_mm256_cvtph_ps(halves)));
+        let floats = _mm256_cvtph_ps(halves);
+        let nans = _mm256_cmp_ps::<_CMP_UNORD_Q>(floats, floats);
+        if _mm256_movemask_ps(nans) != 0 {
+            // The instruction sets the quiet bit of signalling NaNs.
+            loops::f16_to_f32(from, to);
+            continue;
+        }
+        store(to, _mm256_castps_si256(floats));
     }
     loops::f16_to_f32(from_tail, to_tail);
 }

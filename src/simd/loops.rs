@@ -115,7 +115,7 @@ pub fn f16_to_f32(source: &[u8], target: &mut [u8]) {
         // A denormal as the fraction of 2^-14, and 2^-14 taken off: exact.
         let least = f32::from_bits(0x3880_0000);
         let small = (f32::from_bits(x + 0x3880_0000) - least).to_bits();
-        let odd = x | 0x7f80_0000 | (u32::from(x > 0x0f80_0000) << 22);
+        let odd = x | 0x7f80_0000;
         let mut float = if x < 0x0080_0000 { small } else { normal };
         float = if x >= 0x0f80_0000 { odd } else { float };
         (float | sign).to_le_bytes()
@@ -137,8 +137,7 @@ pub fn f32_to_bf16(source: &[u8], target: &mut [u8]) {
 pub fn bf16_to_f32(source: &[u8], target: &mut [u8]) {
     convert(source, target, |x| {
         let x = u32::from(u16::from_le_bytes(x)) << 16;
-        let is_nan = x & 0x7fff_ffff > 0x7f80_0000;
-        (x | u32::from(is_nan) << 22).to_le_bytes()
+        x.to_le_bytes()
     });
 }
 

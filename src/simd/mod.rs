@@ -255,14 +255,14 @@ impl Kernels {
         unsafe { (self.f32_to_bf16)(source, target) }
     }
 
-    /// Half precision → f32, exactly. `target` has 4 bytes for each 2 of `source`.
+    /// Half precision → f32, exactly: NaNs keep their bits, signalling ones too. `target` has 4 bytes for each 2 of `source`.
     pub fn f16_to_f32(&self, source: &[u8], target: &mut [u8]) {
         assert_eq!(source.len() / 2, target.len() / 4);
         // SAFETY: `available` handed out this table only after detecting its features.
         unsafe { (self.f16_to_f32)(source, target) }
     }
 
-    /// bfloat16 → f32, exactly. `target` has 4 bytes for each 2 of `source`.
+    /// bfloat16 → f32, exactly: NaNs keep their bits, signalling ones too. `target` has 4 bytes for each 2 of `source`.
     pub fn bf16_to_f32(&self, source: &[u8], target: &mut [u8]) {
         assert_eq!(source.len() / 2, target.len() / 4);
         // SAFETY: `available` handed out this table only after detecting its features.

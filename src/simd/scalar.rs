@@ -111,16 +111,22 @@ pub fn f32_to_bf16(source: &[u8], target: &mut [u8]) {
     });
 }
 
+/// Processors and the `half` crate set the quiet bit of a signalling NaN: here a NaN keeps its bits.
 pub fn f16_to_f32(source: &[u8], target: &mut [u8]) {
     convert(source, target, |x| {
-        f16::from_le_bytes(x).to_f32().to_le_bytes()
+        let half = f16::from_le_bytes(x);
+        let float = if half.is_nan() {
+            let bits = u32::from(half.to_bits());
+            (bits & 0x8000) << 16 | 0x7f80_0000 | (bits & 0x03ff) << 13
+        } else {
+            half.to_f32().to_bits()
+        };
+        float.to_le_bytes()
     });
 }
 
 pub fn bf16_to_f32(source: &[u8], target: &mut [u8]) {
-    convert(source, target, |x| {
-        bf16::from_le_bytes(x).to_f32().to_le_bytes()
-    });
+    convert(source, target, |[low, high]| [0, 0, low, high]);
 }
 
 pub fn f64_to_f32(source: &[u8], target: &mut [u8]) -> bool {

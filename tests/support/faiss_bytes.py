@@ -5,7 +5,7 @@ import struct
 import faiss
 import numpy as np
 
-from faiss_kit import decoded
+import faiss_codes
 
 NO_MAP = b"\0" + struct.pack("<Q", 0)
 
@@ -75,10 +75,10 @@ def old_layouts(kit):
     for kind in ("QT_8bit", "QT_fp16", "QT_4bit_uniform"):
         centres = faiss.IndexFlatL2(d)
         index = made(faiss.IndexIVFScalarQuantizer(centres, d, 5, getattr(faiss.ScalarQuantizer, kind)))
-        got_ids, got = decoded(index)
+        got_ids, got = faiss_codes.lists(index)
         lists = lists_of(index)
         whole = faiss.serialize_index(index).tobytes()
-        more = {"order": "any", "lossy": "yes", "tolerance": 1e-6}
+        more = {"order": "any", "lossy": "yes"}
         block = scalar(index) + struct.pack("<Q", index.code_size)
         tail = whole[whole.index(b"ilar"):]
         kit.add(f"old_IwSQ_{kind}", head(b"IwSQ", index) + NO_MAP + block + tail, got, got_ids, **more)
@@ -95,17 +95,17 @@ def old_layouts(kit):
         index = faiss.index_factory(d, "IVF5,PQ4x4np")
         index.by_residual = residual
         made(index)
-        got_ids, got = decoded(index)
+        got_ids, got = faiss_codes.lists(index)
         lists = lists_of(index)
         old = head(b"IvPQ", index) + b"".join(vec(i) for i, _ in lists) + NO_MAP
         old += struct.pack("<BQ", residual, index.code_size) + product(index.pq) + b"".join(vec(c) for _, c in lists)
-        kit.add(f"old_IvPQ_{residual}", old, got, got_ids, order="any", lossy="yes", tolerance=1e-6)
+        kit.add(f"old_IvPQ_{residual}", old, got, got_ids, order="any", lossy="yes")
 
     index = faiss.IndexPQ(d, 4, 4)
     index.train(x)
     index.add(x)
     body = header(index) + product(index.pq) + vec(faiss.vector_to_array(index.codes))
-    got = index.reconstruct_n(0, 250)
+    got = faiss_codes.rows(index)
     kit.add("old_IxPQ", b"IxPQ" + body, got, lossy="yes")
     kit.add("old_IxPo", b"IxPo" + body + struct.pack("<iBi", 0, 0, 0), got, lossy="yes")
 

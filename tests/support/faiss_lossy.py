@@ -3,7 +3,8 @@
 import faiss
 import numpy as np
 
-from faiss_kit import IP, L2, METRICS, STRANGE, decoded, filled
+import faiss_codes
+from faiss_kit import IP, L2, METRICS, STRANGE, filled
 
 
 def scalar_types():
@@ -18,15 +19,13 @@ def scalar(kit):
     for name, kind in scalar_types().items():
         for metric in ("L2", "IP"):
             index = filled(faiss.IndexScalarQuantizer(d, kind, METRICS[metric]), x)
-            exact = name in ("fp16", "bf16")
-            kit.add(f"sq_{name}_{metric}", index, index.reconstruct_n(0, 200), lossy="yes", metric=metric,
-                    tolerance=0.0 if exact else 1e-6)
+            kit.add(f"sq_{name}_{metric}", index, faiss_codes.rows(index), lossy="yes", metric=metric)
         for residual in (True, False):
             for metric in ("L2", "IP"):
                 index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlat(d, METRICS[metric]), d, 5, kind, METRICS[metric], residual)
-                got_ids, got = decoded(filled(index, x, ids))
+                got_ids, got = faiss_codes.lists(filled(index, x, ids))
                 kit.add(f"ivfsq_{name}_{metric}{'' if residual else '_plain'}", index, got, got_ids, lossy="yes",
-                        order="any", metric=metric, tolerance=1e-6)
+                        order="any", metric=metric)
     whole = kit.rng.integers(0, 256, (200, d)).astype(np.float32)
     kit.add("sq_direct", filled(faiss.IndexScalarQuantizer(d, faiss.ScalarQuantizer.QT_8bit_direct), whole), whole,
             note="bytes that were bytes")
@@ -37,15 +36,15 @@ def scalar(kit):
         index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatL2(d), d, 5, kind, L2, False)
         kit.add(f"ivfsq_{name}_plain", filled(index, y, ids), y, ids, order="any")
         index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatL2(d), d, 5, kind, L2, True)
-        got_ids, got = decoded(filled(index, y, ids))
-        kit.add(f"ivfsq_{name}_residual", index, got, got_ids, order="any", lossy="yes", tolerance=1e-6,
+        got_ids, got = faiss_codes.lists(filled(index, y, ids))
+        kit.add(f"ivfsq_{name}_residual", index, got, got_ids, order="any", lossy="yes",
                 note="residuals were cut to bytes")
-    y = np.tile(STRANGE, (10, 1))
-    half = filled(faiss.IndexScalarQuantizer(16, faiss.ScalarQuantizer.QT_bf16), y)
-    finite = np.tile(np.array([-0.0, 1e-39, np.inf, -np.inf, 65504.0, 1e-7, 6e-8, -6e-8], np.float32), (10, 2))
-    kit.add("sq_bf16_strange", half, half.reconstruct_n(0, 10), lossy="yes")
-    half = filled(faiss.IndexScalarQuantizer(16, faiss.ScalarQuantizer.QT_fp16), finite)
-    kit.add("sq_fp16_strange", half, half.reconstruct_n(0, 10), lossy="yes", note="denormal halves, infinities")
+    every = np.arange(1 << 16, dtype="<u2").view(np.uint8).reshape(-1, 32)
+    for name in ("fp16", "bf16"):
+        index = filled(faiss.IndexScalarQuantizer(16, scalar_types()[name]), np.tile(STRANGE, (len(every), 1)))
+        faiss.copy_array_to_vector(every.ravel(), index.codes)
+        kit.add(f"sq_{name}_strange", index, faiss_codes.rows(index), lossy="yes",
+                note="every code: denormals, infinities, NaNs of both kinds")
     index = faiss.IndexScalarQuantizer(d, faiss.ScalarQuantizer.QT_8bit)
     index.train(x)
     kit.add("sq_empty", index, x[:0], lossy="no", may_refuse=True)
@@ -53,12 +52,12 @@ def scalar(kit):
         y = kit.rows(50, d1)
         for name in ("4bit", "6bit", "8bit"):
             index = filled(faiss.IndexScalarQuantizer(d1, scalar_types()[name]), y)
-            kit.add(f"sq_{name}_d{d1}", index, index.reconstruct_n(0, 50), lossy="yes", tolerance=1e-6)
+            kit.add(f"sq_{name}_d{d1}", index, faiss_codes.rows(index), lossy="yes")
     for stat in range(4):
         index = faiss.IndexScalarQuantizer(d, faiss.ScalarQuantizer.QT_8bit)
         index.sq.rangestat, index.sq.rangestat_arg = stat, 0.1
         filled(index, x)
-        kit.add(f"sq_range_{stat}", index, index.reconstruct_n(0, 200), lossy="yes", tolerance=1e-6)
+        kit.add(f"sq_range_{stat}", index, faiss_codes.rows(index), lossy="yes")
     for name in dir(faiss.ScalarQuantizer):
         if name.endswith(("tq", "tqmse", "eden")):
             def make(case, name=name):
@@ -77,36 +76,37 @@ def product(kit):
             faiss.copy_array_to_vector(kit.rows(parts << bits, d // parts).ravel(), index.pq.centroids)
             index.is_trained = True
         filled(index, x)
-        kit.add(f"pq_{parts}x{bits}", index, index.reconstruct_n(0, 300), lossy="yes")
+        kit.add(f"pq_{parts}x{bits}", index, faiss_codes.rows(index), lossy="yes")
     x, ids = kit.rows(500, 16), kit.ids(500)
     index = filled(faiss.IndexPQ(16, 4, 4, IP), x)
-    kit.add("pq_ip", index, index.reconstruct_n(0, 500), lossy="yes", metric="IP")
+    kit.add("pq_ip", index, faiss_codes.rows(index), lossy="yes", metric="IP")
     index = faiss.IndexPQ(16, 4, 4)
     index.do_polysemous_training = True
     filled(index, x)
-    kit.add("pq_polysemous", index, index.reconstruct_n(0, 500), lossy="yes")
+    kit.add("pq_polysemous", index, faiss_codes.rows(index), lossy="yes")
     for residual in (True, False):
         for bits in (8, 4, 6):
             for metric in ("L2", "IP"):
                 index = faiss.IndexIVFPQ(faiss.IndexFlat(16, METRICS[metric]), 16, 6, 4, bits, METRICS[metric])
                 index.by_residual = residual
-                got_ids, got = decoded(filled(index, x, ids))
+                got_ids, got = faiss_codes.lists(filled(index, x, ids))
                 kit.add(f"ivfpq_{bits}_{metric}{'' if residual else '_plain'}", index, got, got_ids, lossy="yes",
-                        order="any", metric=metric, tolerance=1e-6)
+                        order="any", metric=metric)
     for name, spec in {"hnsw": "IVF16_HNSW8,PQ4x4np", "imi": "IMI2x2,PQ4x4np", "sq": "IVF16(SQ8),PQ4x4np", "pre": "IVF16(RR16,Flat),PQ4x4np",
                        "pqfs": "IVF16(PQ4x4fs),PQ4x4np", "refine": "IVF16(PQ4x4np,RFlat),PQ4x4np",
                        "imi_sq": "IMI2x2,SQ8", "hnsw_sq": "IVF16_HNSW8,SQ6", "np": "IVF4,PQ4x4np"}.items():
         def make(name, spec=spec):
             index = faiss.index_factory(16, spec)
-            got_ids, got = decoded(filled(index, x, ids))
+            got_ids, got = faiss_codes.lists(filled(index, x, ids))
             unreadable = spec.startswith(("IVF16(PQ4x4fs)", "IVF16(RR16"))
-            kit.add(name, index, got, got_ids, lossy="yes", order="any", tolerance=1e-6, may_refuse=unreadable, note=spec)
+            kit.add(name, index, got, got_ids, lossy="yes", order="any", may_refuse=unreadable, note=spec,
+                    tolerance=1e-5 if name.endswith("_pre") else 0.0)
         kit.attempt(f"ivfpq_over_{name}", make)
     def refined(name):
         index = faiss.IndexIVFPQR(faiss.IndexFlatL2(16), 16, 6, 4, 4, 4, 4)
         filled(index, x)
-        got_ids, got = decoded(index)
-        kit.add(name, index, got, got_ids, lossy="yes", order="any", tolerance=1e-6)
+        got_ids, got = faiss_codes.lists(index)
+        kit.add(name, index, got, got_ids, lossy="yes", order="any")
     kit.attempt("ivfpqr", refined)
     def imi_centres(name):
         index = faiss.index_factory(16, "IMI2x2,Flat")

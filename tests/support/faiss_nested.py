@@ -3,7 +3,8 @@
 import faiss
 import numpy as np
 
-from faiss_kit import IP, L2, METRICS, STRANGE, decoded, filled, ivf_flat
+import faiss_codes
+from faiss_kit import IP, L2, METRICS, STRANGE, filled, ivf_flat
 
 
 def transforms(kit):
@@ -26,21 +27,17 @@ def transforms(kit):
         vt = faiss.RandomRotationMatrix(a, b)
         vt.init(seed)
         return vt
-    def projected(index):
-        return index.reconstruct_n(0, index.ntotal)
-
     def stored(index):
-        inner = faiss.downcast_index(index.index)
-        return inner.reconstruct_n(0, inner.ntotal)
+        return faiss_codes.rows(index.index)
 
     add("pre_rotation", [rotation(d, d)])
     add("pre_rotation_up", [rotation(d, 24)], note="columns are orthonormal: the transpose is the inverse")
-    add("pre_rotation_down", [rotation(d, 8)], vectors=projected, lossy="yes")
+    add("pre_rotation_down", [rotation(d, 8)], vectors=faiss_codes.undone, lossy="yes")
     add("pre_opq", [faiss.OPQMatrix(d, 4)])
-    add("pre_opq_down", [faiss.OPQMatrix(d, 4, 8)], vectors=projected, lossy="yes")
+    add("pre_opq_down", [faiss.OPQMatrix(d, 4, 8)], vectors=faiss_codes.undone, lossy="yes")
     add("pre_pca_same", [faiss.PCAMatrix(d, d)])
     add("pre_pca_rotated", [faiss.PCAMatrix(d, d, 0, True)])
-    add("pre_pca_down", [faiss.PCAMatrix(d, 6)], vectors=projected, lossy="yes")
+    add("pre_pca_down", [faiss.PCAMatrix(d, 6)], vectors=faiss_codes.undone, lossy="yes")
     add("pre_pca_white", [faiss.PCAMatrix(d, d, -0.5)], may_refuse=True, tolerance=1e-4,
         note="not orthonormal, though it could be inverted")
     add("pre_centring", [faiss.CenteringTransform(d)], tolerance=1e-6)
@@ -50,7 +47,7 @@ def transforms(kit):
     filled(index, x)
     kit.add("pre_l2norm_ip", index, stored(index), metric=["IP", "COSINE"])
     add("pre_remap_up", [faiss.RemapDimensionsTransform(d, 24, True)], tolerance=0.0)
-    add("pre_remap_down", [faiss.RemapDimensionsTransform(d, 10, False)], vectors=projected, lossy="yes")
+    add("pre_remap_down", [faiss.RemapDimensionsTransform(d, 10, False)], vectors=faiss_codes.undone, lossy="yes")
     order = np.random.default_rng(4).permutation(d).astype(np.int32)
     remap = faiss.RemapDimensionsTransform(d, d, True)
     faiss.copy_array_to_vector(order, remap.map)
@@ -89,9 +86,8 @@ def transforms(kit):
     index = faiss.index_factory(d, "OPQ4,IVF6,PQ4x4np")
     filled(index, x, ids)
     inner = faiss.downcast_index(index.index)
-    got_ids, got = decoded(inner)
-    back = faiss.downcast_VectorTransform(index.chain.at(0)).reverse_transform(got)
-    kit.add("pre_opq_ivfpq", index, back, got_ids, order="any", lossy="yes", tolerance=1e-5)
+    got_ids, got = faiss_codes.lists(inner)
+    kit.add("pre_opq_ivfpq", index, faiss_codes.undone(index, got), got_ids, order="any", lossy="yes", tolerance=1e-5)
     index = faiss.index_factory(d, "OPQ4,PQ4x4np,RFlat")
     kit.add("pre_refine_in", filled(index, x), x, tolerance=1e-5, note="may be refine of a pre-transform, or the reverse")
     index = faiss.IndexPreTransform(faiss.ITQTransform(d, d, False), faiss.IndexFlatL2(d))
@@ -134,7 +130,7 @@ def graphs(kit):
     def cagra_half(name):
         index = faiss.IndexHNSWCagra(d, 8, L2, faiss.Float16)
         filled(index, x)
-        kit.add(name, index, index.reconstruct_n(0, 300), lossy="yes")
+        kit.add(name, index, faiss_codes.rows(index), lossy="yes")
     kit.attempt("hnsw_cagra_fp16", cagra_half)
     def cagra_int8(name):
         index = faiss.IndexHNSWCagra(d, 8, L2, faiss.Int8)
@@ -162,13 +158,12 @@ def graphs(kit):
         def make(name, spec=spec):
             index = faiss.index_factory(d, spec)
             filled(index, many)
-            storage = faiss.downcast_index(index.storage)
-            kit.add(name, index, storage.reconstruct_n(0, 400), lossy="yes", tolerance=1e-6)
+            kit.add(name, index, faiss_codes.rows(index.storage), lossy="yes")
         kit.attempt(name, make)
     def hnsw_pq(name):
         index = faiss.IndexHNSWPQ(d, 7, 8, 4)
         filled(index, many)
-        kit.add(name, index, faiss.downcast_index(index.storage).reconstruct_n(0, 400), lossy="yes")
+        kit.add(name, index, faiss_codes.rows(index.storage), lossy="yes")
     kit.attempt("hnsw_pq", hnsw_pq)
     def two_level(name):
         centres = faiss.IndexFlatL2(16)
@@ -230,8 +225,7 @@ def refine(kit):
     def not_flat(spec):
         def make(name):
             index = filled(faiss.index_factory(d, spec), x)
-            better = faiss.downcast_index(index.refine_index)
-            kit.add(name, index, better.reconstruct_n(0, 400), lossy="yes", tolerance=1e-5)
+            kit.add(name, index, faiss_codes.rows(index.refine_index), lossy="yes")
         return make
     kit.attempt("refine_with_sq8", not_flat("PQ4x4np,Refine(SQ8)"))
     kit.attempt("refine_with_pq", not_flat("PQ2x4np,Refine(PQ8x4np)"))

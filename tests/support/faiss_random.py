@@ -3,7 +3,8 @@
 import faiss
 import numpy as np
 
-from faiss_kit import STRANGE, decoded
+import faiss_codes
+from faiss_kit import STRANGE
 
 FLAT_METRICS = [("L2", 1), ("IP", 0), ("L1", 2), ("Linf", 3), ("Lp", 4), ("Canberra", 20), ("BrayCurtis", 21)]
 SCALARS = ["SQ8", "SQ4", "SQ6", "SQfp16", "SQbf16"]
@@ -136,9 +137,9 @@ def ivf_pq(kit, name, n, d):
     index.by_residual = bool(kit.rng.integers(0, 2))
     index.train(kit.rows(200, d))
     index.add_with_ids(x, ids)
-    got_ids, got = decoded(index)
+    got_ids, got = faiss_codes.lists(index)
     kit.add(name, index, got, got_ids, order="any", metric=["IP", "L2"][metric], lossy="yes" if n else "no",
-            tolerance=1e-6, may_refuse=n == 0)
+            may_refuse=n == 0)
 
 
 def scalar(kit, name, n, d):
@@ -148,16 +149,16 @@ def scalar(kit, name, n, d):
         index = faiss.index_factory(d, spec)
         index.train(kit.rows(100, d))
         index.add(x)
-        got = index.reconstruct_n(0, n) if n else x
-        kit.add(name, index, got, lossy="yes" if n else "no", tolerance=1e-6, may_refuse=n == 0)
+        got = faiss_codes.rows(index) if n else x
+        kit.add(name, index, got, lossy="yes" if n else "no", may_refuse=n == 0)
         return
     ids = kit.ids(n)
     index = faiss.index_factory(d, f"IVF4,{spec}")
     index.by_residual = bool(kit.rng.integers(0, 2))
     index.train(kit.rows(200, d))
     index.add_with_ids(x, ids)
-    got_ids, got = decoded(index)
-    kit.add(name, index, got, got_ids, order="any", lossy="yes" if n else "no", tolerance=1e-6, may_refuse=n == 0)
+    got_ids, got = faiss_codes.lists(index)
+    kit.add(name, index, got, got_ids, order="any", lossy="yes" if n else "no", may_refuse=n == 0)
 
 
 def pq(kit, name, n, d):
@@ -168,7 +169,7 @@ def pq(kit, name, n, d):
     index.is_trained = True
     n = min(n, 100)
     index.add(kit.rows(n, parts * width))
-    got = index.reconstruct_n(0, n) if n else kit.rows(0, parts * width)
+    got = faiss_codes.rows(index) if n else kit.rows(0, parts * width)
     kit.add(name, index, got, lossy="yes" if n else "no", may_refuse=n == 0)
 
 
