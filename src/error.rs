@@ -1,9 +1,12 @@
 //! What went wrong, where, and what the operator can do about it.
 //! This room decides nothing: it carries a kind, a place and words.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+
+use crate::limits;
 
 /// The result of everything here that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -16,6 +19,8 @@ struct Inner {
     place: Option<Place>,
     what: String,
     hint: Option<String>,
+    details: Vec<String>,
+    mistakes: Vec<Error>,
     batch: Option<String>,
     reported: bool,
 }
@@ -68,6 +73,16 @@ impl Kind {
             Kind::Io => 6,
             Kind::Stopped => 130,
         }
+    }
+}
+
+impl Kind {
+    /// Whether nobody answered, or not now: nothing is known to be wrong.
+    pub fn is_silence(self) -> bool {
+        matches!(
+            self,
+            Kind::Unreachable | Kind::Busy | Kind::Full | Kind::Lost | Kind::Stopped
+        )
     }
 }
 
@@ -129,9 +144,42 @@ impl Error {
             place: None,
             what: what.into(),
             hint: None,
+            details: Vec::new(),
+            mistakes: Vec::new(),
             batch: None,
             reported: false,
         }))
+    }
+
+    /// One error that stands for several, each told once, in the order they were found; its kind is that of the first.
+    /// `None` for none; one alone stays itself.
+    pub fn several(errors: Vec<Error>) -> Option<Error> {
+        let mut mistakes: Vec<Error> = Vec::new();
+        let mut details: Vec<String> = Vec::new();
+        for mut error in errors {
+            if error.0.mistakes.is_empty() {
+                mistakes.push(error);
+                continue;
+            }
+            mistakes.append(&mut error.0.mistakes);
+            details.append(&mut error.0.details);
+        }
+        let mut said = std::collections::HashSet::new();
+        mistakes.retain(|mistake| said.insert(format!("{mistake:#}")));
+        if mistakes.len() < 2 {
+            let only = mistakes.pop()?;
+            return Some(details.into_iter().fold(only, Error::detail));
+        }
+        let kind = mistakes[0].kind();
+        let mut error = Error::new(kind, format!("{} mistakes", mistakes.len()));
+        error.0.mistakes = mistakes;
+        error.0.details = details;
+        Some(error)
+    }
+
+    /// The same error about several as a result: Ok where there are none.
+    pub fn check(errors: Vec<Error>) -> Result<()> {
+        Error::several(errors).map_or(Ok(()), Err)
     }
 
     /// The same with a place, unless it has one that is nearer.
@@ -153,6 +201,12 @@ impl Error {
     /// The same with a sentence that says what the operator can do.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// The same with a line of its own below the sentence: such as one of the settings that differ.
+    pub fn detail(mut self, detail: impl Into<String>) -> Error {
+        self.0.details.push(detail.into());
         self
     }
 
@@ -198,19 +252,123 @@ impl Error {
     pub fn place(&self) -> Option<&Place> {
         self.0.place.as_ref()
     }
+
+    /// The lines below the sentence.
+    pub fn details(&self) -> &[String] {
+        &self.0.details
+    }
+
+    /// Those it stands for, where it stands for several.
+    pub fn mistakes(&self) -> &[Error] {
+        &self.0.mistakes
+    }
 }
 
+/// Text from anywhere, as it may stand in a line of a terminal: control characters, line breaks and what steers the
+/// direction of text are spelt out, and what is too long loses its middle.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let most = limits::SHOWN_CHARS_MAX;
+    if text.len() > most {
+        let count = text.chars().count();
+        if count > most {
+            let kept = most / 2;
+            let head: String = text.chars().take(kept).collect();
+            let tail: String = text.chars().skip(count - kept).collect();
+            let gap = format!(" … ({} characters left out) … ", count - 2 * kept);
+            return Cow::Owned(format!("{}{gap}{}", spelt_out(&head), spelt_out(&tail)));
+        }
+    }
+    spelt_out(text)
+}
+
+fn spelt_out(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match steers(c) {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether a character does something else than stand there: controls, and Unicode's format characters and separators
+/// of lines.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+impl Error {
+    /// `place: what`.
+    fn sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.0.place {
+            write!(f, "{}: ", shown(&place.to_string()))?;
+        }
+        write!(f, "{}", shown(&self.0.what))?;
+        match &self.0.batch {
+            Some(batch) => write!(f, " (batch {batch})"),
+            None => Ok(()),
+        }
+    }
+
+    /// A mistake among others of the same job: the job is named above them.
+    fn among(&self, job: Option<&Path>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.place {
+            Some(Place::Job { path, line, key }) if Some(&**path) == job => {
+                if *line > 0 {
+                    write!(f, "line {line}: ")?;
+                }
+                if !key.is_empty() {
+                    write!(f, "{}: ", shown(key))?;
+                }
+                write!(f, "{}", shown(&self.0.what))?;
+            }
+            _ => self.sentence(f)?,
+        }
+        for detail in &self.0.details {
+            write!(f, "; {}", shown(detail))?;
+        }
+        match &self.0.hint {
+            Some(hint) => write!(f, " ({})", shown(hint)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A sentence, what belongs to it, each in a line of its own, and a hint. `{:#}` makes one line of it.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.0.place {
-            write!(f, "{place}: ")?;
+        if f.alternate() && self.0.mistakes.is_empty() {
+            return self.among(None, f);
         }
-        write!(f, "{}", self.0.what)?;
-        if let Some(batch) = &self.0.batch {
-            write!(f, " (batch {batch})")?;
+        self.sentence(f)?;
+        let job = match &self.0.place {
+            Some(Place::Job { path, .. }) => Some(&**path),
+            _ => None,
+        };
+        let between = if f.alternate() { "; " } else { "\n  " };
+        for mistake in self.0.mistakes.iter().take(limits::MISTAKES_SHOWN_MAX) {
+            f.write_str(between)?;
+            mistake.among(job, f)?;
+        }
+        let more = self
+            .0
+            .mistakes
+            .len()
+            .saturating_sub(limits::MISTAKES_SHOWN_MAX);
+        if more > 0 {
+            write!(f, "{between}… and {more} more")?;
+        }
+        for detail in &self.0.details {
+            write!(f, "{between}{}", shown(detail))?;
         }
         if let Some(hint) = &self.0.hint {
-            write!(f, "\n  hint: {hint}")?;
+            write!(f, "{between}hint: {}", shown(hint))?;
         }
         Ok(())
     }
@@ -251,5 +409,65 @@ mod tests {
             Error::new(Kind::Io, "x").at(near).at(far).to_string(),
             "near: x"
         );
+    }
+
+    #[test]
+    fn several_errors_are_one_that_tells_each_once() {
+        let job = |key: &str| Place::Job {
+            path: Path::new("job.yaml").into(),
+            line: 3,
+            key: key.to_owned(),
+        };
+        let errors = vec![
+            Error::new(Kind::Job, "unknown key")
+                .at(job("snk"))
+                .hint("did you mean `sink`?"),
+            Error::path(Kind::Corrupt, Path::new("a.index"), "is empty"),
+            Error::new(Kind::Refused, "no"),
+            Error::new(Kind::Refused, "no"),
+        ];
+        let error = Error::several(errors)
+            .unwrap()
+            .at(job(""))
+            .detail("note: more may follow");
+        assert_eq!(error.kind(), Kind::Job);
+        assert_eq!(
+            error.to_string(),
+            "job.yaml line 3: 3 mistakes\n  line 3: snk: unknown key (did you mean `sink`?)\n  a.index: is empty\n  no\
+             \n  note: more may follow"
+        );
+        // Lists of lists are one list.
+        let all = Error::several(vec![error, Error::new(Kind::Io, "x")]).unwrap();
+        assert_eq!((all.mistakes().len(), all.details().len()), (4, 1));
+        assert!(Error::several(Vec::new()).is_none());
+        let alone = Error::several(vec![Error::new(Kind::Io, "x")]).unwrap();
+        assert_eq!(alone.to_string(), "x");
+    }
+
+    #[test]
+    fn nothing_in_an_error_steers_a_terminal_or_forges_a_line() {
+        let evil = "a\x1b[2Jb\r\n  products: agrees\u{202e}c\u{9b}d\tx\u{2028}";
+        let error = Error::path(Kind::Refused, Path::new(evil), evil)
+            .hint(evil)
+            .detail(evil);
+        let error = error.batch("1/2/3");
+        let said = error.to_string();
+        assert_eq!(said.lines().count(), 3, "{said}");
+        assert!(!said.replace('\n', "").contains(steers), "{said:?}");
+        assert!(
+            said.contains("\\u{1b}[2Jb\\r\\n  products: agrees\\u{202e}c"),
+            "{said}"
+        );
+        assert_eq!(format!("{error:#}").lines().count(), 1);
+        assert_eq!(shown("plain – ünï 大"), "plain – ünï 大");
+    }
+
+    #[test]
+    fn long_words_lose_their_middle() {
+        let long = format!("begin{}end", "x".repeat(1 << 16));
+        let said = shown(&long);
+        assert!(said.chars().count() < limits::SHOWN_CHARS_MAX + 60);
+        assert!(said.starts_with("beginx") && said.ends_with("xend"));
+        assert!(said.contains("characters left out"));
     }
 }

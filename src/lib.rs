@@ -62,7 +62,7 @@
 //! | `progress` | how far? | |
 //! | `retry` | how long to wait? | |
 //! | `limits` | how much is too much? | |
-//! | `error` | what went wrong? | |
+//! | `error` | what went wrong? | limits |
 //!
 //! What is absent, on purpose: `format` opens nothing; `simd` has never heard of a vector's meaning; tonic, tokio
 //! and `async` exist in `milvus` only; only `run` retries, and only `milvus` decides whether an answer was a

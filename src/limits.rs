@@ -169,3 +169,9 @@ pub const REPEATED_IDS_MAX: usize = 1 << 20;
 /// Ids that repeat whose copies are counted together: what is too many of one and too few of another in the same
 /// count would not be seen.
 pub const COPIES_AT_ONCE: usize = 16;
+
+/// Characters of one sentence that are shown: a name or a server's answer can be of any length, a screen is not.
+pub const SHOWN_CHARS_MAX: usize = 1500;
+
+/// Mistakes of one job that are shown; all are counted.
+pub const MISTAKES_SHOWN_MAX: usize = 100;

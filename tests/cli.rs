@@ -87,3 +87,87 @@ fn mistakes_are_said_in_a_sentence_and_leave_nothing_behind() {
         "the server cannot be reached: Connection refused",
     );
 }
+
+/// Runs a command in a directory: its exit code, standard output and standard error.
+fn milvusdm(directory: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_milvusdm"));
+    let output = command
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn one_plan_names_every_mistake_of_job_source_and_destination() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let job = "source: {faiss: {path: none.index, ides: stored}}
+sink: {milvus: {address: '127.0.0.1:1', collection: c, mode: apend, shards: 0}}
+run: {patience: soon}
+";
+    std::fs::write(path.join("job.yaml"), job).unwrap();
+    for command in ["plan", "run"] {
+        let (code, out, said) = milvusdm(path, &[command, "job.yaml"]);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), 8, "{said}");
+        assert_eq!(lines[0], "error: job.yaml: 6 mistakes");
+        assert!(lines[1].contains("line 3: run.patience: `soon`"), "{said}");
+        assert!(
+            said.contains("source.faiss.ides: unknown key (did you mean `ids`?)"),
+            "{said}"
+        );
+        assert!(
+            said.contains("line 2: sink.milvus.mode: `apend` is not one of"),
+            "{said}"
+        );
+        assert!(said.contains("sink.milvus.shards: `0`"), "{said}");
+        assert!(
+            lines[5].contains("none.index: there is no such file"),
+            "{said}"
+        );
+        assert!(lines[6].contains("the server cannot be reached"), "{said}");
+        assert!(
+            lines[7].contains(
+                "nothing more can be said about the source and what is at the destination"
+            ),
+            "{said}"
+        );
+    }
+    let mended = job
+        .replace("ides", "ids")
+        .replace("apend", "append")
+        .replace("shards: 0", "shards: 1");
+    std::fs::write(path.join("job.yaml"), mended).unwrap();
+    let (code, _, said) = milvusdm(path, &["plan", "job.yaml"]);
+    assert_eq!(code, Some(2));
+    for part in [
+        "3 mistakes",
+        "run.patience",
+        "none.index: there is no such file",
+        "the server cannot be reached",
+    ] {
+        assert!(said.contains(part), "no {part}: {said}");
+    }
+    let (code, out, _) = milvusdm(path, &["plan", "job.yaml", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let mistakes = told["error"]["mistakes"].as_array().unwrap();
+    let codes: Vec<_> = mistakes
+        .iter()
+        .map(|m| m["exit_code"].as_u64().unwrap())
+        .collect();
+    assert_eq!((code, codes), (Some(2), vec![2, 2, 5]), "{told}");
+    assert!(
+        told["error"]["details"][0]
+            .as_str()
+            .unwrap()
+            .contains("until this is mended")
+    );
+}

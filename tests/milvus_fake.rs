@@ -517,13 +517,13 @@ fn targets_that_share_a_collection_replace_it_once() {
     other.name.partition = "p2".into();
     let error = sink.decide(&other).unwrap_err();
     assert!(
-        error.what().contains("cannot go into one collection"),
+        error.to_string().contains("cannot go into one collection"),
         "{error}"
     );
 }
 
 #[test]
-fn names_that_milvus_does_not_have_are_refused_before_any_call() {
+fn names_that_milvus_does_not_have_are_refused_before_anything_is_made() {
     let fake = Fake::start("v2.3.5");
     let check = |sink: &str, words: &str| {
         let sink = open(&fake, sink, "").unwrap();
@@ -546,7 +546,7 @@ fn names_that_milvus_does_not_have_are_refused_before_any_call() {
             "{name}"
         );
     }
-    assert_eq!(fake.calls("DescribeCollection"), 0);
+    assert_eq!(fake.calls("CreateCollection"), 0);
 }
 
 #[test]
@@ -593,7 +593,7 @@ fn metrics_and_indexes_that_cannot_be_are_refused_before_any_call() {
 }
 
 #[test]
-fn what_cannot_be_carried_is_refused_before_any_call() {
+fn what_cannot_be_carried_is_refused_before_anything_is_made() {
     let fake = Fake::start("v2.3.5");
     let sink = open(&fake, "", "").unwrap();
     let kind = |element, dimension| VectorType { element, dimension };
@@ -605,7 +605,7 @@ fn what_cannot_be_carried_is_refused_before_any_call() {
         let error = sink.decide(&target(&*sink, kind)).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported, "{error}");
     }
-    assert_eq!(fake.calls("DescribeCollection"), 0);
+    assert_eq!(fake.calls("CreateCollection"), 0);
 }
 
 #[test]

@@ -77,23 +77,16 @@ pub fn another(path: &Path, differs: &[(String, String, String)]) -> Error {
     let source_only = differs
         .iter()
         .all(|(key, ..)| key.starts_with(Fingerprint::DATA));
-    let listed: Vec<String> = differs
-        .iter()
-        .take(8)
-        .map(|(key, then, now)| format!("\n  {key}: was {then}, is {now}"))
-        .collect();
+    let listed = |error: Error| {
+        let lines = differs.iter().take(8);
+        let lines = lines.map(|(key, then, now)| format!("{key}: was {then}, is {now}"));
+        lines.fold(error, Error::detail)
+    };
     if source_only {
-        let what = format!(
-            "the source changed since this unfinished run began:{}",
-            listed.concat()
-        );
-        return Error::path(Kind::Changed, path, what)
+        let what = "the source changed since this unfinished run began:";
+        return listed(Error::path(Kind::Changed, path, what))
             .hint("put the source back as it was (the very file: a copy is another), or begin anew with --again; rows already delivered stay, `mode: overwrite` removes them");
     }
-    let what = format!(
-        "is the checkpoint of another, unfinished job:{}",
-        listed.concat()
-    );
-    Error::path(Kind::Job, path, what)
+    listed(Error::path(Kind::Job, path, "is the checkpoint of another, unfinished job:"))
         .hint("finish that job first, begin anew with --again (rows already delivered stay), or give this job a `run: checkpoint:` of its own")
 }

@@ -67,19 +67,26 @@ pub struct LeftOutRow {
 /// `milvusdm plan`: says what would be done.
 pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
     let job = Job::read(path)?;
-    let plan = plan::plan(&job)?;
-    plan::check_repeats(&plan, &|| Ok(()))?;
-    let decisions = match Checkpoint::decided(&plan.settings.checkpoint, &plan) {
-        Some(mut decided) => {
-            for decision in &mut decided {
-                let why = &decision.why;
-                decision.why = format!("decided when the job began, and not applied again ({why})");
+    let mut draft = plan::draft(&job);
+    let (mut decisions, mut before) = (Vec::new(), None);
+    if let Some(plan) = draft.plan.take() {
+        let checkpoint = &plan.settings.checkpoint;
+        draft.note(plan::check_repeats(&plan, &|| Ok(())));
+        decisions = match Checkpoint::decided(checkpoint, &plan) {
+            Some(mut decided) => {
+                for decision in &mut decided {
+                    let why = &decision.why;
+                    decision.why =
+                        format!("decided when the job began, and not applied again ({why})");
+                }
+                decided
             }
-            decided
-        }
-        None => plan.decide()?,
-    };
-    let before = Checkpoint::foresee(&plan.settings.checkpoint, &plan)?;
+            None => draft.note(plan.decide()).unwrap_or_default(),
+        };
+        before = draft.note(Checkpoint::foresee(checkpoint, &plan)).flatten();
+        draft.plan = Some(plan);
+    }
+    let plan = draft.whole(&job)?;
     if common.json {
         return print_json(&show::plan_json(&job, &plan, &decisions, before));
     }

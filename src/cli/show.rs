@@ -40,12 +40,15 @@ pub fn ago(at: u64) -> String {
 
 /// An error for machines.
 pub fn error_json(error: &Error) -> serde_json::Value {
+    let mistakes: Vec<_> = error.mistakes().iter().map(error_json).collect();
     serde_json::json!({
         "kind": format!("{:?}", error.kind()),
         "exit_code": error.kind().exit_code(),
         "what": error.what(),
         "place": error.place().map(|p| p.to_string()),
         "hint": error.hint_text(),
+        "details": error.details(),
+        "mistakes": mistakes,
     })
 }
 

@@ -285,32 +285,28 @@ impl Job {
 
     /// An error that lists all mistakes found so far, if there are any.
     pub fn check(&self) -> Result<()> {
-        let mistakes = self.mistakes.all();
-        let Some(first) = mistakes.first() else {
-            return Ok(());
-        };
-        if mistakes.len() == 1 {
-            let error = Error::new(Kind::Job, first.what.clone()).at(self.place(&first.key));
-            return Err(match &first.hint {
-                Some(hint) => error.hint(hint.clone()),
+        Error::several(self.mistaken()).map_or(Ok(()), |error| Err(self.named(error)))
+    }
+
+    /// Each mistake found so far, as an error with its place.
+    pub fn mistaken(&self) -> Vec<Error> {
+        let mistakes = self.mistakes.all().into_iter();
+        let errors = mistakes.map(|mistake| {
+            let error = Error::new(Kind::Job, mistake.what).at(self.place(&mistake.key));
+            match mistake.hint {
+                Some(hint) => error.hint(hint),
                 None => error,
-            });
-        }
-        let mut what = format!("{} mistakes", mistakes.len());
-        for mistake in &mistakes {
-            let Place::Job { line, key, .. } = self.place(&mistake.key) else {
-                unreachable!("place() makes job places");
-            };
-            what.push_str("\n  ");
-            if line > 0 {
-                what.push_str(&format!("line {line}: "));
             }
-            what.push_str(&format!("{key}: {}", mistake.what));
-            if let Some(hint) = &mistake.hint {
-                what.push_str(&format!(" ({hint})"));
-            }
+        });
+        errors.collect()
+    }
+
+    /// An error about several things in this job, with the job's name.
+    pub fn named(&self, error: Error) -> Error {
+        match error.mistakes().is_empty() {
+            true => error,
+            false => error.at(self.place("")),
         }
-        Err(Error::path(Kind::Job, &self.path, what))
     }
 
     /// Where a key stands in the file, under the name it has there.

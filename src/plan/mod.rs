@@ -16,7 +16,7 @@ use crate::job::{Endpoint, FieldSettings, Form, Job, NonFinite, RunSettings, did
 use crate::limits;
 use crate::schema;
 use crate::sink::{Decision, SINKS, Sink, SinkKind};
-use crate::source::{SOURCES, Source, SourceKind};
+use crate::source::{SOURCES, Source, SourceKind, Survey};
 
 pub use repeats::{check_repeats, repeats};
 
@@ -94,13 +94,20 @@ impl Plan {
         conversion.apply(&target.schema, batch, non_finite, rooms)
     }
 
-    /// Looks at each target and says what will be done to it, without doing it.
+    /// Looks at each target and says what will be done to it, without doing it. What is wrong with any of them is told
+    /// together.
     pub fn decide(&self) -> Result<Vec<Decision>> {
-        let targets = &self.manifest.targets;
-        targets
-            .iter()
-            .map(|target| self.sink.decide(target))
-            .collect()
+        let mut wrong = Vec::new();
+        let mut decisions = Vec::new();
+        for target in &self.manifest.targets {
+            match self.sink.decide(target) {
+                Ok(decision) => decisions.push(decision),
+                // Nobody answers: the other targets would fail alike.
+                Err(error) if error.kind().is_silence() => return Err(error),
+                Err(error) => wrong.push(error),
+            }
+        }
+        Error::check(wrong).map(|()| decisions)
     }
 
     /// Whether the ids of a target have to be told apart by us.
@@ -145,63 +152,103 @@ fn read<S: ?Sized>(mut form: Form, kind: fn(&mut Form) -> Option<Box<S>>) -> Opt
     spec
 }
 
-/// Makes a job concrete. All its mistakes are reported together before anything is opened.
+/// Makes a job concrete. What is wrong with it, its source and its destination is told together.
 pub fn plan(job: &Job) -> Result<Plan> {
+    draft(job).whole(job)
+}
+
+/// A plan as far as one could be made, and what is wrong with it.
+#[derive(Default)]
+pub struct Draft {
+    /// The plan; with mistakes, it is only good for finding more of them.
+    pub plan: Option<Plan>,
+    mistakes: Vec<Error>,
+    /// What could not be looked at because of them.
+    hidden: Vec<&'static str>,
+}
+
+impl Draft {
+    /// What went well; what did not is noted.
+    pub fn note<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.mistakes.push(error)).ok()
+    }
+
+    /// The plan, or all that is wrong with the job in one error, which says what it hides.
+    pub fn whole(mut self, job: &Job) -> Result<Plan> {
+        let Some(mut error) = Error::several(std::mem::take(&mut self.mistakes)) else {
+            return Ok(self.plan.expect("what is missing is a mistake"));
+        };
+        if !self.hidden.is_empty() {
+            error = error.detail(format!(
+                "note: until this is mended, nothing more can be said about {}",
+                self.hidden.join(" and ")
+            ));
+        }
+        Err(job.named(error))
+    }
+}
+
+/// Looks at everything that a job names, and changes nothing anywhere. One mistake does not keep it from finding others.
+pub fn draft(job: &Job) -> Draft {
+    let mut draft = Draft::default();
     let source: Option<&SourceKind> = find_kind(job, "source", &job.source, SOURCES, |k| k.name);
     let sink: Option<&SinkKind> = find_kind(job, "sink", &job.sink, SINKS, |k| k.name);
     let source = source.and_then(|k| read(form(job, "source", &job.source), k.read));
     let sink = sink.and_then(|k| read(form(job, "sink", &job.sink), k.read));
-    job.check()?;
-    let (source, sink) = source
-        .zip(sink)
-        .expect("a kind that reads no spec notes a mistake");
-
-    let source = source
-        .open_for(&job.collections)
-        .map_err(|e| placed(job, e))?;
+    draft.mistakes = job.mistaken();
     let wanted = Limits {
         batch_bytes: job.run.batch_bytes,
         batch_rows: limits::BATCH_ROWS_MAX,
     };
-    // The source is looked at before the server is asked: a bad file is said at once.
-    let survey = source.survey(wanted)?;
-    let sink = sink.open(&job.run).map_err(|e| placed(job, e))?;
+    let source = source.and_then(|source| {
+        let source = source.open_for(&job.collections);
+        let source = draft.note(source.map_err(|e| placed(job, e)))?;
+        let survey = draft.note(source.survey(wanted))?;
+        Some((source, survey))
+    });
+    let sink = sink.and_then(|sink| draft.note(sink.open(&job.run).map_err(|e| placed(job, e))));
+    if source.is_none() {
+        draft.hidden.push("the source");
+    }
+    // What is at the destination is looked up by what is in the source.
+    let planned = source.zip(sink).and_then(|((source, survey), sink)| {
+        let concrete = concrete(job, source, survey, sink, wanted);
+        draft.note(concrete)
+    });
+    match planned {
+        Some((plan, wrong)) => {
+            draft.mistakes.extend(wrong);
+            draft.plan = Some(plan);
+        }
+        None => draft.hidden.push("what is at the destination"),
+    }
+    draft
+}
+
+/// The plan that source and sink make, and what is wrong with it.
+fn concrete(
+    job: &Job,
+    source: Box<dyn Source>,
+    survey: Survey,
+    sink: Box<dyn Sink>,
+    wanted: Limits,
+) -> Result<(Plan, Vec<Error>)> {
     let limits = sink.limits(wanted);
     let survey = if limits == wanted {
         survey
     } else {
         source.survey(limits)?
     };
-
     let mut warnings = survey.warnings;
     let conversion = Conversion::asked(&job.fields);
     let Aimed { manifest, renamed } = aim(job, conversion, survey.manifest, sink.as_ref())?;
     warnings.extend(renamed.values().cloned());
-    check_dimension(job, &manifest)?;
-    if manifest.targets.is_empty() && !job.collections.is_empty() {
-        return Err(
-            Error::new(Kind::Job, "admits nothing of what is in the source")
-                .at(job.place("collections")),
-        );
-    }
-    for target in &manifest.targets {
-        // Files only: a server's collection has no path.
-        let there = |path: &str| std::fs::canonicalize(path).ok();
-        if let Some(path) = sink.file(target)
-            && there(&path.to_string_lossy()).is_some_and(|p| there(&target.source) == Some(p))
-        {
-            return Err(Error::path(
-                Kind::Job,
-                &path,
-                "the destination is the source",
-            ));
-        }
-    }
+    let wrong = check(job, &manifest, sink.as_ref());
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = job.run.threads.unwrap_or(cores);
     let in_flight = in_flight(&job.run, sink.as_ref());
     let fingerprint = fingerprint(job, &survey.identity, &manifest, limits);
-    Ok(Plan {
+    let plan = Plan {
         fingerprint,
         source,
         sink,
@@ -213,7 +260,34 @@ pub fn plan(job: &Job) -> Result<Plan> {
         in_flight,
         warnings,
         renamed,
-    })
+    };
+    Ok((plan, wrong))
+}
+
+/// What is wrong with what would travel.
+fn check(job: &Job, manifest: &Manifest, sink: &dyn Sink) -> Vec<Error> {
+    let mut wrong = Vec::new();
+    wrong.extend(check_dimension(job, manifest).err());
+    if manifest.targets.is_empty() && !job.collections.is_empty() {
+        wrong.push(
+            Error::new(Kind::Job, "admits nothing of what is in the source")
+                .at(job.place("collections")),
+        );
+    }
+    for target in &manifest.targets {
+        // Files only: a server's collection has no path.
+        let there = |path: &str| std::fs::canonicalize(path).ok();
+        if let Some(path) = sink.file(target)
+            && there(&path.to_string_lossy()).is_some_and(|p| there(&target.source) == Some(p))
+        {
+            wrong.push(Error::path(
+                Kind::Job,
+                &path,
+                "the destination is the source",
+            ));
+        }
+    }
+    wrong
 }
 
 /// How many requests are out at a time where neither the job nor the sink leaves it to trial: as many at first as at

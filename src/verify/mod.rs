@@ -267,23 +267,23 @@ pub fn judge(reports: &[TargetReport]) -> Result<()> {
     }
     let line = |r: &&TargetReport| match r.name.as_str() {
         // A file that is the only target has no name.
-        "" => format!("\n  {}", r.differences()),
-        name => format!("\n  {name}: {}", r.differences()),
+        "" => r.differences(),
+        name => format!("{name}: {}", r.differences()),
     };
-    let lines: String = bad.iter().map(line).collect();
+    let listed = |kind, what: &str| {
+        bad.iter()
+            .map(line)
+            .fold(Error::new(kind, what), Error::detail)
+    };
     if bad.iter().any(|r| r.differs()) {
-        return Err(Error::new(
-            Kind::Differs,
-            format!("source and destination do not agree:{lines}"),
-        )
-        .hint(
+        return Err(listed(Kind::Differs, "source and destination do not agree:").hint(
             "do not rely on this copy; --again loads it anew, `mode: overwrite` replaces what is there",
         ));
     }
-    let what = format!(
-        "counts agree as far as they can be had, but not all that was asked for could be compared:{lines}"
+    let error = listed(
+        Kind::Refused,
+        "counts agree as far as they can be had, but not all that was asked for could be compared:",
     );
-    let error = Error::new(Kind::Refused, what);
     let hint = bad.iter().find_map(|r| r.content.as_ref()?.hint.clone());
     Err(match hint {
         Some(hint) => error.hint(hint),

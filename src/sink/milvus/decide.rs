@@ -15,7 +15,21 @@ use super::settings::IndexWanted;
 
 impl Milvus {
     pub(super) fn decision(&self, target: &Target) -> Result<Decision> {
-        self.check_job(target)?;
+        // A server is not asked for what it cannot have.
+        fit::names(target)?;
+        let mut wrong = self.check_job(target);
+        let decided = self.decision_of_found(target);
+        match decided {
+            Err(error) if error.kind().is_silence() => return Err(error),
+            Err(error) => wrong.push(error),
+            Ok(decision) if wrong.is_empty() => return Ok(decision),
+            Ok(_) => {}
+        }
+        Err(Error::several(wrong).expect("one was noted"))
+    }
+
+    /// The decision by what is there.
+    fn decision_of_found(&self, target: &Target) -> Result<Decision> {
         let collection = &target.name.collection;
         let partition = &target.name.partition;
         let Some(found) = self.client.collection(collection)? else {
@@ -32,8 +46,7 @@ impl Milvus {
             return self.about_collection(target, &found, mode);
         }
         if mode != Mode::Skip {
-            fit::schema(&found, target, &self.settings)?;
-            self.check_index(target, &found)?;
+            self.check_found(target, &found)?;
         }
         if !self.client.has_partition(&found.name, partition)? {
             return Ok(Decision {
@@ -55,8 +68,7 @@ impl Milvus {
     ) -> Result<Decision> {
         let collection = &target.name.collection;
         if mode == Mode::Append {
-            fit::schema(found, target, &self.settings)?;
-            self.check_index(target, found)?;
+            self.check_found(target, found)?;
         }
         if mode == Mode::Overwrite {
             if found.name != *collection {
@@ -117,46 +129,47 @@ impl Milvus {
         }
     }
 
-    /// What can be said without asking for anything that exists.
-    fn check_job(&self, target: &Target) -> Result<()> {
+    /// What is wrong, as far as it can be said without asking for anything that exists.
+    fn check_job(&self, target: &Target) -> Vec<Error> {
         let settings = &self.settings;
-        fit::names(target)?;
-        fit::vectors(target.vector(), self.client.server())?;
-        fit::index(target, settings)?;
+        let server = self.client.server();
+        let mut wrong = Vec::new();
+        wrong.extend(fit::vectors(target.vector(), server).err());
+        wrong.extend(fit::index(target, settings).err());
         for warning in fit::warnings(target, settings) {
             warn!("{warning}");
         }
         if settings.mode == Mode::Overwrite && settings.partition.as_deref() == Some("_default") {
-            return Err(Error::new(
+            wrong.push(Error::new(
                 Kind::Job,
                 "the default partition cannot be dropped by itself, so that it cannot be overwritten",
             )
             .hint("without a partition, `mode: overwrite` replaces the whole collection"));
         }
-        if !target.name.partition.is_empty() && !self.client.server().has_partitions() {
-            return Err(Error::new(
+        if !target.name.partition.is_empty() && !server.has_partitions() {
+            wrong.push(Error::new(
                 Kind::Unsupported,
-                format!("{} has no partitions", self.client.server()),
+                format!("{server} has no partitions"),
             ));
         }
         if settings.auto_id && self.run.on_doubt == OnDoubt::Upsert {
-            return Err(Error::new(
+            wrong.push(Error::new(
                 Kind::Job,
                 "`run.on_doubt: upsert` needs ids to go by, and `auto_id: true` leaves them out",
             ));
         }
         self.foresee_verification();
         let keeps_repeats = self.run.id_collision == IdCollision::Keep && self.keyed(target.keys);
-        if keeps_repeats && self.client.server().flavour == Flavour::LitePython {
-            return Err(Error::new(
+        if keeps_repeats && server.flavour == Flavour::LitePython {
+            wrong.push(Error::new(
                 Kind::Unsupported,
                 format!(
-                    "{} keeps one row for each id, so that `run.id_collision: keep` cannot be done",
-                    self.client.server()
+                    "{server} keeps one row for each id, so that `run.id_collision: keep` cannot be done"
                 ),
             ));
         }
-        self.check_siblings(target)
+        wrong.extend(self.check_siblings(target).err());
+        wrong
     }
 
     /// Says before the first row, and not after the last, what the job will not be able to compare.
@@ -199,6 +212,18 @@ impl Milvus {
             ),
         )
         .hint("`into:` gives collections other names"))
+    }
+
+    /// Complains of a collection that does not fit.
+    fn check_found(&self, target: &Target, found: &Collection) -> Result<()> {
+        let schema = fit::schema(found, target, &self.settings);
+        let index = self.check_index(target, found);
+        Error::check(
+            [schema, index]
+                .into_iter()
+                .filter_map(Result::err)
+                .collect(),
+        )
     }
 
     /// A collection without an index cannot be loaded.
