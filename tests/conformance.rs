@@ -1,0 +1,14 @@
+//! What every kind of source and sink promises, checked for each of them. A new kind is one entry in `sources::KINDS` or
+//! `sinks::KINDS`.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "conformance/inputs.rs"]
+mod inputs;
+#[path = "conformance/sinks.rs"]
+mod sinks;
+#[path = "conformance/sources.rs"]
+mod sources;
+#[path = "support/milvus1/mod.rs"]
+mod stand_in;
+mod support;

@@ -1,0 +1,161 @@
+//! Small inputs of each kind, made anew for each check.
+
+use std::path::{Path, PathBuf};
+
+/// An input that was made.
+pub struct Input {
+    /// Settings of the source, as entries of a YAML map in braces.
+    pub settings: String,
+    /// The path that settings name: when it is not there, the job is wrong.
+    pub root: PathBuf,
+    /// A file that holds rows: damaged by the checks.
+    pub file: PathBuf,
+    /// A byte of that file that belongs to a row.
+    pub row_byte: u64,
+    /// Lengths at which the file is whole though shorter: multiples of this, where it has no count of its rows.
+    pub row_bytes_uncounted: Option<u64>,
+}
+
+impl Input {
+    fn file(settings: String, file: PathBuf, row_byte: u64) -> Input {
+        Input {
+            settings,
+            root: file.clone(),
+            file,
+            row_byte,
+            row_bytes_uncounted: None,
+        }
+    }
+}
+
+/// Rows of every input that is generated.
+pub const ROWS: usize = 23;
+/// Their dimension.
+pub const DIMENSION: usize = 8;
+
+/// Component `i` of a row.
+pub fn component(row: usize, i: usize) -> f32 {
+    (row * DIMENSION + i) as f32 * 0.25 - 3.0
+}
+
+/// All rows as they travel.
+pub fn vectors() -> Vec<u8> {
+    let rows = (0..ROWS).flat_map(|row| (0..DIMENSION).map(move |i| component(row, i)));
+    rows.flat_map(f32::to_le_bytes).collect()
+}
+
+/// The id of a row where ids are stored.
+pub fn id(row: usize) -> i64 {
+    1000 - 7 * row as i64
+}
+
+fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(path)
+}
+
+/// A Faiss `IndexFlatL2`.
+pub fn faiss_flat(dir: &Path) -> Input {
+    let path = dir.join("flat.index");
+    let mut bytes = b"IxF2".to_vec();
+    bytes.extend((DIMENSION as u32).to_le_bytes());
+    bytes.extend((ROWS as u64).to_le_bytes());
+    bytes.extend((1u64 << 20).to_le_bytes().repeat(2));
+    bytes.push(1);
+    bytes.extend(1u32.to_le_bytes());
+    bytes.extend(((ROWS * DIMENSION) as u64).to_le_bytes());
+    let row_byte = bytes.len() as u64;
+    bytes.extend(vectors());
+    std::fs::write(&path, bytes).unwrap();
+    Input::file(format!("path: '{}'", path.display()), path, row_byte)
+}
+
+/// Inverted lists with ids, as Faiss wrote them.
+pub fn faiss_lists(dir: &Path) -> Input {
+    let path = dir.join("lists.index");
+    std::fs::copy(fixture("faiss/idmap_ivf.index"), &path).unwrap();
+    let middle = std::fs::metadata(&path).unwrap().len() / 2;
+    Input::file(format!("path: '{}'", path.display()), path, middle)
+}
+
+/// An HDF5 file with ids, in chunks of five rows, packed or not.
+fn hdf5(dir: &Path, deflate: bool) -> Input {
+    let path = dir.join("rows.h5");
+    let file = hdf5::File::create(&path).unwrap();
+    let mut builder = file.new_dataset::<f32>().chunk((5, DIMENSION));
+    if deflate {
+        builder = builder.deflate(3);
+    }
+    let dataset = builder.shape((ROWS, DIMENSION)).create("embeddings");
+    let rows = (0..ROWS).flat_map(|row| (0..DIMENSION).map(move |i| component(row, i)));
+    dataset
+        .unwrap()
+        .write_raw(&rows.collect::<Vec<_>>())
+        .unwrap();
+    let dataset = file.new_dataset::<i64>().shape(ROWS).create("ids").unwrap();
+    dataset
+        .write_raw(&(0..ROWS).map(id).collect::<Vec<_>>())
+        .unwrap();
+    file.close().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let row_byte = match deflate {
+        true => bytes.len() / 2,
+        false => {
+            let row = &vectors()[..DIMENSION * 4];
+            bytes.windows(row.len()).position(|w| w == row).unwrap()
+        }
+    };
+    Input::file(
+        format!("paths: ['{}']", path.display()),
+        path,
+        row_byte as u64,
+    )
+}
+
+pub fn hdf5_chunks(dir: &Path) -> Input {
+    hdf5(dir, false)
+}
+
+pub fn hdf5_packed(dir: &Path) -> Input {
+    hdf5(dir, true)
+}
+
+/// A data directory of Milvus 1.1.1.
+pub fn milvus1(dir: &Path) -> Input {
+    let root = dir.join("milvus");
+    copy_tree(&fixture("milvus1x/v1.1.1/milvus"), &root);
+    let mut segments = Vec::new();
+    find(&root.join("db/tables/f8_l2"), "rv", &mut segments);
+    segments.sort();
+    Input {
+        settings: format!("path: '{}', ignore_wal: true", root.display()),
+        root,
+        file: segments.remove(0),
+        row_byte: 30,
+        row_bytes_uncounted: None,
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_tree(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+fn find(dir: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            find(&path, ending, found);
+        } else if path.extension().is_some_and(|e| e == ending) {
+            found.push(path);
+        }
+    }
+}
