@@ -2,8 +2,10 @@
 //! A source knows no sink, changes nothing, and is shared by all threads.
 
 pub mod faiss;
+mod files;
 pub mod hdf5;
 pub mod milvus1;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::h5::{self, raw};
 use crate::input::{Access, View};
 use crate::job::Globs;
+use crate::source::values::Stored;
 
 /// Groups inside one another that are looked into.
 const DEPTH_MAX: usize = 8;
@@ -151,7 +152,7 @@ fn dataset(file: &hdf5::File, path: &Path, view: &View, name: String) -> Dataset
         },
         Ok(table) => {
             let vectors = kinds::vectors(table.stored, &table.shape, false);
-            let whole = matches!(table.stored, kinds::Stored::Integer { .. });
+            let whole = matches!(table.stored, Stored::Integer { .. });
             Dataset {
                 could_be: match vectors {
                     Ok(vector) => format!("vectors: {vector}"),

@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target};
 use crate::error::{Error, Kind, Result};
-use crate::input::{Access, View};
+use crate::input::Access;
 use crate::job::{Form, Globs};
 use crate::limits;
 use crate::schema;
 
+use super::files::{identity, shard_rows};
 use super::{Reader, Source, SourceKind, Survey};
 use open::{File, Ids};
 use table::Place;
@@ -324,50 +325,11 @@ impl Hdf5 {
     }
 }
 
-/// What identifies a file: when any of it differs, the data may.
-fn identity(file: &View) -> Result<String> {
-    let head = file.cut(0, file.len().min(limits::HEAD_BYTES))?.bytes()?;
-    let head = format!("head_crc32 {:08x}", crc32fast::hash(&head));
-    Ok(match file.stamp() {
-        Some(stamp) => format!(
-            "{} bytes, modified {} ns, inode {}:{}, {head}",
-            stamp.bytes, stamp.modified_ns, stamp.inode.0, stamp.inode.1
-        ),
-        None => head,
-    })
-}
-
 /// Rows between which a table is cut without unpacking anything twice.
 fn seam(place: &Place) -> u64 {
     match place {
         Place::Bands(bands) => bands.chunk_rows,
         Place::Runs(runs) if runs.len() > 1 => runs[0].rows,
         _ => 1,
-    }
-}
-
-/// Rows of a shard: whole batches and whole seams where that can be, and no more shards than `most`.
-fn shard_rows(rows: u64, batch: u64, seam: u64, most: u64) -> u64 {
-    let least = rows.div_ceil(most).max(1);
-    let whole = |n: u64, unit: u64| n.div_ceil(unit).saturating_mul(unit);
-    if seam > 1 {
-        whole(least.max(batch), seam)
-    } else {
-        whole(least, batch)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards_are_whole_batches_and_seams() {
-        assert_eq!(shard_rows(1_000_000, 1000, 1, 64), 16_000);
-        assert_eq!(shard_rows(100, 1000, 1, 64), 1000);
-        assert_eq!(shard_rows(0, 1000, 1, 64), 1000);
-        assert_eq!(shard_rows(1_000_000, 1000, 3000, 64), 18_000);
-        assert_eq!(shard_rows(1_000_000, 1000, 7, 1_000_000), 1001);
-        assert_eq!(shard_rows(10, 1000, u64::MAX, 64), u64::MAX);
     }
 }

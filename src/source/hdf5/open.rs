@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
 
-use super::kinds::{self, Stored};
+use super::kinds;
 use super::table::Table;
 use crate::batch::TargetName;
 use crate::error::{Error, Kind, Result};
@@ -13,6 +13,7 @@ use crate::h5::{self, attribute, raw};
 use crate::input::{Access, View};
 use crate::job::Globs;
 use crate::schema::{Metric, VectorType};
+use crate::source::values::Stored;
 
 /// Which ids rows get.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -154,7 +155,7 @@ pub fn open(
 }
 
 fn check_ids(ids: &Table, vectors: &Table) -> std::result::Result<(), (Kind, String)> {
-    let number = matches!(ids.stored, kinds::Stored::Integer { .. });
+    let number = matches!(ids.stored, Stored::Integer { .. });
     let one = ids.shape.len() == 1 || ids.shape.len() == 2 && ids.shape[1] == 1;
     if !number || !one {
         let shape = &ids.shape;

@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 
-use super::kinds::Wrong;
 use super::open::File;
 use super::rows::Rows;
 use super::table::Table;
@@ -11,6 +10,7 @@ use crate::batch::{Cut, Limits, Part, Position};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::schema;
+use crate::source::values::Wrong;
 use crate::source::{Files, Reader};
 
 use arrow_schema::SchemaRef;

@@ -5,12 +5,13 @@ use bytes::Bytes;
 use hdf5::Dataset;
 use hdf5::dataset::Layout;
 
-use super::kinds::Stored;
+use super::kinds;
 use crate::h5::filter::{Filter, Unpacker};
 use crate::h5::index;
 use crate::h5::raw::{self, Chunk};
 use crate::input::View;
 use crate::limits;
+use crate::source::values::Stored;
 
 /// A dataset as a table of rows.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl Table {
             return Err("is a single value, not a table".to_owned());
         };
         let dtype = dataset.dtype().map_err(told)?;
-        let stored = Stored::of(&dtype).map_err(|what| format!("holds {what}"))?;
+        let stored = kinds::stored(&dtype).map_err(|what| format!("holds {what}"))?;
         let columns = shape[1..].iter().try_fold(1u64, |a, b| a.checked_mul(*b));
         let row_bytes = columns.and_then(|c| c.checked_mul(stored.bytes() as u64));
         let row_bytes = row_bytes.filter(|b| b.checked_mul(rows.max(1)).is_some());
