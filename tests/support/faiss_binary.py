@@ -29,6 +29,14 @@ def binary(kit):
     kit.add("bin_idmap2", filled(faiss.IndexBinaryIDMap2(faiss.IndexBinaryFlat(d)), x, ids), x, ids)
     kit.add("bin_idmap_ivf", filled(faiss.IndexBinaryIDMap(lists()), x, ids), x, ids, order="any")
     kit.add("bin_idmap_hnsw", filled(faiss.IndexBinaryIDMap2(faiss.IndexBinaryHNSW(d, 8)), x, ids), x, ids)
+    # Faiss 1.5.3 to 1.7.4 wrote 0 for the bytes of a row into the header of a map.
+    unset = lambda index: (whole := kit.bytes_of(index))[:8] + bytes(4) + whole[12:]
+    for kind in (faiss.IndexBinaryIDMap, faiss.IndexBinaryIDMap2):
+        for name, inner, order in (("flat", faiss.IndexBinaryFlat(d), "stored"), ("ivf", lists(), "any"),
+                                   ("hnsw", faiss.IndexBinaryHNSW(d, 8), "stored")):
+            kit.add(f"bin_old_{kind.__name__}_{name}", unset(filled(kind(inner), x, ids)), x, ids, order=order)
+    kit.add("bin_old_idmap_empty", unset(faiss.IndexBinaryIDMap(faiss.IndexBinaryFlat(d))), x[:0])
+    kit.refuse("bin_flat_no_code_size", unset(filled(faiss.IndexBinaryFlat(d), x)), "code_size = 0")
     kit.add("bin_ivf", filled(lists(), x, ids), x, ids, order="any")
     kit.add("bin_ivf_rows", filled(lists(), x), x, order="any")
     kit.add("bin_ivf_sparse", sparse_binary(lists(64), x, ids), x[:9], ids[:9], order="any")

@@ -23,7 +23,7 @@ pub(super) fn node(c: &mut Cursor, depth: u32) -> Result<Node> {
     if !known.contains(&&fourcc.0) {
         return Err(unknown(c, at, fourcc, "a kind of index of bits"));
     }
-    let header = binary_header(c)?;
+    let header = binary_header(c, fourcc)?;
     let width = u64::from(header.dimension / 8);
     let (class, body) = match &fourcc.0 {
         b"IBxF" => {

@@ -108,7 +108,7 @@ pub(super) fn header(c: &mut Cursor) -> Result<Header> {
 /// ```text
 /// | d 4 | code size 4 | ntotal 8 | trained 1 | metric 4 |
 /// ```
-pub(super) fn binary_header(c: &mut Cursor) -> Result<Header> {
+pub(super) fn binary_header(c: &mut Cursor, fourcc: FourCc) -> Result<Header> {
     let at = c.at();
     let dimension = dimension(c)?;
     if dimension == 0 || dimension % 8 != 0 {
@@ -119,7 +119,9 @@ pub(super) fn binary_header(c: &mut Cursor) -> Result<Header> {
     }
     let at = c.at();
     let code_bytes = c.i32("code_size")?;
-    if i64::from(code_bytes) != i64::from(dimension / 8) {
+    // Faiss 1.5.3 to 1.7.4 never set it in a map of ids; the index inside has it.
+    let unset = code_bytes == 0 && matches!(&fourcc.0, b"IBMp" | b"IBM2");
+    if i64::from(code_bytes) != i64::from(dimension / 8) && !unset {
         let expected = dimension / 8;
         return Err(c.corrupt(at, format!("code_size = {code_bytes}, expected {expected}")));
     }
@@ -171,7 +173,7 @@ pub(super) fn unknown(c: &Cursor, at: u64, fourcc: FourCc, what: &str) -> Error 
             format!("`{fourcc}` is not {what} of Faiss that we know"),
         )
         .at(place)
-        .hint("if Faiss can read it, write its vectors into a flat index with faiss and use that")
+        .hint("if Faiss can read it, add its vectors with their ids to an IndexIDMap of an IndexFlat, and use that")
     } else {
         Error::new(
             Kind::Corrupt,
