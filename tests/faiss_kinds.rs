@@ -230,7 +230,15 @@ fn carry(dir: &Path, kit: &Path, run: &Run) -> Result<Option<Value>, String> {
     if !expected.contains(&code) && !refused_well {
         return Err(format!("exit {code}, expected {expected:?}: {said}"));
     }
+    let lower = said.to_lowercase();
+    let lists = |key: &str| run.case[key].as_array().into_iter().flatten().map(text);
+    if let Some(wrong) = lists("never_says").find(|w| lower.contains(&w.to_lowercase())) {
+        return Err(format!("it says `{wrong}`: {said}"));
+    }
     if code == 0 {
+        if let Some(missing) = lists("warns").find(|w| !lower.contains(&w.to_lowercase())) {
+            return Err(format!("no warning has `{missing}`: {said}"));
+        }
         return Ok(Some(json!({
             "label": label(run),
             "h5": h5,
@@ -245,16 +253,10 @@ fn carry(dir: &Path, kit: &Path, run: &Run) -> Result<Option<Value>, String> {
     if h5.exists() {
         return Err(format!("exit {code}, but the target was made"));
     }
-    let mut wanted: Vec<&str> = run.case["says"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(text)
-        .collect();
+    let mut wanted: Vec<&str> = lists("says").collect();
     if run.way == Way::NoLoss && !refused_well {
-        wanted = vec!["lossy: allow"];
+        wanted.push("lossy: allow");
     }
-    let lower = said.to_lowercase();
     match wanted.iter().find(|w| !lower.contains(&w.to_lowercase())) {
         Some(missing) => Err(format!("the message has no `{missing}`: {said}")),
         None => Ok(None),

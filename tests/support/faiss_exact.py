@@ -39,6 +39,17 @@ def flat(kit):
     index = filled(faiss.IndexFlatL2(6), a)
     index.merge_from(filled(faiss.IndexFlatL2(6), b))
     kit.add("flat_merged", index, np.concatenate([a, b]))
+    x = kit.rows(200, 16)
+    for name, spec in (("pca", "PCA8,Flat"), ("norm", "L2norm,Flat"), ("ivf", "PCA16,IVF4,Flat"), ("sq", "PCA8,SQ8"), ("map", "IDMap,PCA8,Flat")):
+        empty = faiss.index_factory(16, spec)
+        empty.train(x)
+        a, b = (faiss.deserialize_index(faiss.serialize_index(empty)) for _ in range(2))
+        add = (lambda index: index.add_with_ids(x, np.arange(200))) if name == "map" else (lambda index: index.add(x))
+        add(a)
+        add(b)
+        b.merge_from(a)
+        kit.add(f"merged_out_{name}", a, x[:0], warns=["counts 200 rows and holds 0", "merge_from"],
+                note="Faiss tells the index inside that its rows are gone, not the transform around it")
 
 
 def id_maps(kit):
@@ -60,7 +71,7 @@ def id_maps(kit):
     index = filled(faiss.IndexIDMap(ivf_flat(10, 7)), x, ids)
     kit.add("idmap_ivf", index, x, ids, order="any", note="row number -> id, not position -> id")
     kit.add("idmap2_ivf_sq", *lossy_ids(faiss.IndexIDMap2(faiss.index_factory(10, "IVF4,SQ8")), x, ids),
-            order="any", lossy="yes")
+            order="any", lossy="yes", says="`IwSq` inside `IxM2`")
     kit.add("idmap2_hnsw", filled(faiss.IndexIDMap2(faiss.IndexHNSWFlat(10, 8)), x, ids), x, ids)
     index = faiss.IndexIDMap(faiss.index_factory(10, "PQ5x4np,RFlat"))
     kit.add("idmap_refine", filled(index, x, ids), x, ids)
@@ -172,6 +183,10 @@ def ivf(kit):
     index = filled(faiss.IndexIVFFlatDedup(faiss.IndexFlatL2(16), 16, 8, L2), y, ids)
     index.remove_ids(faiss.IDSelectorArray(ids[:50]))
     kit.add("ivf_dedup_removed", index, y[50:], ids[50:], order="any")
+    index = filled(faiss.IndexIVFFlatDedup(faiss.IndexFlatL2(16), 16, 8, L2), y, ids)
+    index.remove_ids(faiss.IDSelectorArray(ids[150:250]))
+    kept = np.r_[0:150, 250:300]
+    kit.add("ivf_dedup_others_removed", index, y[kept], ids[kept], order="any", warns=["duplicates that were removed"])
 
 
 def quantizers(kit):
@@ -340,6 +355,19 @@ def on_disk(kit):
         made = index(kit.out / f"{name}.ivfdata")
         kit.refuse(name, made, "nowhere.bin", exit=[2, 3], source={"lists": str(kit.out / "nowhere.bin")})
     kit.attempt("ondisk_lists_missing", lists_missing)
+    def mapped(name, spec="IVF9,Flat"):
+        if not kit.wanted(name):
+            return
+        source = kit.out / f"{name}.original"
+        made = filled(faiss.index_factory(12, spec), x, ids)
+        got_ids, got = (ids, x) if spec.endswith("Flat") else faiss_codes.lists(made)
+        faiss.write_index(made, str(source))
+        again = faiss.read_index(str(source), faiss.IO_FLAG_MMAP)
+        lossy = "no" if got is x else "yes"
+        kit.add(name, again, got, got_ids, order="any", lossy=lossy, source={"lists": str(source)}, note="saved after a mapped read")
+        kit.refuse(f"{name}_alone", again, ["IO_FLAG_MMAP", "lists:"], exit=[2])
+    kit.attempt("ondisk_mapped", mapped)
+    kit.attempt("ondisk_mapped_sq", lambda name: mapped(name, "IVF9,SQ8"))
 
 
 def panorama(kit):

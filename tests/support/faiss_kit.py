@@ -10,6 +10,8 @@ Each case is an index file, beside it the rows that milvusdm must make of it, an
     metric              names that `metric_type` may have
     exit                exit codes that are right
     says                what the message must hold, in any case, when the exit code is not 0
+    warns               what must be said when the exit code is 0
+    never_says          what must not be said
     may_refuse          exit 3 is as good as the right rows
     row_numbers         whether to run it with `ids: row_number` too
     synthetic           the bytes were laid by hand
@@ -112,7 +114,8 @@ class Kit:
         binary = vectors.dtype == np.uint8
         case = {
             "name": name, "file": file, "source": {}, "lossy": "no", "tolerance": 0.0, "order": "stored",
-            "metric": ["HAMMING"] if binary else ["L2"], "exit": [0], "says": [], "may_refuse": False,
+            "metric": ["HAMMING"] if binary else ["L2"], "exit": [0], "says": [], "warns": [], "never_says": [],
+            "may_refuse": False,
             "row_numbers": True, "synthetic": isinstance(index, bytes), "note": "",
         }
         self.note(case, more)
@@ -126,7 +129,7 @@ class Kit:
         file = self.write(name, index, more.pop("flags", 0))
         case = {
             "name": name, "file": file, "source": {"lossy": "allow"}, "lossy": "no", "tolerance": 0.0,
-            "order": "any", "metric": [], "exit": [3], "says": [says] if isinstance(says, str) else says,
+            "order": "any", "metric": [], "exit": [3], "says": [says] if isinstance(says, str) else says, "warns": [], "never_says": [],
             "may_refuse": False, "row_numbers": False, "synthetic": isinstance(index, bytes), "note": "",
         }
         self.note(case, more)
@@ -135,8 +138,9 @@ class Kit:
         unknown = set(more) - set(case)
         assert not unknown, f"{case['name']}: {unknown}"
         case.update(more)
-        if isinstance(case["metric"], str):
-            case["metric"] = [case["metric"]]
+        for key in ("metric", "says", "warns", "never_says"):
+            if isinstance(case[key], str):
+                case[key] = [case[key]]
         assert case["name"] not in [c["name"] for c in self.cases], case["name"]
         self.cases.append(case)
 

@@ -25,8 +25,17 @@ def refused(kit):
                 # Faiss cannot write its rows; without them it is an empty index.
                 kit.add(case, index, x[:0], may_refuse=True)
                 return
-            kit.refuse(case, filled(index, x), says)
+            by_lists = isinstance(index, faiss.IndexIVF) and "fs" not in spec
+            kit.refuse(case, filled(index, x), [says, "index.invlists.get_ids(list)" if by_lists else says])
         kit.attempt(f"refused_{name}", make)
+    x_ids = kit.ids(400)
+    for name, spec, says in (
+        ("lsh", "IDMap,LSH", ["`IxHe` inside `IxMp`", "LSH"]),
+        ("rq", "IDMap2,RQ2x4", ["`IxRq` inside `IxM2`", "index.index.reconstruct_n()", "index.id_map at row numbers"]),
+        ("ivf_rq", "IDMap2,IVF4,RQ2x4", ["`IwRQ` inside `IxM2`", "index.index.reconstruct_from_offset(list, offset)",
+                                        "index.id_map at index.index.invlists.get_ids(list)"]),
+    ):
+        kit.refuse(f"refused_map_{name}", filled(faiss.index_factory(d, spec), x, x_ids), says)
     for name, centres, trained in (("two_level", faiss.IndexFlatL2(d), 0), ("two_level_imi", imi(x), 1)):
         def two_level(name, centres=centres, trained=trained):
             index = faiss.Index2Layer(centres, 16, 4, 4)
@@ -38,8 +47,9 @@ def refused(kit):
     kit.attempt("refused_eden", lambda name: kit.refuse(name, filled(faiss.IndexEDEN(d, L2, 2), x), "EDEN"))
     kit.attempt("refused_ivf_eden", lambda name: kit.refuse(
         name, filled(faiss.IndexIVFEDEN(faiss.IndexFlatL2(d), d, 4, L2, True, 2), x), "EDEN"))
-    for name, spec in (("ivf", "IVF4,Flat"), ("pq", "PQ4x4np"), ("sq", "SQ8"), ("ivfpq", "IVF4,PQ4x4np"), ("pre", "OPQ4,Flat")):
-        kit.refuse(f"untrained_{name}", faiss.index_factory(d, spec), "train")
+    for name, spec in (("ivf", "IVF4,Flat"), ("pq", "PQ4x4np"), ("sq", "SQ8"), ("ivfpq", "IVF4,PQ4x4np"), ("pre", "OPQ4,Flat"),
+                       ("ivfsq", "IVF4,SQ8"), ("ivfrq", "IVF4,RQ2x4"), ("rq", "RQ2x4"), ("map", "IDMap,IVF4,SQ8"), ("rabitq", "RaBitQ")):
+        kit.refuse(f"untrained_{name}", faiss.index_factory(d, spec), "never trained", never_says="libfaiss")
     def no_lists(name):
         whole = kit.bytes_of(filled(ivf_flat(d, 4), x))
         kit.refuse(name, whole[: whole.index(b"ilar")] + b"il00", "lists", note="il00: the lists were not saved")

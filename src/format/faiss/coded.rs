@@ -2,7 +2,7 @@
 
 use super::additive::{Additive, skip};
 use super::header::{Header, header};
-use super::index::{Body, Node, node};
+use super::index::{Body, Node, Remedy, node};
 use super::ivf;
 use super::lists::lists;
 use super::quantizer;
@@ -30,11 +30,6 @@ const SPECTRAL: &str = "keeps only a spectral hash of each vector";
 const COARSE: &str = "holds centres of clusters and no rows";
 const LATTICE: &str = "is a lattice codec; Faiss does not write its rows";
 const TWO_LEVEL: &str = "keeps two-level codes, which this program does not decode";
-
-/// Approximations can be had from Faiss itself.
-const RECONSTRUCT: &str = "approximations can be had with faiss: write reconstruct_n() of the index into an IndexFlat; \
-     the exact vectors only from where the index was made";
-const GONE: &str = "the vectors cannot be had from it; go back to where the index was made";
 
 /// Those of them that libfaiss 1.12, which the crate `faiss` builds, reads and gives vectors back from, as
 /// `tests/faiss_oracle.rs` has tried. Not inverted files of FastScan: when they come from a file, it reaches for a
@@ -82,7 +77,7 @@ pub(super) fn coded(c: &mut Cursor, fourcc: &[u8; 4], depth: u32) -> Result<Opti
     Ok(Some(made))
 }
 
-fn made(class: &'static str, header: Header, why: &'static str, how: &'static str) -> Coded {
+fn made(class: &'static str, header: Header, why: &'static str, how: Remedy) -> Coded {
     Coded {
         class,
         header,
@@ -94,7 +89,7 @@ fn made(class: &'static str, header: Header, why: &'static str, how: &'static st
     }
 }
 
-fn made_over(class: &'static str, head: ivf::Head, why: &'static str, how: &'static str) -> Coded {
+fn made_over(class: &'static str, head: ivf::Head, why: &'static str, how: Remedy) -> Coded {
     let inner = Some(Box::new(head.quantizer));
     Coded {
         class,
@@ -116,7 +111,7 @@ fn lsh(c: &mut Cursor) -> Result<Coded> {
         "locality-sensitive hash (IndexLSH)",
         header,
         LSH,
-        GONE,
+        Remedy::Gone,
     ))
 }
 
@@ -125,7 +120,7 @@ fn additive(c: &mut Cursor, which: Additive) -> Result<Coded> {
     skip(c, which)?;
     c.u64("code_size")?;
     c.vector("codes", 1)?;
-    Ok(made("additive quantizer", header, ADDITIVE, RECONSTRUCT))
+    Ok(made("additive quantizer", header, ADDITIVE, Remedy::Rows))
 }
 
 fn ivf_additive(c: &mut Cursor, depth: u32, which: Additive) -> Result<Coded> {
@@ -136,7 +131,7 @@ fn ivf_additive(c: &mut Cursor, depth: u32, which: Additive) -> Result<Coded> {
     c.i32("use_precomputed_table")?;
     lists(c, head.lists, None)?;
     let class = "inverted file of additive quantizer codes";
-    Ok(made_over(class, head, ADDITIVE, RECONSTRUCT))
+    Ok(made_over(class, head, ADDITIVE, Remedy::Lists))
 }
 
 fn additive_fast_scan(c: &mut Cursor, which: Additive) -> Result<Coded> {
@@ -153,7 +148,7 @@ fn additive_fast_scan(c: &mut Cursor, which: Additive) -> Result<Coded> {
     c.u64("max_train_points")?;
     c.vector("codes", 1)?;
     let class = "additive quantizer for FastScan";
-    Ok(made(class, header, ADDITIVE_FAST_SCAN, RECONSTRUCT))
+    Ok(made(class, header, ADDITIVE_FAST_SCAN, Remedy::Rows))
 }
 
 fn ivf_additive_fast_scan(c: &mut Cursor, depth: u32, which: Additive) -> Result<Coded> {
@@ -171,7 +166,8 @@ fn ivf_additive_fast_scan(c: &mut Cursor, depth: u32, which: Additive) -> Result
     c.u64("max_train_points")?;
     lists(c, head.lists, None)?;
     let class = "inverted file of additive quantizer codes for FastScan";
-    Ok(made_over(class, head, ADDITIVE_FAST_SCAN, RECONSTRUCT))
+    // Faiss 1.15 dies of decoding what it read from a file: the quantizer is not set then.
+    Ok(made_over(class, head, ADDITIVE_FAST_SCAN, Remedy::Gone))
 }
 
 fn residual_coarse(c: &mut Cursor) -> Result<Coded> {
@@ -179,7 +175,7 @@ fn residual_coarse(c: &mut Cursor) -> Result<Coded> {
     skip(c, Additive::Residual)?;
     c.f32("beam_factor")?;
     let class = "coarse quantizer by residuals (ResidualCoarseQuantizer)";
-    Ok(made(class, header, COARSE, GONE))
+    Ok(made(class, header, COARSE, Remedy::Gone))
 }
 
 fn lattice(c: &mut Cursor) -> Result<Coded> {
@@ -188,7 +184,12 @@ fn lattice(c: &mut Cursor) -> Result<Coded> {
     }
     let header = header(c)?;
     c.vector("trained", 4)?;
-    Ok(made("lattice codec (IndexLattice)", header, LATTICE, GONE))
+    Ok(made(
+        "lattice codec (IndexLattice)",
+        header,
+        LATTICE,
+        Remedy::Gone,
+    ))
 }
 
 fn spectral_hash(c: &mut Cursor, depth: u32) -> Result<Coded> {
@@ -200,7 +201,7 @@ fn spectral_hash(c: &mut Cursor, depth: u32) -> Result<Coded> {
     c.vector("trained", 4)?;
     lists(c, head.lists, None)?;
     let class = "inverted file of spectral hashes (IndexIVFSpectralHash)";
-    Ok(made_over(class, head, SPECTRAL, GONE))
+    Ok(made_over(class, head, SPECTRAL, Remedy::Gone))
 }
 
 fn two_level(c: &mut Cursor, depth: u32) -> Result<Coded> {
@@ -218,7 +219,7 @@ fn two_level(c: &mut Cursor, depth: u32) -> Result<Coded> {
         header,
         body: Body::Coded {
             why: TWO_LEVEL,
-            how: RECONSTRUCT,
+            how: Remedy::Rows,
             inner: Some(Box::new(quantizer)),
         },
     })
@@ -234,7 +235,7 @@ fn fast_scan(c: &mut Cursor) -> Result<Coded> {
     c.u64("M2")?;
     c.vector("codes", 1)?;
     let class = "product quantizer for FastScan (IndexPQFastScan)";
-    Ok(made(class, header, FAST_SCAN, RECONSTRUCT))
+    Ok(made(class, header, FAST_SCAN, Remedy::Rows))
 }
 
 fn ivf_fast_scan(c: &mut Cursor, depth: u32) -> Result<Coded> {
@@ -248,7 +249,7 @@ fn ivf_fast_scan(c: &mut Cursor, depth: u32) -> Result<Coded> {
     quantizer::product(c, head.header.dimension)?;
     lists(c, head.lists, None)?;
     let class = "inverted file of product quantizer codes for FastScan (IndexIVFPQFastScan)";
-    Ok(made_over(class, head, FAST_SCAN, RECONSTRUCT))
+    Ok(made_over(class, head, FAST_SCAN, Remedy::Lists))
 }
 
 fn eden_quantizer(c: &mut Cursor, with_scale: bool) -> Result<()> {
@@ -267,7 +268,7 @@ fn eden(c: &mut Cursor, with_scale: bool) -> Result<Coded> {
     eden_quantizer(c, with_scale)?;
     c.vector("codes", 1)?;
     c.vector("center", 4)?;
-    Ok(made("EDEN codes (IndexEDEN)", header, EDEN, RECONSTRUCT))
+    Ok(made("EDEN codes (IndexEDEN)", header, EDEN, Remedy::Rows))
 }
 
 fn ivf_eden(c: &mut Cursor, depth: u32, with_scale: bool) -> Result<Coded> {
@@ -277,7 +278,7 @@ fn ivf_eden(c: &mut Cursor, depth: u32, with_scale: bool) -> Result<Coded> {
     c.bool("by_residual")?;
     lists(c, head.lists, None)?;
     let class = "inverted file of EDEN codes (IndexIVFEDEN)";
-    Ok(made_over(class, head, EDEN, RECONSTRUCT))
+    Ok(made_over(class, head, EDEN, Remedy::Lists))
 }
 
 fn rabitq_quantizer(c: &mut Cursor, with_bits: bool) -> Result<()> {
@@ -300,7 +301,7 @@ fn rabitq(c: &mut Cursor, with_bits: bool) -> Result<Coded> {
         "RaBitQ codes (IndexRaBitQ)",
         header,
         RABITQ,
-        RECONSTRUCT,
+        Remedy::Rows,
     ))
 }
 
@@ -312,7 +313,7 @@ fn ivf_rabitq(c: &mut Cursor, depth: u32, with_bits: bool) -> Result<Coded> {
     c.u8("qb")?;
     lists(c, head.lists, None)?;
     let class = "inverted file of RaBitQ codes (IndexIVFRaBitQ)";
-    Ok(made_over(class, head, RABITQ, RECONSTRUCT))
+    Ok(made_over(class, head, RABITQ, Remedy::Lists))
 }
 
 fn rabitq_fast_scan(c: &mut Cursor, old: bool) -> Result<Coded> {
@@ -329,7 +330,7 @@ fn rabitq_fast_scan(c: &mut Cursor, old: bool) -> Result<Coded> {
     c.u64("code_size")?;
     c.vector("codes", 1)?;
     let class = "RaBitQ codes for FastScan (IndexRaBitQFastScan)";
-    Ok(made(class, header, RABITQ, RECONSTRUCT))
+    Ok(made(class, header, RABITQ, Remedy::Rows))
 }
 
 fn ivf_rabitq_fast_scan(c: &mut Cursor, depth: u32, old: bool) -> Result<Coded> {
@@ -348,7 +349,7 @@ fn ivf_rabitq_fast_scan(c: &mut Cursor, depth: u32, old: bool) -> Result<Coded> 
     }
     lists(c, head.lists, None)?;
     let class = "inverted file of RaBitQ codes for FastScan (IndexIVFRaBitQFastScan)";
-    Ok(made_over(class, head, RABITQ, RECONSTRUCT))
+    Ok(made_over(class, head, RABITQ, Remedy::Lists))
 }
 
 /// Intel's SVS keeps a stream without a length, so nothing after it can be found.
@@ -363,6 +364,6 @@ pub(super) fn svs(c: &mut Cursor) -> Result<Node> {
     let fourcc = super::header::FourCc::read(&mut again, "fourcc")?;
     let header = header(c)?;
     let why = "keeps its vectors in a stream that only Intel's SVS library reads";
-    let made = made("Intel SVS index", header, why, RECONSTRUCT);
+    let made = made("Intel SVS index", header, why, Remedy::Rows);
     Ok(Node::new(fourcc, made.class, at, made.header, made.body))
 }

@@ -94,11 +94,16 @@ pub fn inspect(view: &View) -> Result<Description> {
                 what,
             });
         }
-        Recovery::Nothing { why, how, .. } => {
+        Recovery::Nothing { kind, why, how, .. } => {
+            let who = if kind == node.fourcc {
+                "it".to_owned()
+            } else {
+                format!("`{kind}` inside it")
+            };
             description.recovery = Some(RecoveryText {
                 kind: "nothing",
                 rows: 0,
-                what: format!("it {why}; {how}"),
+                what: format!("{who} {why}; {how}"),
             });
         }
     }

@@ -81,12 +81,23 @@ pub enum Body {
         /// What it keeps instead, as the end of a sentence.
         why: &'static str,
         /// What can be done.
-        how: &'static str,
+        how: Remedy,
         /// Its quantizer.
         inner: Option<Box<Node>>,
     },
     /// The place of an index that was not written.
     Missing,
+}
+
+/// What Faiss itself gives back of codes that this program does not decode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remedy {
+    /// Approximations, by row number.
+    Rows,
+    /// Approximations, list by list: by row number Faiss finds them only where ids are row numbers.
+    Lists,
+    /// Nothing.
+    Gone,
 }
 
 /// How an HNSW graph was made.
@@ -157,6 +168,14 @@ impl Node {
             measure: header.measure,
             binary: false,
             body,
+        }
+    }
+
+    /// Rows it can have. What lies around a transform is not always told of rows that `merge_from` took out.
+    fn rows_inside(&self) -> u64 {
+        match &self.body {
+            Body::Transformed { inner, .. } => inner.rows_inside(),
+            _ => self.rows,
         }
     }
 }
@@ -393,7 +412,7 @@ pub(super) fn id_map(c: &mut Cursor, header: &Header, inner: Node) -> Result<Bod
         c,
         inner.at,
         "ntotal of the index inside",
-        inner.rows,
+        inner.rows_inside(),
         header.rows,
     )?;
     let (found, expected) = (u64::from(inner.dimension), u64::from(header.dimension));
@@ -421,7 +440,7 @@ pub(super) fn agree(c: &Cursor, header: &Header, inner: &Node) -> Result<()> {
         c,
         inner.at,
         "ntotal of the index inside",
-        inner.rows,
+        inner.rows_inside(),
         header.rows,
     )?;
     let (found, expected) = (u64::from(inner.dimension), u64::from(header.dimension));

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::coded::LIBFAISS_DECODES;
 use super::decode;
-use super::index::{Body, Node, Stored};
+use super::header::FourCc;
+use super::index::{Body, Node, Remedy, Stored};
 use super::lists::{Layout, Lists, Place, Run};
 use super::quantizer::Codec;
 use super::transform::{Act, Transform};
@@ -29,7 +30,9 @@ pub enum Recovery {
     Rows(Box<Rows>),
     /// Nothing.
     Nothing {
-        /// What it is instead, as the end of a sentence that begins with the index.
+        /// The kind that is to blame: the index, or one inside it.
+        kind: FourCc,
+        /// What it is instead, as the end of a sentence that begins with that kind.
         why: String,
         /// What can be done.
         how: String,
@@ -41,6 +44,8 @@ pub enum Recovery {
 /// The rows of an index: where they lie, what they are, which ids they have.
 #[derive(Clone, Debug)]
 pub struct Rows {
+    /// The kind of index that has them: the file's, or one inside it.
+    pub kind: FourCc,
     /// What comes out.
     pub vector: VectorType,
     /// How the index measures.
@@ -65,13 +70,54 @@ pub struct Rows {
 
 /// Why there is nothing.
 struct Nothing {
+    kind: FourCc,
     why: String,
-    how: String,
+    how: Help,
+}
+
+/// What can be done.
+enum Help {
+    Words(&'static str),
+    Faiss(Remedy),
+}
+
+impl From<&'static str> for Help {
+    fn from(words: &'static str) -> Help {
+        Help::Words(words)
+    }
+}
+
+impl From<Remedy> for Help {
+    fn from(remedy: Remedy) -> Help {
+        Help::Faiss(remedy)
+    }
+}
+
+impl Nothing {
+    fn new(node: &Node, why: impl Into<String>, how: impl Into<Help>) -> Nothing {
+        Nothing {
+            kind: node.fourcc,
+            why: why.into(),
+            how: how.into(),
+        }
+    }
+
+    fn untrained(node: &Node) -> Nothing {
+        Nothing::new(
+            node,
+            "was never trained and holds no rows",
+            "train it and add vectors, or give the index that was filled",
+        )
+    }
 }
 
 /// What was passed on the way in.
 #[derive(Default)]
 struct Way {
+    /// Wrappers that count rows of their own.
+    counted: Vec<(FourCc, u64)>,
+    /// Whether a warning says already that the count of rows is wrong.
+    miscounted: bool,
     maps: Vec<View>,
     chains: Vec<Transform>,
     signs: bool,
@@ -85,8 +131,53 @@ const LIBFAISS: &str = if cfg!(feature = "faiss") {
 } else {
     "a build with `--features faiss` may have libfaiss decode it, under `lossy: allow`"
 };
-const RECONSTRUCT: &str = "approximations can be had with faiss: write reconstruct_n() of the index into an IndexFlat; \
-     the exact vectors only from where the index was made";
+
+/// How Faiss itself gives back what can be had, in words that keep the ids.
+fn remedy(node: &Node, remedy: Remedy) -> String {
+    let (mut index, mut mapped, mut turned) = ("index".to_owned(), false, false);
+    let mut inside = node;
+    loop {
+        inside = match &inside.body {
+            Body::IdMap { inner, .. } => {
+                mapped = true;
+                inner
+            }
+            // Faiss turns rows back by itself where it is asked for row numbers.
+            Body::Transformed { inner, .. } if remedy == Remedy::Lists => {
+                turned = true;
+                inner
+            }
+            _ => break,
+        };
+        index.push_str(".index");
+    }
+    let (mut rows, ids) = match remedy {
+        Remedy::Gone => {
+            return "the vectors cannot be had from it; go back to where the index was made"
+                .to_owned();
+        }
+        Remedy::Rows => (
+            format!("rows by {index}.reconstruct_n()"),
+            "row numbers".to_owned(),
+        ),
+        Remedy::Lists => (
+            format!("list by list, rows by {index}.reconstruct_from_offset(list, offset)"),
+            format!("{index}.invlists.get_ids(list)"),
+        ),
+    };
+    if turned {
+        rows.push_str(", turned back by reverse_transform() of the transforms");
+    }
+    let ids = if mapped {
+        format!("index.id_map at {ids}")
+    } else {
+        ids
+    };
+    format!(
+        "approximations can be had with faiss in Python: {rows}, ids from {ids}, both added to an IndexIDMap of an \
+         IndexFlat with add_with_ids(); the exact vectors only from where the index was made"
+    )
+}
 
 impl Recovery {
     /// What can be had from an index, the outermost of a file. Reads matrices, no rows.
@@ -102,14 +193,19 @@ impl Recovery {
             Err(_) if node.rows == 0 && node.trained && node.dimension > 0 => {
                 Recovery::Rows(Box::new(empty(file, node)))
             }
-            Err(Nothing { why, how }) => {
+            Err(Nothing { kind, why, how }) => {
                 let foreign = !node.binary && libfaiss_decodes(node);
-                let how = if foreign {
-                    format!("{LIBFAISS}; {how}")
-                } else {
-                    how
+                let how = match how {
+                    Help::Words(words) => words.to_owned(),
+                    Help::Faiss(of) if foreign => format!("{LIBFAISS}; {}", remedy(node, of)),
+                    Help::Faiss(of) => remedy(node, of),
                 };
-                Recovery::Nothing { why, how, foreign }
+                Recovery::Nothing {
+                    kind,
+                    why,
+                    how,
+                    foreign,
+                }
             }
         })
     }
@@ -120,8 +216,8 @@ impl Rows {
     pub fn of(file: &View, node: &Node) -> Result<Rows> {
         match Recovery::of(file, node)? {
             Recovery::Rows(rows) => Ok(*rows),
-            Recovery::Nothing { why, how, .. } => {
-                let what = format!("the Faiss index `{}` {why}", node.fourcc);
+            Recovery::Nothing { kind, why, how, .. } => {
+                let what = format!("the Faiss index {} {why}", node.names(kind));
                 Err(Error::path(Kind::Unsupported, file.path(), what).hint(how))
             }
         }
@@ -213,15 +309,30 @@ fn scatter(level: &[u8], width: u64, room: &mut [u8], row_bytes: u64, before: u6
     }
 }
 
+impl Node {
+    /// The name of a kind in it, and its own.
+    pub fn names(&self, kind: FourCc) -> String {
+        if kind == self.fourcc {
+            format!("`{kind}`")
+        } else {
+            format!("`{kind}` inside `{}`", self.fourcc)
+        }
+    }
+}
+
 /// Goes in to the index that has the rows.
-fn walk(node: &Node, way: &mut Way) -> std::result::Result<(Arc<Stored>, Measured), Nothing> {
+fn walk(node: &Node, way: &mut Way) -> std::result::Result<Found, Nothing> {
+    if !matches!(node.body, Body::Rows(_)) {
+        way.counted.push((node.fourcc, node.rows));
+    }
     match &node.body {
         Body::Rows(stored) => {
             check_stored(node, stored, way)?;
-            let measured = Measured {
+            Ok(Found {
+                kind: node.fourcc,
+                stored: stored.clone(),
                 dimension: node.dimension,
-            };
-            Ok((stored.clone(), measured))
+            })
         }
         Body::IdMap { inner, ids } => {
             let found = walk(inner, way)?;
@@ -238,31 +349,33 @@ fn walk(node: &Node, way: &mut Way) -> std::result::Result<(Arc<Stored>, Measure
             way.signs = true;
             walk(inner, way)
         }
-        Body::MinMax(_) => Err(Nothing {
-            why: "is a codec; the minimum and maximum of each row are not in the file".to_owned(),
-            how: RECONSTRUCT.to_owned(),
-        }),
-        Body::Combinations(_) => Err(Nothing {
-            why: "holds centres of clusters and no rows".to_owned(),
-            how: "give the index that it is the quantizer of".to_owned(),
-        }),
-        Body::Coded { why, how, .. } => Err(Nothing {
-            why: (*why).to_owned(),
-            how: (*how).to_owned(),
-        }),
-        Body::Missing => Err(Nothing {
-            why: "was written without its vectors (`null` stands in their place)".to_owned(),
-            how: "write the index again with faiss, without IO_FLAG_SKIP_STORAGE".to_owned(),
-        }),
+        Body::MinMax(_) => Err(Nothing::new(
+            node,
+            "is a codec; the minimum and maximum of each row are not in the file",
+            Remedy::Gone,
+        )),
+        Body::Combinations(_) => Err(Nothing::new(
+            node,
+            "holds centres of clusters and no rows",
+            "give the index that it is the quantizer of",
+        )),
+        Body::Coded { .. } if node.rows == 0 && !node.trained => Err(Nothing::untrained(node)),
+        Body::Coded { why, how, .. } => Err(Nothing::new(node, *why, *how)),
+        Body::Missing => Err(Nothing::new(
+            node,
+            "was written without its vectors (`null` stands in their place)",
+            "write the index again with faiss, without IO_FLAG_SKIP_STORAGE",
+        )),
     }
 }
 
 /// Whether libfaiss, as the crate `faiss` builds it, may give back vectors of an index that we do not decode.
 fn libfaiss_decodes(node: &Node) -> bool {
     match &node.body {
-        Body::Coded { .. } => LIBFAISS_DECODES.contains(&&node.fourcc.0),
+        Body::Coded { .. } => node.rows > 0 && LIBFAISS_DECODES.contains(&&node.fourcc.0),
         Body::Rows(stored) => {
             stored.lists.place == Place::Here
+                && stored.lists.rows > 0
                 && stored.by_residual
                 && !decode::has_centres(stored.quantizer.as_ref())
         }
@@ -293,11 +406,7 @@ fn libfaiss_undoes(transform: &Transform) -> bool {
 }
 
 /// The better of two that have the same rows; ids are row numbers in the second.
-fn refined(
-    base: &Node,
-    refine: &Node,
-    way: &mut Way,
-) -> std::result::Result<(Arc<Stored>, Measured), Nothing> {
+fn refined(base: &Node, refine: &Node, way: &mut Way) -> std::result::Result<Found, Nothing> {
     let mut found = Vec::new();
     for which in [refine, base] {
         let mut its = Way::default();
@@ -312,58 +421,67 @@ fn refined(
     way.maps.extend(its.maps);
     way.chains.extend(its.chains);
     way.rough.extend(its.rough);
+    way.miscounted |= its.miscounted;
     way.warnings.extend(its.warnings);
     result
 }
 
-struct Measured {
+/// What was found at the end of the way.
+struct Found {
+    kind: FourCc,
+    stored: Arc<Stored>,
     dimension: u32,
+}
+
+/// Why an index may count rows and have none at all.
+const MOVED_OUT: &str = "merge_from() of Faiss moves the rows into another index, and may leave the count behind; \
+     they are in the index that took them";
+
+fn miscounted(kind: FourCc, counted: u64, held: u64, why: &str) -> String {
+    format!("the index `{kind}` counts {counted} rows and holds {held}: {why}")
 }
 
 fn check_stored(node: &Node, stored: &Stored, way: &mut Way) -> std::result::Result<(), Nothing> {
     let lists = &stored.lists;
-    let nothing = |why: &str, how: &str| Nothing {
-        why: why.to_owned(),
-        how: how.to_owned(),
-    };
     match lists.place {
         Place::Missing => {
-            return Err(nothing(
+            return Err(Nothing::new(
+                node,
                 "was written without its inverted lists (`il00`)",
                 "write the index again with faiss, its lists with it",
             ));
         }
         Place::Packed => {
-            return Err(nothing(
+            return Err(Nothing::new(
+                node,
                 "keeps codes packed for FastScan, which this program does not decode",
-                RECONSTRUCT,
+                Remedy::Gone,
             ));
         }
         Place::Here | Place::Elsewhere { .. } => {}
     }
     if lists.rows == 0 && !node.trained {
-        return Err(nothing(
-            "was never trained and holds no rows",
-            "train it and add vectors, or give the index that was filled",
-        ));
+        return Err(Nothing::untrained(node));
     }
-    let total = lists.rows.saturating_add(
-        stored
-            .duplicates
-            .as_ref()
-            .map_or(0, |table| table.len() / 16),
-    );
-    if node.rows > total {
-        let gone = node.rows.saturating_sub(total);
-        way.warnings.push(format!(
-            "the index counts {} rows and holds {total}: Faiss counts vectors with NaN, {gone} here, and does not keep them",
-            node.rows
-        ));
-    } else if node.rows < total {
-        way.warnings.push(format!(
-            "the index counts {} rows and holds {total}: all that it holds are read",
-            node.rows
-        ));
+    let duplicates = stored.duplicates.as_ref();
+    let total = lists
+        .rows
+        .saturating_add(duplicates.map_or(0, |table| table.len() / 16));
+    if node.rows != total {
+        let why = if node.rows < total {
+            "all that it holds are read".to_owned()
+        } else if total == 0 {
+            MOVED_OUT.to_owned()
+        } else if duplicates.is_some() {
+            "Faiss goes on counting duplicates that were removed, and vectors with NaN, which it does not keep"
+                .to_owned()
+        } else {
+            let gone = node.rows.saturating_sub(total);
+            format!("Faiss counts vectors with NaN, {gone} here, and does not keep them")
+        };
+        way.miscounted = true;
+        way.warnings
+            .push(miscounted(node.fourcc, node.rows, total, &why));
     }
     if total == 0 {
         return Ok(());
@@ -375,7 +493,11 @@ fn check_stored(node: &Node, stored: &Stored, way: &mut Way) -> std::result::Res
                 "keeps scalar quantizer codes ({}), which this program does not decode",
                 scalar.name()
             );
-            return Err(nothing(&why, RECONSTRUCT));
+            let remedy = match stored.quantizer {
+                Some(_) => Remedy::Lists,
+                None => Remedy::Rows,
+            };
+            return Err(Nothing::new(node, why, remedy));
         }
         Codec::Scalar(scalar) if matches!(scalar.kind, 5 | 8) && !stored.by_residual => {}
         codec => way
@@ -383,9 +505,10 @@ fn check_stored(node: &Node, stored: &Stored, way: &mut Way) -> std::result::Res
             .push(format!("vectors are kept as {}", codec.name())),
     }
     if stored.by_residual && !decode::has_centres(stored.quantizer.as_ref()) {
-        return Err(nothing(
+        return Err(Nothing::new(
+            node,
             "keeps what remains of vectors after their list's centre is taken away, and this program cannot read its centres",
-            RECONSTRUCT,
+            Remedy::Lists,
         ));
     }
     Ok(())
@@ -394,21 +517,18 @@ fn check_stored(node: &Node, stored: &Stored, way: &mut Way) -> std::result::Res
 fn finish(
     file: &View,
     node: &Node,
-    (stored, measured): (Arc<Stored>, Measured),
+    found: Found,
     mut way: Way,
 ) -> Result<std::result::Result<Rows, Nothing>> {
+    const FLAT: &str = "holds vectors of 0 dimensions";
+    const IDLE: &str = "there is nothing to move";
+    let stored = found.stored;
     if node.dimension == 0 {
-        return Ok(Err(Nothing {
-            why: "holds vectors of 0 dimensions".to_owned(),
-            how: "there is nothing to move".to_owned(),
-        }));
+        return Ok(Err(Nothing::new(node, FLAT, IDLE)));
     }
     // What lies inside may be trained while a transform around it is not.
     if stored.lists.rows == 0 && !node.trained {
-        return Ok(Err(Nothing {
-            why: "was never trained and holds no rows".to_owned(),
-            how: "train it and add vectors, or give the index that was filled".to_owned(),
-        }));
+        return Ok(Err(Nothing::untrained(node)));
     }
     let rows = match stored.duplicates.as_ref() {
         Some(table) => stored.lists.rows.saturating_add(table.len() / 16),
@@ -433,12 +553,12 @@ fn finish(
                     steps.push(step);
                 }
                 Undo::Cannot(why) => {
-                    return Ok(Err(Nothing {
-                        why: format!(
-                            "keeps vectors after a transform that cannot be undone: {why}"
-                        ),
-                        how: RECONSTRUCT.to_owned(),
-                    }));
+                    return Ok(Err(Nothing::new(
+                        node,
+                        format!("keeps vectors after a transform that cannot be undone: {why}"),
+                        "the vectors as they were transformed are in the index inside it: with faiss, \
+                         write_index() that one (`.index`), and use it",
+                    )));
                 }
             }
         }
@@ -460,12 +580,18 @@ fn finish(
             ));
         }
     }
-    debug_assert!(measured.dimension > 0 || rows == 0);
-    if measured.dimension == 0 && rows > 0 {
-        return Ok(Err(Nothing {
-            why: "holds vectors of 0 dimensions".to_owned(),
-            how: "there is nothing to move".to_owned(),
-        }));
+    if found.dimension == 0 && rows > 0 {
+        return Ok(Err(Nothing::new(node, FLAT, IDLE)));
+    }
+    // Wrappers of a miscounted index repeat its number: one warning tells it.
+    let wrong = way.counted.iter().find(|(_, counted)| *counted != rows);
+    if let Some((kind, counted)) = wrong.filter(|_| !way.miscounted) {
+        let why = if rows == 0 {
+            MOVED_OUT
+        } else {
+            "all that it holds are read"
+        };
+        way.warnings.push(miscounted(*kind, *counted, rows, why));
     }
     let faithful = if way.rough.is_empty() {
         Faithful::Exactly
@@ -473,6 +599,7 @@ fn finish(
         Faithful::Roughly(way.rough.join("; "))
     };
     Ok(Ok(Rows {
+        kind: found.kind,
         vector: vector(node),
         metric: metric(node),
         rows,
@@ -496,6 +623,7 @@ fn empty(file: &View, node: &Node) -> Rows {
     };
     let lists = Lists::new(vector.row_bytes(), 0);
     Rows {
+        kind: node.fourcc,
         vector,
         metric: metric(node),
         rows: 0,

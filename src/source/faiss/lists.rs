@@ -25,6 +25,14 @@ pub fn find(file: &View, rows: &Rows, setting: Option<&Path>, access: Access) ->
     if rows.stored.lists.rows == 0 && setting.is_none() {
         return Ok(file.clone());
     }
+    // Faiss gives mapped lists no name: they are where it read the index from.
+    if name.is_empty() && setting.is_none() {
+        let what = "its inverted lists are in another file, and its name is not kept: the index was read with \
+                    IO_FLAG_MMAP and then written again";
+        return Err(Error::new(Kind::Job, what)
+            .at(file.place(*at))
+            .hint("name with `lists:` the index file that it was read from: it has the lists"));
+    }
     let stored = Path::new(OsStr::from_bytes(name));
     let beside = stored
         .file_name()
@@ -44,7 +52,7 @@ pub fn find(file: &View, rows: &Rows, setting: Option<&Path>, access: Access) ->
         );
         return Err(Error::new(Kind::Job, what)
             .at(file.place(*at))
-            .hint("say with `lists:` where it is"));
+            .hint("say with `lists:` where that file is now"));
     };
     if data.len() < *bytes {
         let what = format!(

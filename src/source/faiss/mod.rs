@@ -122,8 +122,8 @@ impl Faiss {
         if let Faithful::Roughly(why) = &rows.faithful {
             if !spec.lossy {
                 let what = format!(
-                    "the Faiss index `{}` holds its vectors only nearly: {why}",
-                    node.fourcc
+                    "the Faiss index {} holds its vectors only nearly: {why}",
+                    node.names(rows.kind)
                 );
                 return Err(Error::path(Kind::Unsupported, file.path(), what).hint(
                     "set `lossy: allow` to take what can be recovered: vectors near those that were added",
