@@ -16,7 +16,7 @@ use milvusdm::buffers::Buffers;
 use milvusdm::input::{Access, View};
 use milvusdm::job::NonFinite;
 use milvusdm::milvus::wire::Envelope;
-use milvusdm::schema::{Element, VectorType, schema};
+use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::simd;
 use milvusdm::sink::Parcel;
 use milvusdm::sink::milvus::pack::pack;
@@ -142,7 +142,7 @@ fn main() {
         element: Element::Float32,
         dimension: 128,
     };
-    let schema = schema("id", "embedding", kind).unwrap();
+    let columns = Columns::plain("id", "embedding", kind).unwrap();
     let envelope = Envelope {
         db: "default".into(),
         collection: "products".into(),
@@ -153,7 +153,7 @@ fn main() {
     };
     let part = |bytes: Bytes, first: usize| {
         let ids = (first..first + bytes.len() / ROW_BYTES).map(|id| id as i64);
-        Part::new(&schema, ids.collect(), bytes, view.path(), first as u64).unwrap()
+        Part::of_vectors(&columns, ids.collect(), bytes, view.path(), first as u64).unwrap()
     };
     let batch = |index: usize, parts: Vec<Part>| Batch {
         id: BatchId {

@@ -27,7 +27,7 @@ use milvusdm::limits;
 use milvusdm::milvus::proto::{InsertRequest, LongArray, MutationResult, ScalarField};
 use milvusdm::milvus::wire::{Envelope, Piece, frame};
 use milvusdm::milvus::{Client, Deadlines, Login, Settings, Write};
-use milvusdm::schema::{Element, VectorType, schema};
+use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::simd::{self, Floats};
 use prost::Message;
 use tokio::runtime::Builder;
@@ -258,7 +258,7 @@ fn main() {
         element: Element::Float32,
         dimension: DIM,
     };
-    let schema = schema("id", "embedding", kind).unwrap();
+    let columns = Columns::plain("id", "embedding", kind).unwrap();
     let envelope = Envelope {
         db: String::new(),
         collection: "bench".into(),
@@ -272,7 +272,7 @@ fn main() {
     for batch in 0..PREPARED {
         let vectors = rows(&view, batch);
         messages.push(Arc::new(generated(ids(batch), &vectors)));
-        let part = Part::new(&schema, ids(batch), vectors, view.path(), 0).unwrap();
+        let part = Part::of_vectors(&columns, ids(batch), vectors, view.path(), 0).unwrap();
         let mut room = Vec::new();
         let pieces = frame(&envelope, &[part], &mut room);
         let body: Vec<u8> = pieces

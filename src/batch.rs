@@ -5,13 +5,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{Array, FixedSizeBinaryArray, Int64Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch};
 use arrow_buffer::{Buffer, ScalarBuffer};
-use arrow_schema::SchemaRef;
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
-use crate::schema::{self, ID_COLUMN, Metric, VECTOR_COLUMN, VectorType};
+use crate::schema::{Columns, Index, Metric, VectorType};
 
 /// The name of a batch: within a run the same name always means the same rows,
 /// whichever thread carries it, however often the run dies and is resumed.
@@ -88,12 +87,8 @@ pub struct Target {
     pub number: u32,
     /// What it is called: by a source as it is there, in a plan as it will be.
     pub name: TargetName,
-    /// Columns `id` and vector, by [`schema::schema`].
-    pub schema: SchemaRef,
-    /// How the source measures distances, where it knows.
-    pub metric: Option<Metric>,
-    /// The index the source has on these vectors, where it knows.
-    pub index: Option<Index>,
+    /// What its rows have.
+    pub columns: Arc<Columns>,
     /// Where the ids come from.
     pub keys: Keys,
     /// Whether the source's ids were made by the server there.
@@ -107,24 +102,32 @@ pub struct Target {
 }
 
 impl Target {
-    /// The type of its vectors.
+    /// The type of its vectors where rows are plain; `None`: they have other columns too.
+    pub fn plain(&self) -> Option<VectorType> {
+        self.columns.as_plain()
+    }
+
+    /// The type of its vectors, for sinks that refused targets which are not plain.
     pub fn vector(&self) -> VectorType {
-        schema::vector_type(&self.schema)
+        self.plain().expect(PLAIN)
     }
 
-    /// Bytes of vectors and ids.
+    /// How the source measures distances between the first of its vectors, where it knows.
+    pub fn metric(&self) -> Option<&Metric> {
+        let (_, column) = self.columns.vectors().next()?;
+        column.metric.as_ref()
+    }
+
+    /// The index the source has on the first of its vectors, where it knows.
+    pub fn index(&self) -> Option<&Index> {
+        let (_, column) = self.columns.vectors().next()?;
+        column.index.as_ref()
+    }
+
+    /// Bytes of its rows; texts and other values of no fixed length count none.
     pub fn bytes(&self) -> u64 {
-        self.rows.saturating_mul(self.vector().row_bytes() + 8)
+        self.rows.saturating_mul(self.columns.row_bytes().0)
     }
-}
-
-/// An index definition in Milvus's terms.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Index {
-    /// Such as `HNSW` or `IVF_FLAT`.
-    pub kind: String,
-    /// Names and values as Milvus takes them, such as `("M", "16")`.
-    pub params: Vec<(String, String)>,
 }
 
 /// A stretch of the source, read in order by one pool thread, all of it for one target.
@@ -157,11 +160,13 @@ pub struct Manifest {
     pub shards: Vec<Shard>,
 }
 
-/// Rows that lie together in a source: a column of ids, a column of vectors, and where they are.
+/// Rows that lie together in a source, and where they are: a stretch of columns that several parts may share.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// Columns by [`schema::schema`].
-    pub rows: RecordBatch,
+    rows: Arc<RecordBatch>,
+    columns: Arc<Columns>,
+    first: usize,
+    len: usize,
     /// The file they lie in.
     pub file: Arc<Path>,
     /// The stored row number of the first; the rest follow on.
@@ -169,17 +174,36 @@ pub struct Part {
 }
 
 impl Part {
-    /// Rows under a schema: `ids` and `vectors`, which hold `ids.len()` rows of the schema's width.
+    /// Rows that have these columns.
+    pub fn new(
+        columns: &Arc<Columns>,
+        rows: Vec<ArrayRef>,
+        file: &Arc<Path>,
+        row: u64,
+    ) -> Result<Part> {
+        let rows = RecordBatch::try_new(columns.arrow().clone(), rows)
+            .map_err(|e| Error::path(Kind::Corrupt, file, format!("columns do not fit: {e}")))?;
+        Ok(Part {
+            columns: columns.clone(),
+            first: 0,
+            len: rows.num_rows(),
+            rows: Arc::new(rows),
+            file: file.clone(),
+            row,
+        })
+    }
+
+    /// Rows of plain columns: `ids` and `vectors`, which hold `ids.len()` rows of the columns' width.
     ///
     /// `vectors` may be a mapping: it is not copied, whatever its alignment.
-    pub fn new(
-        schema: &SchemaRef,
+    pub fn of_vectors(
+        columns: &Arc<Columns>,
         ids: Vec<i64>,
         vectors: Bytes,
         file: &Arc<Path>,
         row: u64,
     ) -> Result<Part> {
-        let width = schema::vector_type(schema).row_bytes();
+        let width = columns.as_plain().expect(PLAIN).row_bytes();
         if vectors.len() as u64 != width * ids.len() as u64 {
             return Err(Error::path(
                 Kind::Corrupt,
@@ -191,57 +215,71 @@ impl Part {
                 ),
             ));
         }
-        let vectors = Part::vector_column(width, vectors);
         let ids = Int64Array::new(ScalarBuffer::from(ids), None);
-        let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(ids), vectors])
-            .expect("columns were made to the schema");
-        Ok(Part {
-            rows,
-            file: file.clone(),
-            row,
-        })
+        let rows: Vec<ArrayRef> = vec![Arc::new(ids), vector_column(width, vectors)];
+        Part::new(columns, rows, file, row)
+    }
+
+    /// Its columns.
+    pub fn columns(&self) -> &Arc<Columns> {
+        &self.columns
     }
 
     /// How many rows.
     pub fn len(&self) -> usize {
-        self.rows.num_rows()
+        self.len
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 
-    /// The ids.
+    /// The int64 keys. Where keys are text there are none such: who calls this has asked what they are.
     pub fn ids(&self) -> &[i64] {
-        let column = self.rows.column(ID_COLUMN).as_any();
-        column
-            .downcast_ref::<Int64Array>()
-            .expect("every schema here is made by schema::schema")
-            .values()
+        let column = self.rows.column(self.columns.key_number()).as_any();
+        let ids = column.downcast_ref::<Int64Array>().expect("keys are int64");
+        &ids.values()[self.first..][..self.len]
     }
 
-    /// The vectors' bytes, row after row.
+    /// The bytes of the one vector of plain rows, row after row.
     pub fn vectors(&self) -> &[u8] {
-        self.vector_array().value_data()
+        assert!(self.columns.as_plain().is_some(), "{PLAIN}");
+        self.vectors_of(1)
     }
 
-    /// The vectors' bytes with their owner, not copied.
+    /// The bytes of the one vector of plain rows with their owner, not copied.
     pub fn vector_bytes(&self) -> Bytes {
-        let array = self.vector_array();
+        assert!(self.columns.as_plain().is_some(), "{PLAIN}");
+        self.vector_bytes_of(1)
+    }
+
+    /// The bytes of a column of dense vectors, row after row.
+    pub fn vectors_of(&self, column: usize) -> &[u8] {
+        let array = self.vector_array(column);
         let width = array.value_length() as usize;
+        &array.value_data()[self.first * width..][..self.len * width]
+    }
+
+    /// The bytes of a column of dense vectors with their owner, not copied.
+    pub fn vector_bytes_of(&self, column: usize) -> Bytes {
+        let array = self.vector_array(column);
+        let width = array.value_length() as usize;
+        let first = array.offset() + self.first;
         let buffer = array
             .values()
-            .slice_with_length(array.offset() * width, array.len() * width);
+            .slice_with_length(first * width, self.len * width);
         Bytes::from_owner(buffer)
     }
 
     /// A stretch of the rows, not copied.
     pub fn slice(&self, first: usize, count: usize) -> Part {
+        assert!(first + count <= self.len);
         Part {
-            rows: self.rows.slice(first, count),
-            file: self.file.clone(),
+            first: self.first + first,
+            len: count,
             row: self.row + first as u64,
+            ..self.clone()
         }
     }
 
@@ -256,34 +294,32 @@ impl Part {
         }
     }
 
-    /// The same rows with other vectors, as many of this schema. Ids are not copied.
-    pub fn with_vectors(&self, schema: &SchemaRef, vectors: Bytes) -> Part {
-        let ids = self.rows.column(ID_COLUMN).clone();
-        let width = schema::vector_type(schema).row_bytes();
+    /// The same plain rows with other vectors, as many of these columns. Ids are not copied.
+    pub fn with_vectors(&self, columns: &Arc<Columns>, vectors: Bytes) -> Part {
+        let ids = self.rows.column(0).slice(self.first, self.len);
+        let width = columns.as_plain().expect(PLAIN).row_bytes();
         assert_eq!(vectors.len() as u64, width * self.len() as u64);
-        let vectors = Part::vector_column(width, vectors);
-        Part {
-            rows: RecordBatch::try_new(schema.clone(), vec![ids, vectors])
-                .expect("columns were made to the schema"),
-            ..self.clone()
-        }
+        let rows = vec![ids, vector_column(width, vectors)];
+        Part::new(columns, rows, &self.file, self.row).expect("columns were made to be these")
     }
 
-    fn vector_column(width: u64, vectors: Bytes) -> Arc<FixedSizeBinaryArray> {
-        let width = i32::try_from(width).expect("schema::schema checked the width");
-        Arc::new(FixedSizeBinaryArray::new(
-            width,
-            Buffer::from(vectors),
-            None,
-        ))
-    }
-
-    fn vector_array(&self) -> &FixedSizeBinaryArray {
-        let column = self.rows.column(VECTOR_COLUMN).as_any();
+    fn vector_array(&self, column: usize) -> &FixedSizeBinaryArray {
+        let column = self.rows.column(column).as_any();
         column
             .downcast_ref::<FixedSizeBinaryArray>()
-            .expect("every schema here is made by schema::schema")
+            .expect("the column is of dense vectors")
     }
+}
+
+const PLAIN: &str = "only plain columns come here: sinks that hold no others refused them";
+
+fn vector_column(width: u64, vectors: Bytes) -> ArrayRef {
+    let width = i32::try_from(width).expect("Columns::new checked the width");
+    Arc::new(FixedSizeBinaryArray::new(
+        width,
+        Buffer::from(vectors),
+        None,
+    ))
 }
 
 /// A row that was left out because it could not be converted, or the destination could not take it
@@ -383,10 +419,10 @@ mod tests {
             element: Element::Float32,
             dimension: 2,
         };
-        let schema = schema::schema("id", "embedding", vector).unwrap();
+        let columns = Columns::plain("id", "embedding", vector).unwrap();
         let bytes: Vec<u8> = ids.iter().flat_map(|i| [*i as u8; 8]).collect();
-        Part::new(
-            &schema,
+        Part::of_vectors(
+            &columns,
             ids,
             Bytes::from(bytes),
             &Path::new("x").into(),
@@ -402,9 +438,10 @@ mod tests {
             element: Element::Float32,
             dimension: 2,
         };
-        let schema = schema::schema("id", "embedding", vector).unwrap();
+        let columns = Columns::plain("id", "embedding", vector).unwrap();
         let address = bytes.as_ptr();
-        let part = Part::new(&schema, vec![1, 2, 3], bytes, &Path::new("x").into(), 0).unwrap();
+        let part =
+            Part::of_vectors(&columns, vec![1, 2, 3], bytes, &Path::new("x").into(), 0).unwrap();
         assert_eq!(part.vectors().as_ptr(), address, "the bytes were copied");
         assert_eq!(
             part.slice(1, 2).vector_bytes().as_ptr(),

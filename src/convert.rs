@@ -3,14 +3,14 @@
 
 use std::fmt;
 
-use arrow_schema::SchemaRef;
+use std::sync::Arc;
 
 use crate::batch::{Batch, LeftOut, Part};
 use crate::buffers::Buffers;
 use crate::error::{Error, Kind, Result};
 use crate::job::{FieldSettings, NonFinite, Normalize, StoreAs};
 use crate::limits;
-use crate::schema::{self, Element, VectorType};
+use crate::schema::{Columns, Element, VectorType};
 use crate::simd;
 
 /// What a job wants made of its vectors. Only float32 vectors are converted.
@@ -73,15 +73,15 @@ impl Conversion {
         self.store_as.is_some()
     }
 
-    /// Makes of a batch what was asked for: its vectors go to a room, as rows of this schema; ids stay where they are.
+    /// Makes of a batch what was asked for: its vectors go to a room, as rows of these columns; ids stay where they are.
     pub fn apply(
         self,
-        schema: &SchemaRef,
+        columns: &Arc<Columns>,
         mut batch: Batch,
         non_finite: NonFinite,
         rooms: &Buffers,
     ) -> Result<Converted> {
-        let after = schema::vector_type(schema);
+        let after = columns.as_plain().expect("only plain rows are converted");
         let width = after.row_bytes() as usize;
         let row_bytes = self.was(after).row_bytes() as usize;
         let (mut room, mut scratch) = (rooms.take(), rooms.take());
@@ -112,7 +112,7 @@ impl Conversion {
         let mut at = 0;
         for part in &mut kept {
             let end = at + part.len() * width;
-            *part = part.with_vectors(schema, bytes.slice(at..end));
+            *part = part.with_vectors(columns, bytes.slice(at..end));
             at = end;
         }
         batch.parts = kept;

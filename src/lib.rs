@@ -54,7 +54,7 @@
 //! | `format` | what do these bytes mean? | input schema simd error limits |
 //! | `job` | what was asked? | error limits |
 //! | `batch` | what travels? | schema error |
-//! | `schema` | how is a vector column spelt in Arrow? | error |
+//! | `schema` | what columns are there, and how are they spelt in Arrow? | error |
 //! | `input` | where are the bytes? | error |
 //! | `digest` | what are names and rows known by? | simd |
 //! | `buffers` | where does what is written wait to be sent? | |

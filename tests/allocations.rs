@@ -13,7 +13,7 @@ use milvusdm::buffers::Buffers;
 use milvusdm::convert::Conversion;
 use milvusdm::job::{Job, NonFinite};
 use milvusdm::milvus::wire::Envelope;
-use milvusdm::schema::{Element, VectorType, schema};
+use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::sink::milvus::pack::pack;
 
 /// Counts what each thread allocates.
@@ -58,12 +58,12 @@ const KIND: VectorType = VectorType {
 
 /// A batch of so many parts of so many rows each.
 fn batch(parts: usize, rows: usize) -> Batch {
-    let schema = schema("id", "embedding", KIND).unwrap();
+    let columns = Columns::plain("id", "embedding", KIND).unwrap();
     let file: Arc<Path> = Path::new("x").into();
     let part = |number: usize| {
         let ids = (0..rows).map(|row| (number * rows + row) as i64);
         let bytes = Bytes::from(vec![1; rows * KIND.row_bytes() as usize]);
-        Part::new(&schema, ids.collect(), bytes, &file, 0).unwrap()
+        Part::of_vectors(&columns, ids.collect(), bytes, &file, 0).unwrap()
     };
     Batch {
         id: BatchId {
@@ -107,13 +107,13 @@ fn conversions(settings: &str, rows: usize) -> usize {
     let job = Job::parse(Path::new("test.yaml"), text).unwrap();
     job.check().unwrap();
     let conversion = Conversion::asked(&job.fields).unwrap();
-    let schema = schema("id", "embedding", conversion.becomes(KIND).unwrap()).unwrap();
+    let columns = Columns::plain("id", "embedding", conversion.becomes(KIND).unwrap()).unwrap();
     let rooms = Buffers::default();
     let mut last = 0;
     for _ in 0..3 {
         let batch = batch(1, rows);
         let before = COUNT.get();
-        let converted = conversion.apply(&schema, batch, NonFinite::Fail, &rooms);
+        let converted = conversion.apply(&columns, batch, NonFinite::Fail, &rooms);
         last = COUNT.get() - before;
         assert_eq!(converted.unwrap().batch.rows() as usize, rows);
     }

@@ -141,7 +141,7 @@ fn metrics_keep_their_names() {
         let path = fixtures().join(format!("{name}.index"));
         let source = open(&settings(&path, false, "")).unwrap();
         let survey = source.survey(LIMITS).unwrap();
-        survey.manifest.targets[0].metric.clone().unwrap()
+        survey.manifest.targets[0].metric().cloned().unwrap()
     };
     assert_eq!(metric("flat_l2"), Metric::L2);
     assert_eq!(metric("flat_ip"), Metric::Ip);

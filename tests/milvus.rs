@@ -11,7 +11,7 @@ use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target};
 use milvusdm::buffers::Buffers;
 use milvusdm::error::{Kind, Result};
 use milvusdm::job::{Form, Job};
-use milvusdm::schema::{Element, VectorType, schema};
+use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Action, Attempt, Count, Decision, Redelivery, Sink, Strength};
 
@@ -63,9 +63,9 @@ fn batch(kind: VectorType, index: u32, ids: std::ops::Range<i64>) -> Batch {
 }
 
 fn batch_of(kind: VectorType, index: u32, ids: Vec<i64>, bytes: Vec<u8>) -> Batch {
-    let schema = schema("id", "embedding", kind).unwrap();
+    let columns = Columns::plain("id", "embedding", kind).unwrap();
     let file: Arc<Path> = Path::new("/data/x.index").into();
-    let part = Part::new(&schema, ids, Bytes::from(bytes), &file, 1000).unwrap();
+    let part = Part::of_vectors(&columns, ids, Bytes::from(bytes), &file, 1000).unwrap();
     Batch {
         id: BatchId {
             run: 0x9f3c,

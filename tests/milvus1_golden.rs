@@ -78,7 +78,7 @@ fn targets_say_what_is_known_of_them() {
             .all(|t| t.keys == Keys::Stored)
     );
     let index = |name: &str| {
-        let index = target(name).index.unwrap();
+        let index = target(name).index().cloned().unwrap();
         let params = index.params.iter().map(|(k, v)| format!(" {k}={v}"));
         format!("{}{}", index.kind, params.collect::<String>())
     };

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target, TargetName};
 use milvusdm::buffers::Buffers;
 use milvusdm::job::{Form, Job};
-use milvusdm::schema::{Element, VectorType, schema};
+use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::sink::{SINKS, Sink};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -173,12 +173,13 @@ fn target(kind: VectorType, collection: &str, partition: &str) -> Target {
             collection: collection.to_owned(),
             partition: partition.to_owned(),
         },
-        schema: schema("id", "embedding", kind).unwrap(),
-        metric: Some(match kind.element {
-            Element::Bit => milvusdm::schema::Metric::Hamming,
-            _ => milvusdm::schema::Metric::L2,
-        }),
-        index: None,
+        columns: Columns::plain("id", "embedding", kind).unwrap().measured(
+            Some(match kind.element {
+                Element::Bit => milvusdm::schema::Metric::Hamming,
+                _ => milvusdm::schema::Metric::L2,
+            }),
+            None,
+        ),
         keys: Keys::Stored,
         auto_id: false,
         rows: 0,
@@ -215,8 +216,8 @@ fn our_requests_are_byte_for_byte_those_of_the_real_client() {
             let part = |from: usize, to: usize| {
                 let bytes = mapped.slice(from * width..to * width);
                 let ids = given[from..to].to_vec();
-                Part::new(
-                    &target.schema,
+                Part::of_vectors(
+                    &target.columns,
                     ids,
                     bytes,
                     &Path::new("x").into(),

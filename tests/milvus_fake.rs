@@ -13,7 +13,7 @@ use milvusdm::error::{Kind, Result};
 use milvusdm::job::{Form, Job};
 use milvusdm::milvus::proto::{CollectionSchema, FieldSchema, KeyValue, ValueField, data_type};
 use milvusdm::milvus::{Client, Deadlines, Login, Settings, Write};
-use milvusdm::schema::{Element, Metric, VectorType, schema};
+use milvusdm::schema::{Columns, Element, Metric, VectorType};
 use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Action, Attempt, Redelivery, Sink};
 
@@ -39,7 +39,7 @@ const F32X4: VectorType = VectorType {
 };
 
 fn batch(kind: VectorType, rows: usize) -> Batch {
-    let schema = schema("id", "embedding", kind).unwrap();
+    let columns = Columns::plain("id", "embedding", kind).unwrap();
     let bytes = vec![0x3d; kind.row_bytes() as usize * rows];
     let file: Arc<Path> = Path::new("x").into();
     let ids = (0..rows as i64).collect();
@@ -51,7 +51,7 @@ fn batch(kind: VectorType, rows: usize) -> Batch {
         },
         target: 0,
         first_row: 100,
-        parts: vec![Part::new(&schema, ids, Bytes::from(bytes), &file, 0).unwrap()],
+        parts: vec![Part::of_vectors(&columns, ids, Bytes::from(bytes), &file, 0).unwrap()],
         next: Position(0),
     }
 }
@@ -559,7 +559,7 @@ fn metrics_and_indexes_that_cannot_be_are_refused_before_any_call() {
     let check = |sink: &str, metric: Option<Metric>, kind: VectorType, expected: Option<Kind>| {
         let sink = open(&fake, sink, "").unwrap();
         let mut target = target(&*sink, kind);
-        target.metric = metric.clone();
+        target.columns = target.columns.measured(metric.clone(), None);
         let got = sink.decide(&target).err().map(|e| e.kind());
         assert_eq!(got, expected, "{metric:?} {kind}");
     };

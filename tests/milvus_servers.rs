@@ -12,7 +12,7 @@ use milvusdm::batch::{Batch, BatchId, Limits, Part, Position, Target};
 use milvusdm::buffers::Buffers;
 use milvusdm::error::{Error, Kind, Result};
 use milvusdm::job::{Form, Job};
-use milvusdm::schema::{Element, VectorType, schema};
+use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Action, Attempt, Sink, Strength};
 
@@ -48,7 +48,7 @@ const fn kind(element: Element, dimension: u32) -> VectorType {
 const F32X128: VectorType = kind(Element::Float32, 128);
 
 fn batch(kind: VectorType, first: i64, rows: i64) -> Batch {
-    let schema = schema("id", "embedding", kind).unwrap();
+    let columns = Columns::plain("id", "embedding", kind).unwrap();
     let bytes = vec![0x3c; kind.row_bytes() as usize * rows as usize];
     let file: Arc<Path> = Path::new("x").into();
     let ids = (first..first + rows).collect();
@@ -60,7 +60,7 @@ fn batch(kind: VectorType, first: i64, rows: i64) -> Batch {
         },
         target: 0,
         first_row: first as u64,
-        parts: vec![Part::new(&schema, ids, Bytes::from(bytes), &file, 0).unwrap()],
+        parts: vec![Part::of_vectors(&columns, ids, Bytes::from(bytes), &file, 0).unwrap()],
         next: Position(0),
     }
 }

@@ -19,7 +19,7 @@ use milvusdm::job::{Job, OnDoubt, RunSettings};
 use milvusdm::plan::{Fingerprint, Plan};
 use milvusdm::progress::Progress;
 use milvusdm::run::{Stop, run};
-use milvusdm::schema::{Element, VectorType, schema};
+use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::sink::held::Held;
 use milvusdm::sink::{
     Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Sink, Strength,
@@ -56,16 +56,14 @@ impl Random {
 struct Numbers;
 
 fn manifest() -> Manifest {
-    let schema = schema("id", "embedding", VECTOR).unwrap();
+    let columns = Columns::plain("id", "embedding", VECTOR).unwrap();
     let target = |number: u32, rows: u64| Target {
         number,
         name: TargetName {
             collection: format!("t{number}"),
             partition: String::new(),
         },
-        schema: schema.clone(),
-        metric: None,
-        index: None,
+        columns: columns.clone(),
         keys: Keys::Stored,
         auto_id: false,
         rows,
@@ -132,9 +130,9 @@ impl Reader for NumbersReader {
         let last = self.end.min(self.at + 4);
         let ids: Vec<i64> = (self.at..last).map(|i| i as i64).collect();
         let bytes: Vec<u8> = ids.iter().flat_map(|i| (*i as f32).to_le_bytes()).collect();
-        let schema = schema("id", "embedding", VECTOR)?;
-        let part = Part::new(
-            &schema,
+        let columns = Columns::plain("id", "embedding", VECTOR)?;
+        let part = Part::of_vectors(
+            &columns,
             ids,
             Bytes::from(bytes),
             &Path::new("n").into(),

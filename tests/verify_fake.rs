@@ -15,7 +15,7 @@ use milvusdm::batch::{Batch, BatchId, Part, Position};
 use milvusdm::error::{Kind, Result};
 use milvusdm::job::{Form, Job};
 use milvusdm::milvus::proto::*;
-use milvusdm::schema::{Element, VectorType, schema};
+use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::sink::Sink;
 use milvusdm::sink::held::{Compared, Held, What};
 use milvusdm::sink::milvus::KIND;
@@ -66,11 +66,11 @@ fn vector(id: i64) -> Vec<u8> {
 
 /// Rows of these ids, each id a part of its own.
 fn batch(ids: &[i64]) -> Batch {
-    let schema = schema("id", "embedding", F32X2).unwrap();
+    let columns = Columns::plain("id", "embedding", F32X2).unwrap();
     let file: Arc<Path> = Path::new("x").into();
     let part = |(row, id): (usize, &i64)| {
-        Part::new(
-            &schema,
+        Part::of_vectors(
+            &columns,
             vec![*id],
             Bytes::from(vector(*id)),
             &file,

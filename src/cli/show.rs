@@ -90,14 +90,21 @@ pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision], before: Option<Strin
             target.rows,
             target.rows_deleted
         );
-        let fields = target.schema.fields();
-        out!(
-            "  schema     {}: int64 key, {}: {}",
-            fields[0].name(),
-            fields[1].name(),
-            target.vector()
-        );
-        let metric = target.metric.as_ref().map_or("not known", |m| m.name());
+        match (target.columns.all(), target.plain()) {
+            ([id, vector], Some(kind)) => {
+                out!(
+                    "  schema     {}: int64 key, {}: {kind}",
+                    id.name,
+                    vector.name
+                );
+            }
+            (columns, _) => {
+                for column in columns {
+                    out!("  column     {column}");
+                }
+            }
+        }
+        let metric = target.metric().map_or("not known", |m| m.name());
         out!("  metric     {metric} (in the source)");
         if let Some(conversion) = plan.conversion {
             out!("  converted  each vector is {conversion}");
@@ -140,7 +147,9 @@ pub fn plan_json(
         .iter()
         .zip(decisions)
         .map(|(target, decision)| {
-            let fields = target.schema.fields();
+            let columns = &target.columns;
+            let vector = columns.vectors().next().map(|(_, vector)| vector);
+            let element = target.plain().map(|kind| kind.element.name());
             serde_json::json!({
                 "name": target.name.to_string(),
                 "collection": target.name.collection,
@@ -150,12 +159,13 @@ pub fn plan_json(
                 "rows": target.rows,
                 "rows_deleted": target.rows_deleted,
                 "bytes": target.bytes(),
-                "id_field": fields[0].name(),
-                "vector_field": fields[1].name(),
-                "element": target.vector().element.name(),
-                "dimension": target.vector().dimension,
+                "id_field": columns.key().name,
+                "vector_field": vector.map(|v| &v.name),
+                "element": element,
+                "dimension": target.plain().map(|kind| kind.dimension),
+                "columns": columns.all().iter().map(|c| c.to_string()).collect::<Vec<_>>(),
                 "converted": plan.conversion.map(|c| c.to_string()),
-                "metric": target.metric.as_ref().map(|m| m.name().to_owned()),
+                "metric": target.metric().map(|m| m.name().to_owned()),
                 "batch_rows": plan.batch_rows(target),
                 "action": decision.action.name(),
                 "rows_before": decision.rows_before,

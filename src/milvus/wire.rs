@@ -235,7 +235,7 @@ mod tests {
 
     use super::*;
     use crate::milvus::proto::{FieldData, InsertRequest};
-    use crate::schema::schema;
+    use crate::schema::Columns;
 
     fn envelope(kind: VectorType) -> Envelope {
         Envelope {
@@ -249,13 +249,13 @@ mod tests {
     }
 
     fn part(kind: VectorType, ids: Vec<i64>, seed: u8) -> Part {
-        let schema = schema("id", "embedding", kind).unwrap();
+        let columns = Columns::plain("id", "embedding", kind).unwrap();
         let len = kind.row_bytes() as usize * ids.len();
         let bytes: Vec<u8> = (0..len)
             .map(|i| (i as u8).wrapping_mul(31) ^ seed)
             .collect();
         let file: Arc<Path> = Path::new("x").into();
-        Part::new(&schema, ids, Bytes::from(bytes), &file, 0).unwrap()
+        Part::of_vectors(&columns, ids, Bytes::from(bytes), &file, 0).unwrap()
     }
 
     /// The whole body, and how many of its pieces stayed where they were.

@@ -5,6 +5,7 @@ mod repeats;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
@@ -14,7 +15,7 @@ use crate::convert::{Conversion, Converted};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Endpoint, FieldSettings, Form, Job, NonFinite, RunSettings, did_you_mean};
 use crate::limits;
-use crate::schema;
+use crate::schema::Columns;
 use crate::sink::{Decision, SINKS, Sink, SinkKind};
 use crate::source::{SOURCES, Source, SourceKind, Survey};
 
@@ -71,7 +72,11 @@ impl Plan {
 
     /// Rows of a full batch of a target: batches are measured as they are read.
     pub fn batch_rows(&self, target: &Target) -> u64 {
-        let vector = target.vector();
+        let Some(vector) = target.plain() else {
+            let (bytes, _) = target.columns.row_bytes();
+            let rows = self.limits.batch_bytes / bytes.max(1);
+            return rows.clamp(1, self.limits.batch_rows);
+        };
         self.limits
             .rows(self.conversion.map_or(vector, |c| c.was(vector)))
     }
@@ -91,7 +96,7 @@ impl Plan {
             Some(_) => NonFinite::Fail,
             None => self.settings.non_finite,
         };
-        conversion.apply(&target.schema, batch, non_finite, rooms)
+        conversion.apply(&target.columns, batch, non_finite, rooms)
     }
 
     /// Looks at each target and says what will be done to it, without doing it. What is wrong with any of them is told
@@ -342,14 +347,7 @@ fn aim(
             Some((aimed, why)) => (aimed, Some(why)),
             None => (wish.clone(), None),
         };
-        let vector = match conversion {
-            None => target.vector(),
-            Some(conversion) => conversion.becomes(target.vector()).map_err(|what| {
-                let error = Error::new(Kind::Job, format!("{}: {what}", target.source));
-                error.at(job.place(conversion.key()))
-            })?,
-        };
-        target.schema = schema::schema(&job.fields.id, &job.fields.vector, vector)?;
+        target.columns = columns(job, conversion, &target)?;
         let number = match targets.iter_mut().find(|t| t.name == aimed) {
             Some(other) => {
                 let before = &wanted[other.number as usize];
@@ -419,6 +417,22 @@ fn rename(job: &Job, source: &TargetName, sink: TargetName) -> TargetName {
     }
 }
 
+/// What a target's rows will have.
+fn columns(job: &Job, conversion: Option<Conversion>, target: &Target) -> Result<Arc<Columns>> {
+    let Some(vector) = target.plain() else {
+        return Ok(target.columns.clone());
+    };
+    let vector = match conversion {
+        None => vector,
+        Some(conversion) => conversion.becomes(vector).map_err(|what| {
+            let error = Error::new(Kind::Job, format!("{}: {what}", target.source));
+            error.at(job.place(conversion.key()))
+        })?,
+    };
+    let columns = Columns::plain(&job.fields.id, &job.fields.vector, vector)?;
+    Ok(columns.measured(target.metric().cloned(), target.index().cloned()))
+}
+
 /// Adds the rows of another source target to one that gets the same name.
 fn merge(into: &mut Target, other: &Target) -> Result<()> {
     let refuse = |what: String| {
@@ -430,26 +444,18 @@ fn merge(into: &mut Target, other: &Target) -> Result<()> {
             ),
         ))
     };
-    if into.vector() != other.vector() {
-        return refuse(format!(
-            "it holds {}, not {}",
-            other.vector(),
-            into.vector()
-        ));
+    if !into.columns.hold_the_same(&other.columns) {
+        return refuse(format!("it holds {}, not {}", other.columns, into.columns));
     }
-    if into.metric != other.metric {
-        let name = |t: &Target| {
-            t.metric
-                .as_ref()
-                .map_or("none".to_owned(), |m| m.name().to_owned())
-        };
+    if into.metric() != other.metric() {
+        let name = |t: &Target| t.metric().map_or("none", |m| m.name()).to_owned();
         return refuse(format!("its metric is {}, not {}", name(other), name(into)));
     }
     into.rows += other.rows;
     into.rows_deleted += other.rows_deleted;
     into.auto_id &= other.auto_id;
-    if into.index != other.index {
-        into.index = None;
+    if into.index() != other.index() {
+        into.columns = into.columns.measured(into.metric().cloned(), None);
     }
     if into.keys != other.keys {
         into.keys = crate::batch::Keys::Stored;
@@ -462,8 +468,10 @@ fn check_dimension(job: &Job, manifest: &Manifest) -> Result<()> {
         return Ok(());
     };
     for target in &manifest.targets {
-        let found = target.vector().dimension;
-        if u64::from(found) != dimension {
+        let found = target.plain().map(|vector| vector.dimension);
+        if let Some(found) = found
+            && u64::from(found) != dimension
+        {
             let what = format!(
                 "is {dimension}, but {} has {found} dimensions",
                 target.source
@@ -493,7 +501,7 @@ fn fingerprint(
     let rows = format!("{} bytes, {} rows", limits.batch_bytes, limits.batch_rows);
     parts.insert("limits of a batch".to_owned(), rows);
     for target in &manifest.targets {
-        let what = format!("{} rows of {}", target.rows, target.vector());
+        let what = format!("{} rows of {}", target.rows, target.columns);
         parts.insert(format!("{}{}", Fingerprint::TARGET, target.name), what);
     }
     parts.insert("shards".to_owned(), manifest.shards.len().to_string());

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::batch::{Batch, BatchId, Keys, LeftOut, Limits, Target, TargetName};
 use crate::buffers::Buffer;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::job::{Form, RunSettings};
 
 use held::Held;
@@ -247,6 +247,21 @@ impl fmt::Display for Strength {
             Strength::Exact => "exact count",
             Strength::Statistics => "statistics",
         })
+    }
+}
+
+/// Refuses a target that has more than a sink of plain rows holds.
+fn plain_only(target: &Target, what: &str) -> Result<()> {
+    match target.plain() {
+        Some(_) => Ok(()),
+        None => Err(Error::new(
+            Kind::Unsupported,
+            format!(
+                "{what} holds an int64 id and one vector; {} has {}",
+                target.name, target.columns
+            ),
+        )
+        .hint("`fields:` says which columns travel")),
     }
 }
 

@@ -270,7 +270,7 @@ impl Work<'_> {
             self.compare(batch, &reader.files())?;
             index += 1;
             first_row += rows;
-            (self.hands.looked_at)(rows, rows * (self.target.vector().row_bytes() + 8));
+            (self.hands.looked_at)(rows, rows * self.target.columns.row_bytes().0);
         }
         Ok(())
     }
@@ -306,7 +306,7 @@ impl Work<'_> {
             }
             let Some(cut) = cut else { return Ok(()) };
             let rows = rows(&cut);
-            (self.hands.looked_at)(rows, rows * (self.target.vector().row_bytes() + 8));
+            (self.hands.looked_at)(rows, rows * self.target.columns.row_bytes().0);
         }
     }
 
@@ -338,7 +338,7 @@ impl Work<'_> {
     }
 
     fn compare(&mut self, batch: Batch, files: &Files) -> Result<()> {
-        let row_bytes = self.target.vector().row_bytes() + 8;
+        let (row_bytes, _) = self.target.columns.row_bytes();
         let most = (limits::LOOK_UP_BYTES / row_bytes).clamp(1, limits::LOOK_UP_ROWS_MAX);
         for piece in pieces(batch, most) {
             (self.hands.check)()?;
@@ -463,6 +463,6 @@ fn rows(cut: &Cut) -> u64 {
 fn copied(part: &Part, row: usize) -> Result<Part> {
     let one = part.slice(row, 1);
     let vector = Bytes::copy_from_slice(one.vectors());
-    let schema = Arc::clone(one.rows.schema_ref());
-    Part::new(&schema, one.ids().to_vec(), vector, &one.file, one.row)
+    let columns = Arc::clone(one.columns());
+    Part::of_vectors(&columns, one.ids().to_vec(), vector, &one.file, one.row)
 }

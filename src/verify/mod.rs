@@ -126,7 +126,7 @@ fn count(
     let mut report = TargetReport {
         name: target.name.to_string(),
         source: target.source.clone(),
-        vector: target.vector().to_string(),
+        vector: target.columns.to_string(),
         action: decision.action.name().to_owned(),
         rows_before: decision.rows_before,
         rows_read: target.rows,

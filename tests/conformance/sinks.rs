@@ -139,14 +139,15 @@ const FLOATS: VectorType = VectorType {
 };
 
 fn aimed(sink: &dyn Sink, kind: VectorType) -> Target {
+    let metric = match kind.is_binary() {
+        true => Metric::Hamming,
+        false => Metric::L2,
+    };
+    let target = target(sink, kind);
     Target {
         rows: ROWS as u64,
-        metric: Some(if kind.is_binary() {
-            Metric::Hamming
-        } else {
-            Metric::L2
-        }),
-        ..target(sink, kind)
+        columns: target.columns.measured(Some(metric), None),
+        ..target
     }
 }
 
@@ -163,7 +164,7 @@ fn batches(target: &Target, sizes: &[usize]) -> Vec<Batch> {
         let part = |from: usize, to: usize| {
             let bytes = bytes.slice(from * DIMENSION * 4..to * DIMENSION * 4);
             let ids = (from..to).map(id).collect();
-            Part::new(&target.schema, ids, bytes, &file, from as u64).unwrap()
+            Part::of_vectors(&target.columns, ids, bytes, &file, from as u64).unwrap()
         };
         let middle = first + (past - first) / 2;
         let parts = [part(first, middle), part(middle, past)];
@@ -308,7 +309,7 @@ fn what_was_delivered_is_counted_and_found_again() {
                 let mut vectors = part.vectors().to_vec();
                 vectors[0] ^= 1;
                 let odd = Batch {
-                    parts: vec![part.with_vectors(&target.schema, vectors.into())],
+                    parts: vec![part.with_vectors(&target.columns, vectors.into())],
                     ..batches[0].clone()
                 };
                 assert_eq!(holder.compare(&odd).unwrap().differing, 1, "{kind}: a bit");

@@ -703,7 +703,7 @@ fn what_the_sink_writes_comes_back_with_its_names() {
         assert!(read == expected, "{settings}");
         let target = &survey.manifest.targets[0];
         assert_eq!(target.name.collection, "col");
-        assert_eq!(target.metric.as_ref().map(|m| m.name()), Some("L2"));
+        assert_eq!(target.metric().map(|m| m.name()), Some("L2"));
         assert!(survey.warnings.is_empty(), "{:?}", survey.warnings);
     }
     for element in [Element::Bit, Element::Int8] {

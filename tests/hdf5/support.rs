@@ -9,7 +9,7 @@ use milvusdm::batch::{Batch, BatchId, Cut, Keys, Limits, Part, Position, Target,
 use milvusdm::buffers::Buffers;
 use milvusdm::error::Result;
 use milvusdm::job::{Form, Job};
-use milvusdm::schema::{self, Element, Metric, VectorType};
+use milvusdm::schema::{Columns, Element, Metric, VectorType};
 use milvusdm::sink::{Action, Attempt, SINKS, Sink};
 use milvusdm::source::{SOURCES, Source};
 
@@ -67,13 +67,14 @@ pub fn target(number: u32, name: (&str, &str), vector: VectorType, rows: u64) ->
             collection: name.0.into(),
             partition: name.1.into(),
         },
-        schema: schema::schema("id", "embedding", vector).unwrap(),
-        metric: Some(if vector.is_binary() {
-            Metric::Jaccard
-        } else {
-            Metric::L2
-        }),
-        index: None,
+        columns: Columns::plain("id", "embedding", vector).unwrap().measured(
+            Some(if vector.is_binary() {
+                Metric::Jaccard
+            } else {
+                Metric::L2
+            }),
+            None,
+        ),
         keys: Keys::Stored,
         auto_id: false,
         rows,
@@ -127,7 +128,7 @@ pub fn batches(target: &Target, bytes: &Bytes, sizes: &[u64]) -> Vec<Batch> {
             let ids = (at..at + share).map(id_of).collect();
             let slice = bytes.slice((at * width) as usize..((at + share) * width) as usize);
             if share > 0 {
-                parts.push(Part::new(&target.schema, ids, slice, &file, at).unwrap());
+                parts.push(Part::of_vectors(&target.columns, ids, slice, &file, at).unwrap());
             }
             at += share;
         }

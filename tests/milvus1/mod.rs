@@ -194,7 +194,7 @@ pub fn check(version: &str, read: &Read) {
             "SUPERSTRUCTURE",
         ];
         let metric = metrics[table["metric_type"].as_u64().unwrap() as usize - 1];
-        assert_eq!(target.metric.as_ref().unwrap().name(), metric);
+        assert_eq!(target.metric().unwrap().name(), metric);
         let segments = table["segments"].as_array().unwrap();
         let stored: u64 = segments
             .iter()

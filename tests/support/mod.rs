@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use milvusdm::batch::{Keys, Target, TargetName};
-use milvusdm::schema::{VectorType, schema};
+use milvusdm::schema::{Columns, VectorType};
 use milvusdm::sink::Sink;
 use tempfile::TempDir;
 
@@ -194,9 +194,7 @@ pub fn target(sink: &dyn Sink, kind: VectorType) -> Target {
     Target {
         number: 0,
         name: sink.name(&none),
-        schema: schema("id", "embedding", kind).unwrap(),
-        metric: None,
-        index: None,
+        columns: Columns::plain("id", "embedding", kind).unwrap(),
         keys: Keys::Stored,
         auto_id: false,
         rows: 0,

@@ -325,7 +325,7 @@ fn build(path: &Path, target: &Target, shape: &Shape, space: Space) -> hdf5::Res
     };
     let vectors = vectors.create(h5::VECTORS)?;
     let ids = ids.empty::<i64>().shape(rows).create(h5::IDS)?;
-    if let Some(metric) = &target.metric {
+    if let Some(metric) = target.metric() {
         text(&file, attribute::METRIC, metric.name())?;
     }
     let dimension = i64::from(target.vector().dimension);

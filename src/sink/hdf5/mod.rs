@@ -280,6 +280,7 @@ impl Sink for Hdf5 {
     }
 
     fn decide(&self, target: &Target) -> Result<Decision> {
+        super::plain_only(target, "an HDF5 file")?;
         let path = self.path(&target.name);
         create::check(target, &self.spec.layout, &path)?;
         if let Place::File(path) = &self.spec.place {
@@ -366,7 +367,10 @@ impl Sink for Hdf5 {
 
     fn pack(&self, batch: Batch, room: Buffer) -> Result<Parcel> {
         let vector = match batch.parts.first() {
-            Some(part) => crate::schema::vector_type(part.rows.schema_ref()),
+            Some(part) => part
+                .columns()
+                .as_plain()
+                .expect("decided on: plain columns only"),
             None => VectorType {
                 element: Element::Float32,
                 dimension: 1,

@@ -43,7 +43,7 @@ fn job(dir: &Path, target: &Target) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let (name, dir) = (quoted(collection), quoted(&dir.to_string_lossy()));
     let dimension = target.vector().dimension;
-    let metric = match &target.metric {
+    let metric = match target.metric() {
         Some(metric) => format!("metric_type: {}", quoted(metric.name())),
         None => "# metric_type: L2        # the source did not say".to_owned(),
     };

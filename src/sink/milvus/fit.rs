@@ -2,12 +2,12 @@
 //! Pure: knows what was asked and what is there, and calls nobody. Three wrong requests are acknowledged by
 //! Milvus 2.3 and then destroy it (no dimension, text keys for int64, another dimension): none passes here.
 
-use crate::batch::{Index, Target};
+use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::milvus::proto::{KeyValue, data_type};
 use crate::milvus::{Collection, Server, wire};
-use crate::schema::{Element, ID_COLUMN, Metric, VECTOR_COLUMN, VectorType};
+use crate::schema::{Element, Index, Metric, VectorType};
 
 use super::settings::{IndexWanted, Settings};
 
@@ -24,12 +24,12 @@ pub struct IndexPlan {
 
 /// The primary key's name in a target.
 pub fn id_name(target: &Target) -> &str {
-    target.schema.field(ID_COLUMN).name()
+    &target.columns.all()[0].name
 }
 
 /// The vector's name in a target.
 pub fn vector_name(target: &Target) -> &str {
-    target.schema.field(VECTOR_COLUMN).name()
+    &target.columns.all()[1].name
 }
 
 /// Complains of names Milvus 2.x does not allow.
@@ -194,7 +194,7 @@ pub fn schema(found: &Collection, target: &Target, settings: &Settings) -> Resul
 /// The metric an index gets: the job's, else the source's. Complains of what cannot be.
 pub fn metric(target: &Target, settings: &Settings) -> Result<Option<Metric>> {
     let binary = target.vector().is_binary();
-    let metric = match (&settings.metric, &target.metric) {
+    let metric = match (&settings.metric, target.metric()) {
         (Some(metric), _) => metric.clone(),
         (None, None) => return Ok(None),
         (None, Some(Metric::Other(name))) => {
@@ -233,13 +233,13 @@ pub fn metric(target: &Target, settings: &Settings) -> Result<Option<Metric>> {
 /// What the operator should know, though it can be done.
 pub fn warnings(target: &Target, settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
-    if settings.metric.as_ref().or(target.metric.as_ref()) == Some(&Metric::Tanimoto) {
+    if settings.metric.as_ref().or(target.metric()) == Some(&Metric::Tanimoto) {
         warnings.push(
             "Milvus 2.x has no TANIMOTO metric: JACCARD, which ranks alike, takes its place"
                 .to_owned(),
         );
     }
-    if settings.index == IndexWanted::Source && target.index.is_none() {
+    if settings.index == IndexWanted::Source && target.index().is_none() {
         warnings.push(format!(
             "`index: source`, but the source of {} has no index to go by: none is made",
             target.name
@@ -254,7 +254,7 @@ pub fn index(target: &Target, settings: &Settings) -> Result<Option<IndexPlan>> 
     let index = match &settings.index {
         IndexWanted::None => return Ok(None),
         IndexWanted::This(index) => index.clone(),
-        IndexWanted::Source => match &target.index {
+        IndexWanted::Source => match target.index() {
             Some(index) => index.clone(),
             None => return Ok(None),
         },

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
-use crate::batch;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Form, Mode};
 use crate::milvus::{self, Login, Secret};
-use crate::schema::Metric;
+use crate::schema::{Index, Metric};
 
 /// The settings, each with what it means.
 pub const SETTINGS: &[(&str, &str)] = &[
@@ -101,7 +100,7 @@ pub enum IndexWanted {
     /// The one the source had.
     Source,
     /// This one.
-    This(batch::Index),
+    This(Index),
 }
 
 impl Settings {
@@ -261,7 +260,7 @@ pub fn read_index(form: &mut Form) -> IndexWanted {
             }
             inner.done();
             kind.map_or(IndexWanted::None, |kind| {
-                IndexWanted::This(batch::Index {
+                IndexWanted::This(Index {
                     kind: kind.to_uppercase(),
                     params,
                 })

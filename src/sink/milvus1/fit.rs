@@ -109,7 +109,7 @@ pub fn vectors(kind: VectorType) -> Result<()> {
 pub fn metric(target: &Target, settings: &Settings) -> Result<i32> {
     let binary = target.vector().is_binary();
     let hint = "`metric` of the sink (classic jobs: metric_type) names one";
-    let metric = match (&settings.metric, &target.metric) {
+    let metric = match (&settings.metric, target.metric()) {
         (Some(metric), _) => metric,
         (None, Some(Metric::Other(name))) => {
             return Err(Error::new(
@@ -178,7 +178,7 @@ pub fn schema(found: &CollectionSchema, target: &Target, settings: &Settings) ->
         )
         .hint("name another collection, or `mode: overwrite` to replace it"));
     }
-    match (&settings.metric, &target.metric) {
+    match (&settings.metric, target.metric()) {
         (Some(wanted), _) if wanted != there => Err(Error::new(
             Kind::Refused,
             format!(
@@ -207,7 +207,7 @@ pub fn index(target: &Target, settings: &Settings) -> Result<Option<IndexPlan>> 
     let index = match &settings.index {
         IndexWanted::None => return Ok(None),
         IndexWanted::This(index) => index,
-        IndexWanted::Source => match &target.index {
+        IndexWanted::Source => match target.index() {
             Some(index) => index,
             None => {
                 warn!(
@@ -257,9 +257,9 @@ pub fn index(target: &Target, settings: &Settings) -> Result<Option<IndexPlan>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Index, Keys, TargetName};
+    use crate::batch::{Keys, TargetName};
     use crate::job::Mode;
-    use crate::schema;
+    use crate::schema::{Columns, Index};
 
     fn target(element: Element, dimension: u32, metric: Option<Metric>) -> Target {
         let kind = VectorType { element, dimension };
@@ -269,9 +269,9 @@ mod tests {
                 collection: "c".into(),
                 partition: String::new(),
             },
-            schema: schema::schema("id", "embedding", kind).unwrap(),
-            metric,
-            index: None,
+            columns: Columns::plain("id", "embedding", kind)
+                .unwrap()
+                .measured(metric, None),
             keys: Keys::Stored,
             auto_id: false,
             rows: 1,

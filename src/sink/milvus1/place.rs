@@ -89,6 +89,7 @@ impl Milvus1 {
     /// What can be said without asking for anything that exists.
     fn check_job(&self, target: &Target) -> Result<()> {
         let settings = &self.settings;
+        crate::sink::plain_only(target, "Milvus 1.x")?;
         fit::names(target)?;
         fit::vectors(target.vector())?;
         fit::index(target, settings)?;

@@ -12,15 +12,14 @@ use std::collections::BTreeMap;
 use ::faiss::Index as _;
 use ::faiss::index::io::read_index;
 use ::faiss::index::{Idx, IndexImpl};
-use arrow_schema::SchemaRef;
 use bytes::Bytes;
 
 use super::{IdsFrom, Spec, cut, duplicates, identify, index_of};
-use crate::batch::{Cut, Index, Keys, Limits, Manifest, Part, Position, Shard, Target, TargetName};
+use crate::batch::{Cut, Keys, Limits, Manifest, Part, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::format::faiss::{Body, Node, Recovery, Transform, metric, parse, vector};
 use crate::input::View;
-use crate::schema::{self, Metric, VectorType};
+use crate::schema::{Columns, Index, Metric, VectorType};
 use crate::source::{Files, Reader, Source, Survey};
 
 /// A component of a row that libfaiss did not write: a NaN that no arithmetic makes.
@@ -34,9 +33,7 @@ pub struct Foreign {
     ids: Option<View>,
     rows: u64,
     vector: VectorType,
-    schema: SchemaRef,
-    metric: Metric,
-    kind: Option<Index>,
+    columns: std::sync::Arc<Columns>,
     warnings: Vec<String>,
 }
 
@@ -83,9 +80,8 @@ impl Foreign {
             ids: map.filter(|_| spec.ids == IdsFrom::Stored),
             rows: node.rows,
             vector: vector(&node),
-            schema: schema::schema("id", "embedding", vector(&node))?,
-            metric: metric(&node),
-            kind: index_of(&node),
+            columns: Columns::plain("id", "embedding", vector(&node))?
+                .measured(Some(metric(&node)), index_of(&node)),
             warnings,
             file,
         };
@@ -169,9 +165,7 @@ impl Source for Foreign {
                 collection: String::new(),
                 partition: String::new(),
             },
-            schema: self.schema.clone(),
-            metric: Some(self.metric.clone()),
-            index: self.kind.clone(),
+            columns: self.columns.clone(),
             keys: match self.ids {
                 Some(_) => Keys::Stored,
                 None => Keys::RowNumbers,
@@ -231,7 +225,7 @@ impl Reader for Rows<'_> {
         let count = self.batch_rows.min(self.end - first);
         let ids = foreign.ids(first, count)?;
         let vectors = foreign.vectors(first, count)?;
-        let part = Part::new(&foreign.schema, ids, vectors, foreign.file.path(), first)?;
+        let part = Part::of_vectors(&foreign.columns, ids, vectors, foreign.file.path(), first)?;
         self.next += count;
         Ok(Some(Cut {
             parts: vec![part],

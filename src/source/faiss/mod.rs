@@ -10,17 +10,16 @@ mod reader;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-use arrow_schema::SchemaRef;
+use std::sync::Arc;
 
 use super::{Files, Reader, Source, SourceKind, Spec as AnySpec, Survey};
-use crate::batch::{Index, Keys, Limits, Manifest, Position, Shard, Target, TargetName};
+use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::format::faiss::{Body, Codec, Decoder, Faithful, Node, Rows, parse};
 use crate::input::{Access, View};
 use crate::job::Form;
 use crate::limits;
-use crate::schema;
+use crate::schema::{Columns, Index};
 
 /// An index file of Faiss.
 pub const KIND: SourceKind = SourceKind {
@@ -101,10 +100,9 @@ pub struct Faiss {
     data: View,
     rows: Rows,
     decoder: Decoder,
-    schema: SchemaRef,
+    columns: Arc<Columns>,
     /// Whether ids are those of the file.
     stored_ids: bool,
-    index: Option<Index>,
     warnings: Vec<String>,
 }
 
@@ -135,16 +133,16 @@ impl Faiss {
         }
         let data = lists::find(&file, &rows, spec.lists.as_deref(), spec.access)?;
         let decoder = Decoder::new(&rows)?;
-        let schema = schema::schema("id", "embedding", rows.vector)?;
+        let columns = Columns::plain("id", "embedding", rows.vector)?
+            .measured(Some(rows.metric.clone()), index_of(&node));
         let stored_ids = spec.ids == IdsFrom::Stored && rows.has_ids();
         Ok(Faiss {
             file,
             data,
             rows,
             decoder,
-            schema,
+            columns,
             stored_ids,
-            index: index_of(&node),
             warnings,
         })
     }
@@ -197,9 +195,7 @@ impl Source for Faiss {
                 collection: String::new(),
                 partition: String::new(),
             },
-            schema: self.schema.clone(),
-            metric: Some(self.rows.metric.clone()),
-            index: self.index.clone(),
+            columns: self.columns.clone(),
             keys: if self.stored_ids {
                 Keys::Stored
             } else {

@@ -207,7 +207,7 @@ impl Rows<'_> {
 
     fn part(&self, ids: Vec<i64>, vectors: Bytes, row: u64) -> Result<Part> {
         let faiss = self.faiss;
-        Part::new(&faiss.schema, ids, vectors, faiss.data.path(), row)
+        Part::of_vectors(&faiss.columns, ids, vectors, faiss.data.path(), row)
     }
 
     /// Asks for the bytes of the next batch, where they lie together.
@@ -239,7 +239,13 @@ impl Gathered {
                 vectors,
             } = std::mem::take(self);
             let file = faiss.data.path();
-            parts.push(Part::new(&faiss.schema, ids, vectors.into(), file, first)?);
+            parts.push(Part::of_vectors(
+                &faiss.columns,
+                ids,
+                vectors.into(),
+                file,
+                first,
+            )?);
         }
         Ok(())
     }

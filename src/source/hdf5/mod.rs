@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::input::Access;
 use crate::job::{Form, Globs};
 use crate::limits;
-use crate::schema;
+use crate::schema::{Columns, Metric};
 
 use super::files::{identity, shard_rows};
 use super::{Reader, Source, SourceKind, Survey};
@@ -168,7 +168,7 @@ fn check(files: &[File], file: &File) -> Result<()> {
     }
     let (one, two) = (&other.metric, &file.metric);
     if one.is_some() && two.is_some() && one != two {
-        let name = |m: &Option<schema::Metric>| {
+        let name = |m: &Option<Metric>| {
             m.as_ref()
                 .map_or("none".to_owned(), |m| m.name().to_owned())
         };
@@ -205,9 +205,7 @@ impl Hdf5 {
                     targets.push(Target {
                         number: targets.len() as u32,
                         name: file.name.clone(),
-                        schema: schema::schema("id", "embedding", file.vector)?,
-                        metric: None,
-                        index: None,
+                        columns: Columns::plain("id", "embedding", file.vector)?,
                         keys: match file.ids {
                             Some(_) => Keys::Stored,
                             None => Keys::RowNumbers,
@@ -222,7 +220,9 @@ impl Hdf5 {
             };
             let target = &mut targets[number];
             target.rows += file.vectors.rows;
-            target.metric = target.metric.take().or_else(|| file.metric.clone());
+            if target.metric().is_none() {
+                target.columns = target.columns.measured(file.metric.clone(), None);
+            }
             of.push(number);
         }
         Ok((of, targets))

@@ -1,6 +1,8 @@
 //! How do the rows of a file become batches?
 //! As they lie where they travel as stored, converted otherwise.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::open::File;
@@ -9,16 +11,14 @@ use super::table::Table;
 use crate::batch::{Cut, Limits, Part, Position};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::schema;
+use crate::schema::Columns;
 use crate::source::values::Wrong;
 use crate::source::{Files, Reader};
-
-use arrow_schema::SchemaRef;
 
 /// Reads rows of one file.
 pub struct FileReader<'s> {
     file: &'s File,
-    schema: SchemaRef,
+    columns: Arc<Columns>,
     vectors: Rows<'s>,
     ids: Option<(&'s Table, Rows<'s>)>,
     /// The id of the file's first row where rows are numbered.
@@ -39,7 +39,7 @@ impl<'s> FileReader<'s> {
     ) -> Result<FileReader<'s>> {
         Ok(FileReader {
             file,
-            schema: schema::schema("id", "embedding", file.vector)?,
+            columns: Columns::plain("id", "embedding", file.vector)?,
             vectors: Rows::new(&file.vectors, &file.view),
             ids: (file.ids.as_ref()).map(|table| (table, Rows::new(table, &file.view))),
             first_id,
@@ -114,8 +114,8 @@ impl Reader for FileReader<'_> {
             let rest = ids.split_off((piece.len() / width).min(ids.len()));
             let own = std::mem::replace(&mut ids, rest);
             let rows = own.len() as u64;
-            parts.push(Part::new(
-                &self.schema,
+            parts.push(Part::of_vectors(
+                &self.columns,
                 own,
                 piece,
                 self.file.view.path(),

@@ -1,8 +1,7 @@
 //! Which index of Milvus 2.x is nearest to one of Milvus 1.x?
 //! Knows names and parameters only.
 
-use crate::batch::Index;
-use crate::schema::Metric;
+use crate::schema::{Index, Metric};
 
 /// Names of Tables.engine_type, counted from 0.
 const NAMES: [&str; 13] = [

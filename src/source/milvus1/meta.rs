@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::batch::Index;
 use crate::error::{Error, Kind, Place, Result};
 use crate::limits;
-use crate::schema::{Element, Metric, VectorType};
+use crate::schema::{Element, Index, Metric, VectorType};
 
 use super::index;
 

@@ -19,17 +19,16 @@ mod sqlite;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow_schema::SchemaRef;
-
-use crate::batch::{Index, Keys, Limits, Manifest, Position, Shard, Target, TargetName};
+use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::digest;
 use crate::error::{Error, Kind, Result};
 use crate::input::Access;
 use crate::job::{Form, Globs};
 use crate::limits;
-use crate::schema::{self, Metric, VectorType};
+use crate::schema::{Columns, VectorType};
 
 use super::{Reader, Source, SourceKind, Spec, Survey};
 use choose::{Choice, Chosen};
@@ -125,9 +124,8 @@ pub struct Milvus1 {
 /// A partition that will travel.
 struct Table {
     name: TargetName,
-    schema: SchemaRef,
-    metric: Metric,
-    index: Option<Index>,
+    vector: VectorType,
+    columns: Arc<Columns>,
     auto_id: bool,
     segments: Range<usize>,
 }
@@ -332,10 +330,9 @@ impl Milvus1 {
             ),
         );
         self.tables.push(Table {
-            schema: schema::schema("id", "embedding", vector)?,
+            columns: Columns::plain("id", "embedding", vector)?.measured(Some(metric), index),
+            vector,
             name,
-            metric,
-            index,
             auto_id: collection.auto_id,
             segments,
         });
@@ -400,11 +397,10 @@ impl Source for Milvus1 {
             shards: Vec::new(),
         };
         for (number, table) in (0u32..).zip(&self.tables) {
-            let vector = schema::vector_type(&table.schema);
             let segments = &self.segments[table.segments.clone()];
             let rows = segments.iter().map(|s| s.live).sum();
             let stored: u64 = segments.iter().map(|s| s.rows).sum();
-            let shard_rows = shard_rows(stored, vector, limits);
+            let shard_rows = shard_rows(stored, table.vector, limits);
             let mut first_row = 0;
             for (part, segment) in table.segments.clone().zip(segments) {
                 for (start, end, live) in cuts(segment, shard_rows)? {
@@ -424,9 +420,7 @@ impl Source for Milvus1 {
             manifest.targets.push(Target {
                 number,
                 name: table.name.clone(),
-                schema: table.schema.clone(),
-                metric: Some(table.metric.clone()),
-                index: table.index.clone(),
+                columns: table.columns.clone(),
                 keys: Keys::Stored,
                 auto_id: table.auto_id,
                 rows,

@@ -4,13 +4,14 @@
 //! depend on how many rows between are deleted; where every second row lives, one stretch makes a batch. A dense stretch is one window of the file, and each run of live
 //! rows a slice of it: however many runs there are, the file is held once.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use crate::batch::{Cut, Limits, Part, Position, Shard};
 use crate::error::{Error, Kind, Result};
-use crate::schema;
+use crate::schema::Columns;
 use crate::source::{Files, Reader};
 
 use super::Milvus1;
@@ -19,7 +20,7 @@ use super::segment::Open;
 /// Reads a stretch of a segment.
 pub struct Rows {
     segment: Open,
-    schema: arrow_schema::SchemaRef,
+    columns: Arc<Columns>,
     row_bytes: u64,
     at: u64,
     end: u64,
@@ -47,13 +48,13 @@ impl Rows {
                 "rows {from:?} to {end} are not there, the segment has {rows}"
             )));
         }
-        let vector = schema::vector_type(&table.schema);
+        let vector = table.vector;
         if let Some(touched) = source.touched.get(part) {
             touched.store(true, Ordering::Relaxed);
         }
         Ok(Rows {
             segment: segment.open(source.access)?,
-            schema: table.schema.clone(),
+            columns: table.columns.clone(),
             row_bytes: vector.row_bytes(),
             at: from.0,
             end,
@@ -80,7 +81,7 @@ impl Rows {
             .cut(first * self.row_bytes, rows * self.row_bytes)?
             .bytes()?;
         if live * 2 >= rows {
-            let whole = Part::new(&self.schema, ids, bytes, file, first)?;
+            let whole = Part::of_vectors(&self.columns, ids, bytes, file, first)?;
             let slice = |(start, end): &(u64, u64)| {
                 whole.slice((start - first) as usize, (end - start) as usize)
             };
@@ -94,8 +95,8 @@ impl Rows {
             gathered.extend_from_slice(&bytes[range.start * width..range.end * width]);
             gathered_ids.extend_from_slice(&ids[range]);
         }
-        let whole = Part::new(
-            &self.schema,
+        let whole = Part::of_vectors(
+            &self.columns,
             gathered_ids,
             Bytes::from(gathered),
             file,
@@ -104,13 +105,11 @@ impl Rows {
         let mut taken = 0;
         let parts = runs.iter().map(|(start, end)| {
             let count = (end - start) as usize;
-            let part = whole.slice(taken, count);
+            let mut part = whole.slice(taken, count);
             taken += count;
             // It was moved together: its rows are still those of the file.
-            Part {
-                row: *start,
-                ..part
-            }
+            part.row = *start;
+            part
         });
         Ok((parts.collect(), row))
     }
@@ -188,7 +187,7 @@ mod tests {
         let segment = Segment::look(&dir, "t", vector.row_bytes()).unwrap();
         Rows {
             segment: segment.open(access).unwrap(),
-            schema: schema::schema("id", "embedding", vector).unwrap(),
+            columns: Columns::plain("id", "embedding", vector).unwrap(),
             row_bytes: vector.row_bytes(),
             at: 0,
             end: ROWS,

@@ -1,25 +1,14 @@
-//! How is a vector column spelt in Arrow? What types and metrics are there?
+//! What columns are there, and how are they spelt in Arrow? What types, metrics and indexes are there?
 //! Knows names and widths; never touches a row.
 //!
-//! A vector column is `FixedSizeBinary(row_bytes)`, with its element type, dimension and metric in the field's
-//! metadata. Payloads of Faiss files begin at byte 45 or 49, never aligned for f32, and arrow-rs panics on
+//! A vector column is `FixedSizeBinary(row_bytes)`. Payloads of Faiss files begin at byte 45 or 49, never aligned for f32, and arrow-rs panics on
 //! misaligned typed buffers; byte arrays have alignment 1, so a mapped file becomes a column without a copy.
 
-use std::collections::HashMap;
+mod columns;
+
 use std::fmt;
-use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
-
-use crate::error::{Error, Kind, Result};
-
-const KEY_ELEMENT: &str = "milvusdm.element";
-const KEY_DIMENSION: &str = "milvusdm.dimension";
-
-/// The column of ids in every batch.
-pub const ID_COLUMN: usize = 0;
-/// The column of vectors in every batch.
-pub const VECTOR_COLUMN: usize = 1;
+pub use columns::{Column, ColumnType, Columns, Role, Scalar};
 
 /// What one component of a vector is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -96,6 +85,15 @@ impl fmt::Display for VectorType {
     }
 }
 
+/// An index definition in Milvus's terms.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Index {
+    /// Such as `HNSW` or `IVF_FLAT`.
+    pub kind: String,
+    /// Names and values as Milvus takes them, such as `("M", "16")`.
+    pub params: Vec<(String, String)>,
+}
+
 /// How distances are measured. Milvus keeps it with the index; files keep its name.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Metric {
@@ -167,54 +165,9 @@ impl Metric {
     }
 }
 
-/// The schema of a batch: `id` (int64) and a vector column of this type, under these names.
-pub fn schema(id_name: &str, vector_name: &str, vector: VectorType) -> Result<SchemaRef> {
-    let row_bytes = i32::try_from(vector.row_bytes()).ok().filter(|n| *n > 0);
-    let Some(row_bytes) = row_bytes else {
-        return Err(Error::new(
-            Kind::Unsupported,
-            format!("vectors of type {vector} cannot be carried"),
-        ));
-    };
-    let metadata = HashMap::from([
-        (KEY_ELEMENT.to_owned(), vector.element.name().to_owned()),
-        (KEY_DIMENSION.to_owned(), vector.dimension.to_string()),
-    ]);
-    Ok(Arc::new(Schema::new(vec![
-        Field::new(id_name, DataType::Int64, false),
-        Field::new(vector_name, DataType::FixedSizeBinary(row_bytes), false)
-            .with_metadata(metadata),
-    ])))
-}
-
-/// The type of the vector column of a schema made by [`schema`].
-pub fn vector_type(schema: &Schema) -> VectorType {
-    let metadata = schema.field(VECTOR_COLUMN).metadata();
-    let element = metadata.get(KEY_ELEMENT).and_then(|e| Element::named(e));
-    let dimension = metadata.get(KEY_DIMENSION).and_then(|d| d.parse().ok());
-    VectorType {
-        element: element.expect("every schema here is made by schema::schema"),
-        dimension: dimension.expect("every schema here is made by schema::schema"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_schema_knows_its_vector_type() {
-        for element in Element::ALL {
-            let vector = VectorType {
-                element,
-                dimension: 96,
-            };
-            assert_eq!(
-                vector_type(&schema("id", "embedding", vector).unwrap()),
-                vector
-            );
-        }
-    }
 
     #[test]
     fn metrics_go_by_name_in_any_case() {
