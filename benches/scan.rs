@@ -13,7 +13,7 @@ use milvusdm::batch::{Batch, BatchId, Limits};
 use milvusdm::buffers::Buffers;
 use milvusdm::job::{Form, Job};
 use milvusdm::simd;
-use milvusdm::sink::{Attempt, SINKS, Sink};
+use milvusdm::sink::{Attempt, Finishing, SINKS, Sink};
 use milvusdm::source::{SOURCES, Source};
 
 const ROW_BYTES: u64 = 4 * 128;
@@ -189,7 +189,7 @@ fn carry(source: &dyn Source, sink: &dyn Sink) {
             sink.deliver(&parcel, Attempt::First).unwrap();
         }
     }
-    sink.finish(target).unwrap();
+    assert_eq!(sink.finish(target).unwrap(), Finishing::Done);
 }
 
 criterion_group!(benches, readers);

@@ -46,12 +46,18 @@ pub enum Kind {
     Unreachable,
     /// No answer: it may have arrived. Exit 5 when it cannot be sent again safely.
     Lost,
+    /// No answer in time, though the destination may be there: as `Lost`, but less at a time may get through.
+    Slow,
+    /// A refusal that need not be the destination's own, and may be about the answer's size: as `Lost`, in halves.
+    TooMuch,
     /// The request was too big for the destination: send it in halves. Exit 5 when one row is too big.
     TooBig,
     /// Source and destination differ after all was said to be done. Exit 5.
     Differs,
     /// Local input or output failed. Exit 6.
     Io,
+    /// All was delivered, but no figure to be had proves what the destination holds. Exit 7.
+    Unproven,
     /// Asked to stop. Exit 130.
     Stopped,
 }
@@ -68,9 +74,12 @@ impl Kind {
             | Kind::Full
             | Kind::Unreachable
             | Kind::Lost
+            | Kind::Slow
+            | Kind::TooMuch
             | Kind::TooBig
             | Kind::Differs => 5,
             Kind::Io => 6,
+            Kind::Unproven => 7,
             Kind::Stopped => 130,
         }
     }
@@ -81,7 +90,13 @@ impl Kind {
     pub fn is_silence(self) -> bool {
         matches!(
             self,
-            Kind::Unreachable | Kind::Busy | Kind::Full | Kind::Lost | Kind::Stopped
+            Kind::Unreachable
+                | Kind::Busy
+                | Kind::Full
+                | Kind::Lost
+                | Kind::Slow
+                | Kind::TooMuch
+                | Kind::Stopped
         )
     }
 }

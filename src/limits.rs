@@ -175,3 +175,10 @@ pub const SHOWN_CHARS_MAX: usize = 1500;
 
 /// Mistakes of one job that are shown; all are counted.
 pub const MISTAKES_SHOWN_MAX: usize = 100;
+
+/// Seconds that something between us and a server may hold a request back whose connection it broke, and deliver it
+/// then: so long after the last batch was found in doubt nobody looks whether rows came twice.
+pub const LATE_S: u64 = 15;
+
+/// How often batches that were sent more than once are looked after, when some of them are in doubt again.
+pub const LOOKS_AFTER: u32 = 3;

@@ -54,7 +54,7 @@ fn receive(checkpoint: &Checkpoint, shard: &Shard, index: u32) {
         rows: 10,
         upserted: false,
     };
-    checkpoint.record(&parcel, &receipt, None).unwrap();
+    checkpoint.record(&parcel, &receipt, None, None).unwrap();
 }
 
 /// The log of a run that had sent more than it had receipts for.

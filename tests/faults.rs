@@ -329,7 +329,12 @@ fn a_disk_that_fills_under_the_checkpoint_stops_the_run_and_the_same_command_goe
         "{}",
         log.len()
     );
-    check(plain.output().unwrap(), 0, &["done: 20000 rows"]);
+    // Batches whose receipts the disk had no room for went again, and statistics count them twice.
+    check(
+        plain.output().unwrap(),
+        7,
+        &["done: 20000 rows", "NOT PROVEN"],
+    );
     let mut ids = vec![0; ROWS];
     for arrived in fake.arrived() {
         let keys = arrived

@@ -33,6 +33,29 @@ fn a_server_that_keeps_what_it_acknowledges_is_believed() {
     let ended = run(&fake, "").code(0);
     assert_eq!(ended.report["targets"][0]["rows_counted"], json!(ROWS));
     assert_eq!(ended.report["targets"][0]["rests_on"], json!("statistics"));
+    assert_eq!(ended.report["targets"][0]["proof"], json!("statistics"));
+}
+
+#[test]
+fn rows_that_were_counted_twice_do_not_stand_for_rows_that_were_dropped() {
+    // An answer is lost, so that its batch is sent twice; another batch, of as many rows, is acknowledged and dropped.
+    for (lost, dropped) in [(1, 4), (5, 2)] {
+        let fake = Fake::start("v2.3.5");
+        for place in 0..6 {
+            fake.next(match place {
+                _ if place == lost => Misbehave::TakeAndCut,
+                _ if place == dropped => Misbehave::Drop,
+                _ => Misbehave::Acknowledge(100),
+            });
+        }
+        let ended = run(&fake, ", connections: 1, in_flight: 1")
+            .code(7)
+            .says(&["all was delivered, but it is not proven", "verify --load"]);
+        let target = &ended.report["targets"][0];
+        assert_eq!(target["proof"], json!("open"), "{target}");
+        assert!(target["rows_open"].as_u64().unwrap() >= 100, "{target}");
+        assert_eq!(ended.report["outcome"], json!("not proven"));
+    }
 }
 
 #[test]

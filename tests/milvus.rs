@@ -15,7 +15,7 @@ use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Action, Attempt, Count, Decision, Redelivery, Sink, Strength};
 
-use support::{Engine, Server, run_python, target};
+use support::{Engine, Server, finish, run_python, target};
 
 /// A sink as a job opens it.
 fn open(sink: &str, run: &str) -> Result<Box<dyn Sink>> {
@@ -99,7 +99,7 @@ fn carry(sink: &dyn Sink, target: &Target, ids: std::ops::Range<i64>) -> Result<
         let delivered = deliver(sink, batch(kind, index as u32, ids), Attempt::First)?;
         assert_eq!(delivered, rows);
     }
-    sink.finish(target)?;
+    finish(sink, target)?;
     Ok((decision, sink.count(target)?))
 }
 
@@ -242,7 +242,7 @@ fn an_index_is_built_and_the_collection_loaded() {
     let place = target(&*sink, F32X4);
     let (_, count) = carry(&*sink, &place, -100..3000).unwrap();
     assert_eq!(count, exact(3100), "counted exactly, as it is loaded");
-    sink.finish(&place).unwrap();
+    finish(&*sink, &place).unwrap();
     let said = python(
         server,
         "c = Collection(sys.argv[2])
@@ -392,7 +392,7 @@ fn nan_is_refused_with_its_place_or_left_out() {
     let parcel = lenient.pack(all_odd, Buffers::default().take()).unwrap();
     assert_eq!((parcel.rows, parcel.body_bytes()), (0, 0));
     assert_eq!(lenient.deliver(&parcel, Attempt::First).unwrap().rows, 0);
-    lenient.finish(&place).unwrap();
+    finish(&*lenient, &place).unwrap();
     assert_eq!(lenient.count(&place).unwrap(), statistics(3));
 }
 

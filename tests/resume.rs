@@ -22,7 +22,7 @@ use milvusdm::run::{Stop, run};
 use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::sink::held::Held;
 use milvusdm::sink::{
-    Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Sink, Strength,
+    Action, Attempt, Count, Decision, Finishing, Parcel, Receipt, Redelivery, Sink, Strength,
 };
 use milvusdm::source::{Files, Reader, Source, Survey};
 
@@ -267,11 +267,11 @@ impl Sink for Faulty {
     fn resumable(&self) -> bool {
         true
     }
-    fn finish(&self, _: &Target) -> Result<()> {
+    fn finish(&self, _: &Target) -> Result<Finishing> {
         if self.dead.load(Ordering::SeqCst) {
             return Err(Error::new(Kind::Refused, "the loader is dead"));
         }
-        Ok(())
+        Ok(Finishing::Done)
     }
     fn count(&self, target: &Target) -> Result<Count> {
         let rows = self.server.rows.lock().unwrap();
@@ -294,6 +294,7 @@ fn settings(checkpoint: &Path, on_doubt: OnDoubt) -> RunSettings {
     RunSettings {
         checkpoint: checkpoint.to_owned(),
         first_wait: Duration::ZERO,
+        late_wait: Duration::ZERO,
         on_doubt,
         ..job.run
     }

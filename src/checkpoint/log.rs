@@ -1,7 +1,7 @@
 //! The records of the log, and what they say together.
 //! Bytes in, standing out: opens nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,20 @@ pub struct TargetLog {
     pub prepared: bool,
     pub done: bool,
     pub totals: Totals,
+    pub again: Vec<Again>,
+}
+
+/// A batch that has a receipt, and was sent more than once to get it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Again {
+    /// Its shard.
+    pub shard: u32,
+    /// Its index there.
+    pub index: u32,
+    /// Where in the shard it starts.
+    pub from: Position,
+    /// Its rows.
+    pub rows: u64,
 }
 
 #[derive(Default)]
@@ -38,6 +52,8 @@ pub struct ShardLog {
     /// Receipts at or above `below`, each with the position after it.
     pub beyond: BTreeMap<u32, Position>,
     pub window: u32,
+    /// Batches below the window of a run that ended in good order that may have been sent, and have no receipt.
+    pub doubt: BTreeSet<u32>,
     pub closed: Option<u32>,
 }
 
@@ -48,6 +64,8 @@ pub struct Totals {
     pub delivered: u64,
     /// Of these, rows whose batch went as an upsert.
     pub upserted: u64,
+    /// Rows with a receipt whose batch was sent more than once: an earlier attempt may have arrived, too.
+    pub sent_again: u64,
     /// Rows left out (`non_finite: skip`).
     pub left_out: u64,
     /// Bytes of vectors and ids delivered.
@@ -108,12 +126,21 @@ pub enum Record {
         relative_error: Option<f32>,
         #[serde(default, skip_serializing_if = "is_false")]
         upserted: bool,
+        /// Where the batch starts, if it was sent more than once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<u64>,
         /// Rows left out of it.
         #[serde(default, skip_serializing_if = "is_zero")]
         left_out: u64,
         /// Some of them: file, row, id.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         rows_left_out: Vec<(String, u64, i64)>,
+    },
+    /// Of the batches of the windows so far, only these may have been sent without a receipt.
+    Doubt {
+        shard: u32,
+        target: u32,
+        batches: Vec<u32>,
     },
     Closed {
         shard: u32,
@@ -182,15 +209,25 @@ impl Log {
                 digest,
                 relative_error,
                 upserted,
+                again,
                 left_out,
                 rows_left_out,
             } => {
                 if !self.shard(shard, target).receive(index, Position(next)) {
                     return;
                 }
-                let totals = &mut self.targets.entry(target).or_default().totals;
+                let log = self.targets.entry(target).or_default();
+                log.again.extend(again.map(|from| Again {
+                    shard,
+                    index,
+                    from: Position(from),
+                    rows,
+                }));
+                let totals = &mut log.totals;
                 totals.delivered += rows;
                 totals.upserted += if upserted { rows } else { 0 };
+                // Logs of older versions do not say where an upserted batch starts.
+                totals.sent_again += if upserted || again.is_some() { rows } else { 0 };
                 totals.left_out += left_out;
                 totals.bytes += bytes;
                 totals.digest = totals.digest.wrapping_add(digest);
@@ -203,6 +240,15 @@ impl Log {
                 self.left_out
                     .extend(listed.map(|(file, row, id)| (target, file, row, id)));
             }
+            Record::Doubt {
+                shard,
+                target,
+                batches,
+            } => {
+                let log = self.shard(shard, target);
+                log.window = 0;
+                log.doubt.extend(batches);
+            }
             Record::Closed {
                 shard,
                 target,
@@ -213,7 +259,9 @@ impl Log {
             Record::Reset(target) => {
                 self.shards.retain(|_, shard| shard.target != target);
                 self.left_out.retain(|(number, ..)| *number != target);
-                self.targets.entry(target).or_default().totals = Totals::default();
+                let log = self.targets.entry(target).or_default();
+                log.totals = Totals::default();
+                log.again.clear();
             }
             Record::Done(target) => self.targets.entry(target).or_default().done = true,
             Record::Finished(finished) => self.finished = Some(finished),

@@ -2,9 +2,10 @@
 //! Remembers; decides nothing, and holds no credentials.
 //!
 //! One record a line, `CRC32 JSON`: a header with the run's number and the plan's fingerprint, then
-//! `target | prepared | window | received | closed | done | finished`. A torn last line is cut; a bad line before it is
+//! `target | prepared | window | received | doubt | closed | done | finished`. A torn last line is cut; a bad line before it is
 //! corruption. Of a shard we know which batches have a receipt, and how far a window was opened: in doubt
-//! are just the batches of that window without a receipt.
+//! are just the batches of that window without a receipt; after an end in good order just those of them that were handed to
+//! the sink.
 
 mod differs;
 mod log;
@@ -23,9 +24,9 @@ use crate::plan::{Fingerprint, Plan};
 use crate::sink::{Action, Decision, Parcel, Receipt};
 
 use differs::{another, differences, named, said_aside};
-pub use log::{Finished, Totals};
+pub use log::{Again, Finished, Totals};
 use log::{Header, Log, Record, encode};
-pub use past::Past;
+pub use past::{Delivered, Past};
 
 /// The log of one run, open and locked.
 pub struct Checkpoint {
@@ -56,6 +57,7 @@ pub struct Standing {
     pub index: u32,
     received: BTreeSet<u32>,
     window: u32,
+    doubt: BTreeSet<u32>,
 }
 
 impl Standing {
@@ -64,9 +66,16 @@ impl Standing {
         index < self.index || self.received.contains(&index)
     }
 
-    /// Whether a batch may have been sent before the program died, and has no receipt.
+    /// All batches that may have been sent before the program ended, and have no receipt.
+    pub fn doubts(&self) -> BTreeSet<u32> {
+        let window = self.index..self.window;
+        let all = window.chain(self.doubt.iter().copied());
+        all.filter(|index| self.in_doubt(*index)).collect()
+    }
+
+    /// Whether a batch may have been sent before the program ended, and has no receipt.
     pub fn in_doubt(&self, index: u32) -> bool {
-        index < self.window && !self.received(index)
+        (index < self.window || self.doubt.contains(&index)) && !self.received(index)
     }
 }
 
@@ -223,6 +232,7 @@ impl Checkpoint {
                 index: 0,
                 received: BTreeSet::new(),
                 window: 0,
+                doubt: BTreeSet::new(),
             };
         };
         Standing {
@@ -231,6 +241,7 @@ impl Checkpoint {
             index: log.below,
             received: log.beyond.keys().copied().collect(),
             window: log.window,
+            doubt: log.doubt.clone(),
         }
     }
 
@@ -243,11 +254,23 @@ impl Checkpoint {
         })
     }
 
-    /// Records a receipt, and by how much converted components were off. Written at once, synced with the next window: a lost receipt only widens the doubt.
+    /// Records, when a run ends in good order, which batches of the windows it opened may have been sent without a
+    /// receipt: of the others it is known that they were not. Synced.
+    pub fn doubt(&self, shard: u32, target: u32, batches: Vec<u32>) -> Result<()> {
+        self.write_synced(Record::Doubt {
+            shard,
+            target,
+            batches,
+        })
+    }
+
+    /// Records a receipt; where its batch starts, if it was sent more than once; and by how much converted components
+    /// were off. Written at once, synced with the next window: a lost receipt only widens the doubt.
     pub fn record(
         &self,
         parcel: &Parcel,
         receipt: &Receipt,
+        again: Option<Position>,
         relative_error: Option<f32>,
     ) -> Result<()> {
         let listed = parcel.left_out.iter().take(limits::LISTED_MAX);
@@ -262,6 +285,7 @@ impl Checkpoint {
             digest: parcel.digest,
             relative_error,
             upserted: receipt.upserted,
+            again: again.map(|from| from.0),
             left_out: parcel.left_out.len() as u64,
             rows_left_out: listed.collect(),
         })
@@ -339,6 +363,15 @@ impl Checkpoint {
             .get(&target)
             .map(|t| t.totals)
             .unwrap_or_default()
+    }
+
+    /// What was delivered to a target so far, after this was decided about it.
+    pub fn delivered(&self, target: u32, decision: &Decision) -> Delivered {
+        let state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        Delivered::of(decision.clone(), state.log.targets.get(&target))
     }
 
     /// Rows left out so far, some of them: target, file, row, id.

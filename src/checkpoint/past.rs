@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Checkpoint;
 use super::differs::{differences, named};
-use super::log::{self, Log, Totals};
+use super::log::{self, Again, Log, TargetLog, Totals};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Fingerprint, Plan};
 use crate::sink::{Action, Decision};
@@ -14,7 +14,30 @@ pub struct Past {
     /// The run's number.
     pub run: u64,
     /// For each target: what was decided about it, and what was delivered to it.
-    pub targets: Vec<(Decision, Totals)>,
+    pub targets: Vec<Delivered>,
+}
+
+/// What was decided about a target, and what was delivered to it.
+#[derive(Clone)]
+pub struct Delivered {
+    /// What was decided.
+    pub decision: Decision,
+    /// How much was delivered.
+    pub totals: Totals,
+    /// The batches that were sent more than once, by shard and index.
+    pub again: Vec<Again>,
+}
+
+impl Delivered {
+    pub(super) fn of(decision: Decision, log: Option<&TargetLog>) -> Delivered {
+        let mut again = log.map_or(Vec::new(), |log| log.again.clone());
+        again.sort_unstable_by_key(|batch| (batch.shard, batch.index));
+        Delivered {
+            decision,
+            totals: log.map(|log| log.totals).unwrap_or_default(),
+            again,
+        }
+    }
 }
 
 impl Checkpoint {
@@ -93,10 +116,11 @@ impl Checkpoint {
 }
 
 /// What was decided and delivered, where the target is finished or was to be left alone.
-fn finished(log: &Log, target: u32) -> Option<(Decision, Totals)> {
+fn finished(log: &Log, target: u32) -> Option<Delivered> {
     let target = log.targets.get(&target)?;
     let decision = target.decision.clone()?;
-    (target.done || decision.action == Action::Skip).then_some((decision, target.totals))
+    let finished = target.done || decision.action == Action::Skip;
+    finished.then(|| Delivered::of(decision, Some(target)))
 }
 
 fn none(path: &Path) -> Error {

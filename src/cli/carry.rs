@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::progress::{Shown, Style};
 use super::verify::compare;
 use super::{Common, RunFlags, print_json, show, writable};
-use crate::checkpoint::{Checkpoint, Finished, Found, Totals};
+use crate::checkpoint::{Checkpoint, Delivered, Finished, Found};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::plan::{self, Plan};
@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_millis(1800);
 /// What a run has to say at its end, for people and for machines.
 #[derive(Serialize)]
 pub struct Report {
-    /// `done`, `stopped`, `failed`, `skipped` or `done before`.
+    /// `done`, `not proven`, `stopped`, `failed`, `skipped` or `done before`.
     pub outcome: &'static str,
     /// The job file.
     pub job: String,
@@ -146,7 +146,11 @@ fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
         Ok(Found::Finished(finished)) => finished_before(&plan, &finished, common, &mut report),
         Ok(Found::Open(checkpoint)) => {
             let result = carry(&plan, checkpoint, &stop, flags, common, &mut report);
-            if result.is_ok() && !common.json {
+            let delivered = match &result {
+                Ok(()) => true,
+                Err(error) => error.kind() == Kind::Unproven,
+            };
+            if delivered && !common.json {
                 show::summary(&report);
             }
             result
@@ -155,10 +159,10 @@ fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     };
     report.seconds = started.elapsed().as_secs_f64();
     if let Err(error) = &result {
-        report.outcome = if error.kind() == Kind::Stopped {
-            "stopped"
-        } else {
-            "failed"
+        report.outcome = match error.kind() {
+            Kind::Stopped => "stopped",
+            Kind::Unproven => "not proven",
+            _ => "failed",
         };
         report.error = Some(show::error_json(error));
         for sentence in &report.left_behind {
@@ -249,8 +253,8 @@ fn verified(
     style: Style,
 ) -> Result<Vec<TargetReport>> {
     let past = decisions.iter().zip(&plan.manifest.targets);
-    let past = past.map(|(decision, target)| (decision.clone(), checkpoint.totals(target.number)));
-    let past: Vec<(Decision, Totals)> = past.collect();
+    let past = past.map(|(decision, target)| checkpoint.delivered(target.number, decision));
+    let past: Vec<Delivered> = past.collect();
     let verify = plan.settings.verify;
     compare(
         plan,

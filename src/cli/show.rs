@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::job::Job;
 use crate::plan::Plan;
 use crate::sink::Decision;
-use crate::verify::TargetReport;
+use crate::verify::{Proof, TargetReport};
 
 /// Bytes as people say them.
 pub fn bytes(bytes: u64) -> String {
@@ -224,7 +224,7 @@ pub fn verified(reports: &[TargetReport], span: f64) {
     } else if reports.iter().all(|r| r.agrees) {
         "agrees"
     } else {
-        "agrees as far as it could be compared, which is not as far as was asked for"
+        "may hold what was delivered, which is not proven"
     };
     out!("the destination {word}; compared in {}", seconds(span));
     targets(reports);
@@ -247,10 +247,12 @@ fn targets(reports: &[TargetReport]) {
             target.rows_deleted,
             if target.rows_counted.is_none() {
                 "not compared"
-            } else if target.counts_agree {
-                "agrees"
-            } else {
+            } else if !target.counts_agree {
                 "DIFFERS"
+            } else if target.proof == Proof::Open {
+                "NOT PROVEN"
+            } else {
+                "agrees"
             },
         );
         if let Some(error) = target.totals.relative_error {

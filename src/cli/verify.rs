@@ -10,13 +10,12 @@ use serde::Serialize;
 use super::carry::watch_signals;
 use super::progress::{Shown, Style};
 use super::{Common, print_json, show, writable};
-use crate::checkpoint::{Checkpoint, Totals};
+use crate::checkpoint::{Checkpoint, Delivered};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Job, Verify};
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::run::{self, Stop};
-use crate::sink::Decision;
 use crate::verify::{self, Hands, TargetReport, When};
 
 /// What `milvusdm verify` takes besides a job.
@@ -36,7 +35,7 @@ pub struct VerifyFlags {
 /// What a verification has to say, for people and for machines.
 #[derive(Serialize)]
 pub struct Report {
-    /// `agrees`, `differs`, `not compared`, `stopped` or `failed`.
+    /// `agrees`, `differs`, `not proven`, `stopped` or `failed`.
     outcome: &'static str,
     /// The job file.
     job: String,
@@ -73,8 +72,8 @@ pub fn verify_job(path: &Path, flags: &VerifyFlags, common: &Common) -> Result<(
         report.outcome = match error.kind() {
             Kind::Differs => "differs",
             Kind::Stopped => "stopped",
-            _ if report.targets.is_empty() => "failed",
-            _ => "not compared",
+            Kind::Unproven => "not proven",
+            _ => "failed",
         };
         report.error = Some(show::error_json(error));
     }
@@ -133,7 +132,7 @@ fn look(path: &Path, flags: &VerifyFlags, common: &Common, report: &mut Report) 
 pub fn compare(
     plan: &Plan,
     run: u64,
-    past: &[(Decision, Totals)],
+    past: &[Delivered],
     verify: Verify,
     when: When,
     stop: &Stop,

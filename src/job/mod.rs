@@ -96,6 +96,8 @@ pub struct RunSettings {
     pub patience: Duration,
     /// The first wait before something is tried again; the next ones grow. Not for jobs: tests shorten it.
     pub first_wait: Duration,
+    /// How long a request that nobody answered may still arrive. Not for jobs: tests shorten it.
+    pub late_wait: Duration,
     /// What to do with a batch that may or may not have arrived.
     pub on_doubt: OnDoubt,
     /// Whether ids that repeat within a target may be carried.
@@ -438,6 +440,7 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
         checkpoint: PathBuf::from(format!("./milvusdm-{stem}.ckpt")),
         patience: Duration::from_secs(600),
         first_wait: Duration::from_millis(100),
+        late_wait: Duration::from_secs(limits::LATE_S),
         on_doubt: OnDoubt::Auto,
         id_collision: IdCollision::Fail,
         non_finite: NonFinite::Fail,

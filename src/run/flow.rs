@@ -29,6 +29,12 @@ const LONG_STALL: f64 = 8.0;
 const SEEN: usize = 16;
 /// How many times the first pause the longest one is.
 const PAUSES: u32 = 100;
+/// Less than this at a time helps nobody.
+const SIZE_MIN: u64 = 64 << 10;
+/// No request is larger.
+const SIZE_MAX: u64 = 128 << 20;
+/// Requests in time after which they may be twice as large again.
+const SIZE_DOUBLES: u32 = 16;
 /// How late a request may be without the next one paying for it.
 const SLACK: Duration = Duration::from_millis(50);
 
@@ -36,6 +42,14 @@ const SLACK: Duration = Duration::from_millis(50);
 pub struct Flow {
     places: Places,
     pace: Pace,
+    size: Size,
+}
+
+/// How much travels together, once something took too long.
+#[derive(Default)]
+struct Size {
+    most: Option<u64>,
+    unhurried: u32,
 }
 
 /// How many requests at a time.
@@ -100,7 +114,24 @@ impl Flow {
                 pause: first_pause,
                 first_pause,
             },
+            size: Size::default(),
         }
+    }
+
+    /// Whether this many bytes may go out together.
+    pub fn fits(&self, bytes: u64) -> bool {
+        self.size.most.is_none_or(|most| bytes <= most)
+    }
+
+    /// A request of this many bytes took too long: half as much at a time, and one at a time.
+    pub fn slow(&mut self, bytes: u64) {
+        let half = (bytes / 2).max(SIZE_MIN);
+        self.size.most = Some(self.size.most.map_or(half, |most| most.min(half)));
+        self.size.unhurried = 0;
+        self.places.limit = 1;
+        self.places.before = None;
+        self.places.up = true;
+        self.places.rest = (REST_MAX, REST_MAX);
     }
 
     /// Takes a place, if one is free.
@@ -139,6 +170,14 @@ impl Flow {
     pub fn accepted(&mut self, now: Instant, bytes: u64) {
         self.pace.accepted(now, bytes);
         self.places.accepted(now, bytes);
+        if let Some(most) = self.size.most {
+            self.size.unhurried += 1;
+            if self.size.unhurried >= SIZE_DOUBLES {
+                self.size.unhurried = 0;
+                // Beyond any batch it is no bound.
+                self.size.most = most.checked_mul(2).filter(|most| *most < SIZE_MAX);
+            }
+        }
     }
 
     /// A request that went out at `sent` was put off.

@@ -1,28 +1,32 @@
 //! Who carries what now? The pool that reads and packs, the channel, the delivery threads.
 //! The only room that retries; knows no format and no protocol.
 
+mod deliver;
+mod finish;
 mod flow;
 mod wait;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded};
 
-use crate::batch::{Batch, Cut, Shard, Target};
+use crate::batch::{Batch, Cut, Position, Shard};
 use crate::buffers::Buffers;
 use crate::checkpoint::{Checkpoint, Standing, batch_id};
 use crate::error::{Error, Kind, Result};
-use crate::job::OnDoubt;
 use crate::limits;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::sink::{Action, Attempt, Decision, Parcel, Receipt, Redelivery};
+use crate::sink::{Action, Attempt, Decision, Parcel};
 use crate::source::Files;
 
+use deliver::{Way, deliver};
+use finish::finish;
 use flow::Flow;
-use wait::{Pace, Patience, sleep};
+use wait::{Pace, sleep};
 
 pub use wait::patiently;
 
@@ -68,6 +72,12 @@ struct Run<'a> {
     halted: AtomicBool,
     /// For each target: shards not yet read to their end and parcels not yet delivered.
     pending: Vec<AtomicU64>,
+    /// For each target: the files that were read for it, this run.
+    files: Mutex<Vec<Vec<Files>>>,
+    /// For each shard: batches that were handed to the sink, and have no receipt.
+    handed: Mutex<BTreeMap<u32, BTreeSet<u32>>>,
+    /// When a batch was last found to be in doubt; the start, when none was.
+    doubted: Mutex<Instant>,
 }
 
 /// A parcel on its way.
@@ -75,7 +85,10 @@ struct Sent {
     parcel: Parcel,
     /// Where its bytes come from, some of them again when they are sent.
     files: Files,
-    /// Whether it may have been sent before.
+    /// Where in its shard it starts.
+    from: Position,
+    /// Whether it may have been sent before, and then how it goes now.
+    again: bool,
     attempt: Attempt,
     /// By how much its components are off, where they were converted to another type.
     relative_error: Option<f32>,
@@ -112,6 +125,9 @@ pub fn run(
         failed: Mutex::new(None),
         halted: AtomicBool::new(false),
         pending: targets.iter().map(|_| AtomicU64::new(0)).collect(),
+        files: Mutex::new(vec![Vec::new(); targets.len()]),
+        handed: Mutex::default(),
+        doubted: Mutex::new(Instant::now()),
         decisions,
     };
     let carried = prepared.and_then(|()| carry(&run));
@@ -226,14 +242,30 @@ fn carry(run: &Run<'_>) -> Result<()> {
             run.guard(finish(run, &plan.manifest.targets[number as usize]));
         }
     });
-    match run
-        .failed
-        .lock()
-        .expect("no one panics with the error locked")
-        .take()
-    {
-        Some(error) => Err(error),
-        None => Ok(()),
+    let failed = run.failed.lock().map(|mut failed| failed.take());
+    match failed.expect("no one panics with the error locked") {
+        Some(error) => {
+            narrow_doubt(run, &shards);
+            Err(error)
+        }
+        // What nobody read any more may have changed since.
+        None => plan.source.unchanged(),
+    }
+}
+
+/// Of what this run read on to but did not hand to the sink nobody has to doubt that it did not arrive.
+fn narrow_doubt(run: &Run<'_>, shards: &[(&Shard, Standing)]) {
+    let handed = run.handed.lock().expect("no one panics with it locked");
+    for (shard, before) in shards {
+        let Some(handed) = handed.get(&shard.number) else {
+            continue;
+        };
+        let mut doubt = before.doubts();
+        doubt.extend(handed);
+        // Where it cannot be written, more is in doubt than has to be.
+        let _ = run
+            .checkpoint
+            .doubt(shard.number, shard.target, doubt.into_iter().collect());
     }
 }
 
@@ -255,7 +287,9 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
     let opened = plan.source.open(shard, standing.from, plan.limits);
     let mut reader = opened.map_err(|e| plan.source.unchanged().err().unwrap_or(e))?;
     let files = reader.files();
-    let mut index = standing.index;
+    run.files.lock().expect("no one panics with it locked")[shard.target as usize]
+        .push(files.clone());
+    let (mut index, mut at) = (standing.index, standing.from);
     let mut window = 0;
     // Rows of the target before the next batch: only sinks that do not resume inside a target rely on it, and
     // these begin shards anew.
@@ -266,6 +300,7 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
     {
         run.check()?;
         let id = batch_id(run.checkpoint, shard, index);
+        let from = std::mem::replace(&mut at, next);
         let batch = Batch {
             id,
             target: shard.target,
@@ -289,16 +324,20 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
         if plan.sink.resumable() && window <= id.index {
             window = index.saturating_add(limits::WINDOW_BATCHES - 1);
             run.checkpoint.open_window(shard, window)?;
+            let mut handed = run.handed.lock().expect("no one panics with it locked");
+            handed.entry(shard.number).or_default();
         }
-        let attempt = if standing.in_doubt(id.index) {
-            run.doubt(shard.target).map_err(|e| e.batch(id))?
-        } else {
-            Attempt::First
+        let again = standing.in_doubt(id.index);
+        let attempt = match again {
+            true => run.doubt(shard.target).map_err(|e| e.batch(id))?,
+            false => Attempt::First,
         };
         run.pending[shard.target as usize].fetch_add(1, Ordering::SeqCst);
         let sent = Sent {
             parcel,
             files: files.clone(),
+            from,
+            again,
             attempt,
             relative_error,
         };
@@ -322,14 +361,20 @@ fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -
     while let Ok(sent) = run.enter().map(|()| parcels.recv())? {
         run.check()?;
         let (parcel, files) = (&sent.parcel, &sent.files);
-        let receipt = deliver(run, parcel, files, sent.attempt);
+        let mut way = Way::new(run, parcel.id, files, sent.again);
+        let receipt = deliver(run, parcel, sent.attempt, &mut way);
         // Pages that were overwritten, or could not be read, between their check and their sending went out as they
         // then were: without a receipt the batch stays in doubt, and whoever goes on sends it again. It matters more
         // than what the destination made of them.
         let receipt = files.unchanged().and(receipt);
-        let receipt = receipt.map_err(|e| e.batch(parcel.id))?;
-        run.checkpoint
-            .record(parcel, &receipt, sent.relative_error)?;
+        let (receipt, again) = receipt.map_err(|e| e.batch(parcel.id))?;
+        run.checkpoint.record(
+            parcel,
+            &receipt,
+            again.then_some(sent.from),
+            sent.relative_error,
+        )?;
+        run.handed(parcel.id, false);
         run.progress
             .delivered(u64::from(receipt.rows), parcel.payload_bytes);
         run.less_pending(parcel.batch.target, full);
@@ -337,97 +382,6 @@ fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -
     }
     run.leave();
     Ok(())
-}
-
-/// Delivers a parcel, however often it has to be tried, in halves where it is too big.
-fn deliver(run: &Run<'_>, parcel: &Parcel, files: &Files, mut attempt: Attempt) -> Result<Receipt> {
-    if parcel.rows == 0 {
-        // All its rows were left out.
-        return Ok(Receipt {
-            rows: 0,
-            upserted: false,
-        });
-    }
-    if parcel.body_bytes() > run.body_bytes_max.load(Ordering::Relaxed) {
-        let too_big = Error::new(Kind::TooBig, "is bigger than what was refused as too big");
-        return deliver_halves(run, parcel, files, attempt, too_big);
-    }
-    let salt = u64::from(parcel.id.index).wrapping_mul(0x9e37_79b9);
-    let mut patience = Patience::new(
-        &run.plan.settings,
-        run.progress,
-        run.checkpoint.run() ^ salt,
-    );
-    loop {
-        run.check()?;
-        run.pace.take(run, parcel)?;
-        let bytes = parcel.body_bytes();
-        run.turn(bytes)?;
-        let sent = Instant::now();
-        let error = match run.plan.sink.deliver(parcel, attempt) {
-            Ok(receipt) => {
-                run.flow().accepted(Instant::now(), bytes);
-                return Ok(receipt);
-            }
-            Err(error) => error,
-        };
-        match error.kind() {
-            // "Later" is said to all of us: all go slower, and the next that goes out is the one to try.
-            Kind::Busy => {
-                run.flow().refused(Instant::now(), sent);
-                patience.wait(error)?;
-                continue;
-            }
-            Kind::TooBig => {
-                let largest = parcel.body_bytes().saturating_sub(1);
-                run.body_bytes_max.fetch_min(largest, Ordering::Relaxed);
-                return deliver_halves(run, parcel, files, attempt, error);
-            }
-            Kind::Lost => {
-                // A mapping that was truncated, or cannot be read, breaks the connection that sends it.
-                parcel.touch();
-                files.unchanged()?;
-                attempt = run.doubt_of(parcel.batch.target, &error)?;
-            }
-            _ => {}
-        }
-        sleep(patience.wait(error)?, &|| run.check())?;
-    }
-}
-
-fn deliver_halves(
-    run: &Run<'_>,
-    parcel: &Parcel,
-    files: &Files,
-    attempt: Attempt,
-    error: Error,
-) -> Result<Receipt> {
-    let Some((left, right)) = parcel.batch.halves() else {
-        let what = format!(
-            "one row is more than the destination takes: {}",
-            error.what()
-        );
-        return Err(Error::new(Kind::Refused, what));
-    };
-    let mut receipt = Receipt {
-        rows: 0,
-        upserted: false,
-    };
-    for half in [left, right] {
-        let half = run.plan.sink.pack(half, run.rooms.take())?;
-        let one = deliver(run, &half, files, attempt)?;
-        receipt.rows += one.rows;
-        receipt.upserted |= one.upserted;
-    }
-    Ok(receipt)
-}
-
-/// After every shard of a target has been delivered.
-fn finish(run: &Run<'_>, target: &Target) -> Result<()> {
-    run.check()?;
-    run.plan.source.unchanged()?;
-    run.patiently(|| run.plan.sink.finish(target))?;
-    run.checkpoint.record_done(target.number)
 }
 
 impl Run<'_> {
@@ -488,6 +442,12 @@ impl Run<'_> {
         }
     }
 
+    /// The files that were read for a target.
+    fn files_of(&self, target: u32) -> Vec<Files> {
+        let mut files = self.files.lock().expect("no one panics with it locked");
+        std::mem::take(&mut files[target as usize])
+    }
+
     fn wanted(&self, target: u32) -> bool {
         self.decisions[target as usize].action != Action::Skip && !self.checkpoint.done(target)
     }
@@ -512,44 +472,8 @@ impl Run<'_> {
         }
     }
 
-    /// How a batch that may have arrived goes out again, if it may.
-    fn doubt(&self, target: u32) -> Result<Attempt> {
-        let died = Error::new(
-            Kind::Lost,
-            "an earlier run sent it, and ended before the answer, or found the source changed",
-        );
-        self.doubt_of(target, &died)
-    }
-
-    fn doubt_of(&self, target: u32, lost: &Error) -> Result<Attempt> {
-        let stop = |why: &str| {
-            let what = format!(
-                "this batch may or may not have arrived ({}); {why}",
-                lost.what()
-            );
-            Err(Error::new(Kind::Lost, what).hint(
-                "look whether its rows are there, and right, then choose: `run: {on_doubt: resend}` sends it again and may \
-                 double its rows; `on_doubt: upsert` replaces rows with the same keys, whoever wrote them; \
-                 `mode: overwrite` with --again loads everything anew",
-            ))
-        };
-        match self.plan.settings.on_doubt {
-            OnDoubt::Stop => stop("the job says `on_doubt: stop`"),
-            OnDoubt::Resend => Ok(Attempt::First),
-            OnDoubt::Upsert => Ok(Attempt::Again),
-            OnDoubt::Auto => {
-                let number = target as usize;
-                let target = &self.plan.manifest.targets[number];
-                match self.plan.sink.redelivery(target, &self.decisions[number]) {
-                    Redelivery::Harmless => Ok(Attempt::Again),
-                    Redelivery::Doubles(why) => stop(&why),
-                }
-            }
-        }
-    }
-
     /// Does something that is safe to repeat, as often as patience lasts.
-    fn patiently(&self, deed: impl FnMut() -> Result<()>) -> Result<()> {
+    fn patiently<T>(&self, deed: impl FnMut() -> Result<T>) -> Result<T> {
         patiently(&self.plan.settings, self.progress, self.stop, deed)
     }
 }

@@ -61,11 +61,18 @@ impl<'a> Patience<'a> {
         }
     }
 
+    /// Something went well: what comes next is waited for as long again.
+    pub(super) fn ended(&mut self) {
+        self.since = None;
+    }
+
     /// How long to wait before the next attempt, if waiting can help; gives the error back when it cannot, or
     /// when patience has ended.
     pub(super) fn wait(&mut self, error: Error) -> Result<Duration> {
         let wait = match error.kind() {
-            Kind::Busy | Kind::Unreachable | Kind::Lost => self.short.wait(),
+            Kind::Busy | Kind::Unreachable | Kind::Lost | Kind::Slow | Kind::TooMuch => {
+                self.short.wait()
+            }
             Kind::Full => self.long.wait(),
             _ => return Err(error),
         };
@@ -74,9 +81,12 @@ impl<'a> Patience<'a> {
         let silent = since.max(self.progress.last_receipt()).elapsed();
         if silent + wait > self.total {
             let what = format!("gave up after {} s: {}", self.total.as_secs(), error.what());
-            let ended = Error::new(error.kind(), what).hint(
-                "the same command goes on where this stopped; `run: {patience: 1h}` waits longer",
-            );
+            let ended = Error::new(error.kind(), what).hint(match error.kind() {
+                Kind::Slow | Kind::TooMuch => {
+                    "the same command goes on where this stopped; `run: {batch: 64KiB}` sends less at a time"
+                }
+                _ => "the same command goes on where this stopped; `run: {patience: 1h}` waits longer",
+            });
             return Err(match error.place() {
                 Some(place) => ended.at(place.clone()),
                 None => ended,

@@ -102,8 +102,17 @@ pub trait Sink: Send + Sync {
     /// target is begun anew and its receipts are forgotten.
     fn resumable(&self) -> bool;
 
-    /// After every shard of a target has been delivered: flush, build, load, rename. Safe to repeat.
-    fn finish(&self, target: &Target) -> Result<()>;
+    /// Whether an `Again` replaces what earlier attempts brought, whenever that came: it may then be sent at any time.
+    fn replaces(&self) -> bool {
+        false
+    }
+
+    /// The next step of what follows when every shard of a target has been delivered: flush, build, load, rename. Called
+    /// until all is done; after an error it goes on where it was.
+    fn finish(&self, target: &Target) -> Result<Finishing>;
+
+    /// Rows were sent to a target once more: what `finish` did has to be done again.
+    fn unfinish(&self, _target: &Target) {}
 
     /// How many rows the destination says the target has, and how much that is worth. Never builds or loads.
     fn count(&self, target: &Target) -> Result<Count>;
@@ -158,6 +167,15 @@ impl Action {
             Action::Replace => "replace",
         }
     }
+}
+
+/// How far the finishing of a target is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finishing {
+    /// All is done.
+    Done,
+    /// What is being done, such as `flushing`, and a figure that moves while it gets on.
+    Doing(&'static str, u64),
 }
 
 /// Whether a batch may have been sent before.
@@ -235,6 +253,8 @@ pub struct Count {
 /// What a count rests on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Strength {
+    /// Every live row was counted, and no two can have the same key.
+    Unique,
     /// Every live row was counted.
     Exact,
     /// The server's statistics: rows ever inserted, replaced and deleted ones too.
@@ -244,7 +264,7 @@ pub enum Strength {
 impl fmt::Display for Strength {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Strength::Exact => "exact count",
+            Strength::Unique | Strength::Exact => "exact count",
             Strength::Statistics => "statistics",
         })
     }

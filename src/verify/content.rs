@@ -12,7 +12,7 @@ use super::Hands;
 use super::picks::Picks;
 use crate::batch::{Batch, BatchId, Cut, Part, Position, Shard, Target};
 use crate::buffers::Buffers;
-use crate::checkpoint::Totals;
+use crate::checkpoint::{Again, Delivered, Totals};
 use crate::error::{Error, Kind, Result};
 use crate::job::IdCollision;
 use crate::limits;
@@ -80,17 +80,20 @@ pub enum Extent {
     Sample,
     /// All.
     Full,
+    /// The batches that were sent more than once.
+    Again,
 }
 
 /// Compares the rows of a target with what its destination holds.
 pub fn compare(
     plan: &Plan,
     target: &Target,
-    totals: Totals,
+    delivered: &Delivered,
     run: u64,
     extent: Extent,
     hands: &Hands<'_>,
 ) -> Result<Content> {
+    let totals = delivered.totals;
     let mut holder = match hands.patiently(|| plan.sink.held(target))? {
         Held::Rows(holder) => holder,
         Held::Another(what) => {
@@ -134,8 +137,20 @@ pub fn compare(
         }
         repeated.extend(ids);
     }
+    if extent == Extent::Again && !repeated.is_empty() {
+        return Ok(Content {
+            not_compared: Some(
+                "ids repeat, so that rows of one batch cannot be told apart".to_owned(),
+            ),
+            ..Content::default()
+        });
+    }
     // Few rows, and files, are read whole.
-    let full = extent == Extent::Full || way == Way::InOrder || target.rows <= limits::SAMPLE_ROWS;
+    let full = match extent {
+        Extent::Full => true,
+        Extent::Sample => way == Way::InOrder || target.rows <= limits::SAMPLE_ROWS,
+        Extent::Again => false,
+    };
     let mut work = Work {
         plan,
         target,
@@ -151,10 +166,14 @@ pub fn compare(
     };
     let shards = plan.manifest.shards.iter();
     for shard in shards.filter(|s| s.target == target.number) {
-        match full {
-            true => work.all(shard)?,
-            false => work.some(shard)?,
+        match (full, extent) {
+            (true, _) => work.all(shard)?,
+            (false, Extent::Again) => {}
+            (false, _) => work.some(shard)?,
         }
+    }
+    if extent == Extent::Again {
+        work.again(&delivered.again)?;
     }
     plan.source.unchanged()?;
     if full {
@@ -271,6 +290,30 @@ impl Work<'_> {
             index += 1;
             first_row += rows;
             (self.hands.looked_at)(rows, rows * self.target.columns.row_bytes().0);
+        }
+        Ok(())
+    }
+
+    /// Compares the batches that were sent more than once, and no others.
+    fn again(&mut self, again: &[Again]) -> Result<()> {
+        for batch in again {
+            (self.hands.check)()?;
+            let mut shards = self.plan.manifest.shards.iter();
+            let shard = shards.find(|s| s.number == batch.shard);
+            let shard = shard.expect("the log is of this plan");
+            let opened = self.plan.source.open(shard, batch.from, self.plan.limits);
+            let mut reader = opened?;
+            let Some(cut) = reader.next()? else {
+                let what = format!(
+                    "{}: a batch that was delivered is not in the source",
+                    self.target.name
+                );
+                return Err(Error::new(Kind::Changed, what));
+            };
+            let rows = self.batch(shard, batch.index, 0, cut.parts, cut.next);
+            let rows = self.as_delivered(rows)?;
+            let rows = self.without_repeats(rows);
+            self.compare(rows, &reader.files())?;
         }
         Ok(())
     }

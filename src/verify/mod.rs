@@ -7,13 +7,25 @@ mod picks;
 use serde::Serialize;
 
 use crate::batch::Target;
-use crate::checkpoint::Totals;
+use crate::checkpoint::{Delivered, Totals};
 use crate::error::{Error, Kind, Result};
 use crate::job::Verify;
 use crate::plan::Plan;
-use crate::sink::{Action, Decision, Strength};
+use crate::sink::{Action, Strength};
 
 pub use content::{Content, Extent, FirstDifference};
+
+/// What proves that a target holds what was delivered to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proof {
+    /// An exact count; and where batches were sent more than once, a look at each of their rows; or a look at all rows.
+    Exact,
+    /// The server's statistics, of rows that were each sent once.
+    Statistics,
+    /// Nothing that was counted or compared.
+    Open,
+}
 
 /// What is known of one target at the end of a run, or later.
 #[derive(Clone, Debug, Serialize)]
@@ -39,9 +51,13 @@ pub struct TargetReport {
     pub rows_counted: Option<u64>,
     /// What that figure rests on: `exact count`, `statistics` or `acknowledgements`.
     pub rests_on: String,
-    /// Whether all figures agree.
+    /// What proves that the rows are there, each once.
+    pub proof: Proof,
+    /// Rows of which that is not proven.
+    pub rows_open: u64,
+    /// Whether no figure contradicts another.
     pub counts_agree: bool,
-    /// Whether they do, and the content, too, where that was asked for.
+    /// Whether that is proven, and the content agrees, too, where that was asked for; or no proof was asked for.
     pub agrees: bool,
     /// The figures that do not agree, or how far they do.
     pub remark: Option<String>,
@@ -87,43 +103,85 @@ impl Hands<'_> {
 pub fn compare(
     plan: &Plan,
     run: u64,
-    past: &[(Decision, Totals)],
+    past: &[Delivered],
     verify: Verify,
     when: When,
     hands: &Hands<'_>,
 ) -> Result<Vec<TargetReport>> {
-    let targets = plan.manifest.targets.iter().zip(past);
-    let counted = targets.clone().map(|(target, (decision, totals))| {
+    let mut reports: Vec<TargetReport> = Vec::with_capacity(past.len());
+    // A destination that has used up all patience is not given it again for each target.
+    let mut gone = false;
+    for (target, past) in plan.manifest.targets.iter().zip(past) {
         (hands.check)()?;
-        hands.patiently(|| count(plan, target, decision, *totals, verify, when))
-    });
-    let mut reports: Vec<TargetReport> = counted.collect::<Result<_>>()?;
-    let extent = match verify {
-        Verify::Off | Verify::Count => return Ok(reports),
-        Verify::Sample => Extent::Sample,
-        Verify::Full => Extent::Full,
-    };
-    for ((target, (decision, totals)), report) in targets.zip(&mut reports) {
-        if decision.action == Action::Skip {
-            continue;
-        }
-        let content = content::compare(plan, target, *totals, run, extent, hands)?;
-        report.agrees &= content.agrees;
-        report.content = Some(content);
+        let ask = || count(plan, target, past, verify, when);
+        let counted = if gone { ask() } else { hands.patiently(ask) };
+        let looked = counted.and_then(|mut report| {
+            look(plan, target, past, run, verify, hands, &mut report)?;
+            Ok(report)
+        });
+        reports.push(match looked {
+            Ok(report) => report,
+            // All was delivered: that nobody says so now does not make it a failure.
+            Err(error)
+                if when == When::AtTheEnd
+                    && error.kind().is_silence()
+                    && error.kind() != Kind::Stopped =>
+            {
+                gone = true;
+                let mut report = acknowledged(target, past);
+                report.open(report.totals.delivered);
+                report.note(format!(
+                    "the destination could not be asked: {}",
+                    error.what()
+                ));
+                report
+            }
+            Err(error) => return Err(error),
+        });
     }
     Ok(reports)
 }
 
-/// Row counts of one target.
-fn count(
+/// Compares the rows of a target that was counted, where that is asked for, or where the count alone proves nothing.
+fn look(
     plan: &Plan,
     target: &Target,
-    decision: &Decision,
-    totals: Totals,
+    past: &Delivered,
+    run: u64,
     verify: Verify,
-    when: When,
-) -> Result<TargetReport> {
-    let mut report = TargetReport {
+    hands: &Hands<'_>,
+    report: &mut TargetReport,
+) -> Result<()> {
+    let extent = match verify {
+        _ if past.decision.action == Action::Skip => return Ok(()),
+        Verify::Off => return Ok(()),
+        Verify::Count => None,
+        Verify::Sample => Some(Extent::Sample),
+        Verify::Full => Some(Extent::Full),
+    };
+    let compare = |extent| content::compare(plan, target, past, run, extent, hands);
+    if let Some(extent) = extent {
+        let content = compare(extent)?;
+        report.agrees &= content.agrees;
+        let all = extent == Extent::Full && content.agrees && report.counts_agree;
+        report.content = Some(content);
+        if all {
+            report.proven(Proof::Exact);
+        }
+    }
+    let exactly = report.rests_on == Strength::Exact.to_string();
+    if report.proof == Proof::Open && report.counts_agree && exactly {
+        report.look_again(compare(Extent::Again)?);
+    }
+    Ok(())
+}
+
+/// What acknowledgements alone say of a target.
+fn acknowledged(target: &Target, past: &Delivered) -> TargetReport {
+    let Delivered {
+        decision, totals, ..
+    } = past;
+    TargetReport {
         name: target.name.to_string(),
         source: target.source.clone(),
         vector: target.columns.to_string(),
@@ -131,14 +189,28 @@ fn count(
         rows_before: decision.rows_before,
         rows_read: target.rows,
         rows_deleted: target.rows_deleted,
-        totals,
+        totals: *totals,
         rows_counted: None,
         rests_on: "acknowledgements".to_owned(),
+        proof: Proof::Open,
+        rows_open: totals.delivered,
         counts_agree: true,
         agrees: true,
         remark: None,
         content: None,
-    };
+    }
+}
+
+/// Row counts of one target.
+fn count(
+    plan: &Plan,
+    target: &Target,
+    past: &Delivered,
+    verify: Verify,
+    when: When,
+) -> Result<TargetReport> {
+    let (decision, totals) = (&past.decision, past.totals);
+    let mut report = acknowledged(target, past);
     if decision.action == Action::Skip {
         return Ok(report);
     }
@@ -198,28 +270,71 @@ impl TargetReport {
                 "{} rows were there before and {} were delivered, but the destination counts {counted} ({strength})",
                 self.rows_before, self.totals.delivered
             ));
-        } else if counted > self.bounds(strength).0 {
-            self.note(format!(
-                "{counted} is an upper bound: statistics count rows that an upsert replaced; once the collection is \
-                 indexed and loaded, `milvusdm verify` counts exactly"
-            ));
+            return;
+        }
+        match strength {
+            Strength::Unique => self.proven(Proof::Exact),
+            Strength::Exact if self.totals.sent_again == 0 => self.proven(Proof::Exact),
+            Strength::Statistics if self.totals.sent_again == 0 => self.proven(Proof::Statistics),
+            // Rows that are there twice may stand for others that are not there.
+            Strength::Exact => self.open(self.totals.sent_again),
+            Strength::Statistics => {
+                self.open(self.totals.sent_again);
+                self.note(format!(
+                    "{counted} is an upper bound: {} rows were sent more than once, and statistics count a row each \
+                     time that it came: as many may be missing, or there twice",
+                    self.totals.sent_again
+                ));
+            }
         }
     }
 
-    /// Why its content was not compared, if that was asked for and could not be had.
-    fn not_compared(&self) -> Option<&str> {
-        self.content.as_ref()?.not_compared.as_deref()
+    fn proven(&mut self, by: Proof) {
+        (self.proof, self.rows_open) = (by, 0);
+        self.agrees = self.counts_agree && self.content.as_ref().is_none_or(|c| c.agrees);
+    }
+
+    fn open(&mut self, rows: u64) {
+        (self.proof, self.rows_open) = (Proof::Open, rows);
+        self.agrees = false;
+    }
+
+    /// What a look at the batches that were sent more than once brought, where all rows were counted exactly: the
+    /// others can be there once or not at all, so that then the count says the rest.
+    fn look_again(&mut self, found: Content) {
+        if let Some(why) = found.not_compared {
+            self.note(format!(
+                "rows that were sent more than once were not looked at: {why}"
+            ));
+        } else if !found.agrees {
+            let first = found.first_difference.map(|first| first.said);
+            self.disagree(format!(
+                "of {} rows that were sent more than once {} differ: {}",
+                self.totals.sent_again,
+                found.rows_differing,
+                first.or(found.remark).unwrap_or_default()
+            ));
+        } else if found.rows_compared + found.rows_only_counted >= self.totals.sent_again {
+            self.proven(Proof::Exact);
+        }
     }
 
     /// Whether something was found to differ.
     pub fn differs(&self) -> bool {
-        !self.counts_agree || !self.agrees && self.not_compared().is_none()
+        let content = self.content.as_ref();
+        !self.counts_agree || content.is_some_and(|c| !c.agrees && c.not_compared.is_none())
+    }
+
+    /// Whether more rows are there than were there before and delivered.
+    fn has_more(&self) -> bool {
+        let known = self.rows_before + self.totals.delivered;
+        !self.counts_agree && self.rows_counted.is_some_and(|counted| counted > known)
     }
 
     /// All that does not agree, in a sentence.
     fn differences(&self) -> String {
         let mut said: Vec<String> = Vec::new();
-        if !self.counts_agree {
+        if !self.counts_agree || self.proof == Proof::Open {
             said.extend(self.remark.clone());
         }
         if let Some(content) = &self.content
@@ -276,17 +391,24 @@ pub fn judge(reports: &[TargetReport]) -> Result<()> {
             .fold(Error::new(kind, what), Error::detail)
     };
     if bad.iter().any(|r| r.differs()) {
-        return Err(listed(Kind::Differs, "source and destination do not agree:").hint(
-            "do not rely on this copy; --again loads it anew, `mode: overwrite` replaces what is there",
-        ));
+        let error = listed(Kind::Differs, "source and destination do not agree:");
+        return Err(error.hint(match bad.iter().any(|r| r.has_more()) {
+            true => {
+                "do not rely on this copy before you know whose rows these are: somebody else may have written there \
+                 meanwhile, or rows of this job are there twice; `milvusdm verify --load` compares this job's rows one \
+                 by one"
+            }
+            false => "do not rely on this copy; `milvusdm verify --load` says which rows differ",
+        }));
     }
     let error = listed(
-        Kind::Refused,
-        "counts agree as far as they can be had, but not all that was asked for could be compared:",
+        Kind::Unproven,
+        "all was delivered, but it is not proven that the destination holds it:",
     );
     let hint = bad.iter().find_map(|r| r.content.as_ref()?.hint.clone());
-    Err(match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    })
+    Err(error.hint(hint.unwrap_or_else(|| {
+        "`milvusdm verify --load` with the same job compares every row; the same `run` command counts again, exactly \
+         once the collection is loaded"
+            .to_owned()
+    })))
 }

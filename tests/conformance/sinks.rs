@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::inputs::{DIMENSION, ROWS, id, vectors};
 use crate::stand_in::StandIn;
 use crate::support::fake_milvus::Fake;
-use crate::support::{Engine, Server, target};
+use crate::support::{Engine, Server, finish, target};
 
 /// A destination, ready to be filled, and what must live as long as it does.
 struct Destination {
@@ -289,9 +289,9 @@ fn what_was_delivered_is_counted_and_found_again() {
             let receipt = sink.deliver(&parcel, Attempt::First).unwrap();
             assert_eq!(receipt.rows, parcel.rows, "{kind}");
         }
-        sink.finish(&target).unwrap();
+        finish(&*sink, &target).unwrap();
         // Safe to repeat: the program may have died right after it.
-        sink.finish(&target).unwrap();
+        finish(&*sink, &target).unwrap();
         assert_eq!(sink.count(&target).unwrap().rows, ROWS as u64, "{kind}");
         match sink.held(&target).unwrap() {
             Held::Rows(mut holder) => {

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use milvusdm::batch::{Keys, Target, TargetName};
 use milvusdm::schema::{Columns, VectorType};
-use milvusdm::sink::Sink;
+use milvusdm::sink::{Finishing, Sink};
 use tempfile::TempDir;
 
 /// Where `tests/setup` installed servers: `$MILVUSDM_TEST_ENV`, else `~/.cache/milvusdm/test-env`.
@@ -183,6 +183,14 @@ impl Drop for Server {
             }
         }
     }
+}
+
+/// Has a sink take all steps that follow when a target has its rows.
+pub fn finish(sink: &dyn Sink, target: &Target) -> milvusdm::error::Result<()> {
+    while sink.finish(target)? != Finishing::Done {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// A target of one collection, named by the sink's settings: ids from the source, no metric of its own.

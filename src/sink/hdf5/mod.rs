@@ -27,7 +27,8 @@ use crate::schema::{Element, VectorType};
 
 use super::held::Held;
 use super::{
-    Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Sink, SinkKind, Strength,
+    Action, Attempt, Count, Decision, Finishing, Parcel, Receipt, Redelivery, Sink, SinkKind,
+    Strength,
 };
 
 /// HDF5 files.
@@ -435,13 +436,13 @@ impl Sink for Hdf5 {
         false
     }
 
-    fn finish(&self, target: &Target) -> Result<()> {
+    fn finish(&self, target: &Target) -> Result<Finishing> {
         let path = self.path(&target.name);
         {
             let targets = self.targets.lock().expect("no one panics with it locked");
             let seen = targets.get(&target.number);
             if seen.is_some_and(|s| s.finished || !s.writes) {
-                return Ok(());
+                return Ok(Finishing::Done);
             }
         }
         let file = self.find(target)?;
@@ -467,7 +468,7 @@ impl Sink for Hdf5 {
             restore::write(&dir, target, self.spec.mode)?;
         }
         tracing::info!(path = %path.display(), rows = target.rows, "file written");
-        Ok(())
+        Ok(Finishing::Done)
     }
 
     fn count(&self, target: &Target) -> Result<Count> {

@@ -119,7 +119,7 @@ impl Milvus {
                     action: Action::Append,
                     rows_before: before.rows,
                     // Statistics do not count what has not been flushed: they cannot say that it is empty.
-                    ours: before.rows == 0 && before.strength == Strength::Exact,
+                    ours: before.rows == 0 && before.strength != Strength::Statistics,
                     why: format!(
                         "{what} exists with {} rows ({})",
                         before.rows, before.strength

@@ -1,5 +1,5 @@
 //! What is done when all rows are in: flush, index, load; and how are rows counted?
-//! Waits while the server gets on, and says `Busy` when it no longer does. All of it may be repeated.
+//! One step at a time, each begun once: waiting is the caller's.
 
 use std::time::{Duration, Instant};
 
@@ -7,18 +7,25 @@ use tracing::info;
 
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
-use crate::milvus::Flavour;
-use crate::sink::{Action, Count, Decision, Strength};
+use crate::milvus::{Flavour, Flushing};
+use crate::sink::{Action, Count, Decision, Finishing, Strength};
 
 use super::{Milvus, fit};
 
-/// How long to wait at least, and at most, before asking again whether something is done.
+/// How long to wait at least, and at most, before asking again whether a flush is done.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// How far something got: done, or a figure that moves while it is not.
-enum Progress {
+/// How far a collection is whose rows are all in.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Step {
+    #[default]
+    Full,
+    Flushing(Flushing),
+    Flushed,
+    Indexing,
+    Indexed,
+    Loading,
     Done,
-    At(u64),
 }
 
 impl Milvus {
@@ -31,36 +38,95 @@ impl Milvus {
             return Ok(decision);
         }
         let collection = &ready.envelope.collection;
-        self.flush(collection)?;
-        let before = self.client.statistics(collection, self.scope(target)?)?;
+        self.flush_once(collection)?;
+        let partition = self.counted_partition(target, ready.has_partition_key);
+        let before = self.client.statistics(collection, partition)?;
         decision.rows_before = before;
         decision.ours = before == 0;
         Ok(decision)
     }
 
-    pub(super) fn finished(&self, target: &Target) -> Result<()> {
+    /// Flushes a collection before anything is sent to it, once for all targets in it.
+    pub(super) fn flush_once(&self, collection: &str) -> Result<()> {
+        let mut flushed = self.flushed.lock().expect("no one panics with it locked");
+        if flushed.contains(collection) {
+            return Ok(());
+        }
+        let flushing = self.client.flush(collection)?;
+        let began = Instant::now();
+        while !self.client.is_flushed(collection, &flushing)? {
+            if began.elapsed() > self.run.patience {
+                let what = "the server has been flushing without getting on";
+                return Err(Error::new(Kind::Busy, what));
+            }
+            std::thread::sleep((began.elapsed() / 16).clamp(ASK_EVERY.0, ASK_EVERY.1));
+        }
+        flushed.insert(collection.to_owned());
+        Ok(())
+    }
+
+    /// The next step, by how far the collection is that the target lies in.
+    pub(super) fn finished(&self, target: &Target) -> Result<Finishing> {
         let Some(ready) = self.ready(target.number) else {
             // Skipped: nothing of it is ours to change.
-            return Ok(());
+            return Ok(Finishing::Done);
         };
-        self.check_still_there(target)?;
         let collection = &ready.envelope.collection;
-        if !self.is_last_to_fill(target.number, collection) {
-            return Ok(());
+        let step = self.state().steps.get(collection).cloned();
+        let (next, told) = match step.unwrap_or_default() {
+            Step::Full => {
+                self.check_still_there(target)?;
+                if !self.is_last_to_fill(target.number, collection) {
+                    return Ok(Finishing::Done);
+                }
+                let flushing = self.client.flush(collection)?;
+                (Step::Flushing(flushing), Finishing::Doing("flushing", 0))
+            }
+            Step::Flushing(flushing) => match self.client.is_flushed(collection, &flushing)? {
+                true => (Step::Flushed, Finishing::Doing("flushed", 0)),
+                false => return Ok(Finishing::Doing("flushing", 0)),
+            },
+            Step::Flushed => match self.begin_index(target, collection)? {
+                true => (Step::Indexing, Finishing::Doing("building the index", 0)),
+                false => (Step::Indexed, Finishing::Doing("flushed", 0)),
+            },
+            Step::Indexing => match self.index_rows(target, collection)? {
+                None => (Step::Indexed, Finishing::Doing("indexed", 0)),
+                Some(rows) => return Ok(Finishing::Doing("building the index", rows)),
+            },
+            Step::Indexed if !self.settings.load || self.client.is_loaded(collection, None)? => {
+                (Step::Done, Finishing::Done)
+            }
+            Step::Indexed => {
+                self.client.load(collection)?;
+                (Step::Loading, Finishing::Doing("loading", 0))
+            }
+            Step::Loading => match self.client.is_loaded(collection, None)? {
+                true => (Step::Done, Finishing::Done),
+                false => {
+                    let progress = self.client.loading_progress(collection)?;
+                    let figure = u64::try_from(progress).unwrap_or(0);
+                    return Ok(Finishing::Doing("loading", figure));
+                }
+            },
+            Step::Done => return Ok(Finishing::Done),
+        };
+        self.state().steps.insert(collection.clone(), next);
+        Ok(told)
+    }
+
+    /// Rows were sent once more to a collection: they have to be flushed, indexed and loaded, too.
+    pub(super) fn unfinished(&self, target: &Target) {
+        if let Some(ready) = self.ready(target.number) {
+            self.state().steps.remove(&ready.envelope.collection);
         }
-        self.flush(collection)?;
-        self.build_index(target, collection)?;
-        if self.settings.load {
-            self.load(collection)?;
-        }
-        Ok(())
     }
 
     /// Whether no other target of this run still waits for rows in the same collection. A flush is of a whole
     /// collection and takes seconds, so that the last one does it for all; whoever dies before has the last one
     /// still to finish.
     fn is_last_to_fill(&self, target: u32, collection: &str) -> bool {
-        let mut state = self.state.lock().expect("no one panics with it locked");
+        let mut state = self.state();
         state.filled.insert(target);
         let ready = self.ready.read().expect("no one panics with it locked");
         let mut shared = ready
@@ -69,21 +135,10 @@ impl Milvus {
         shared.all(|(number, _)| state.filled.contains(number))
     }
 
-    fn flush(&self, collection: &str) -> Result<()> {
-        let flushing = self.client.flush(collection)?;
-        self.wait("flushing", || {
-            let done = self.client.is_flushed(collection, &flushing)?;
-            Ok(if done {
-                Progress::Done
-            } else {
-                Progress::At(0)
-            })
-        })
-    }
-
-    fn build_index(&self, target: &Target, collection: &str) -> Result<()> {
+    /// Makes the index, unless there is one; whether one is wanted at all.
+    fn begin_index(&self, target: &Target, collection: &str) -> Result<bool> {
         let Some(plan) = fit::index(target, &self.settings)? else {
-            return Ok(());
+            return Ok(false);
         };
         let field = fit::vector_name(target);
         if self.client.index(collection, field)?.is_none() {
@@ -91,67 +146,24 @@ impl Milvus {
                 .create_index(collection, field, plan.extra_params())?;
             info!("index {} by {} on {collection}", plan.kind, plan.metric);
         }
-        self.wait("building the index", || {
-            let Some(index) = self.client.index(collection, field)? else {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!("the index on {collection} was made, and is gone"),
-                ));
-            };
-            if let Some(reason) = index.failed {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!("the server could not build the index on {collection}: {reason}"),
-                ));
-            }
-            Ok(match index.finished {
-                true => Progress::Done,
-                false => Progress::At(index.rows.0),
-            })
-        })
+        Ok(true)
     }
 
-    fn load(&self, collection: &str) -> Result<()> {
-        if self.client.is_loaded(collection, None)? {
-            return Ok(());
+    /// How many rows have been indexed; `None` when all have.
+    fn index_rows(&self, target: &Target, collection: &str) -> Result<Option<u64>> {
+        let Some(index) = self.client.index(collection, fit::vector_name(target))? else {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("the index on {collection} was made, and is gone"),
+            ));
+        };
+        if let Some(reason) = index.failed {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("the server could not build the index on {collection}: {reason}"),
+            ));
         }
-        self.client.load(collection)?;
-        self.wait("loading", || {
-            if self.client.is_loaded(collection, None)? {
-                return Ok(Progress::Done);
-            }
-            let progress = self.client.loading_progress(collection)?;
-            Ok(Progress::At(u64::try_from(progress).unwrap_or(0)))
-        })
-    }
-
-    /// Asks again and again, ever less often, until it is done or has not moved for as long as the job has
-    /// patience.
-    fn wait(&self, doing: &str, mut probe: impl FnMut() -> Result<Progress>) -> Result<()> {
-        let started = Instant::now();
-        let mut last = None;
-        let mut moved = started;
-        loop {
-            match probe()? {
-                Progress::Done => return Ok(()),
-                Progress::At(figure) if last == Some(figure) => {}
-                Progress::At(figure) => {
-                    last = Some(figure);
-                    moved = Instant::now();
-                }
-            }
-            if moved.elapsed() > self.run.patience {
-                return Err(Error::new(
-                    Kind::Busy,
-                    format!(
-                        "the server has been {doing} for {} s without getting on",
-                        moved.elapsed().as_secs()
-                    ),
-                ));
-            }
-            // So that little is lost by asking too late: a sixteenth of what it took.
-            std::thread::sleep((started.elapsed() / 16).clamp(ASK_EVERY.0, ASK_EVERY.1));
-        }
+        Ok((!index.finished).then_some(index.rows.0))
     }
 
     /// The strongest figure there is without building or loading. What was appended to is counted as it was
@@ -195,11 +207,11 @@ impl Milvus {
         partition: Option<&str>,
         exactly: bool,
     ) -> Result<Count> {
-        // Milvus Lite's statistics are of live rows, and its count(*) does not look at partitions.
+        // Milvus Lite's statistics are of live rows, one of a key, and its count(*) does not look at partitions.
         if self.client.server().flavour == Flavour::LitePython {
             return Ok(Count {
                 rows: self.client.statistics(collection, partition)?,
-                strength: Strength::Exact,
+                strength: Strength::Unique,
             });
         }
         if exactly && self.client.is_loaded(collection, partition)? {

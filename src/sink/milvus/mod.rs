@@ -25,7 +25,9 @@ use crate::limits;
 use crate::milvus::{self, Client, Flavour, Write, wire};
 
 use super::held::Held;
-use super::{Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Sink, SinkKind, Spec};
+use super::{
+    Action, Attempt, Count, Decision, Finishing, Parcel, Receipt, Redelivery, Sink, SinkKind, Spec,
+};
 use settings::Settings;
 
 /// Milvus 2.x, Milvus Lite and the services built on it.
@@ -64,6 +66,7 @@ impl Spec for Settings {
             },
             state: Mutex::default(),
             ready: RwLock::default(),
+            flushed: Mutex::default(),
         }))
     }
 }
@@ -75,6 +78,8 @@ pub struct Milvus {
     run: Run,
     state: Mutex<State>,
     ready: RwLock<HashMap<u32, Arc<Ready>>>,
+    /// Collections that were flushed before the first row.
+    flushed: Mutex<HashSet<String>>,
 }
 
 /// What of the run's settings matters here.
@@ -101,6 +106,8 @@ struct State {
     filled: HashSet<u32>,
     /// The server's number for each collection, when the last target in it was made ready.
     numbers: HashMap<String, i64>,
+    /// How far collections are whose rows are all in.
+    steps: HashMap<String, finish::Step>,
 }
 
 /// A target whose place is there, and was found to fit.
@@ -109,6 +116,7 @@ struct Ready {
     decision: Decision,
     /// Whether the place could be counted exactly before the first row.
     exact: bool,
+    has_partition_key: bool,
     delivered: AtomicU64,
 }
 
@@ -282,8 +290,16 @@ impl Sink for Milvus {
         true
     }
 
-    fn finish(&self, target: &Target) -> Result<()> {
+    fn replaces(&self) -> bool {
+        self.upserts() && self.run.id_collision != IdCollision::Keep
+    }
+
+    fn finish(&self, target: &Target) -> Result<Finishing> {
         self.finished(target)
+    }
+
+    fn unfinish(&self, target: &Target) {
+        self.unfinished(target);
     }
 
     fn count(&self, target: &Target) -> Result<Count> {

@@ -47,7 +47,7 @@ impl Milvus {
             state.made_partitions.insert(name.clone());
         }
         state.numbers.insert(name.collection.clone(), found.number);
-        let exact = self.rows(target, &found)?.strength == Strength::Exact;
+        let exact = self.rows(target, &found)?.strength != Strength::Statistics;
         let envelope = wire::Envelope {
             db: self.client.db().to_owned(),
             collection: found.name.clone(),
@@ -60,6 +60,7 @@ impl Milvus {
             envelope,
             decision: decision.clone(),
             exact,
+            has_partition_key: found.has_partition_key(),
             delivered: AtomicU64::new(0),
         };
         let mut all = self.ready.write().expect("no one panics with it locked");

@@ -25,7 +25,8 @@ use crate::simd;
 use super::held::Held;
 use super::milvus::settings as v2;
 use super::{
-    Action, Attempt, Count, Decision, Parcel, Receipt, Redelivery, Sink, SinkKind, Spec, Strength,
+    Action, Attempt, Count, Decision, Finishing, Parcel, Receipt, Redelivery, Sink, SinkKind, Spec,
+    Strength,
 };
 use settings::Settings;
 
@@ -249,10 +250,10 @@ impl Sink for Milvus1 {
         true
     }
 
-    fn finish(&self, target: &Target) -> Result<()> {
+    fn finish(&self, target: &Target) -> Result<Finishing> {
         let Some(ready) = self.ready(target.number) else {
             // Skipped: nothing of it is ours to change.
-            return Ok(());
+            return Ok(Finishing::Done);
         };
         let collection = &target.name.collection;
         self.server.flush(collection)?;
@@ -270,7 +271,7 @@ impl Sink for Milvus1 {
                 self.server.load(collection)?;
             }
         }
-        Ok(())
+        Ok(Finishing::Done)
     }
 
     fn count(&self, target: &Target) -> Result<Count> {

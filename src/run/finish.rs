@@ -1,0 +1,164 @@
+//! What follows when a target has all its rows? The sink's steps; and batches that were sent more than once are looked
+//! after, because an earlier attempt may have arrived after the last.
+
+use std::time::{Duration, Instant};
+
+use crate::batch::{Batch, Target};
+use crate::checkpoint::{Again, batch_id};
+use crate::error::{Error, Kind, Result};
+use crate::job::OnDoubt;
+use crate::limits;
+use crate::sink::held::Held;
+use crate::sink::{Attempt, Finishing, Parcel, Redelivery};
+
+use super::deliver::{Way, deliver};
+use super::wait::sleep;
+use super::{Run, pack};
+
+/// How long to wait at least, and at most, before asking again whether a step is done.
+const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// After every shard of a target has been delivered.
+pub(super) fn finish(run: &Run<'_>, target: &Target) -> Result<()> {
+    run.check()?;
+    let files = run.files_of(target.number);
+    files.iter().try_for_each(|files| files.unchanged())?;
+    steps(run, target)?;
+    if sent_once_more(run, target)? {
+        run.plan.sink.unfinish(target);
+        steps(run, target)?;
+    }
+    run.checkpoint.record_done(target.number)
+}
+
+/// Has the sink take one step after the other. Each that goes well starts patience anew, and none is taken twice.
+fn steps(run: &Run<'_>, target: &Target) -> Result<()> {
+    let (mut doing, mut began) = ("", Instant::now());
+    let (mut moved, mut last) = (began, 0);
+    loop {
+        let (what, figure) = match run.patiently(|| run.plan.sink.finish(target))? {
+            Finishing::Done => break,
+            Finishing::Doing(what, figure) => (what, figure),
+        };
+        if what != doing {
+            (doing, began, moved, last) = (what, Instant::now(), Instant::now(), figure);
+            run.progress.wait_for(Some(what.to_owned()));
+            continue;
+        }
+        if figure != last {
+            (moved, last) = (Instant::now(), figure);
+        }
+        if moved.elapsed() > run.plan.settings.patience {
+            let seconds = moved.elapsed().as_secs();
+            let what = format!("the server has been {doing} for {seconds} s without getting on");
+            return Err(Error::new(Kind::Busy, what).hint(
+                "the same command goes on where this stopped; `run: {patience: 1h}` waits longer",
+            ));
+        }
+        // So that little is lost by asking too late: a sixteenth of what it took.
+        let wait = (began.elapsed() / 16).clamp(ASK_EVERY.0, ASK_EVERY.1);
+        sleep(wait.min(run.plan.settings.late_wait), &|| run.check())?;
+    }
+    run.progress.wait_for(None);
+    Ok(())
+}
+
+/// Looks after batches that were sent more than once: what stood between may deliver an earlier attempt after the
+/// last, and its rows would be there twice. Where rows can be read, they are counted; where they cannot, the batch goes
+/// once more, and replaces what came. Whether anything was sent.
+fn sent_once_more(run: &Run<'_>, target: &Target) -> Result<bool> {
+    let number = target.number as usize;
+    let again = run
+        .checkpoint
+        .delivered(target.number, &run.decisions[number])
+        .again;
+    if again.is_empty() || !may_replace(run, target) {
+        return Ok(false);
+    }
+    let mut sent = false;
+    for _ in 0..limits::LOOKS_AFTER {
+        let doubted = run.doubted();
+        run.progress
+            .wait_for(Some("requests that may still arrive".to_owned()));
+        while let late = doubted + run.plan.settings.late_wait
+            && let Some(wait) = late.checked_duration_since(Instant::now())
+            && !wait.is_zero()
+        {
+            sleep(wait, &|| run.check())?;
+        }
+        for batch in &again {
+            sent |= look_after(run, target, batch)?;
+        }
+        // What was sent just now may itself be late.
+        if run.doubted() == doubted {
+            break;
+        }
+    }
+    Ok(sent)
+}
+
+/// Whether rows of this job may be replaced by themselves at any time.
+fn may_replace(run: &Run<'_>, target: &Target) -> bool {
+    let sink = &run.plan.sink;
+    let decision = &run.decisions[target.number as usize];
+    sink.replaces()
+        && match run.plan.settings.on_doubt {
+            OnDoubt::Upsert => true,
+            OnDoubt::Auto => sink.redelivery(target, decision) == Redelivery::Harmless,
+            OnDoubt::Resend | OnDoubt::Stop => false,
+        }
+}
+
+/// Looks after one batch; whether it was sent.
+fn look_after(run: &Run<'_>, target: &Target, again: &Again) -> Result<bool> {
+    run.check()?;
+    let plan = run.plan;
+    let mut shards = plan.manifest.shards.iter();
+    let shard = shards.find(|s| s.number == again.shard);
+    let shard = shard.expect("the log is of this plan");
+    let mut reader = plan.source.open(shard, again.from, plan.limits)?;
+    let files = reader.files();
+    let Some(cut) = reader.next()? else {
+        let what = format!("{}: a batch that was delivered is gone", target.source);
+        return Err(Error::new(Kind::Changed, what));
+    };
+    let id = batch_id(run.checkpoint, shard, again.index);
+    let batch = Batch {
+        id,
+        target: target.number,
+        first_row: shard.first_row,
+        parts: cut.parts,
+        next: cut.next,
+    };
+    let packed = pack(run, batch);
+    files.unchanged()?;
+    let (parcel, _) = packed.map_err(|e| e.batch(id))?;
+    if run.patiently(|| is_there_once(run, target, &parcel))? {
+        return Ok(false);
+    }
+    let mut way = Way::new(run, id, &files, true);
+    run.enter()?;
+    let delivered = deliver(run, &parcel, Attempt::Again, &mut way);
+    run.leave();
+    delivered.map_err(|e| e.batch(id))?;
+    files.unchanged()?;
+    run.handed(id, false);
+    Ok(true)
+}
+
+/// Whether a look shows that each row of a batch is there once, or that no look can show that.
+fn is_there_once(run: &Run<'_>, target: &Target, parcel: &Parcel) -> Result<bool> {
+    let Held::Rows(mut holder) = run.plan.sink.held(target)? else {
+        return Ok(false);
+    };
+    let parts = parcel.batch.parts.iter();
+    let ids: Vec<i64> = parts.flat_map(|part| part.ids().iter().copied()).collect();
+    for some in ids.chunks(limits::LOOK_UP_ROWS_MAX as usize) {
+        match holder.copies(some)? {
+            Some(count) if count != some.len() as u64 => return Ok(false),
+            // A key has one row there.
+            Some(_) | None => {}
+        }
+    }
+    Ok(true)
+}
