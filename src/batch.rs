@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray};
 use arrow_buffer::{Buffer, ScalarBuffer};
 use bytes::Bytes;
 
@@ -67,6 +67,35 @@ impl fmt::Display for TargetName {
             write!(f, "/{}", self.partition)?;
         }
         Ok(())
+    }
+}
+
+/// What a row is known by.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Key {
+    /// A number.
+    Int(i64),
+    /// A text.
+    Text(Arc<str>),
+}
+
+/// Numbers as they are, texts in quotes.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Int(id) => write!(f, "{id}"),
+            Key::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+/// In reports and logs: a number or a string.
+impl From<Key> for serde_json::Value {
+    fn from(key: Key) -> serde_json::Value {
+        match key {
+            Key::Int(id) => id.into(),
+            Key::Text(text) => (&*text).into(),
+        }
     }
 }
 
@@ -242,6 +271,33 @@ impl Part {
         &ids.values()[self.first..][..self.len]
     }
 
+    /// The keys, where they are text.
+    pub fn text_keys(&self) -> Option<StringArray> {
+        let column = self.rows.column(self.columns.key_number()).as_any();
+        let keys = column.downcast_ref::<StringArray>()?;
+        Some(keys.slice(self.first, self.len))
+    }
+
+    /// What a row is known by.
+    pub fn key(&self, row: usize) -> Key {
+        assert!(row < self.len);
+        let column = self.rows.column(self.columns.key_number()).as_any();
+        match column.downcast_ref::<StringArray>() {
+            Some(texts) => Key::Text(texts.value(self.first + row).into()),
+            None => Key::Int(self.ids()[row]),
+        }
+    }
+
+    /// What the rows are known by.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        (0..self.len).map(|row| self.key(row))
+    }
+
+    /// The values of a column.
+    pub fn column(&self, column: usize) -> ArrayRef {
+        self.rows.column(column).slice(self.first, self.len)
+    }
+
     /// The bytes of the one vector of plain rows, row after row.
     pub fn vectors(&self) -> &[u8] {
         assert!(self.columns.as_plain().is_some(), "{PLAIN}");
@@ -326,8 +382,8 @@ fn vector_column(width: u64, vectors: Bytes) -> ArrayRef {
 /// (`non_finite: skip`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeftOut {
-    /// Its id.
-    pub id: i64,
+    /// What it is known by.
+    pub key: Key,
     /// Its stored row number.
     pub row: u64,
     /// The file it lies in.
@@ -338,7 +394,7 @@ impl LeftOut {
     /// The row of this number in a part.
     pub fn of(part: &Part, row: usize) -> LeftOut {
         LeftOut {
-            id: part.ids()[row],
+            key: part.key(row),
             row: part.row + row as u64,
             file: part.file.clone(),
         }

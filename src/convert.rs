@@ -289,8 +289,8 @@ struct Obstacle {
 
 impl Obstacle {
     fn refused(self, part: &Part, row: usize) -> Error {
-        let LeftOut { id, row, file } = LeftOut::of(part, row);
-        let what = format!("row {row} (id {id}) {}", self.what);
+        let LeftOut { key, row, file } = LeftOut::of(part, row);
+        let what = format!("row {row} (id {key}) {}", self.what);
         Error::path(Kind::Unsupported, &file, what).hint(self.hint)
     }
 }

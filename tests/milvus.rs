@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target};
+use milvusdm::batch::{Batch, BatchId, Key, Keys, Part, Position, Target};
 use milvusdm::buffers::Buffers;
 use milvusdm::error::{Kind, Result};
 use milvusdm::job::{Form, Job};
@@ -376,8 +376,12 @@ fn nan_is_refused_with_its_place_or_left_out() {
     let decision = lenient.decide(&place).unwrap();
     lenient.prepare(&place, &decision, false).unwrap();
     let parcel = lenient.pack(odd(), Buffers::default().take()).unwrap();
-    let left_out: Vec<(i64, u64)> = parcel.left_out.iter().map(|l| (l.id, l.row)).collect();
-    assert_eq!((parcel.rows, left_out), (3, vec![(2, 1002), (4, 1004)]));
+    let left_out = parcel.left_out.iter().map(|l| (l.key.clone(), l.row));
+    let left_out: Vec<(Key, u64)> = left_out.collect();
+    assert_eq!(
+        (parcel.rows, left_out),
+        (3, vec![(Key::Int(2), 1002), (Key::Int(4), 1004)])
+    );
     let digest = [0, 1, 3].iter().fold(0u64, |sum, id| {
         sum.wrapping_add(milvusdm::simd::row_digest(*id, &vector(F32X4, *id)))
     });

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use milvusdm::batch::{Batch, BatchId, Part, Position};
+use milvusdm::batch::{Batch, BatchId, Key, Part, Position};
 use milvusdm::error::{Kind, Result};
 use milvusdm::job::{Form, Job};
 use milvusdm::milvus::proto::*;
@@ -178,7 +178,10 @@ fn the_first_of_ids_that_are_there_twice_is_found() {
         let compared = compare(&ids, doubled(at)).unwrap();
         assert_eq!((compared.rows, compared.differing), (1000, at.len() as u64));
         let first = compared.first.unwrap();
-        assert_eq!((first.id, first.what), (at[at.len() - 1], What::Copies(2)));
+        assert_eq!(
+            (first.key, first.what),
+            (Key::Int(at[at.len() - 1]), What::Copies(2))
+        );
     }
     let compared = compare(&ids, doubled(&[])).unwrap();
     assert_eq!(

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::batch::Position;
 use crate::error::{Error, Kind, Result};
@@ -18,7 +19,7 @@ pub struct Log {
     pub targets: BTreeMap<u32, TargetLog>,
     pub shards: BTreeMap<u32, ShardLog>,
     pub finished: Option<Finished>,
-    pub left_out: Vec<(u32, String, u64, i64)>,
+    pub left_out: Vec<(u32, String, u64, Value)>,
 }
 
 #[derive(Default, Clone)]
@@ -134,7 +135,7 @@ pub enum Record {
         left_out: u64,
         /// Some of them: file, row, id.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        rows_left_out: Vec<(String, u64, i64)>,
+        rows_left_out: Vec<(String, u64, Value)>,
     },
     /// Of the batches of the windows so far, only these may have been sent without a receipt.
     Doubt {

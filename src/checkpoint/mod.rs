@@ -274,7 +274,13 @@ impl Checkpoint {
         relative_error: Option<f32>,
     ) -> Result<()> {
         let listed = parcel.left_out.iter().take(limits::LISTED_MAX);
-        let listed = listed.map(|row: &LeftOut| (row.file.display().to_string(), row.row, row.id));
+        let listed = listed.map(|row: &LeftOut| {
+            (
+                row.file.display().to_string(),
+                row.row,
+                row.key.clone().into(),
+            )
+        });
         self.write(Record::Received {
             shard: parcel.id.shard,
             target: parcel.batch.target,
@@ -375,7 +381,7 @@ impl Checkpoint {
     }
 
     /// Rows left out so far, some of them: target, file, row, id.
-    pub fn left_out(&self) -> Vec<(u32, String, u64, i64)> {
+    pub fn left_out(&self) -> Vec<(u32, String, u64, serde_json::Value)> {
         let state = self
             .state
             .lock()

@@ -60,8 +60,8 @@ pub struct LeftOutRow {
     pub file: String,
     /// Its stored row number.
     pub row: u64,
-    /// Its id.
-    pub id: i64,
+    /// What it is known by: a number or a string.
+    pub id: serde_json::Value,
 }
 
 /// `milvusdm plan`: says what would be done.

@@ -2,12 +2,13 @@
 //! Reads ids only: the vectors' pages are never touched.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 use super::Plan;
-use crate::batch::{Keys, Target};
+use crate::batch::{Key, Keys, Part, Target};
+use crate::digest;
 use crate::error::{Error, Kind, Result};
 use crate::job::IdCollision;
 use crate::limits;
@@ -34,35 +35,100 @@ pub fn check_repeats(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// How many rows of a target repeat the id of another, and these ids, each once, up to so many.
+/// How many rows of a target repeat the key of another, and these keys, each once, up to so many.
 pub fn repeats(
     plan: &Plan,
     target: &Target,
     most: usize,
     stop: &dyn Fn() -> Result<()>,
-) -> Result<(u64, Vec<i64>)> {
+) -> Result<(u64, Vec<Key>)> {
     // A source numbers rows over all its files.
     if target.keys == Keys::RowNumbers {
         return Ok((0, Vec::new()));
     }
     let mut ids = Ids::new(limits::ID_SORT_BYTES / 8);
+    let mut texts = false;
+    each_part(plan, target, stop, |part| match part.text_keys() {
+        None => ids.add(part.ids()),
+        Some(keys) => {
+            texts = true;
+            let hashes: Vec<i64> = keys.iter().flatten().map(hash).collect();
+            ids.add(&hashes)
+        }
+    })?;
+    if !texts {
+        let (repeats, ids) = ids.repeats(most, stop)?;
+        return Ok((repeats, ids.into_iter().map(Key::Int).collect()));
+    }
+    let hashes_max = most.max(limits::REPEATED_IDS_MAX);
+    let (repeats, hashes) = ids.repeats(hashes_max, stop)?;
+    match hashes.is_empty() {
+        true => Ok((0, Vec::new())),
+        false => same_texts(plan, target, most, stop, repeats, hashes),
+    }
+}
+
+/// Two texts may have one hash: rows whose hash repeats are read again, and their texts compared. Where more hashes
+/// repeat than are kept, those beyond count as they are.
+fn same_texts(
+    plan: &Plan,
+    target: &Target,
+    most: usize,
+    stop: &dyn Fn() -> Result<()>,
+    repeated_hashes: u64,
+    hashes: Vec<i64>,
+) -> Result<(u64, Vec<Key>)> {
+    let all_kept = hashes.len() < most.max(limits::REPEATED_IDS_MAX);
+    let hashes: HashSet<i64> = hashes.into_iter().collect();
+    let mut rows: BTreeMap<String, u64> = BTreeMap::new();
+    each_part(plan, target, stop, |part| {
+        let keys = part.text_keys();
+        for key in keys.iter().flatten().flatten() {
+            if !hashes.contains(&hash(key)) {
+                continue;
+            }
+            match rows.get_mut(key) {
+                Some(rows) => *rows += 1,
+                None => {
+                    rows.insert(key.to_owned(), 1);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    rows.retain(|_, rows| *rows > 1);
+    let exact = rows.values().map(|rows| rows - 1).sum();
+    let repeats = if all_kept { exact } else { repeated_hashes };
+    let keys = rows.into_keys().take(most);
+    Ok((repeats, keys.map(|key| Key::Text(key.into())).collect()))
+}
+
+fn hash(key: &str) -> i64 {
+    digest::name(key.as_bytes()) as i64
+}
+
+/// Reads a target's rows, keys only.
+fn each_part(
+    plan: &Plan,
+    target: &Target,
+    stop: &dyn Fn() -> Result<()>,
+    mut look: impl FnMut(&Part) -> Result<()>,
+) -> Result<()> {
     let shards = plan.manifest.shards.iter();
     for shard in shards.filter(|s| s.target == target.number) {
         let mut reader = plan.source.open(shard, shard.start, plan.limits)?;
         while let Some(cut) = reader.next()? {
             stop()?;
             for part in &cut.parts {
-                ids.add(part.ids())?;
+                look(part)?;
             }
         }
     }
-    let found = ids.repeats(most, stop)?;
-    plan.source.unchanged()?;
-    Ok(found)
+    plan.source.unchanged()
 }
 
-fn refusal(target: &Target, repeats: u64, sample: &[i64]) -> Error {
-    let listed: Vec<String> = sample.iter().map(i64::to_string).collect();
+fn refusal(target: &Target, repeats: u64, sample: &[Key]) -> Error {
+    let listed: Vec<String> = sample.iter().map(Key::to_string).collect();
     let more = if repeats > sample.len() as u64 {
         ", …"
     } else {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::batch::{Batch, Target};
+use crate::batch::{Batch, Key, Target};
 use crate::checkpoint::{Again, batch_id};
 use crate::error::{Error, Kind, Result};
 use crate::job::OnDoubt;
@@ -152,8 +152,8 @@ fn is_there_once(run: &Run<'_>, target: &Target, parcel: &Parcel) -> Result<bool
         return Ok(false);
     };
     let parts = parcel.batch.parts.iter();
-    let ids: Vec<i64> = parts.flat_map(|part| part.ids().iter().copied()).collect();
-    for some in ids.chunks(limits::LOOK_UP_ROWS_MAX as usize) {
+    let keys: Vec<Key> = parts.flat_map(|part| part.keys()).collect();
+    for some in keys.chunks(limits::LOOK_UP_ROWS_MAX as usize) {
         match holder.copies(some)? {
             Some(count) if count != some.len() as u64 => return Ok(false),
             // A key has one row there.

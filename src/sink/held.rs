@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Batch, Part, TargetName};
+use crate::batch::{Batch, Key, Part, TargetName};
 use crate::error::Result;
 
 /// What can be read back of a target.
@@ -65,8 +65,8 @@ pub trait Holder {
     /// Compares rows as they were delivered with what is there, bit for bit.
     fn compare(&mut self, batch: &Batch) -> Result<Compared>;
 
-    /// How many rows there have these ids, all copies counted; `None` where the destination cannot tell.
-    fn copies(&mut self, _ids: &[i64]) -> Result<Option<u64>> {
+    /// How many rows there have these keys, all copies counted; `None` where the destination cannot tell.
+    fn copies(&mut self, _keys: &[Key]) -> Result<Option<u64>> {
         Ok(None)
     }
 
@@ -94,7 +94,7 @@ impl Compared {
     pub fn differs(&mut self, part: &Part, row: usize, what: What) {
         self.differing += 1;
         self.first.get_or_insert_with(|| Difference {
-            id: part.ids()[row],
+            key: part.key(row),
             file: part.file.clone(),
             row: part.row + row as u64,
             what,
@@ -113,8 +113,8 @@ impl Compared {
 /// A row that is not there as it was delivered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Difference {
-    /// Its id.
-    pub id: i64,
+    /// What it is known by.
+    pub key: Key,
     /// The file of the source it lies in.
     pub file: Arc<std::path::Path>,
     /// Its stored row number there.
@@ -133,7 +133,7 @@ pub enum What {
     /// Its id is there with another vector.
     OtherVector,
     /// Another id is in its place.
-    OtherId(i64),
+    OtherId(Key),
     /// What is in its place cannot be read, and why.
     Unreadable(String),
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Hands;
 use super::picks::Picks;
-use crate::batch::{Batch, BatchId, Cut, Part, Position, Shard, Target};
+use crate::batch::{Batch, BatchId, Cut, Key, Part, Position, Shard, Target};
 use crate::buffers::Buffers;
 use crate::checkpoint::{Again, Delivered, Totals};
 use crate::error::{Error, Kind, Result};
@@ -49,8 +49,8 @@ pub struct Content {
 /// A row that differs.
 #[derive(Clone, Debug, Serialize)]
 pub struct FirstDifference {
-    /// Its id.
-    pub id: i64,
+    /// What it is known by: a number or a string.
+    pub id: serde_json::Value,
     /// `missing`, `copies`, `other vector`, `other id` or `unreadable`.
     pub what: &'static str,
     /// The file it was read from.
@@ -64,11 +64,11 @@ pub struct FirstDifference {
 impl From<Difference> for FirstDifference {
     fn from(found: Difference) -> FirstDifference {
         FirstDifference {
-            id: found.id,
             what: found.what.name(),
             file: found.file.display().to_string(),
             row: found.row,
-            said: format!("id {} {}", found.id, found.what),
+            said: format!("id {} {}", found.key, found.what),
+            id: found.key.into(),
         }
     }
 }
@@ -242,7 +242,7 @@ fn said(
 /// Rows of one id.
 #[derive(Clone)]
 struct Copies {
-    id: i64,
+    key: Key,
     rows: u64,
     file: Arc<Path>,
     row: u64,
@@ -257,9 +257,9 @@ struct Work<'w> {
     holder: &'w mut dyn Holder,
     rooms: Buffers,
     /// Ids that several rows of the target have: such rows are counted.
-    repeated: HashSet<i64>,
+    repeated: HashSet<Key>,
     /// How many rows were delivered with each of them, and where the first lies.
-    copies: BTreeMap<i64, Copies>,
+    copies: BTreeMap<Key, Copies>,
     tally: Compared,
     /// Of all rows as they were delivered.
     digest: u64,
@@ -335,7 +335,7 @@ impl Work<'_> {
                 let after = before + part.len() as u64;
                 while let Some(pick) = picks.next_if(|pick| *pick < after) {
                     let row = (pick - before) as usize;
-                    if !self.repeated.contains(&part.ids()[row]) {
+                    if self.repeated.is_empty() || !self.repeated.contains(&part.key(row)) {
                         picked.push(copied(part, row)?);
                     }
                 }
@@ -402,8 +402,8 @@ impl Work<'_> {
         let mut kept = Vec::with_capacity(batch.parts.len());
         for part in &batch.parts {
             let mut from = 0;
-            for (row, id) in part.ids().iter().enumerate() {
-                if !self.repeated.contains(id) {
+            for (row, key) in part.keys().enumerate() {
+                if !self.repeated.contains(&key) {
                     continue;
                 }
                 if row > from {
@@ -411,12 +411,12 @@ impl Work<'_> {
                 }
                 from = row + 1;
                 let first = || Copies {
-                    id: *id,
+                    key: key.clone(),
                     rows: 0,
                     file: part.file.clone(),
                     row: part.row + row as u64,
                 };
-                self.copies.entry(*id).or_insert_with(first).rows += 1;
+                self.copies.entry(key.clone()).or_insert_with(first).rows += 1;
             }
             if from < part.len() {
                 kept.push(part.slice(from, part.len() - from));
@@ -452,10 +452,10 @@ impl Work<'_> {
     }
 
     fn check_some_copies(&mut self, some: &[Copies]) -> Result<()> {
-        let ids: Vec<i64> = some.iter().map(|c| c.id).collect();
+        let keys: Vec<Key> = some.iter().map(|c| c.key.clone()).collect();
         let wanted: u64 = some.iter().map(|c| c.rows).sum();
         let holder = &mut self.holder;
-        let Some(there) = self.hands.patiently(|| holder.copies(&ids))? else {
+        let Some(there) = self.hands.patiently(|| holder.copies(&keys))? else {
             return Ok(());
         };
         let differing = there.abs_diff(wanted);
@@ -470,7 +470,7 @@ impl Work<'_> {
                 return self.check_some_copies(right);
             };
             self.tally.first = Some(Difference {
-                id: one.id,
+                key: one.key.clone(),
                 file: one.file.clone(),
                 row: one.row,
                 what: match there {

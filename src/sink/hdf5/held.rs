@@ -7,7 +7,7 @@ use hdf5::{Dataset, Datatype};
 
 use super::Layout;
 use super::create::Shape;
-use crate::batch::{Batch, Part, Target};
+use crate::batch::{Batch, Key, Part, Target};
 use crate::error::{Error, Result};
 use crate::h5::{self, raw};
 use crate::schema::Element;
@@ -139,7 +139,7 @@ impl Whole {
         for (row, (wanted_id, id)) in part.ids().iter().zip(ids).enumerate() {
             let bytes = row * width..(row + 1) * width;
             if wanted_id != id {
-                compared.differs(part, row, What::OtherId(*id));
+                compared.differs(part, row, What::OtherId(Key::Int(*id)));
             } else if wanted[bytes.clone()] != there[bytes] {
                 compared.differs(part, row, What::OtherVector);
             }

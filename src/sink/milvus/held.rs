@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::batch::{Batch, Part, Target};
+use crate::batch::{Batch, Key, Part, Target};
 use crate::error::{Error, Kind, Result};
 use crate::job::NonFinite;
 use crate::milvus::{Client, Flavour, LookUp};
@@ -132,9 +132,14 @@ impl Holder for Keyed<'_> {
         Ok(compared)
     }
 
-    fn copies(&mut self, ids: &[i64]) -> Result<Option<u64>> {
+    fn copies(&mut self, keys: &[Key]) -> Result<Option<u64>> {
+        let ids = keys.iter().filter_map(|key| match key {
+            Key::Int(id) => Some(*id),
+            Key::Text(_) => None,
+        });
+        let ids: Vec<i64> = ids.collect();
         match self.counts {
-            true => self.count(ids).map(Some),
+            true => self.count(&ids).map(Some),
             false => Ok(None),
         }
     }
