@@ -25,6 +25,9 @@ pub const DIMENSIONS_MAX: u64 = 1 << 20;
 /// The most dimensions Milvus takes, 1.x and 2.x.
 pub const MILVUS_DIMENSIONS_MAX: u32 = 32_768;
 
+/// Bytes of a file that are summed at a time where a footer has its CRC-32.
+pub const SUMMED_AT_ONCE: u64 = 4 << 20;
+
 /// How deep Faiss indexes may lie inside one another; real files stay below 6.
 pub const NESTING_MAX: u32 = 32;
 

@@ -63,7 +63,7 @@ fn mistakes_are_said_in_a_sentence_and_leave_nothing_behind() {
         "text.index",
         "data_path",
         3,
-        "text.index at byte 0: found `this`",
+        "text.index: is no index of Faiss: it is text",
     );
     check(
         path,
@@ -170,4 +170,37 @@ run: {patience: soon}
             .unwrap()
             .contains("until this is mended")
     );
+}
+
+#[test]
+fn a_directory_of_langchain_names_its_index_and_what_stays_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("store");
+    std::fs::create_dir(&store).unwrap();
+    std::fs::write(store.join("index.faiss"), flat()).unwrap();
+    std::fs::write(store.join("index.pkl"), b"\x80\x04N.").unwrap();
+    let job = |path: &str| {
+        let job =
+            format!("{{source: {{faiss: {{path: {path}}}}}, sink: {{hdf5: {{path: out.h5}}}}}}");
+        std::fs::write(directory.path().join("job.yaml"), job).unwrap();
+        milvusdm(directory.path(), &["plan", "job.yaml"])
+    };
+    for (code, _, said) in [
+        job("store"),
+        milvusdm(directory.path(), &["inspect", "store"]),
+    ] {
+        assert_eq!(code, Some(2), "{said}");
+        for word in ["store/index.faiss", "index.pkl", "stay behind"] {
+            assert!(said.contains(word), "{said}");
+        }
+    }
+    let (code, shown, said) = job("store/index.faiss");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        format!("{shown}{said}").contains("stay behind"),
+        "{shown}{said}"
+    );
+    let (code, _, said) = job("store/index.pkl");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("it is a Python pickle"), "{said}");
 }

@@ -142,7 +142,9 @@ impl Cursor {
                         self.remaining()
                     )
                 };
-                Err(Error::new(Kind::Corrupt, what).at(self.view.place(at)))
+                Err(Error::new(Kind::Corrupt, what)
+                    .at(self.view.place(at))
+                    .hint("the file is cut short, or damaged here: compare its length and sum with the original's"))
             }
         }
     }

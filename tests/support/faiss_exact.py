@@ -6,6 +6,7 @@ from faiss.contrib.ondisk import merge_ondisk
 
 import faiss_codes
 from faiss_kit import L2, METRICS, STRANGE, decoded, filled, ivf_flat
+from faiss_refused import footer
 
 
 def flat(kit):
@@ -72,6 +73,9 @@ def id_maps(kit):
     kit.add("idmap_ivf", index, x, ids, order="any", note="row number -> id, not position -> id")
     kit.add("idmap2_ivf_sq", *lossy_ids(faiss.IndexIDMap2(faiss.index_factory(10, "IVF4,SQ8")), x, ids),
             order="any", lossy="yes", says="`IwSq` inside `IxM2`")
+    lucene = filled(faiss.IndexIDMap(faiss.index_factory(10, "HNSW16,Flat")), x, ids)
+    raw = kit.bytes_of(lucene)
+    kit.add("idmap_lucene", raw + footer(raw), x, ids, warns=["Lucene's numbers of documents"], synthetic=False)
     kit.add("idmap2_hnsw", filled(faiss.IndexIDMap2(faiss.IndexHNSWFlat(10, 8)), x, ids), x, ids)
     index = faiss.IndexIDMap(faiss.index_factory(10, "PQ5x4np,RFlat"))
     kit.add("idmap_refine", filled(index, x, ids), x, ids)

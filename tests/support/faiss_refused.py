@@ -1,5 +1,10 @@
 """Kinds that hold no rows, or none that can be had, and files that are broken."""
 
+import gzip
+import pickle
+import struct
+import zlib
+
 import faiss
 
 from faiss_kit import L2, filled, ivf_flat
@@ -65,6 +70,19 @@ def imi(x):
     return index
 
 
+def footer(raw):
+    """What search engines on Lucene put behind a file."""
+    start = b"\xc0\x28\x93\xe8" + bytes(4)
+    return start + struct.pack(">Q", zlib.crc32(raw + start))
+
+
+def transform():
+    rotation = faiss.PCAMatrix(8, 4)
+    writer = faiss.VectorIOWriter()
+    faiss.write_VectorTransform(rotation, writer)
+    return faiss.vector_to_array(writer.data).tobytes()
+
+
 def damaged(kit):
     x, ids = kit.rows(60, 8), kit.ids(60)
     whole = {
@@ -77,14 +95,19 @@ def damaged(kit):
     }
     for name, raw in whole.items():
         for what, cut in (("last", raw[:-1]), ("half", raw[: len(raw) // 2]), ("header", raw[:20]), ("four", raw[:4])):
-            kit.refuse(f"cut_{name}_{what}", cut, [".index"])
-        kit.refuse(f"trailing_{name}", raw + b"\0", "")
+            kit.refuse(f"cut_{name}_{what}", cut, [".index", "cut short"])
+        kit.refuse(f"trailing_{name}", raw + b"\0", "1 bytes follow")
+        kit.refuse(f"trailing_footer_{name}", raw + footer(raw)[:-1] + b"\x55", "CRC-32")
+        kit.refuse(f"trailing_twice_{name}", raw + footer(raw) + footer(raw + footer(raw)), "32 bytes follow")
         kit.refuse(f"doubled_{name}", raw + raw, "")
-    kit.refuse("bad_empty_file", b"", "")
-    kit.refuse("bad_text", b"This is not the file you are looking for.\n", "")
-    kit.refuse("bad_hdf5", b"\x89HDF\r\n\x1a\n" + bytes(200), "")
-    kit.refuse("bad_npy", b"\x93NUMPY\x01\x00" + bytes(200), "")
-    kit.refuse("bad_zeros", bytes(4096), "")
+    kit.refuse("bad_empty_file", b"", "empty")
+    kit.refuse("bad_text", b"This is not the file you are looking for.\n", "it is text")
+    kit.refuse("bad_hdf5", b"\x89HDF\r\n\x1a\n" + bytes(200), "HDF5")
+    kit.refuse("bad_npy", b"\x93NUMPY\x01\x00" + bytes(200), ".npy")
+    kit.refuse("bad_zeros", bytes(4096), "zeros")
+    kit.refuse("bad_gzip", gzip.compress(whole["flat"]), "unpack it")
+    kit.refuse("bad_pickle", pickle.dumps(whole["flat"]), "pickle")
+    kit.refuse("bad_transform", transform(), "`Pcam`")
     kit.refuse("bad_missing", None, "", exit=[2])
     if kit.wanted("bad_directory"):
         (kit.out / "bad_directory.index").mkdir(exist_ok=True)

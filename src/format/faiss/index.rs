@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::binary;
 use super::coded::{SVS, coded, svs};
+use super::footer;
 use super::graph;
 use super::header::{FourCc, Header, Measure, bytes_of, expect, header, unknown};
 use super::ivf;
 use super::lists::{Lists, levels_of, norms_bytes, slots};
 use super::quantizer::{self, Codec, Product};
+use super::stranger;
 use super::transform::{Transform, transform};
 use crate::error::{Error, Kind, Result};
 use crate::input::{Cursor, View};
@@ -180,21 +182,35 @@ impl Node {
     }
 }
 
-/// Reads a file that is an index, of floats or of bits, and nothing else.
+/// Reads a file that is an index, of floats or of bits, and nothing else but a footer of Lucene's.
 pub fn parse(view: &View) -> Result<Node> {
     let mut c = Cursor::new(view.clone());
-    let fourcc = FourCc::read(&mut c.clone(), "fourcc")?;
-    if SVS.contains(&&fourcc.0) {
-        FourCc::read(&mut c, "fourcc")?;
-        return svs(&mut c);
+    let found = outermost(&mut c);
+    // No kind of index begins so: it may be known what else does.
+    if found.is_err()
+        && c.at() <= 4
+        && let Some(error) = stranger::named(view)?
+    {
+        return Err(error);
     }
-    let node = if fourcc.0.starts_with(b"IB") {
-        binary::node(&mut c, 0)?
-    } else {
-        node(&mut c, 0)?
-    };
+    let node = found?;
+    footer::skip(&mut c)?;
     c.finish()?;
     Ok(node)
+}
+
+fn outermost(c: &mut Cursor) -> Result<Node> {
+    let fourcc = FourCc::read(&mut c.clone(), "fourcc")?;
+    if SVS.contains(&&fourcc.0) {
+        FourCc::read(c, "fourcc")?;
+        let node = svs(c)?;
+        c.payload("stream", c.remaining(), 1)?;
+        return Ok(node);
+    }
+    if fourcc.0.starts_with(b"IB") {
+        return binary::node(c, 0);
+    }
+    node(c, 0)
 }
 
 pub(super) fn deeper(c: &Cursor, depth: u32) -> Result<u32> {

@@ -14,12 +14,21 @@
     clippy::indexing_slicing,
     clippy::unwrap_used
 )]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::unwrap_used
+    )
+)]
 
 mod additive;
 mod binary;
 mod coded;
 mod decode;
 mod describe;
+mod footer;
 mod graph;
 mod header;
 mod index;
@@ -27,6 +36,7 @@ mod ivf;
 mod lists;
 mod quantizer;
 mod rows;
+mod stranger;
 mod transform;
 mod undo;
 

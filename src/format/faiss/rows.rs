@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::coded::LIBFAISS_DECODES;
 use super::decode;
+use super::footer;
 use super::header::FourCc;
 use super::index::{Body, Node, Remedy, Stored};
 use super::lists::{Layout, Lists, Place, Run};
@@ -183,6 +184,13 @@ impl Recovery {
     /// What can be had from an index, the outermost of a file. Reads matrices, no rows.
     pub fn of(file: &View, node: &Node) -> Result<Recovery> {
         let mut way = Way::default();
+        if footer::is_there(file)? {
+            way.warnings.push(
+                "the file ends as those of Lucene do (OpenSearch, Elasticsearch): its ids are Lucene's numbers of \
+                 documents in one segment, not the ids of documents"
+                    .to_owned(),
+            );
+        }
         let end = match walk(node, &mut way) {
             Ok(stored) => finish(file, node, stored, way)?,
             Err(nothing) => Err(nothing),

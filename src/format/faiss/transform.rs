@@ -5,6 +5,12 @@ use crate::error::Result;
 use crate::input::{Cursor, View};
 use crate::limits;
 
+/// Characters that transforms begin with.
+pub(super) const KINDS: [&[u8; 4]; 11] = [
+    b"rrot", b"LTra", b"PCAm", b"PcAm", b"Pcam", b"Viqm", b"RmDT", b"VNrm", b"VCnt", b"HRot",
+    b"Viqt",
+];
+
 /// What was done to a vector.
 #[derive(Clone, Debug)]
 pub struct Transform {

@@ -2,11 +2,14 @@
 //! Without Faiss, without copying where the bytes are the vectors, and in memory that does not grow with the
 //! file; nothing is written. With the feature `faiss`, and if loss is allowed, libfaiss decodes what we do not.
 
+mod directory;
 mod duplicates;
 #[cfg(feature = "faiss")]
 mod foreign;
 mod lists;
 mod reader;
+
+pub use directory::index_in;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -113,10 +116,14 @@ impl Faiss {
     }
 
     fn open(spec: &Spec) -> Result<Faiss> {
+        if let Some(error) = directory::index_in(&spec.path) {
+            return Err(error);
+        }
         let file = View::open(&spec.path, spec.access)?;
         let node = parse(&file)?;
         let rows = Rows::of(&file, &node)?;
         let mut warnings = rows.warnings.clone();
+        warnings.extend(directory::left_behind(&spec.path));
         if let Faithful::Roughly(why) = &rows.faithful {
             if !spec.lossy {
                 let what = format!(
