@@ -185,3 +185,9 @@ pub const LATE_S: u64 = 15;
 
 /// How often batches that were sent more than once are looked after, when some of them are in doubt again.
 pub const LOOKS_AFTER: u32 = 3;
+
+/// Earlier reports that a report keeps.
+pub const REPORTS_KEPT: usize = 100;
+
+/// The longest report that is read to be kept in the next one.
+pub const REPORT_BYTES_MAX: u64 = 16 << 20;

@@ -1,12 +1,182 @@
-//! How far? Counters that threads add to and anyone may look at.
+//! How far? Counters that threads add to, and the phase a command is in; anyone may look at them.
 //! Calls nobody back and steers nothing.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// What a command is doing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    /// Looking at the job, its source and its destination.
+    Planning,
+    /// Looking for keys that repeat, or are there already.
+    CheckingKeys,
+    /// Reading, packing and delivering rows.
+    Sending,
+    /// The destination makes all lasting.
+    Flushing,
+    /// The destination builds an index.
+    Indexing,
+    /// The destination loads a collection.
+    Loading,
+    /// Rows are counted.
+    Counting,
+    /// Rows are read back and compared.
+    Verifying,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Planning => "planning",
+            Phase::CheckingKeys => "checking keys",
+            Phase::Sending => "sending",
+            Phase::Flushing => "flushing",
+            Phase::Indexing => "indexing",
+            Phase::Loading => "loading",
+            Phase::Counting => "counting",
+            Phase::Verifying => "verifying",
+        })
+    }
+}
+
+/// Where a command says what it is doing, and for whom. Clones speak of the same command.
+#[derive(Clone)]
+pub struct Doing(Arc<Mutex<State>>);
+
+struct State {
+    now: Now,
+    /// Seconds spent in each phase that has ended.
+    spent: BTreeMap<Phase, Duration>,
+    /// Targets that still get rows: while there are any, what is done for full ones is no phase of its own.
+    filling: u64,
+    /// The phase to be in when the last of them is full.
+    next: Option<(Phase, String)>,
+}
+
+/// What is being done at a moment.
+#[derive(Clone, Debug)]
+pub struct Now {
+    /// The phase.
+    pub phase: Phase,
+    /// What it is done for; empty: everything.
+    pub target: String,
+    /// How far, in hundredths, where that is known and not told by rows.
+    pub percent: Option<u64>,
+    /// Since when.
+    pub since: Instant,
+}
+
+impl Default for Doing {
+    fn default() -> Doing {
+        Doing(Arc::new(Mutex::new(State {
+            now: Now {
+                phase: Phase::Planning,
+                target: String::new(),
+                percent: None,
+                since: Instant::now(),
+            },
+            spent: BTreeMap::new(),
+            filling: 0,
+            next: None,
+        })))
+    }
+}
+
+impl Doing {
+    /// A phase begins, for a target or for everything (`""`). The same one again goes on.
+    pub fn begin(&self, phase: Phase, target: &str) {
+        let mut state = self.lock();
+        if state.filling > 0 && phase > Phase::Sending {
+            state.next = Some((phase, target.to_owned()));
+        } else {
+            state.begin(phase, target.to_owned());
+        }
+    }
+
+    /// How far this phase is, in hundredths.
+    pub fn percent(&self, percent: u64) {
+        let mut state = self.lock();
+        if state.filling == 0 {
+            state.now.percent = Some(percent.min(100));
+        }
+    }
+
+    /// So many targets get rows from now on.
+    pub fn filling(&self, targets: u64) {
+        let mut state = self.lock();
+        state.filling = targets;
+        state.next = None;
+        if targets > 0 {
+            state.begin(Phase::Sending, String::new());
+        }
+    }
+
+    /// One of them is full.
+    pub fn filled(&self) {
+        let mut state = self.lock();
+        state.filling = state.filling.saturating_sub(1);
+        if state.filling == 0
+            && let Some((phase, target)) = state.next.take()
+        {
+            state.begin(phase, target);
+        }
+    }
+
+    /// What is being done now.
+    pub fn now(&self) -> Now {
+        self.lock().now.clone()
+    }
+
+    /// Seconds spent in each phase so far.
+    pub fn seconds(&self) -> BTreeMap<Phase, f64> {
+        let state = self.lock();
+        let mut spent = state.spent.clone();
+        *spent.entry(state.now.phase).or_default() += state.now.since.elapsed();
+        let seconds = spent
+            .into_iter()
+            .map(|(phase, time)| (phase, time.as_secs_f64()));
+        seconds.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn begin(&mut self, phase: Phase, target: String) {
+        if self.now.phase == phase && self.now.target == target {
+            return;
+        }
+        let elapsed = self.now.since.elapsed();
+        *self.spent.entry(self.now.phase).or_default() += elapsed;
+        self.now = Now {
+            phase,
+            target,
+            percent: None,
+            since: Instant::now(),
+        };
+    }
+}
+
+/// What is waited for.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Why, in a line.
+    pub why: String,
+    /// Since when.
+    pub since: SystemTime,
+    /// When patience ends.
+    pub until: SystemTime,
+}
 
 /// Counters of a run.
 pub struct Progress {
+    doing: Doing,
     started: Instant,
     rows_total: AtomicU64,
     bytes_total: AtomicU64,
@@ -17,7 +187,7 @@ pub struct Progress {
     retries: AtomicU64,
     rows_resumed: AtomicU64,
     last_receipt_ms: AtomicU64,
-    waiting: Mutex<Option<String>>,
+    waiting: Mutex<Option<Waiting>>,
 }
 
 /// What the counters were at one moment.
@@ -45,13 +215,19 @@ pub struct Snapshot {
     /// verification, it was compared. In a run that is done, what comes after is the destination making all lasting.
     /// `None` before the first of this attempt.
     pub last_receipt_seconds: Option<f64>,
-    /// What is waited for, if anything.
-    pub waiting: Option<String>,
 }
 
 impl Default for Progress {
     fn default() -> Progress {
+        Progress::of(Doing::default())
+    }
+}
+
+impl Progress {
+    /// Counters at zero for a command that is doing this.
+    pub fn of(doing: Doing) -> Progress {
         Progress {
+            doing,
             started: Instant::now(),
             rows_total: AtomicU64::new(0),
             bytes_total: AtomicU64::new(0),
@@ -65,9 +241,12 @@ impl Default for Progress {
             waiting: Mutex::new(None),
         }
     }
-}
 
-impl Progress {
+    /// What the command is doing.
+    pub fn doing(&self) -> &Doing {
+        &self.doing
+    }
+
     /// Says how much there is.
     pub fn total(&self, rows: u64, bytes: u64) {
         self.rows_total.store(rows, Relaxed);
@@ -93,27 +272,40 @@ impl Progress {
         self.rows.fetch_add(rows, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
         self.batches.fetch_add(1, Relaxed);
+        self.moves();
+    }
+
+    /// Nothing is waited for any more.
+    pub fn moves(&self) {
         if let Ok(mut waiting) = self.waiting.lock() {
             *waiting = None;
         }
     }
 
     /// Counts an attempt beyond the first, and says what is waited for.
-    pub fn retry(&self, why: String) {
+    pub fn retry(&self, why: String, waited: Duration, patience: Duration) {
         self.retries.fetch_add(1, Relaxed);
-        self.wait_for(Some(why));
+        self.wait(why, waited, patience);
     }
 
-    /// Says what is waited for.
-    pub fn wait_for(&self, what: Option<String>) {
+    /// Says what is waited for: it has been for so long, and so long it may be.
+    pub fn wait(&self, why: String, waited: Duration, patience: Duration) {
+        let now = SystemTime::now();
+        let since = now.checked_sub(waited).unwrap_or(now);
+        let until = since.checked_add(patience).unwrap_or(now);
         if let Ok(mut waiting) = self.waiting.lock() {
-            *waiting = what;
+            *waiting = Some(Waiting { why, since, until });
         }
+    }
+
+    /// What is waited for, if anything.
+    pub fn waiting(&self) -> Option<Waiting> {
+        self.waiting.lock().ok().and_then(|w| w.clone())
     }
 
     /// When the last receipt came; the start, when none has.
     pub fn last_receipt(&self) -> Instant {
-        self.started + std::time::Duration::from_millis(self.last_receipt_ms.load(Relaxed))
+        self.started + Duration::from_millis(self.last_receipt_ms.load(Relaxed))
     }
 
     /// The counters now.
@@ -130,7 +322,35 @@ impl Progress {
             seconds: self.started.elapsed().as_secs_f64(),
             last_receipt_seconds: (self.batches.load(Relaxed) > 0)
                 .then(|| self.last_receipt_ms.load(Relaxed) as f64 / 1e3),
-            waiting: self.waiting.lock().ok().and_then(|w| w.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_for_a_full_target_is_no_phase_while_another_still_gets_rows() {
+        let doing = Doing::default();
+        doing.filling(2);
+        assert_eq!(doing.now().phase, Phase::Sending);
+        doing.filled();
+        doing.begin(Phase::Flushing, "a");
+        doing.percent(50);
+        assert_eq!(
+            (doing.now().phase, doing.now().percent),
+            (Phase::Sending, None)
+        );
+        doing.begin(Phase::Indexing, "a");
+        doing.filled();
+        assert_eq!(
+            (doing.now().phase, doing.now().target.as_str()),
+            (Phase::Indexing, "a")
+        );
+        doing.percent(250);
+        assert_eq!(doing.now().percent, Some(100));
+        let spent: Vec<Phase> = doing.seconds().into_keys().collect();
+        assert_eq!(spent, [Phase::Planning, Phase::Sending, Phase::Indexing]);
     }
 }

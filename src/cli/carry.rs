@@ -2,18 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::progress::{Shown, Style};
+use super::report::{self, About, writable};
+use super::say::{Screen, Text, line, print_json};
 use super::verify::compare;
-use super::{Common, RunFlags, print_json, show, writable};
+use super::{Common, RunFlags, show};
 use crate::checkpoint::{Checkpoint, Delivered, Finished, Found};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, shown};
 use crate::job::Job;
 use crate::plan::{self, Plan};
-use crate::progress::{Progress, Snapshot};
+use crate::progress::{Doing, Phase, Progress, Snapshot};
 use crate::run::{self, Stop};
 use crate::sink::{Action, Decision};
 use crate::verify::{self, TargetReport, When};
@@ -22,11 +25,19 @@ use crate::verify::{self, TargetReport, When};
 /// which the checkpoint knows.
 const GRACE: Duration = Duration::from_millis(1800);
 
+/// How often it is looked whether a signal came.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What a run has to say at its end, for people and for machines.
 #[derive(Serialize)]
 pub struct Report {
     /// `done`, `not proven`, `stopped`, `failed`, `skipped` or `done before`.
+    pub state: &'static str,
+    /// The same, as it was called first.
     pub outcome: &'static str,
+    /// When, where, and by which program.
+    #[serde(flatten)]
+    pub about: About,
     /// The job file.
     pub job: String,
     /// The checkpoint file.
@@ -90,49 +101,20 @@ pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
     if common.json {
         return print_json(&show::plan_json(&job, &plan, &decisions, before));
     }
-    show::plan(&job, &plan, &decisions, before);
-    Ok(())
+    show::plan(&job, &plan, &decisions, before).print()
 }
 
-/// `milvusdm run`: does it. With `--json` the report goes to standard output whether it ends well or not.
+/// `milvusdm run`: does it. The report is written, and with `--json` printed, whether it ends well or not.
 pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
-    let result = run_reported(path, flags, common);
-    if let (Err(error), Some(report)) = (&result, &flags.report)
-        && !error.is_reported()
-    {
-        // It ended before there was anything else to report.
-        let failed = serde_json::json!({
-            "outcome": "failed",
-            "job": path.display().to_string(),
-            "error": show::error_json(error),
-        });
-        let text = serde_json::to_vec_pretty(&failed).expect("reports are plain data");
-        std::fs::write(report, text).map_err(|e| Error::io(report, "write the report", &e))?;
-    }
-    result
-}
-
-fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     let started = Instant::now();
-    let job = Job::read(path)?;
-    let stop = Stop::default();
-    watch_signals(
-        &stop,
-        "stopped on request; the same command goes on where this stopped",
-    )?;
-    if let Some(path) = &flags.report {
-        writable(path)?;
-    }
-    let plan = planned(&job, &stop)?;
-    for warning in &plan.warnings {
-        tracing::warn!("{warning}");
-    }
-    let checkpoint_path = plan.settings.checkpoint.clone();
+    let progress = Arc::new(Progress::default());
     let mut report = Report {
+        state: "done",
         outcome: "done",
+        about: About::now(),
         job: path.display().to_string(),
-        checkpoint: checkpoint_path.display().to_string(),
-        destination: plan.sink.describe(),
+        checkpoint: String::new(),
+        destination: String::new(),
         seconds: 0.0,
         progress: None,
         targets: Vec::new(),
@@ -140,24 +122,16 @@ fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
         left_out: Vec::new(),
         error: None,
         left_behind: Vec::new(),
-        warnings: plan.warnings.clone(),
+        warnings: Vec::new(),
     };
-    let result = match Checkpoint::create_or_resume(&checkpoint_path, &plan, flags.again) {
-        Ok(Found::Finished(finished)) => finished_before(&plan, &finished, common, &mut report),
-        Ok(Found::Open(checkpoint)) => {
-            let result = carry(&plan, checkpoint, &stop, flags, common, &mut report);
-            let delivered = match &result {
-                Ok(()) => true,
-                Err(error) => error.kind() == Kind::Unproven,
-            };
-            if delivered && !common.json {
-                show::summary(&report);
-            }
-            result
-        }
-        Err(error) => Err(error),
+    let writable = flags.report.as_deref().map_or(Ok(()), writable);
+    let result = match writable {
+        Ok(()) => run_reported(path, flags, common, &progress, &mut report),
+        // It cannot be told there.
+        Err(error) => return Err(error),
     };
     report.seconds = started.elapsed().as_secs_f64();
+    report.about.end(progress.doing());
     if let Err(error) = &result {
         report.outcome = match error.kind() {
             Kind::Stopped => "stopped",
@@ -166,30 +140,76 @@ fn run_reported(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
         };
         report.error = Some(show::error_json(error));
         for sentence in &report.left_behind {
-            eprintln!("note: {sentence}");
+            common.screen.say(&format!("note: {}", shown(sentence)));
         }
     }
-    if let Some(path) = &flags.report {
-        let text = serde_json::to_vec_pretty(&report).expect("reports are plain data");
-        std::fs::write(path, text).map_err(|e| Error::io(path, "write the report", &e))?;
+    report.state = report.outcome;
+    let written = match &flags.report {
+        Some(path) => report::write(path, &report),
+        None => Ok(()),
+    };
+    let printed = match common.json {
+        true => print_json(&report),
+        false => Ok(()),
+    };
+    result.map_err(Error::reported).and(written).and(printed)
+}
+
+fn run_reported(
+    path: &Path,
+    flags: &RunFlags,
+    common: &Common,
+    progress: &Arc<Progress>,
+    report: &mut Report,
+) -> Result<()> {
+    let stop = Stop::default();
+    watch_signals(
+        &stop,
+        "stopped on request; the same command goes on where this stopped",
+        &common.screen,
+    )?;
+    let shown = Shown::start(flags.progress, progress.clone(), common);
+    let job = Job::read(path)?;
+    let plan = planned(&job, progress, &stop)?;
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
     }
-    if common.json {
-        print_json(&report)?;
+    let checkpoint_path = plan.settings.checkpoint.clone();
+    report.checkpoint = checkpoint_path.display().to_string();
+    report.destination = plan.sink.describe();
+    report.warnings = plan.warnings.clone();
+    match Checkpoint::create_or_resume(&checkpoint_path, &plan, flags.again)? {
+        Found::Finished(finished) => {
+            drop(shown);
+            finished_before(&plan, &finished, common, report)
+        }
+        Found::Open(checkpoint) => {
+            let ready = (progress, shown);
+            let result = carry(&plan, checkpoint, &stop, flags, common, ready, report);
+            let delivered = match &result {
+                Ok(()) => true,
+                Err(error) => error.kind() == Kind::Unproven,
+            };
+            let printed = match delivered && !common.json {
+                true => show::summary(report).print(),
+                false => Ok(()),
+            };
+            result.and(printed)
+        }
     }
-    result.map_err(Error::reported)
 }
 
 /// Plans a job. An address that never answered is more likely wrong than slow, and is said at once; the destination
 /// of a job that has begun was there, and is waited for.
-fn planned(job: &Job, stop: &Stop) -> Result<Plan> {
+fn planned(job: &Job, progress: &Progress, stop: &Stop) -> Result<Plan> {
     let first = plan::plan(job);
     match &first {
         Err(error)
             if matches!(error.kind(), Kind::Unreachable | Kind::Busy | Kind::Lost)
                 && Checkpoint::is_begun(&job.run.checkpoint) =>
         {
-            tracing::warn!("{error}; the job has begun, and the destination is waited for");
-            run::patiently(&job.run, &Progress::default(), stop, || plan::plan(job))
+            tracing::warn!("{error:#}; the job has begun, and the destination is waited for");
+            run::patiently(&job.run, progress, stop, || plan::plan(job))
         }
         _ => first,
     }
@@ -201,9 +221,11 @@ fn carry(
     stop: &Stop,
     flags: &RunFlags,
     common: &Common,
+    (planning, shown): (&Arc<Progress>, Shown),
     report: &mut Report,
 ) -> Result<()> {
-    let mut decisions = match decide(plan, &checkpoint, stop) {
+    let doing = planning.doing();
+    let mut decisions = match decide(plan, &checkpoint, doing, stop) {
         Ok(decisions) => decisions,
         Err(error) => {
             // Nothing was touched: the job may be mended and run again as if for the first time.
@@ -211,20 +233,24 @@ fn carry(
             return Err(error);
         }
     };
-    let style = flags.progress.beside(common);
+    drop(shown);
+    let style = flags.progress;
     if decisions.iter().all(|d| d.action == Action::Skip) && !decisions.is_empty() {
         report.outcome = "skipped";
-        report.targets = verified(plan, &checkpoint, &decisions, stop, style)?;
+        report.targets = verified(plan, &checkpoint, &decisions, stop, (style, common, doing))?;
         return checkpoint.discard_if_untouched(false);
     }
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Progress::of(doing.clone()));
     let wanted = |number: u32| decisions[number as usize].action != Action::Skip;
     let targets = plan.manifest.targets.iter().filter(|t| wanted(t.number));
     let (rows, bytes) = targets.fold((0, 0), |(r, b), t| (r + t.rows, b + t.bytes()));
     progress.total(rows, bytes);
-    let shown = Shown::start(style, progress.clone());
+    if checkpoint.resumed() {
+        said_resumed(plan, &checkpoint, rows, &common.screen);
+    }
+    let shown = Shown::start(style, progress.clone(), common);
     let carried = run::run(plan, &checkpoint, &mut decisions, &progress, stop);
-    shown.end();
+    drop(shown);
     report.progress = Some(progress.snapshot());
     report.seconds = progress.snapshot().seconds;
     report.left_out = left_out(plan, &checkpoint);
@@ -239,7 +265,7 @@ fn carry(
         checkpoint.discard_if_untouched(plan.sink.resumable())?;
         return Err(error);
     }
-    report.targets = verified(plan, &checkpoint, &decisions, stop, style)?;
+    report.targets = verified(plan, &checkpoint, &decisions, stop, (style, common, doing))?;
     verify::judge(&report.targets)?;
     checkpoint.finish()
 }
@@ -250,7 +276,7 @@ fn verified(
     checkpoint: &Checkpoint,
     decisions: &[Decision],
     stop: &Stop,
-    style: Style,
+    shown: (Style, &Common, &Doing),
 ) -> Result<Vec<TargetReport>> {
     let past = decisions.iter().zip(&plan.manifest.targets);
     let past = past.map(|(decision, target)| checkpoint.delivered(target.number, decision));
@@ -263,12 +289,17 @@ fn verified(
         verify,
         When::AtTheEnd,
         stop,
-        style,
+        shown,
     )
 }
 
 /// What will be done to each target: as recorded, or decided now and recorded.
-fn decide(plan: &Plan, checkpoint: &Checkpoint, stop: &Stop) -> Result<Vec<Decision>> {
+fn decide(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    doing: &Doing,
+    stop: &Stop,
+) -> Result<Vec<Decision>> {
     let targets = &plan.manifest.targets;
     let recorded: Option<Vec<Decision>> = targets
         .iter()
@@ -279,7 +310,9 @@ fn decide(plan: &Plan, checkpoint: &Checkpoint, stop: &Stop) -> Result<Vec<Decis
     {
         return Ok(recorded);
     }
+    doing.begin(Phase::CheckingKeys, "");
     plan::check_repeats(plan, &|| stop.check())?;
+    doing.begin(Phase::Planning, "");
     let decisions = plan.decide()?;
     for (target, decision) in targets.iter().zip(&decisions) {
         if decision.action == Action::Skip {
@@ -328,36 +361,63 @@ fn finished_before(
         )
         .hint("`milvusdm run --again` loads everything anew"));
     }
-    if !common.json {
-        out!(
-            "nothing to do: this job finished {ago} with {} rows delivered, and the destination counts {counted}; \
-             --again runs it anew",
-            finished.rows
-        );
+    if common.json {
+        return Ok(());
     }
-    Ok(())
+    let mut text = Text::default();
+    line!(
+        text,
+        "nothing to do: this job finished {ago} with {} rows delivered, and the destination counts {counted}; \
+         --again runs it anew",
+        finished.rows
+    );
+    text.print()
 }
 
-/// The first SIGINT or SIGTERM stops in good order, the second at once.
-pub fn watch_signals(stop: &Stop, said: &'static str) -> Result<()> {
+/// Where an earlier attempt of this job got to, and what that means for this one.
+fn said_resumed(plan: &Plan, checkpoint: &Checkpoint, rows: u64, screen: &Screen) {
+    let targets = || plan.manifest.targets.iter();
+    if plan.sink.resumable() {
+        let before: u64 = targets()
+            .map(|t| checkpoint.totals(t.number).delivered)
+            .sum();
+        screen.say(&format!("note: goes on at row {before} of {rows}"));
+        return;
+    }
+    let done = targets().filter(|t| checkpoint.done(t.number)).count();
+    let all = plan.manifest.targets.len();
+    screen.say(&format!(
+        "note: {done} of {all} files finished; one that is not whole is written again from its first row"
+    ));
+}
+
+/// The first SIGINT or SIGTERM stops in good order, the second at once. What is drawn on the screen goes either way.
+pub fn watch_signals(stop: &Stop, said: &'static str, screen: &Screen) -> Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
     let failed = |e: std::io::Error| Error::new(Kind::Io, format!("cannot watch for signals: {e}"));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.flag())
-            .map_err(failed)?;
-        signal_hook::flag::register(signal, stop.flag()).map_err(failed)?;
-    }
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
     // A file at the size limit (`ulimit -f`): caught, it is an error of the write, like a full disk.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
-    let stop = stop.clone();
+    let (flag, screen) = (stop.flag(), screen.clone());
     let watch = move || {
-        while stop.check().is_ok() {
-            std::thread::sleep(Duration::from_millis(50));
+        let mut asked: Option<Instant> = None;
+        loop {
+            for _ in signals.pending() {
+                if asked.is_some() {
+                    screen.wipe();
+                    std::process::exit(130);
+                }
+                asked = Some(Instant::now());
+                flag.store(true, Ordering::SeqCst);
+            }
+            if asked.is_some_and(|asked| asked.elapsed() > GRACE) {
+                // Requests still out stay in doubt; the checkpoint knows which.
+                screen.wipe();
+                screen.say(said);
+                std::process::exit(130);
+            }
+            std::thread::sleep(LOOK);
         }
-        std::thread::sleep(GRACE);
-        // Requests still out stay in doubt; the checkpoint knows which.
-        eprintln!("{said}");
-        std::process::exit(130);
     };
     let spawned = std::thread::Builder::new()
         .name("signals".to_owned())

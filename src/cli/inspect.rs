@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Common, print_json};
+use super::Common;
+use super::say::{Text, print_json};
 use crate::error::Result;
 use crate::format::faiss;
 use crate::input::{Access, View};
@@ -39,6 +40,7 @@ fn show(description: &(impl Serialize + Display), common: &Common) -> Result<()>
     if common.json {
         return print_json(description);
     }
-    out!("{}", description.to_string().trim_end());
-    Ok(())
+    let mut text = Text::default();
+    text.add_lines(description.to_string().trim_end());
+    text.print()
 }

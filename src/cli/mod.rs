@@ -1,34 +1,31 @@
 //! What does the operator see? Commands, exit codes, outputs.
 //! The only room that prints.
 
-#![allow(clippy::print_stderr)]
-
-/// Prints a line on standard output. Whoever stops reading it (`milvusdm inspect … | head`) does not break a run.
-macro_rules! out {
-    ($($text:tt)*) => {{
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
-}
-
 mod carry;
 mod inspect;
 mod progress;
+mod report;
+mod say;
 mod show;
 mod verify;
 
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::sink::SINKS;
 use crate::source::SOURCES;
+
+use say::{LogLine, Screen, Text, line, print_json};
 
 /// Moves billions of vectors into, out of and between Milvus installations.
 #[derive(Parser)]
@@ -53,6 +50,9 @@ struct Common {
     /// How much to log on standard error
     #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
     log: LogLevel,
+    /// Where everything is said
+    #[arg(skip)]
+    screen: Screen,
 }
 
 #[derive(Args, Clone, Default)]
@@ -119,13 +119,11 @@ pub fn main() -> ExitCode {
         Some(Command::Plan { job }) => carry::plan_job(&job, &common),
         Some(Command::Verify { job, flags }) => verify::verify_job(&job, &flags, &common),
         Some(Command::Inspect { path }) => inspect::inspect(&path, &common),
-        Some(Command::Formats) => {
-            formats(&common);
-            Ok(())
-        }
+        Some(Command::Formats) => formats(&common),
         None => {
             let Some(job) = cli.yaml else {
-                eprintln!("error: which command? `milvusdm --help` lists them");
+                let said = "error: which command? `milvusdm --help` lists them";
+                common.screen.say(said);
                 return ExitCode::from(2);
             };
             carry::run_job(&job, &cli.run, &common)
@@ -149,9 +147,10 @@ fn open_many_files() {
 fn fail(error: &Error, common: &Common) -> ExitCode {
     let code = error.kind().exit_code();
     if common.json && !error.is_reported() {
-        out!("{}", serde_json::json!({"error": show::error_json(error)}));
+        // Where that cannot be said either, the exit code says it.
+        let _ = print_json(&serde_json::json!({"error": show::error_json(error)}));
     }
-    eprintln!("error: {error}");
+    common.screen.say(&format!("error: {error}"));
     ExitCode::from(code)
 }
 
@@ -171,16 +170,52 @@ fn logging(common: &Common) {
     let filter = Targets::new()
         .with_default(others)
         .with_target("milvusdm", level);
+    let screen = common.screen.clone();
     let logs = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+        .event_format(Plain {
+            times: level > tracing::Level::WARN,
+        })
+        .with_ansi(false)
+        .with_writer(move || LogLine(screen.clone()));
     let logs = tracing_subscriber::registry().with(logs.with_filter(filter));
     // A second initialisation happens only in tests, where the first one serves.
     let _ = logs.try_init();
 }
 
-fn formats(common: &Common) {
+/// Logs in the style of all that is said: `warning: …`, one line each. Where more than warnings is asked for, each has
+/// its time.
+struct Plain {
+    times: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> std::fmt::Result {
+        let word = match *event.metadata().level() {
+            tracing::Level::ERROR => "error",
+            tracing::Level::WARN => "warning",
+            tracing::Level::INFO => "note",
+            tracing::Level::DEBUG => "debug",
+            tracing::Level::TRACE => "trace",
+        };
+        let mut words = String::new();
+        context.format_fields(Writer::new(&mut words), event)?;
+        if self.times {
+            write!(writer, "{} ", show::utc(SystemTime::now()))?;
+        }
+        write!(writer, "{word}: {}", shown(&words))
+    }
+}
+
+fn formats(common: &Common) -> Result<()> {
     type Entry = (
         &'static str,
         &'static str,
@@ -205,33 +240,17 @@ fn formats(common: &Common) {
             };
             entries.iter().map(one).collect()
         };
-        let all = serde_json::json!({"sources": list(&sources), "sinks": list(&sinks)});
-        out!("{all:#}");
-        return;
+        return print_json(&serde_json::json!({"sources": list(&sources), "sinks": list(&sinks)}));
     }
+    let mut text = Text::default();
     for (title, entries) in [("Sources", sources), ("Sinks", sinks)] {
-        out!("{title}");
+        line!(text, "{title}");
         for (name, summary, settings) in entries {
-            out!("  {name:<10} {summary}");
+            line!(text, "  {name:<10} {summary}");
             for (key, meaning) in settings {
-                out!("      {key:<16} {meaning}");
+                line!(text, "      {key:<16} {meaning}");
             }
         }
     }
-}
-
-/// Complains of a report that cannot be written: now rather than after the last row.
-fn writable(report: &Path) -> Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    let opened = options.create(true).append(true).open(report);
-    opened
-        .map(drop)
-        .map_err(|e| Error::io(report, "write the report", &e))
-}
-
-/// Prints a value as JSON on standard output.
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).expect("reports are plain data");
-    out!("{text}");
-    Ok(())
+    text.print()
 }

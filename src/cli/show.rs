@@ -3,7 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::carry::Report;
-use crate::error::Error;
+use super::say::{Text, line};
+use crate::error::{Error, shown};
 use crate::job::Job;
 use crate::plan::Plan;
 use crate::sink::Decision;
@@ -30,6 +31,47 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// `1 row`, `2 rows`.
+pub fn count(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// A moment as people and programs write it, UTC: `2026-11-26T06:50:00Z`.
+pub fn utc(at: SystemTime) -> String {
+    let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (year, month, day) = date(seconds / 86_400);
+    format!("{year:04}-{month:02}-{day:02}T{}Z", clock(at))
+}
+
+/// Its time of day, UTC.
+pub fn clock(at: SystemTime) -> String {
+    let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()) % 86_400;
+    let (hour, minute) = (seconds / 3600, seconds / 60 % 60);
+    format!("{hour:02}:{minute:02}:{:02}", seconds % 60)
+}
+
+/// Year, month and day of a day counted from 1970.
+fn date(mut day: u64) -> (u64, u64, u64) {
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let mut year = 1970;
+    while day >= 365 + u64::from(is_leap(year)) {
+        day -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(is_leap(year));
+    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 1;
+    for days in months {
+        if day < days {
+            break;
+        }
+        day -= days;
+        month += 1;
+    }
+    (year, month, day + 1)
+}
+
 /// How long ago a second since the epoch was.
 pub fn ago(at: u64) -> String {
     let now = SystemTime::now()
@@ -53,46 +95,55 @@ pub fn error_json(error: &Error) -> serde_json::Value {
 }
 
 /// `milvusdm plan` for people.
-pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision], before: Option<String>) {
+pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision], before: Option<String>) -> Text {
+    let mut text = Text::default();
     let rows: u64 = plan.manifest.targets.iter().map(|t| t.rows).sum();
     let total: u64 = plan.manifest.targets.iter().map(|t| t.bytes()).sum();
-    out!("job          {}", job.path.display());
-    out!("source       {}", job.source.name);
-    out!("destination  {}", plan.sink.describe());
-    out!(
-        "travels      {rows} rows, {} of vectors and ids, in {} shards",
+    line!(text, "job          {}", job.path.display());
+    line!(text, "source       {}", job.source.name);
+    line!(text, "destination  {}", plan.sink.describe());
+    line!(
+        text,
+        "travels      {}, {} of vectors and ids, in {}",
+        count(rows, "row", "rows"),
         bytes(total),
-        plan.manifest.shards.len()
+        count(plan.manifest.shards.len() as u64, "shard", "shards")
     );
-    out!(
-        "batches      up to {}, {} threads read and pack, at most {} requests out at a time",
+    line!(
+        text,
+        "batches      up to {}; {} and pack, at most {} out at a time",
         bytes(plan.limits.batch_bytes),
-        plan.threads,
-        plan.in_flight.end()
+        count(plan.threads as u64, "thread reads", "threads read"),
+        count(*plan.in_flight.end() as u64, "request", "requests")
     );
-    out!(
+    line!(
+        text,
         "memory       at most about {} of batches",
         bytes(plan.memory_bytes())
     );
     let before = before.map(|b| format!(", which {b}")).unwrap_or_default();
-    out!(
+    line!(
+        text,
         "checkpoint   {}{before}",
         plan.settings.checkpoint.display()
     );
     for (target, decision) in plan.manifest.targets.iter().zip(decisions) {
-        out!("\ntarget       {}", name(&target.name.to_string()));
-        out!("  from       {}", target.source);
+        line!(text);
+        line!(text, "target       {}", name(&target.name.to_string()));
+        line!(text, "  from       {}", target.source);
         if let Some(why) = plan.renamed.get(&target.number) {
-            out!("  renamed    {why}");
+            line!(text, "  renamed    {why}");
         }
-        out!(
+        line!(
+            text,
             "  rows       {} ({} marked deleted will not travel)",
             target.rows,
             target.rows_deleted
         );
         match (target.columns.all(), target.plain()) {
             ([id, vector], Some(kind)) => {
-                out!(
+                line!(
+                    text,
                     "  schema     {}: int64 key, {}: {kind}",
                     id.name,
                     vector.name
@@ -100,25 +151,29 @@ pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision], before: Option<Strin
             }
             (columns, _) => {
                 for column in columns {
-                    out!("  column     {column}");
+                    line!(text, "  column     {column}");
                 }
             }
         }
         let metric = target.metric().map_or("not known", |m| m.name());
-        out!("  metric     {metric} (in the source)");
+        line!(text, "  metric     {metric} (in the source)");
         if let Some(conversion) = plan.conversion {
-            out!("  converted  each vector is {conversion}");
+            line!(text, "  converted  each vector is {conversion}");
         }
         let batch_rows = plan.batch_rows(target);
-        out!(
-            "  a batch    {batch_rows} rows; {} batches",
-            target.rows.div_ceil(batch_rows)
+        line!(
+            text,
+            "  a batch    {}; {}",
+            count(batch_rows, "row", "rows"),
+            count(target.rows.div_ceil(batch_rows), "batch", "batches")
         );
-        out!("  will be    {}: {}", verb(decision), decision.why);
+        line!(text, "  will be    {}: {}", verb(decision), decision.why);
     }
     for warning in &plan.warnings {
-        out!("\nwarning      {warning}");
+        line!(text);
+        line!(text, "warning: {warning}");
     }
+    text
 }
 
 fn name(name: &str) -> &str {
@@ -192,32 +247,47 @@ pub fn plan_json(
 }
 
 /// What a run did, for people.
-pub fn summary(report: &Report) {
+pub fn summary(report: &Report) -> Text {
+    let mut text = Text::default();
     if report.outcome == "skipped" {
-        out!("nothing to do: every target exists, and the mode is skip");
-        return;
+        line!(
+            text,
+            "nothing to do: every target exists, and the mode is skip"
+        );
+        return text;
     }
     let rows: u64 = report.targets.iter().map(|t| t.totals.delivered).sum();
     let total: u64 = report.targets.iter().map(|t| t.totals.bytes).sum();
-    let (here, here_bytes) = report
-        .progress
-        .as_ref()
-        .map_or((0, 0), |p| (p.rows - p.rows_resumed.min(p.rows), p.bytes));
+    let (before, here, here_bytes) = report.progress.as_ref().map_or((0, 0, 0), |p| {
+        let before = p.rows_resumed.min(p.rows);
+        (before, p.rows - before, p.bytes)
+    });
     let span = report.seconds.max(0.001);
-    out!(
-        "done: {rows} rows ({}) in {}: {:.0} rows/s, {}/s",
-        bytes(total),
-        seconds(report.seconds),
+    let rates = format!(
+        "{:.0} rows/s, {}/s",
         here as f64 / span,
-        bytes((here_bytes as f64 / span) as u64),
+        bytes((here_bytes as f64 / span) as u64)
     );
-    targets(&report.targets);
+    let done = format!("done: {} ({})", count(rows, "row", "rows"), bytes(total));
+    match before {
+        0 => line!(text, "{done} in {}: {rates}", seconds(report.seconds)),
+        before => line!(
+            text,
+            "{done}, of these {before} before; this run {} ({}) in {}: {rates}",
+            count(here, "row", "rows"),
+            bytes(here_bytes),
+            seconds(report.seconds)
+        ),
+    }
+    targets(&mut text, &report.targets);
+    text
 }
 
 /// What a verification found, for people.
-pub fn verified(reports: &[TargetReport], span: f64) {
+pub fn verified(reports: &[TargetReport], span: f64) -> Text {
+    let mut text = Text::default();
     if reports.is_empty() {
-        return;
+        return text;
     }
     let word = if reports.iter().any(TargetReport::differs) {
         "differs"
@@ -226,62 +296,132 @@ pub fn verified(reports: &[TargetReport], span: f64) {
     } else {
         "may hold what was delivered, which is not proven"
     };
-    out!("the destination {word}; compared in {}", seconds(span));
-    targets(reports);
+    line!(
+        text,
+        "the destination {word}; compared in {}",
+        seconds(span)
+    );
+    targets(&mut text, reports);
+    text
 }
 
-/// Each target, and what is claimed of it.
-fn targets(reports: &[TargetReport]) {
-    for target in reports {
+/// Each target in a line of a table, and below it what else is claimed of it.
+fn targets(text: &mut Text, reports: &[TargetReport]) {
+    const HEAD: [&str; 7] = [
+        "target",
+        "was",
+        "before",
+        "delivered",
+        "left out",
+        "deleted",
+        "now",
+    ];
+    let rows = reports.iter().map(|target| {
         let counted = match target.rows_counted {
             Some(n) => format!("counted {n} ({})", target.rests_on),
             None => format!("not counted (rests on {})", target.rests_on),
         };
-        out!(
-            "  {}: {}, {} there before, {} delivered, {} left out, {} deleted ones stayed behind; {counted}: {}",
-            name(&target.name),
-            target.action,
-            target.rows_before,
-            target.totals.delivered,
-            target.totals.left_out,
-            target.rows_deleted,
-            if target.rows_counted.is_none() {
-                "not compared"
-            } else if !target.counts_agree {
-                "DIFFERS"
-            } else if target.proof == Proof::Open {
-                "NOT PROVEN"
-            } else {
-                "agrees"
-            },
+        [
+            shown(name(&target.name)).into_owned(),
+            target.action.clone(),
+            target.rows_before.to_string(),
+            target.totals.delivered.to_string(),
+            target.totals.left_out.to_string(),
+            target.rows_deleted.to_string(),
+            format!("{counted}: {}", verdict(target)),
+        ]
+    });
+    let rows: Vec<[String; 7]> = rows.collect();
+    let mut widths = HEAD.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    // Names and words stand left, figures right.
+    let in_line = |cells: &[String; 7]| {
+        let cells = cells.iter().zip(widths).enumerate();
+        let cells = cells.map(|(number, (cell, width))| match number {
+            0 | 1 => format!("{cell:<width$}"),
+            6 => cell.clone(),
+            _ => format!("{cell:>width$}"),
+        });
+        cells.collect::<Vec<String>>().join("  ")
+    };
+    line!(text, "  {}", in_line(&HEAD.map(str::to_owned)));
+    for (target, row) in reports.iter().zip(&rows) {
+        line!(text, "  {}", in_line(row));
+        remarks(text, target);
+    }
+}
+
+fn verdict(target: &TargetReport) -> &'static str {
+    if target.rows_counted.is_none() {
+        "not compared"
+    } else if !target.counts_agree {
+        "DIFFERS"
+    } else if target.proof == Proof::Open {
+        "NOT PROVEN"
+    } else {
+        "agrees"
+    }
+}
+
+fn remarks(text: &mut Text, target: &TargetReport) {
+    if let Some(error) = target.totals.relative_error {
+        line!(
+            text,
+            "    {}: the largest relative error of a component is {error:.2e}, over all rows delivered",
+            target.vector
         );
-        if let Some(error) = target.totals.relative_error {
-            out!(
-                "    {}: the largest relative error of a component is {error:.2e}, over all rows delivered",
-                target.vector
-            );
+    }
+    if let Some(remark) = &target.remark {
+        line!(text, "    {remark}");
+    }
+    let Some(content) = &target.content else {
+        return;
+    };
+    match &content.not_compared {
+        Some(why) => line!(text, "    content NOT COMPARED: {why}"),
+        None if content.agrees => line!(text, "    {}: agrees", content.rests_on),
+        None => line!(text, "    {}: DIFFERS", content.rests_on),
+    }
+    if let Some(first) = &content.first_difference {
+        let (rows, said) = (content.rows_differing, &first.said);
+        line!(
+            text,
+            "    rows that differ: {rows}; first: {said} (row {} of {})",
+            first.row,
+            first.file
+        );
+    }
+    if let Some(remark) = &content.remark {
+        line!(text, "    {remark}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn moments_are_written_as_the_calendar_has_them() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_796_256_000, "2026-12-03T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            let at = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(utc(at), expected);
         }
-        if let Some(remark) = &target.remark {
-            out!("    {remark}");
-        }
-        let Some(content) = &target.content else {
-            continue;
-        };
-        match &content.not_compared {
-            Some(why) => out!("    content NOT COMPARED: {why}"),
-            None if content.agrees => out!("    {}: agrees", content.rests_on),
-            None => out!("    {}: DIFFERS", content.rests_on),
-        }
-        if let Some(first) = &content.first_difference {
-            let (rows, said) = (content.rows_differing, &first.said);
-            out!(
-                "    rows that differ: {rows}; first: {said} (row {} of {})",
-                first.row,
-                first.file
-            );
-        }
-        if let Some(remark) = &content.remark {
-            out!("    {remark}");
-        }
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(count(1, "batch", "batches"), "1 batch");
+        assert_eq!(count(0, "batch", "batches"), "0 batches");
     }
 }

@@ -9,12 +9,14 @@ use serde::Serialize;
 
 use super::carry::watch_signals;
 use super::progress::{Shown, Style};
-use super::{Common, print_json, show, writable};
+use super::report::{self, About, writable};
+use super::say::print_json;
+use super::{Common, show};
 use crate::checkpoint::{Checkpoint, Delivered};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Job, Verify};
 use crate::plan::{self, Plan};
-use crate::progress::Progress;
+use crate::progress::{Doing, Phase, Progress};
 use crate::run::{self, Stop};
 use crate::verify::{self, Hands, TargetReport, When};
 
@@ -36,7 +38,12 @@ pub struct VerifyFlags {
 #[derive(Serialize)]
 pub struct Report {
     /// `agrees`, `differs`, `not proven`, `stopped` or `failed`.
+    state: &'static str,
+    /// The same, as it was called first.
     outcome: &'static str,
+    /// When, where, and by which program.
+    #[serde(flatten)]
+    about: About,
     /// The job file.
     job: String,
     /// The checkpoint file.
@@ -56,8 +63,11 @@ pub struct Report {
 /// `milvusdm verify`: says whether source and destination agree; changes nothing anywhere.
 pub fn verify_job(path: &Path, flags: &VerifyFlags, common: &Common) -> Result<()> {
     let started = Instant::now();
+    let doing = Doing::default();
     let mut report = Report {
+        state: "agrees",
         outcome: "agrees",
+        about: About::now(),
         job: path.display().to_string(),
         checkpoint: String::new(),
         destination: String::new(),
@@ -66,7 +76,7 @@ pub fn verify_job(path: &Path, flags: &VerifyFlags, common: &Common) -> Result<(
         warnings: Vec::new(),
         error: None,
     };
-    let result = look(path, flags, common, &mut report);
+    let result = look(path, flags, common, &doing, &mut report);
     report.seconds = started.elapsed().as_secs_f64();
     if let Err(error) = &result {
         report.outcome = match error.kind() {
@@ -77,25 +87,36 @@ pub fn verify_job(path: &Path, flags: &VerifyFlags, common: &Common) -> Result<(
         };
         report.error = Some(show::error_json(error));
     }
-    if let Some(path) = &flags.report {
-        let text = serde_json::to_vec_pretty(&report).expect("reports are plain data");
-        std::fs::write(path, text).map_err(|e| Error::io(path, "write the report", &e))?;
-    }
-    if common.json {
-        print_json(&report)?;
-    } else {
-        show::verified(&report.targets, report.seconds);
-    }
-    result.map_err(Error::reported)
+    report.state = report.outcome;
+    report.about.end(&doing);
+    let written = match &flags.report {
+        Some(path) => report::write(path, &report),
+        None => Ok(()),
+    };
+    let printed = match common.json {
+        true => print_json(&report),
+        false => show::verified(&report.targets, report.seconds).print(),
+    };
+    result.map_err(Error::reported).and(written).and(printed)
 }
 
-fn look(path: &Path, flags: &VerifyFlags, common: &Common, report: &mut Report) -> Result<()> {
+fn look(
+    path: &Path,
+    flags: &VerifyFlags,
+    common: &Common,
+    doing: &Doing,
+    report: &mut Report,
+) -> Result<()> {
     if let Some(path) = &flags.report {
         writable(path)?;
     }
     let job = Job::read(path)?;
     let stop = Stop::default();
-    watch_signals(&stop, "stopped on request; nothing was changed")?;
+    watch_signals(
+        &stop,
+        "stopped on request; nothing was changed",
+        &common.screen,
+    )?;
     job.check()?;
     report.checkpoint = job.run.checkpoint.display().to_string();
     Checkpoint::expect(&job.run.checkpoint)?;
@@ -111,7 +132,6 @@ fn look(path: &Path, flags: &VerifyFlags, common: &Common, report: &mut Report) 
         _ if flags.sample => Verify::Sample,
         _ => Verify::Full,
     };
-    let style = flags.progress.beside(common);
     let compared = compare(
         &plan,
         past.run,
@@ -119,7 +139,7 @@ fn look(path: &Path, flags: &VerifyFlags, common: &Common, report: &mut Report) 
         verify,
         When::Later,
         &stop,
-        style,
+        (flags.progress, common, doing),
     );
     report.targets = compared.map_err(|error| match error.kind() {
         Kind::Stopped => Error::new(Kind::Stopped, "stopped on request; nothing was changed"),
@@ -136,22 +156,21 @@ pub fn compare(
     verify: Verify,
     when: When,
     stop: &Stop,
-    style: Style,
+    (style, common, doing): (Style, &Common, &Doing),
 ) -> Result<Vec<TargetReport>> {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Progress::of(doing.clone()));
     let targets = plan.manifest.targets.iter();
     let (rows, bytes) = targets.fold((0, 0), |(r, b), t| (r + t.rows, b + t.bytes()));
     progress.total(rows, bytes);
-    let reads = matches!(verify, Verify::Sample | Verify::Full);
-    let shown = reads.then(|| Shown::start(style, progress.clone()));
+    doing.begin(Phase::Counting, "");
+    let _shown = Shown::start(style, progress.clone(), common);
     let hands = Hands {
         check: &|| stop.check(),
         wait: &|deed| run::patiently(&plan.settings, &progress, stop, deed),
-        looked_at: &|rows, bytes| progress.delivered(rows, bytes),
+        looked_at: &|rows, bytes| {
+            doing.begin(Phase::Verifying, "");
+            progress.delivered(rows, bytes);
+        },
     };
-    let compared = verify::compare(plan, run, past, verify, when, &hands);
-    if let Some(shown) = shown {
-        shown.end();
-    }
-    compared
+    verify::compare(plan, run, past, verify, when, &hands)
 }

@@ -33,24 +33,33 @@ pub(super) fn finish(run: &Run<'_>, target: &Target) -> Result<()> {
 
 /// Has the sink take one step after the other. Each that goes well starts patience anew, and none is taken twice.
 fn steps(run: &Run<'_>, target: &Target) -> Result<()> {
-    let (mut doing, mut began) = ("", Instant::now());
+    let (mut doing, mut began) = (None, Instant::now());
     let (mut moved, mut last) = (began, 0);
     loop {
-        let (what, figure) = match run.patiently(|| run.plan.sink.finish(target))? {
-            Finishing::Done => break,
-            Finishing::Doing(what, figure) => (what, figure),
+        let (phase, figure, percent) = match run.patiently(|| run.plan.sink.finish(target))? {
+            Finishing::Done => return Ok(()),
+            Finishing::Next => continue,
+            Finishing::Doing {
+                phase,
+                figure,
+                percent,
+            } => (phase, figure, percent),
         };
-        if what != doing {
-            (doing, began, moved, last) = (what, Instant::now(), Instant::now(), figure);
-            run.progress.wait_for(Some(what.to_owned()));
+        let shown = run.progress.doing();
+        if doing != Some(phase) {
+            (doing, began, moved, last) = (Some(phase), Instant::now(), Instant::now(), figure);
+            shown.begin(phase, &target.name.collection);
             continue;
+        }
+        if let Some(percent) = percent {
+            shown.percent(percent);
         }
         if figure != last {
             (moved, last) = (Instant::now(), figure);
         }
         if moved.elapsed() > run.plan.settings.patience {
             let seconds = moved.elapsed().as_secs();
-            let what = format!("the server has been {doing} for {seconds} s without getting on");
+            let what = format!("the server has been {phase} for {seconds} s without getting on");
             return Err(Error::new(Kind::Busy, what).hint(
                 "the same command goes on where this stopped; `run: {patience: 1h}` waits longer",
             ));
@@ -59,8 +68,6 @@ fn steps(run: &Run<'_>, target: &Target) -> Result<()> {
         let wait = (began.elapsed() / 16).clamp(ASK_EVERY.0, ASK_EVERY.1);
         sleep(wait.min(run.plan.settings.late_wait), &|| run.check())?;
     }
-    run.progress.wait_for(None);
-    Ok(())
 }
 
 /// Looks after batches that were sent more than once: what stood between may deliver an earlier attempt after the
@@ -78,14 +85,18 @@ fn sent_once_more(run: &Run<'_>, target: &Target) -> Result<bool> {
     let mut sent = false;
     for _ in 0..limits::LOOKS_AFTER {
         let doubted = run.doubted();
-        run.progress
-            .wait_for(Some("requests that may still arrive".to_owned()));
+        run.progress.wait(
+            "requests that may still arrive".to_owned(),
+            doubted.elapsed(),
+            run.plan.settings.late_wait,
+        );
         while let late = doubted + run.plan.settings.late_wait
             && let Some(wait) = late.checked_duration_since(Instant::now())
             && !wait.is_zero()
         {
             sleep(wait, &|| run.check())?;
         }
+        run.progress.moves();
         for batch in &again {
             sent |= look_after(run, target, batch)?;
         }

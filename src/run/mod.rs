@@ -212,6 +212,8 @@ fn carry(run: &Run<'_>) -> Result<()> {
         .thread_name(|n| format!("pack-{n}"))
         .build()
         .map_err(|e| Error::new(Kind::Io, format!("cannot start threads: {e}")))?;
+    let filling = run.pending.iter().filter(|n| n.load(Ordering::SeqCst) > 0);
+    run.progress.doing().filling(filling.count() as u64);
     let work = stretches(&shards, plan.sink.in_order());
     let next = AtomicU32::new(0);
     std::thread::scope(|scope| {
@@ -454,6 +456,7 @@ impl Run<'_> {
 
     fn less_pending(&self, target: u32, full: &Sender<u32>) {
         if self.pending[target as usize].fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.progress.doing().filled();
             // Nobody listens any more only when the run has failed.
             let _ = full.send(target);
         }

@@ -22,7 +22,10 @@ pub fn patiently<T>(
     let mut patience = Patience::new(settings, progress, 0);
     loop {
         match deed() {
-            Ok(done) => return Ok(done),
+            Ok(done) => {
+                progress.moves();
+                return Ok(done);
+            }
             Err(error) => sleep(patience.wait(error)?, &|| stop.check())?,
         }
     }
@@ -92,8 +95,9 @@ impl<'a> Patience<'a> {
                 None => ended,
             });
         }
-        self.progress.retry(format!("{error}"));
-        tracing::info!(wait_ms = wait.as_millis() as u64, "waiting: {error}");
+        self.progress
+            .retry(format!("{error:#}"), silent, self.total);
+        tracing::info!(wait_ms = wait.as_millis() as u64, "waiting: {error:#}");
         Ok(wait)
     }
 }

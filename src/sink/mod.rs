@@ -14,6 +14,7 @@ use crate::batch::{Batch, BatchId, Keys, LeftOut, Limits, Target, TargetName};
 use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Form, RunSettings};
+use crate::progress::Phase;
 
 use held::Held;
 
@@ -174,8 +175,17 @@ impl Action {
 pub enum Finishing {
     /// All is done.
     Done,
-    /// What is being done, such as `flushing`, and a figure that moves while it gets on.
-    Doing(&'static str, u64),
+    /// A step is done, and the next can be taken.
+    Next,
+    /// Something is being done.
+    Doing {
+        /// What.
+        phase: Phase,
+        /// A figure that moves while it gets on.
+        figure: u64,
+        /// How far it is, in hundredths, where that is known.
+        percent: Option<u64>,
+    },
 }
 
 /// Whether a batch may have been sent before.

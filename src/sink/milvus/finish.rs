@@ -8,6 +8,7 @@ use tracing::info;
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
 use crate::milvus::{Flavour, Flushing};
+use crate::progress::Phase;
 use crate::sink::{Action, Count, Decision, Finishing, Strength};
 
 use super::{Milvus, fit};
@@ -26,6 +27,14 @@ pub(super) enum Step {
     Indexed,
     Loading,
     Done,
+}
+
+fn doing(phase: Phase, figure: u64, percent: Option<u64>) -> Finishing {
+    Finishing::Doing {
+        phase,
+        figure,
+        percent,
+    }
 }
 
 impl Milvus {
@@ -80,33 +89,36 @@ impl Milvus {
                     return Ok(Finishing::Done);
                 }
                 let flushing = self.client.flush(collection)?;
-                (Step::Flushing(flushing), Finishing::Doing("flushing", 0))
+                (Step::Flushing(flushing), doing(Phase::Flushing, 0, None))
             }
             Step::Flushing(flushing) => match self.client.is_flushed(collection, &flushing)? {
-                true => (Step::Flushed, Finishing::Doing("flushed", 0)),
-                false => return Ok(Finishing::Doing("flushing", 0)),
+                true => (Step::Flushed, Finishing::Next),
+                false => return Ok(doing(Phase::Flushing, 0, None)),
             },
             Step::Flushed => match self.begin_index(target, collection)? {
-                true => (Step::Indexing, Finishing::Doing("building the index", 0)),
-                false => (Step::Indexed, Finishing::Doing("flushed", 0)),
+                true => (Step::Indexing, doing(Phase::Indexing, 0, None)),
+                false => (Step::Indexed, Finishing::Next),
             },
             Step::Indexing => match self.index_rows(target, collection)? {
-                None => (Step::Indexed, Finishing::Doing("indexed", 0)),
-                Some(rows) => return Ok(Finishing::Doing("building the index", rows)),
+                None => (Step::Indexed, Finishing::Next),
+                Some((rows, of)) => {
+                    let percent = (rows * 100).checked_div(of);
+                    return Ok(doing(Phase::Indexing, rows, percent));
+                }
             },
             Step::Indexed if !self.settings.load || self.client.is_loaded(collection, None)? => {
                 (Step::Done, Finishing::Done)
             }
             Step::Indexed => {
                 self.client.load(collection)?;
-                (Step::Loading, Finishing::Doing("loading", 0))
+                (Step::Loading, doing(Phase::Loading, 0, None))
             }
             Step::Loading => match self.client.is_loaded(collection, None)? {
                 true => (Step::Done, Finishing::Done),
                 false => {
                     let progress = self.client.loading_progress(collection)?;
                     let figure = u64::try_from(progress).unwrap_or(0);
-                    return Ok(Finishing::Doing("loading", figure));
+                    return Ok(doing(Phase::Loading, figure, Some(figure)));
                 }
             },
             Step::Done => return Ok(Finishing::Done),
@@ -149,8 +161,8 @@ impl Milvus {
         Ok(true)
     }
 
-    /// How many rows have been indexed; `None` when all have.
-    fn index_rows(&self, target: &Target, collection: &str) -> Result<Option<u64>> {
+    /// How many rows have been indexed, of how many; `None` when all have.
+    fn index_rows(&self, target: &Target, collection: &str) -> Result<Option<(u64, u64)>> {
         let Some(index) = self.client.index(collection, fit::vector_name(target))? else {
             return Err(Error::new(
                 Kind::Refused,
@@ -163,7 +175,7 @@ impl Milvus {
                 format!("the server could not build the index on {collection}: {reason}"),
             ));
         }
-        Ok((!index.finished).then_some(index.rows.0))
+        Ok((!index.finished).then_some(index.rows))
     }
 
     /// The strongest figure there is without building or loading. What was appended to is counted as it was

@@ -1,0 +1,171 @@
+//! How do words reach the operator? Text for standard output, lines on standard error, and one line that is redrawn.
+//! Nothing here reaches a terminal with a control character that we did not put there.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Kind, Result, shown};
+
+/// Adds a line to a [`Text`].
+macro_rules! line {
+    ($text:expr) => { $text.add(format_args!("")) };
+    ($text:expr, $($words:tt)*) => { $text.add(format_args!($($words)*)) };
+}
+pub(super) use line;
+
+/// Lines for standard output: whatever names stand in a line, it stays one.
+#[derive(Default)]
+pub struct Text(String);
+
+impl Text {
+    /// Adds a line.
+    pub fn add(&mut self, words: fmt::Arguments<'_>) {
+        let words = words.to_string();
+        let _ = writeln!(self.0, "{}", shown(&words));
+    }
+
+    /// Adds lines as they stand, each on its own.
+    pub fn add_lines(&mut self, lines: &str) {
+        for words in lines.lines() {
+            line!(self, "{words}");
+        }
+    }
+
+    /// Prints it on standard output.
+    pub fn print(&self) -> Result<()> {
+        print(&self.0)
+    }
+}
+
+/// Prints on standard output. A reader that has seen enough (`milvusdm inspect … | head`) is no error; a full disk is.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) => Err(Error::new(
+            Kind::Io,
+            format!("cannot write to standard output: {e}"),
+        )),
+    }
+}
+
+/// Prints a value as JSON on standard output.
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).expect("reports are plain data");
+    print(&format!("{text}\n"))
+}
+
+/// Standard error, shared by all that speak: a redrawn line makes way for lines that stay.
+#[derive(Clone, Default)]
+pub struct Screen(Arc<Mutex<bool>>);
+
+/// How long the end of the program waits for a terminal that takes nothing (Ctrl-S).
+const WIPE_WITHIN: Duration = Duration::from_millis(200);
+/// From the left edge: nothing, to the right edge.
+const CLEAR: &str = "\r\x1b[K";
+
+impl Screen {
+    /// Whether a terminal is there to be redrawn.
+    pub fn is_terminal(&self) -> bool {
+        io::stderr().is_terminal()
+    }
+
+    /// Columns of the terminal now.
+    pub fn columns(&self) -> usize {
+        let size = rustix::termios::tcgetwinsize(io::stderr());
+        let columns = size.map_or(0, |size| usize::from(size.ws_col));
+        if columns == 0 { 80 } else { columns }
+    }
+
+    /// Says lines that stay. They have been made safe to show.
+    pub fn say(&self, lines: &str) {
+        let mut drawn = self.lock();
+        let clear = if *drawn { CLEAR } else { "" };
+        *drawn = false;
+        // When nobody can be told, nobody can be told that either.
+        let _ = io::stderr().write_all(format!("{clear}{lines}\n").as_bytes());
+    }
+
+    /// Draws the line anew, cut to the terminal's width. The cursor stays at its beginning: what a terminal echoes
+    /// (`^C`) then breaks no line.
+    pub fn draw(&self, line: &str) {
+        let line = fitted(line, self.columns().saturating_sub(1));
+        let mut drawn = self.lock();
+        *drawn = true;
+        let _ = io::stderr().write_all(format!("\r{line}\x1b[K\r").as_bytes());
+    }
+
+    /// Takes the line away, if one is there.
+    pub fn wipe(&self) {
+        let since = Instant::now();
+        while since.elapsed() < WIPE_WITHIN {
+            match self.0.try_lock() {
+                Ok(mut drawn) => {
+                    if std::mem::take(&mut *drawn) {
+                        let _ = io::stderr().write_all(CLEAR.as_bytes());
+                    }
+                    return;
+                }
+                Err(TryLockError::Poisoned(_)) => return,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As much of a line as fits into so many columns. What is not ASCII may be two columns wide, and counts so.
+fn fitted(line: &str, columns: usize) -> String {
+    let width = |c: char| if c.is_ascii() { 1 } else { 2 };
+    let line = shown(line);
+    let mut left = columns;
+    let fits = |c: &char| {
+        let wide = width(*c);
+        let fits = wide <= left;
+        left = left.saturating_sub(wide);
+        fits
+    };
+    line.chars().take_while(fits).collect()
+}
+
+/// Where logs go: each write is a line of them.
+pub struct LogLine(pub Screen);
+
+impl Write for LogLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.say(String::from_utf8_lossy(line).trim_end());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_fits_whatever_stands_in_it() {
+        assert_eq!(fitted("abcdef", 4), "abcd");
+        assert_eq!(fitted("abc", 4), "abc");
+        assert_eq!(fitted("a大bc", 4), "a大b");
+        assert_eq!(fitted("大大大", 5), "大大");
+        assert_eq!(fitted("a\x1b[2J", 79), "a\\u{1b}[2J");
+    }
+
+    #[test]
+    fn no_name_forges_a_line() {
+        let mut text = Text::default();
+        line!(text, "target  {}", "a\n  b: agrees\x1b[1A");
+        line!(text);
+        assert_eq!(text.0, "target  a\\n  b: agrees\\u{1b}[1A\n\n");
+    }
+}
