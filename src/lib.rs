@@ -72,8 +72,8 @@
 //!
 //! Unsafe code is denied except in the files named here:
 //! `input/map.rs` (mapping files), `input/guard.rs` (pages that vanish while they are read),
-//! `h5/raw.rs` (calls of libhdf5 that no crate wraps), `simd/mod.rs` (calls of what was detected),
-//! `simd/avx2.rs`, `simd/avx512.rs` (loads and stores at any alignment).
+//! `h5/raw.rs`, `h5/types.rs`, `h5/attributes.rs` (calls of libhdf5 that no crate wraps),
+//! `simd/mod.rs` (calls of what was detected), `simd/avx2.rs`, `simd/avx512.rs` (loads and stores at any alignment).
 
 pub mod batch;
 pub mod buffers;

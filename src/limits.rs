@@ -138,9 +138,14 @@ pub const V1_PING_EVERY_S: u64 = 330;
 /// below 64 MiB (its own limit is 256 MiB of vectors; its log's buffers are as small as half of that).
 pub const V1_BATCH_BYTES_MAX: u64 = 56 << 20;
 
-/// Chunks of an HDF5 dataset that the library is asked for one by one where its index is not known to us: each
-/// question walks the whole index (measured: 16 million steps a second).
-pub const HDF5_CHUNKS_ASKED_MAX: u64 = 4096;
+/// Text of an HDF5 attribute that is read: a tag of Milvus has 255 bytes at most.
+pub const HDF5_TEXT_BYTES_MAX: usize = 4096;
+
+/// Bytes of an HDF5 attribute that are read: those of h5py have 64 KiB at most.
+pub const HDF5_ATTRIBUTE_BYTES_MAX: u64 = 1 << 20;
+
+/// Rows of values of variable length that are read from an HDF5 file at once: each is a call for memory in the library.
+pub const HDF5_VARIABLE_ROWS: u64 = 4096;
 
 /// Bytes of the rows that one row of HDF5's chunks covers, held while they are unpacked; chunks that are tall and
 /// narrow (one column each, say) would need the whole dataset at once.

@@ -1,9 +1,10 @@
-//! What do HDF5's filters do to a chunk? Shuffle, deflate, LZF and Fletcher's checksum, done outside the library
+//! What do HDF5's filters do to a chunk? Shuffle, deflate, LZF, szip and Fletcher's checksum, done outside the library
 //! and its lock. Pure: opens nothing.
 
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
 use super::lzf;
+use super::szip::Szip;
 
 /// One step of a dataset's pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,13 +15,15 @@ pub enum Filter {
     Deflate(u8),
     /// LZF.
     Lzf,
+    /// Szip; read only.
+    Szip(Szip),
     /// A checksum of 4 bytes behind the data.
     Fletcher32,
 }
 
 impl Filter {
     fn compresses(self) -> bool {
-        matches!(self, Filter::Deflate(_) | Filter::Lzf)
+        matches!(self, Filter::Deflate(_) | Filter::Lzf | Filter::Szip(_))
     }
 }
 
@@ -121,7 +124,7 @@ impl Unpacker {
             let len = match filter {
                 Filter::Fletcher32 => from.len().saturating_sub(4),
                 Filter::Shuffle(_) => from.len(),
-                Filter::Deflate(_) | Filter::Lzf => to.len() + 4 * sums.count(),
+                Filter::Deflate(_) | Filter::Lzf | Filter::Szip(_) => to.len() + 4 * sums.count(),
             };
             let room: &mut [u8] = if i == 0 && len == to.len() {
                 &mut *to
@@ -139,6 +142,7 @@ impl Unpacker {
                         return Err(format!("inflates to {got} bytes, {len} are needed"));
                     }
                 }
+                Filter::Szip(szip) => szip.unpack(from, room)?,
                 Filter::Lzf => {
                     lzf::decompress(from, room).ok_or("is not LZF of the chunk's length")?;
                 }

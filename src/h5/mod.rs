@@ -1,10 +1,13 @@
 //! What do the HDF5 source and sink share? Names of datasets and attributes, filters outside the library, words
 //! for its errors. Moves no rows.
 
+pub mod attributes;
 pub mod filter;
 pub mod index;
 mod lzf;
 pub mod raw;
+pub mod szip;
+pub mod types;
 
 use std::path::Path;
 
@@ -18,6 +21,10 @@ pub const IDS: &str = "ids";
 pub mod attribute {
     /// How distances are measured, by Milvus's name.
     pub const METRIC: &str = "metric_type";
+    /// The same by the names of ann-benchmarks, which this program reads and does not write.
+    pub const DISTANCE: &str = "distance";
+    /// What MATLAB says of each matrix: rows and columns have changed places in its files.
+    pub const MATLAB: &str = "MATLAB_class";
     /// Components of a vector; bits for binary vectors.
     pub const DIMENSION: &str = "dimension";
     /// The collection's exact name.
@@ -47,6 +54,13 @@ pub fn out_of_reach(path: &Path, error: &hdf5::Error) -> Option<Error> {
     if system.starts_with("Too many open files") {
         let hint = "HDF5 files with chunks stay open: `ulimit -n` says how many may be";
         return Some(error.hint(hint));
+    }
+    if system == "Resource temporarily unavailable" {
+        let what = "another process has it open for writing (it is locked)";
+        return Some(Error::path(Kind::Io, path, what).hint(
+            "wait until it has been closed; where file locks do not work (some network file systems), \
+             HDF5_USE_FILE_LOCKING=FALSE ignores them",
+        ));
     }
     (system == "Input/output error").then_some(error)
 }

@@ -1,23 +1,51 @@
-//! The library's own calls that the `hdf5` crate does not wrap. Unsafe room 3.
+//! The library's own calls about datasets and groups that the `hdf5` crate does not wrap. Unsafe room 3.
 //! One call per block, each under the library's lock; never keeps a pointer.
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_char;
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 
-use hdf5::datatype::Datatype;
 use hdf5::{Dataset, Location};
 use hdf5_sys::h5::{H5_index_t, H5_iter_order_t, herr_t, hsize_t};
-use hdf5_sys::h5a::H5Aget_name_by_idx;
-use hdf5_sys::h5d::{H5Dget_chunk_info_by_coord, H5Dread, H5Dread_chunk, H5Dwrite_chunk};
-use hdf5_sys::h5i::hid_t;
-use hdf5_sys::h5l::H5Lget_name_by_idx;
-use hdf5_sys::h5p::H5P_DEFAULT;
-use hdf5_sys::h5r::{H5R_type_t, H5Rcreate};
-use hdf5_sys::h5t::{
-    H5T_class_t, H5T_sign_t, H5Tget_class, H5Tget_ebias, H5Tget_fields, H5Tget_offset,
-    H5Tget_precision, H5Tget_sign, H5Tis_variable_str,
+use hdf5_sys::h5d::{
+    H5Dchunk_iter, H5Dget_chunk_info_by_coord, H5Dget_type, H5Dread, H5Dwrite_chunk,
 };
+use hdf5_sys::h5i::{H5Idec_ref, hid_t};
+use hdf5_sys::h5l::{H5L_info2_t, H5Literate2};
+use hdf5_sys::h5o::{H5O_INFO_BASIC, H5O_info2_t, H5O_type_t, H5Oget_info_by_name3, H5Oget_info3};
+use hdf5_sys::h5p::{H5P_DEFAULT, H5Pget_filter2};
+use hdf5_sys::h5r::{H5R_type_t, H5Rcreate};
+use hdf5_sys::h5t::{H5Treclaim, hvl_t};
+use hdf5_sys::h5z::H5Zfilter_avail;
+
+use super::types::{Class, Type};
+
+/// Something that the library has opened for us, until this is dropped.
+pub(super) struct Handle(hid_t);
+
+impl Handle {
+    /// What this call opens.
+    pub(super) fn new(open: impl FnOnce() -> hid_t) -> hdf5::Result<Handle> {
+        hdf5::sync::sync(|| hdf5::h5check(open()).map(Handle))
+    }
+
+    pub(super) fn id(&self) -> hid_t {
+        self.0
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: it was opened when this was made, and nobody else closes it.
+        hdf5::sync::sync(|| unsafe { H5Idec_ref(self.0) });
+    }
+}
+
+/// The type of a dataset's values.
+pub fn type_of(dataset: &Dataset) -> hdf5::Result<Type> {
+    // SAFETY: the dataset is open as long as it is borrowed.
+    Handle::new(|| unsafe { H5Dget_type(dataset.id()) }).map(Type)
+}
 
 /// Hands a finished chunk to the library: `offset` is its first element in each dimension, `mask` the filters
 /// that were left out.
@@ -52,8 +80,6 @@ pub struct Chunk {
 }
 
 /// Looks up the chunk whose first element is `offset`; `None` when it was never written.
-///
-/// Libraries before 1.14 walk the whole index for it.
 pub fn find_chunk(dataset: &Dataset, offset: &[u64]) -> hdf5::Result<Option<Chunk>> {
     assert_eq!(offset.len(), dataset.ndim(), "the library reads that many");
     let (mut mask, mut at, mut bytes) = (0, 0, 0);
@@ -76,63 +102,125 @@ pub fn find_chunk(dataset: &Dataset, offset: &[u64]) -> hdf5::Result<Option<Chun
     status.map(|()| defined.then_some(Chunk { at, bytes, mask }))
 }
 
-unsafe extern "C" {
-    // In the library since 1.10.2; hdf5-metno-sys does not declare it.
-    fn H5Dget_chunk_storage_size(
-        dataset: hid_t,
+/// All stored chunks of a dataset, each with its first element in each dimension; no more of them than `most`.
+pub fn chunks(dataset: &Dataset, most: usize) -> hdf5::Result<Vec<(Vec<u64>, Chunk)>> {
+    struct Found {
+        rank: usize,
+        most: usize,
+        chunks: Vec<(Vec<u64>, Chunk)>,
+    }
+    /// Called by the library for each chunk: never unwinds.
+    unsafe extern "C" fn note(
         offset: *const hsize_t,
-        chunk_bytes: *mut hsize_t,
-    ) -> herr_t;
-}
-
-/// A stored chunk as it is, and the filters that were left out; `None` when it was never written.
-pub fn read_chunk(dataset: &Dataset, offset: &[u64]) -> hdf5::Result<Option<(u32, Vec<u8>)>> {
-    assert_eq!(offset.len(), dataset.ndim(), "the library reads that many");
-    hdf5::sync::sync(|| {
-        let mut bytes = 0;
-        // SAFETY: the dataset is open as long as it is borrowed; `offset` has as many elements as it has
-        // dimensions (asserted above); the other pointer is to a local of the type asked for.
-        let status =
-            unsafe { H5Dget_chunk_storage_size(dataset.id(), offset.as_ptr(), &mut bytes) };
-        hdf5::h5check(status)?;
-        if bytes == 0 {
-            return Ok(None);
+        mask: c_uint,
+        at: u64,
+        bytes: hsize_t,
+        found: *mut c_void,
+    ) -> c_int {
+        // SAFETY: it is what the call below handed in, which outlives it, and nobody else has it meanwhile.
+        let found = unsafe { &mut *found.cast::<Found>() };
+        if found.chunks.len() == found.most {
+            return 1;
         }
-        let mut to = vec![0u8; usize::try_from(bytes).map_err(|e| e.to_string())?];
-        let (mut mask, mut room) = (0, to.len());
-        // SAFETY: as above; `to` has the chunk's length, asked for above under the same lock, and the library is told so.
+        // SAFETY: the library gives as many offsets as the dataset has dimensions.
+        let offset = unsafe { std::slice::from_raw_parts(offset, found.rank) }.to_vec();
+        // An address that is not defined: room was never made for it.
+        if at != u64::MAX {
+            found.chunks.push((offset, Chunk { at, bytes, mask }));
+        }
+        0
+    }
+    let mut found = Found {
+        rank: dataset.ndim(),
+        most,
+        chunks: Vec::new(),
+    };
+    hdf5::sync::sync(|| {
+        // SAFETY: the dataset is open as long as it is borrowed; `found` is what the function takes it for.
         let status = unsafe {
-            H5Dread_chunk(
-                dataset.id(),
-                H5P_DEFAULT,
-                offset.as_ptr(),
-                &mut mask,
-                to.as_mut_ptr().cast(),
-                &mut room,
-            )
+            let found = (&raw mut found).cast();
+            H5Dchunk_iter(dataset.id(), H5P_DEFAULT, Some(note), found)
         };
-        hdf5::h5check(status).map(|_| Some((mask, to)))
-    })
+        hdf5::h5check(status).map(|_| ())
+    })?;
+    Ok(found.chunks)
 }
 
-/// Reads rows through the library, filters undone, as the bytes of the file's own type. `row_bytes` is the
-/// length of a row; the type must be of fixed length.
-pub fn read_rows(dataset: &Dataset, first: u64, row_bytes: u64, to: &mut [u8]) -> hdf5::Result<()> {
-    hdf5::sync::sync(|| {
-        let (dtype, shape) = (dataset.dtype()?, dataset.shape());
-        let elements: usize = shape.iter().skip(1).product();
-        let rows = to.len() as u64 / row_bytes.max(1);
-        let fits = elements as u64 * dtype.size() as u64 == row_bytes
-            && rows * row_bytes == to.len() as u64
-            && !facts(&dtype)?.variable;
-        if !fits || shape.is_empty() {
-            return Err(format!("rows are not {row_bytes} bytes long").into());
+/// A filter that a dataset's chunks pass.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Its number.
+    pub id: i32,
+    /// Its settings.
+    pub values: Vec<u32>,
+    /// Whether the library has it, a plugin included.
+    pub known: bool,
+}
+
+/// The filters of a dataset, in the order in which chunks pass them when they are written.
+pub fn filters(plist: &hdf5::plist::DatasetCreate) -> hdf5::Result<Vec<Applied>> {
+    /// Settings of one filter that are looked at: szip has four, those of nbit are the library's own affair.
+    const VALUES: usize = 32;
+    let count = plist.get_filters()?.len();
+    let applied = (0..count).map(|number| {
+        hdf5::sync::sync(|| {
+            let (mut flags, mut config) = (0, 0);
+            let (mut values, mut len) = ([0; VALUES], VALUES);
+            // SAFETY: the list is open as long as it is borrowed; `len` says how much room `values` has, and no name is
+            // asked for.
+            let id = unsafe {
+                H5Pget_filter2(
+                    plist.id(),
+                    number as c_uint,
+                    &mut flags,
+                    &mut len,
+                    values.as_mut_ptr(),
+                    0,
+                    std::ptr::null_mut(),
+                    &mut config,
+                )
+            };
+            hdf5::h5check(id)?;
+            Ok(Applied {
+                id,
+                values: values[..len.min(VALUES)].to_vec(),
+                // SAFETY: a number, which need not be a filter's.
+                known: unsafe { H5Zfilter_avail(id) } > 0,
+            })
+        })
+    });
+    applied.collect()
+}
+
+/// Where rows are in a dataset: the axis they follow one another on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stretch {
+    /// The axis.
+    pub axis: usize,
+    /// The first row.
+    pub first: u64,
+    /// How many.
+    pub rows: u64,
+}
+
+impl Stretch {
+    /// Its elements in the file and in memory.
+    fn spaces(self, dataset: &Dataset) -> hdf5::Result<(hdf5::Dataspace, hdf5::Dataspace, u64)> {
+        let mut counts = dataset.shape();
+        if self.axis >= counts.len() {
+            return Err(format!("has no axis {}", self.axis).into());
         }
-        let mut counts = shape.clone();
-        counts[0] = rows as usize;
+        counts[self.axis] = self.rows as usize;
+        let elements = counts
+            .iter()
+            .try_fold(1u64, |a, b| a.checked_mul(*b as u64));
         let memory = hdf5::Dataspace::try_new(counts.clone())?;
-        let slabs = counts.iter().enumerate().map(|(i, count)| {
-            let start = if i == 0 { first as usize } else { 0 };
+        let slabs = counts.iter().enumerate().map(|(axis, count)| {
+            let start = if axis == self.axis {
+                self.first as usize
+            } else {
+                0
+            };
             hdf5::SliceOrIndex::SliceCount {
                 start,
                 step: 1,
@@ -142,12 +230,31 @@ pub fn read_rows(dataset: &Dataset, first: u64, row_bytes: u64, to: &mut [u8]) -
         });
         let slabs: Vec<_> = slabs.collect();
         let there = dataset.space()?.select(hdf5::Hyperslab::from(slabs))?;
-        // SAFETY: all handles are open as long as they are held here; the type is of fixed length (checked
-        // above), and `to` has room for as many elements as the memory space has (rows × row_bytes, above).
+        Ok((memory, there, elements.unwrap_or(u64::MAX)))
+    }
+}
+
+/// Reads rows through the library, filters undone, as values of this type, which must be of fixed length: the file's own,
+/// or a compound of some of its members. They come in the order of the dataset's axes.
+pub fn read_rows(
+    dataset: &Dataset,
+    values: &Type,
+    stretch: Stretch,
+    to: &mut [u8],
+) -> hdf5::Result<()> {
+    hdf5::sync::sync(|| {
+        let (memory, there, elements) = stretch.spaces(dataset)?;
+        let facts = values.facts()?;
+        let fits = elements.checked_mul(facts.bytes as u64) == Some(to.len() as u64);
+        if !fits || facts.variable {
+            return Err(format!("{} bytes are no {} rows", to.len(), stretch.rows).into());
+        }
+        // SAFETY: all handles are open as long as they are held here; the type is of fixed length, and `to` has room
+        // for as many elements as the memory space has (checked above).
         let status = unsafe {
             H5Dread(
                 dataset.id(),
-                dtype.id(),
+                values.0.id(),
                 memory.id(),
                 there.id(),
                 H5P_DEFAULT,
@@ -155,6 +262,67 @@ pub fn read_rows(dataset: &Dataset, first: u64, row_bytes: u64, to: &mut [u8]) -
             )
         };
         hdf5::h5check(status).map(|_| ())
+    })
+}
+
+/// Reads rows whose values have lengths of their own, and shows the bytes of each value in turn. `bytes` is the length of
+/// an element of a sequence; text has elements of one byte.
+pub fn read_variable(
+    dataset: &Dataset,
+    bytes: usize,
+    stretch: Stretch,
+    each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+) -> hdf5::Result<Result<(), String>> {
+    hdf5::sync::sync(|| {
+        let values = type_of(dataset)?;
+        let (memory, there, elements) = stretch.spaces(dataset)?;
+        let facts = values.facts()?;
+        let text = facts.class == Class::String;
+        if !facts.variable || elements > 1 << 20 {
+            return Err(format!("{elements} values are not read at once").into());
+        }
+        // Text is a pointer, a sequence a length and a pointer.
+        let words = if text {
+            1
+        } else {
+            size_of::<hvl_t>() / size_of::<usize>()
+        };
+        let mut room = vec![0usize; elements as usize * words];
+        // SAFETY: all handles are open as long as they are held here; the room is as long as the elements of the memory
+        // space are in memory, and aligned for them; the library fills it with pointers or zeros.
+        let status = unsafe {
+            H5Dread(
+                dataset.id(),
+                values.0.id(),
+                memory.id(),
+                there.id(),
+                H5P_DEFAULT,
+                room.as_mut_ptr().cast(),
+            )
+        };
+        hdf5::h5check(status)?;
+        let told = room.chunks_exact(words).try_for_each(|value| {
+            let pointer = value[words - 1] as *const u8;
+            if pointer.is_null() {
+                return each(&[]);
+            }
+            if text {
+                // SAFETY: not null; the library ends text with a NUL, and frees it below.
+                return each(unsafe { CStr::from_ptr(pointer.cast()) }.to_bytes());
+            }
+            // SAFETY: not null; the library made room for that many elements, which it frees below.
+            each(unsafe { std::slice::from_raw_parts(pointer, value[0] * bytes) })
+        });
+        // SAFETY: the room is as the library filled it.
+        let status = unsafe {
+            H5Treclaim(
+                values.0.id(),
+                memory.id(),
+                H5P_DEFAULT,
+                room.as_mut_ptr().cast(),
+            )
+        };
+        hdf5::h5check(status).map(|_| told)
     })
 }
 
@@ -177,155 +345,102 @@ pub fn address(dataset: &Dataset) -> hdf5::Result<u64> {
     })
 }
 
-type NameOf = unsafe extern "C" fn(
-    hid_t,
-    *const c_char,
-    H5_index_t,
-    H5_iter_order_t,
-    hsize_t,
-    *mut c_char,
-    usize,
-    hid_t,
-) -> isize;
-
-/// The first names of a group's members. The crate's way to them makes an enum of the link's kind, which a damaged
-/// file may say anything for.
-pub fn members(group: &Location, most: usize) -> Vec<String> {
-    names(group, most, H5Lget_name_by_idx)
+/// Names, and how many there may be.
+pub(super) struct Names {
+    pub(super) names: Vec<String>,
+    pub(super) most: usize,
 }
 
-/// The first names of an object's attributes. The crate's way to them makes an enum of their encoding, in the same way.
-pub fn attributes(object: &Location, most: usize) -> Vec<String> {
-    names(object, most, H5Aget_name_by_idx)
-}
-
-fn names(of: &Location, most: usize, name_of: NameOf) -> Vec<String> {
-    let mut names = Vec::new();
-    while names.len() < most {
-        let mut room = [0u8; 4096];
-        let len = hdf5::sync::sync(|| {
-            // SAFETY: the object is open as long as it is borrowed; both functions write at most as many bytes as
-            // `room` has, and keep no pointer; "." is a C string.
-            unsafe {
-                name_of(
-                    of.id(),
-                    c".".as_ptr(),
-                    H5_index_t::H5_INDEX_NAME,
-                    H5_iter_order_t::H5_ITER_INC,
-                    names.len() as hsize_t,
-                    room.as_mut_ptr().cast(),
-                    room.len(),
-                    H5P_DEFAULT,
-                )
-            }
-        });
-        // It fails behind the last one.
-        let Ok(len) = usize::try_from(len) else { break };
-        let name = &room[..len.min(room.len() - 1)];
-        names.push(String::from_utf8_lossy(name).into_owned());
+impl Names {
+    /// Takes one more; 0 as long as there is room for others, which is how the library wants to be told.
+    ///
+    /// # Safety
+    /// `name` is a C string, and `names` points to a `Names` that nobody else has.
+    pub(super) unsafe fn note(name: *const c_char, names: *mut c_void) -> herr_t {
+        // SAFETY: as the caller promises.
+        let names = unsafe { &mut *names.cast::<Names>() };
+        if names.names.len() == names.most {
+            return 1;
+        }
+        // SAFETY: as the caller promises.
+        let name = unsafe { CStr::from_ptr(name) };
+        names.names.push(name.to_string_lossy().into_owned());
+        0
     }
-    names
 }
 
-/// What a type is, as far as it matters here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Facts {
-    /// Its class.
-    pub class: Class,
-    /// Whether values have lengths of their own.
-    pub variable: bool,
-    /// Integers: whether they have a sign.
-    pub signed: bool,
-    /// Bits in use, and the first of them.
-    pub precision: usize,
-    /// The first bit in use.
-    pub offset: i32,
-    /// Floats: positions and sizes of sign, exponent and mantissa, and the exponent's bias.
-    pub float: Option<[usize; 6]>,
-}
-
-/// Classes of types.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
-    /// Whole numbers.
-    Integer,
-    /// Floating-point numbers.
-    Float,
-    /// Text.
-    String,
-    /// Bytes without a meaning.
-    Opaque,
-    /// Named numbers; Python's booleans.
-    Enum,
-    /// All others, by HDF5's name.
-    Other(&'static str),
-}
-
-/// What a type is.
-pub fn facts(dtype: &Datatype) -> hdf5::Result<Facts> {
+/// The names of a group's members, in order, and no more of them than `most`. The crate's way to them makes an enum of
+/// the link's kind, which a damaged file may say anything for.
+pub fn members(group: &Location, most: usize) -> Vec<String> {
+    unsafe extern "C" fn note(
+        _: hid_t,
+        name: *const c_char,
+        _: *const H5L_info2_t,
+        names: *mut c_void,
+    ) -> herr_t {
+        // SAFETY: the library gives a C string, and what the call below handed in.
+        unsafe { Names::note(name, names) }
+    }
+    let names = Vec::new();
+    let mut found = Names { names, most };
     hdf5::sync::sync(|| {
-        let id = dtype.id();
-        // SAFETY: the type is open as long as it is borrowed.
-        let class = match unsafe { H5Tget_class(id) } {
-            H5T_class_t::H5T_INTEGER => Class::Integer,
-            H5T_class_t::H5T_FLOAT => Class::Float,
-            H5T_class_t::H5T_STRING => Class::String,
-            H5T_class_t::H5T_OPAQUE => Class::Opaque,
-            H5T_class_t::H5T_ENUM => Class::Enum,
-            H5T_class_t::H5T_TIME => Class::Other("time"),
-            H5T_class_t::H5T_BITFIELD => Class::Other("bitfield"),
-            H5T_class_t::H5T_COMPOUND => Class::Other("compound"),
-            H5T_class_t::H5T_REFERENCE => Class::Other("reference"),
-            H5T_class_t::H5T_VLEN => Class::Other("variable-length"),
-            H5T_class_t::H5T_ARRAY => Class::Other("array"),
-            _ => Class::Other("unknown"),
-        };
-        let mut facts = Facts {
-            class,
-            variable: class == Class::Other("variable-length"),
-            signed: false,
-            precision: 0,
-            offset: 0,
-            float: None,
-        };
-        if class == Class::String {
-            // SAFETY: as above; the type is a string.
-            facts.variable = unsafe { H5Tis_variable_str(id) } != 0;
+        // SAFETY: the group is open as long as it is borrowed; `found` is what the function takes it for. A group that
+        // cannot be listed to its end has the members found so far.
+        unsafe {
+            H5Literate2(
+                group.id(),
+                H5_index_t::H5_INDEX_NAME,
+                H5_iter_order_t::H5_ITER_INC,
+                std::ptr::null_mut(),
+                Some(note),
+                (&raw mut found).cast(),
+            )
         }
-        if matches!(class, Class::Integer | Class::Float) {
-            // SAFETY: as above; the type is a number.
-            facts.precision = unsafe { H5Tget_precision(id) };
-            // SAFETY: as above.
-            facts.offset = unsafe { H5Tget_offset(id) };
-        }
-        if class == Class::Integer {
-            // SAFETY: as above; the type is an integer.
-            facts.signed = unsafe { H5Tget_sign(id) } != H5T_sign_t::H5T_SGN_NONE;
-        }
-        if class == Class::Float {
-            let [
-                mut sign,
-                mut exponent,
-                mut exponent_bits,
-                mut mantissa,
-                mut mantissa_bits,
-            ] = [0usize; 5];
-            // SAFETY: as above; the pointers are to locals of the types asked for.
-            let status = unsafe {
-                H5Tget_fields(
-                    id,
-                    &mut sign,
-                    &mut exponent,
-                    &mut exponent_bits,
-                    &mut mantissa,
-                    &mut mantissa_bits,
-                )
+    });
+    found.names
+}
+
+/// What a link leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Object {
+    /// A group of this file.
+    Group,
+    /// A dataset of this file.
+    Dataset,
+    /// A type, a place in another file, or nothing.
+    Other,
+}
+
+/// What the link of this name in a group leads to.
+pub fn object(group: &Location, name: &str) -> Object {
+    let Ok(name) = CString::new(name) else {
+        return Object::Other;
+    };
+    let info = |found: bool| {
+        hdf5::sync::sync(|| {
+            let mut info = std::mem::MaybeUninit::<H5O_info2_t>::zeroed();
+            let (id, to) = (group.id(), info.as_mut_ptr());
+            let status = match found {
+                // SAFETY: the group is open as long as it is borrowed; the name is a C string; the pointer is to a local
+                // of the type asked for.
+                true => unsafe {
+                    H5Oget_info_by_name3(id, name.as_ptr(), to, H5O_INFO_BASIC, H5P_DEFAULT)
+                },
+                // SAFETY: as above.
+                false => unsafe { H5Oget_info3(id, to, H5O_INFO_BASIC) },
             };
-            hdf5::h5check(status)?;
-            // SAFETY: as above; the type is a float.
-            let bias = unsafe { H5Tget_ebias(id) };
-            facts.float = Some([sign, exponent, exponent_bits, mantissa, mantissa_bits, bias]);
-        }
-        Ok(facts)
-    })
+            hdf5::h5check(status).ok()?;
+            // SAFETY: zeroed, and filled by the library, whose kinds of objects are those of the type.
+            Some(unsafe { info.assume_init() })
+        })
+    };
+    let (Some(here), Some(there)) = (info(false), info(true)) else {
+        return Object::Other;
+    };
+    match there.type_ {
+        _ if here.fileno != there.fileno => Object::Other,
+        H5O_type_t::H5O_TYPE_GROUP => Object::Group,
+        H5O_type_t::H5O_TYPE_DATASET => Object::Dataset,
+        _ => Object::Other,
+    }
 }

@@ -40,6 +40,9 @@ const FROM_HDF5: Moves = &[
     ("data_dir", "source.hdf5.dir"),
     ("ids", "source.hdf5.ids"),
     ("vectors", "source.hdf5.vectors"),
+    ("transpose", "source.hdf5.transpose"),
+    ("as", "source.hdf5.as"),
+    ("pack", "source.hdf5.pack"),
     ("access", "source.hdf5.access"),
 ];
 const FROM_MILVUS1: Moves = &[

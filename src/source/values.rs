@@ -86,7 +86,12 @@ impl Stored {
         }
     }
 
-    /// Appends stored whole numbers as ids.
+    /// Whether every value is surely an id. Others are looked at before the first row travels.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Stored::Integer { .. })
+    }
+
+    /// Appends stored values as ids: whole numbers, floats that are whole, digits.
     pub fn ids_into(self, from: &[u8], to: &mut Vec<i64>) -> Result<(), Wrong> {
         // As they nearly always are.
         if let (
@@ -106,6 +111,30 @@ impl Stored {
             );
             return Ok(());
         }
+        if let Stored::Float { bytes, .. } = self {
+            // Beyond these, neighbours of whole numbers are missing: an id may have been rounded to another's.
+            let bits = match bytes {
+                8 => 53,
+                4 => 24,
+                _ => 11,
+            };
+            for (i, value) in self.floats(from).enumerate() {
+                if value.fract() != 0.0 || value.abs() >= f64::from(bits).exp2() {
+                    return Err((
+                        i,
+                        format!("{value} is no whole number below 2^{bits}, as ids are"),
+                    ));
+                }
+                to.push(value as i64);
+            }
+            return Ok(());
+        }
+        if let Stored::Bytes(bytes) = self {
+            for (i, value) in from.chunks_exact(bytes).enumerate() {
+                to.push(digits(value).map_err(|what| (i, what))?);
+            }
+            return Ok(());
+        }
         for (i, value) in self.integers(from).enumerate() {
             match i64::try_from(value) {
                 Ok(id) => to.push(id),
@@ -120,7 +149,32 @@ impl Stored {
         Ok(())
     }
 
-    fn integers(self, from: &[u8]) -> impl Iterator<Item = i128> {
+    fn floats(self, from: &[u8]) -> impl Iterator<Item = f64> {
+        let (bytes, big_endian) = match self {
+            Stored::Float { bytes, big_endian } => (bytes, big_endian),
+            _ => unreachable!("asked of floats only"),
+        };
+        from.chunks_exact(bytes).map(move |value| {
+            let mut wide = [0u8; 8];
+            wide[..bytes].copy_from_slice(value);
+            if big_endian {
+                wide[..bytes].reverse();
+            }
+            let [a, b, c, d, ..] = wide;
+            match bytes {
+                8 => f64::from_le_bytes(wide),
+                4 => f64::from(f32::from_le_bytes([a, b, c, d])),
+                _ => {
+                    let mut single = [0; 4];
+                    simd::f16_to_f32(&[a, b], &mut single);
+                    f64::from(f32::from_le_bytes(single))
+                }
+            }
+        })
+    }
+
+    /// Stored whole numbers, one after the other.
+    pub fn integers(self, from: &[u8]) -> impl Iterator<Item = i128> {
         let Stored::Integer {
             bytes,
             signed,
@@ -146,6 +200,15 @@ impl Stored {
             }
         })
     }
+}
+
+/// The whole number that text is, spelt as numbers are: else texts that differ would be one id.
+fn digits(text: &[u8]) -> Result<i64, String> {
+    let end = text.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+    let text = String::from_utf8_lossy(&text[..end]);
+    let number = text.trim().parse::<i64>().ok();
+    let number = number.filter(|n| n.to_string() == text.trim());
+    number.ok_or_else(|| format!("`{text}` is no whole number, as ids are"))
 }
 
 /// Floats of so many bytes as float32, rounded to the nearest; one that is finite and would become infinite is refused.
@@ -292,5 +355,40 @@ mod tests {
         assert_eq!(to, [255, 1]);
         assert!(stored.vectors_into(&[0xff; 4], &mut to).is_err());
         assert!(stored.vectors_into(&[0, 0, 1, 0], &mut to).is_err());
+    }
+
+    #[test]
+    fn floats_and_digits_are_ids_where_nothing_is_lost() {
+        let double = Stored::Float {
+            bytes: 8,
+            big_endian: true,
+        };
+        let of = |values: &[f64]| {
+            ids(
+                double,
+                &values
+                    .iter()
+                    .flat_map(|v| v.to_be_bytes())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(
+            of(&[0.0, -0.0, -7.0, 9007199254740991.0]).unwrap(),
+            [0, 0, -7, (1 << 53) - 1]
+        );
+        for odd in [0.5, f64::NAN, f64::INFINITY, 9007199254740992.0] {
+            assert_eq!(of(&[1.0, odd]).unwrap_err().0, 1, "{odd}");
+        }
+        let single = Stored::Float {
+            bytes: 4,
+            big_endian: false,
+        };
+        assert_eq!(ids(single, &16777215f32.to_le_bytes()).unwrap(), [16777215]);
+        assert!(ids(single, &16777216f32.to_le_bytes()).is_err());
+        let text = Stored::Bytes(4);
+        assert_eq!(ids(text, b"7\0\0\0-120 0  ").unwrap(), [7, -120, 0]);
+        for odd in [b"007 ", b"P07\0", b"\0\0\0\0", b"+7  ", b"7.0 ", b"-0  "] {
+            assert!(ids(text, odd).is_err(), "{odd:?}");
+        }
     }
 }

@@ -344,6 +344,7 @@ fn pipeline(filters: &[Filter]) -> Vec<hdf5::filters::Filter> {
         Filter::Deflate(level) => hdf5::filters::Filter::Deflate(*level),
         Filter::Lzf => hdf5::filters::Filter::LZF,
         Filter::Fletcher32 => hdf5::filters::Filter::Fletcher32,
+        Filter::Szip(_) => unreachable!("no layout is packed by szip: it is read only"),
     };
     filters.iter().map(name).collect()
 }

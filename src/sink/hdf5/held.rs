@@ -9,7 +9,8 @@ use super::Layout;
 use super::create::Shape;
 use crate::batch::{Batch, Key, Part, Target};
 use crate::error::{Error, Result};
-use crate::h5::{self, raw};
+use crate::h5;
+use crate::h5::raw::{self, Stretch};
 use crate::schema::Element;
 use crate::simd;
 use crate::sink::held::{Compared, Held, Holder, Way, What};
@@ -90,9 +91,15 @@ impl Holder for Whole {
         let width = self.row_bytes as usize;
         let mut ids = vec![0; rows * 8];
         let mut vectors = vec![0; rows * width];
-        let read = raw::read_rows(&self.ids, batch.first_row, 8, &mut ids).and_then(|()| {
-            raw::read_rows(&self.vectors, batch.first_row, self.row_bytes, &mut vectors)
-        });
+        let stretch = Stretch {
+            axis: 0,
+            first: batch.first_row,
+            rows: rows as u64,
+        };
+        let read = |dataset: &Dataset, to: &mut [u8]| {
+            raw::type_of(dataset).and_then(|values| raw::read_rows(dataset, &values, stretch, to))
+        };
+        let read = read(&self.ids, &mut ids).and_then(|()| read(&self.vectors, &mut vectors));
         let mut compared = Compared::default();
         if let Err(error) = read {
             if let Some(part) = batch.parts.first() {

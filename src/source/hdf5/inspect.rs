@@ -4,15 +4,17 @@
 use std::fmt;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::kinds;
-use super::open::{self, Ids};
+use super::axes::Role;
+use super::kinds::{self, Wish};
+use super::open::{self, Settings};
 use super::table::Table;
 use crate::error::{Error, Kind, Result};
-use crate::h5::{self, raw};
+use crate::h5::{self, attribute, attributes, raw};
 use crate::input::{Access, View};
 use crate::job::Globs;
+use crate::limits;
 use crate::source::values::Stored;
 
 /// Groups inside one another that are looked into.
@@ -23,24 +25,32 @@ const GROUPS_MAX: usize = 1000;
 const ATTRIBUTES_MAX: usize = 1000;
 /// Datasets that are listed.
 const DATASETS_MAX: usize = 1000;
+/// Names that are counted, in a group or of attributes.
+const NAMES_MAX: usize = 1 << 20;
 
 /// What an HDF5 file holds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Description {
     /// `HDF5`.
-    pub format: &'static str,
+    pub format: String,
     /// Its length.
     pub bytes: u64,
     /// Its datasets, groups' ones by their path.
     pub datasets: Vec<Dataset>,
-    /// Text and number attributes of the file.
+    /// Members of groups beside these, which were not looked at.
+    pub datasets_not_listed: u64,
+    /// Groups that were not looked into.
+    pub groups_not_looked_into: u64,
+    /// Attributes of the file; of those without a value it is empty.
     pub attributes: Vec<(String, String)>,
+    /// Attributes beside these.
+    pub attributes_not_listed: u64,
     /// What a job without settings would carry, or why it would carry nothing.
     pub carried: std::result::Result<Carried, String>,
 }
 
 /// A dataset.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Dataset {
     /// Its path in the file.
     pub name: String,
@@ -55,7 +65,7 @@ pub struct Dataset {
 }
 
 /// What a job would carry.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Carried {
     /// Rows.
     pub rows: u64,
@@ -69,6 +79,8 @@ pub struct Carried {
     pub ids: String,
     /// The least and the greatest id, where they are stored.
     pub id_range: Option<(i64, i64)>,
+    /// How many ids are there more than once, where they are stored and not too many to be sorted.
+    pub ids_repeated: Option<u64>,
     /// The collection and partition that the file names.
     pub collection: String,
     /// The partition's exact tag.
@@ -79,55 +91,62 @@ pub struct Carried {
 
 /// Looks at a file.
 pub fn inspect(path: &Path) -> Result<Description> {
+    look(path, &mut || ())
+}
+
+/// Looks at a file, and gives a sign of life from time to time.
+pub fn look(path: &Path, alive: &mut dyn FnMut()) -> Result<Description> {
     let view = View::open(path, Access::Map)?;
-    let file = hdf5::File::open(path)
-        .map_err(|e| h5::failed(Kind::Corrupt, path, "read it as HDF5", &e))?;
+    let file = hdf5::File::open(path).map_err(|e| {
+        let failed = || h5::failed(Kind::Corrupt, path, "read it as HDF5", &e);
+        h5::out_of_reach(path, &e).unwrap_or_else(failed)
+    })?;
     let mut datasets = Vec::new();
+    let mut not_listed = 0;
     let mut groups = vec![(String::new(), 0)];
     let mut left = GROUPS_MAX;
-    while let Some((group, depth)) = groups.pop()
-        && left > 0
+    while left > 0
+        && let Some((group, depth)) = groups.pop()
     {
         left -= 1;
         let at = if group.is_empty() { "/" } else { &group };
-        let names = file.group(at).map(|g| raw::members(&g, DATASETS_MAX + 1));
-        let names = names.unwrap_or_default();
-        for name in names {
-            let name = if group.is_empty() {
-                name
-            } else {
-                format!("{group}/{name}")
-            };
+        let Ok(here) = file.group(at) else { continue };
+        for name in raw::members(&here, NAMES_MAX) {
             if datasets.len() == DATASETS_MAX {
-                break;
+                not_listed += 1;
+                continue;
             }
-            if depth < DEPTH_MAX
-                && file
-                    .group(&name)
-                    .is_ok_and(|g| g.filename() == file.filename())
-            {
+            let kind = raw::object(&here, &name);
+            let name = match group.is_empty() {
+                true => name,
+                false => format!("{group}/{name}"),
+            };
+            if kind == raw::Object::Group && depth < DEPTH_MAX {
                 groups.push((name, depth + 1));
             } else {
                 datasets.push(dataset(&file, path, &view, name));
             }
         }
+        alive();
     }
-    let names = raw::attributes(&file, ATTRIBUTES_MAX);
-    let attributes = names.into_iter().map(|name| {
-        let number = || {
-            let attr = file.attr(&name).ok()?;
-            let whole = attr.read_scalar::<i64>().map(|n| n.to_string()).ok();
-            whole.or_else(|| attr.read_scalar::<f64>().map(|n| n.to_string()).ok())
-        };
-        let value = open::text(&file, &name).or_else(number);
-        (name, value.unwrap_or_else(|| "…".to_owned()))
+    let names = attributes::names(&file, NAMES_MAX);
+    let attributes_not_listed = names.len().saturating_sub(ATTRIBUTES_MAX) as u64;
+    let attributes = names.into_iter().take(ATTRIBUTES_MAX).map(|name| {
+        let value = attributes::read(&file, &name);
+        (name, value.map_or_else(String::new, |v| v.to_string()))
     });
     Ok(Description {
-        format: "HDF5",
+        format: "HDF5".to_owned(),
         bytes: view.len(),
         datasets,
+        datasets_not_listed: not_listed,
+        groups_not_looked_into: groups.len() as u64,
         attributes: attributes.collect(),
-        carried: carried(path).map_err(|e| e.what().to_owned()),
+        attributes_not_listed,
+        carried: carried(path, alive).map_err(|e| match e.hint_text() {
+            Some(hint) => format!("{}; {hint}", e.what()),
+            None => e.what().to_owned(),
+        }),
     })
 }
 
@@ -139,39 +158,59 @@ fn dataset(file: &hdf5::File, path: &Path, view: &View, name: String) -> Dataset
         layout: String::new(),
         could_be: "nothing that can be carried".to_owned(),
     };
-    let dataset = match open::find(file, path, &name) {
-        Ok(Some(dataset)) => dataset,
+    let (dataset, origin) = match open::find(file, path, &name) {
+        Ok(Some(found)) => found,
         Ok(None) => return unknown("is a link to nowhere".to_owned()),
         Err(error) => return unknown(error.what().to_owned()),
     };
     let shape: Vec<u64> = dataset.shape().iter().map(|n| *n as u64).collect();
-    match Table::open(&dataset, &name, view, file.userblock()) {
-        Err(what) => Dataset {
+    let open = |role| Table::open(&dataset, origin.clone(), role, view, file.userblock());
+    let matlab = attributes::read(&dataset, attribute::MATLAB).is_some();
+    let turned = Role::Vectors { turned: matlab };
+    let table = open(turned).or_else(|refusal| open(Role::Ids).map_err(|_| refusal));
+    match table {
+        Err(refusal) => Dataset {
             shape,
-            ..unknown(what)
+            ..unknown(refusal.what)
         },
-        Ok(table) => {
-            let vectors = kinds::vectors(table.stored, &table.shape, false);
-            let whole = matches!(table.stored, Stored::Integer { .. });
-            Dataset {
-                could_be: match vectors {
-                    Ok(vector) => format!("vectors: {vector}"),
-                    Err(_) if whole && shape.len() == 1 => "ids".to_owned(),
-                    Err(what) => format!("no vectors: {what}"),
-                },
-                values: table.stored.name(),
-                layout: table.layout,
-                name,
-                shape,
-            }
-        }
+        Ok(table) => Dataset {
+            could_be: could_be(&table, matlab),
+            values: table.values(),
+            layout: table.layout,
+            name,
+            shape,
+        },
     }
 }
 
-fn carried(path: &Path) -> Result<Carried> {
-    let file = open::open(path, Access::Map, None, &Ids::IfThere, &Globs::default())?;
+/// What a dataset could be to a job.
+fn could_be(table: &Table, matlab: bool) -> String {
+    let wish = Wish::AsTheFileSays { components: false };
+    let one_to_a_row = table.width.is_none_or(|w| w == 1 && table.shape.len() > 1);
+    // Not longer than an id may be.
+    let text = matches!(table.stored, Stored::Bytes(1..=20));
+    match kinds::vectors(table, wish) {
+        Ok(_) if table.stored.is_whole() && one_to_a_row => "ids".to_owned(),
+        Ok(vector) if matlab => {
+            let rows = table.rows;
+            format!("vectors: with `transpose: true`, {rows} rows of {vector}")
+        }
+        Ok(vector) if text => format!("ids, if they are digits; else vectors: {vector}"),
+        Ok(vector) => format!("vectors: {vector}"),
+        Err(_) if one_to_a_row && table.stored.is_whole() => "ids".to_owned(),
+        Err(_) if one_to_a_row && text => "ids, if they are digits".to_owned(),
+        Err(refusal) => match refusal.hint {
+            Some(hint) => format!("no vectors: it {}; {hint}", refusal.what),
+            None => format!("no vectors: it {}", refusal.what),
+        },
+    }
+}
+
+fn carried(path: &Path, alive: &mut dyn FnMut()) -> Result<Carried> {
+    let file = open::open(path, &Settings::default(), &Globs::default())?;
     let file = file.expect("no globs admit all");
     let mut range: Option<(i64, i64)> = None;
+    let mut all = Vec::new();
     if let Some(table) = &file.ids {
         let mut rows = super::rows::Rows::new(table, &file.view);
         let mut first = 0;
@@ -182,18 +221,25 @@ fn carried(path: &Path) -> Result<Carried> {
                 table.stored.ids_into(&piece, &mut ids).map_err(wrong)?;
             }
             first += 1 << 16;
-            for id in ids {
-                let (least, most) = range.unwrap_or((id, id));
-                range = Some((least.min(id), most.max(id)));
+            for id in &ids {
+                let (least, most) = range.unwrap_or((*id, *id));
+                range = Some((least.min(*id), most.max(*id)));
             }
+            if table.rows <= limits::IDS_SCANNED_MAX {
+                all.append(&mut ids);
+            }
+            alive();
         }
     }
+    all.sort_unstable();
+    let ids_repeated = (range.is_some() && !all.is_empty())
+        .then(|| all.chunk_by(i64::eq).filter(|same| same.len() > 1).count() as u64);
     let ids = match &file.ids {
         Some(table) => format!("`{}`, {}", table.name, table.stored.name()),
         None => "row numbers: there is no dataset `ids`".to_owned(),
     };
-    let mapped =
-        matches!(file.vectors.place, super::Place::Runs(_)) && file.vectors.stored.as_they_travel();
+    let mapped = matches!(file.vectors.place, super::Place::Runs(_))
+        && file.wish.takes_as_it_is(&file.vectors);
     Ok(Carried {
         rows: file.vectors.rows,
         vectors: format!("`{}`, {}", file.vectors.name, file.vector.element.name()),
@@ -201,6 +247,7 @@ fn carried(path: &Path) -> Result<Carried> {
         metric: file.metric.map(|m| m.name().to_owned()),
         ids,
         id_range: range,
+        ids_repeated,
         collection: file.name.collection,
         partition: file.name.partition,
         mapped,
@@ -222,8 +269,21 @@ impl fmt::Display for Description {
             )?;
             writeln!(f, "    could be {}", set.could_be)?;
         }
+        if self.datasets_not_listed > 0 {
+            writeln!(f, "  … and {} more, not listed", self.datasets_not_listed)?;
+        }
+        if self.groups_not_looked_into > 0 {
+            let groups = self.groups_not_looked_into;
+            writeln!(f, "  … and {groups} groups that were not looked into")?;
+        }
         for (name, value) in &self.attributes {
-            writeln!(f, "  @{name} = {value}")?;
+            match value.is_empty() {
+                true => writeln!(f, "  @{name} has no value")?,
+                false => writeln!(f, "  @{name} = {value}")?,
+            }
+        }
+        if self.attributes_not_listed > 0 {
+            writeln!(f, "  … and {} more attributes", self.attributes_not_listed)?;
         }
         match &self.carried {
             Err(what) => write!(f, "nothing would travel: {what}"),
@@ -241,6 +301,11 @@ impl fmt::Display for Description {
                 )?;
                 if let Some((least, most)) = carried.id_range {
                     write!(f, ", {least} to {most}")?;
+                }
+                match carried.ids_repeated {
+                    None | Some(0) => {}
+                    Some(1) => write!(f, "; 1 id repeats")?,
+                    Some(ids) => write!(f, "; {ids} ids repeat")?,
                 }
                 if !carried.collection.is_empty() || !carried.partition.is_empty() {
                     write!(f, "; from {}/{}", carried.collection, carried.partition)?;

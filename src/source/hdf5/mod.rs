@@ -2,6 +2,8 @@
 //! What is not packed is mapped and travels as it lies; what is packed is unpacked by the threads that carry it.
 //! Never writes, never knows where rows go.
 
+mod axes;
+mod chunks;
 mod inspect;
 mod kinds;
 mod open;
@@ -19,9 +21,10 @@ use crate::job::{Form, Globs};
 use crate::limits;
 use crate::schema::{Columns, Metric};
 
-use super::files::{identity, shard_rows};
+use super::files::{identity, natural, shard_rows};
 use super::{Reader, Source, SourceKind, Survey};
-use open::{File, Ids};
+use kinds::Wish;
+use open::{File, Ids, Settings};
 use table::Place;
 
 pub use inspect::{Description, inspect};
@@ -32,11 +35,29 @@ pub const KIND: SourceKind = SourceKind {
     summary: "HDF5 files of vectors and ids",
     settings: &[
         ("paths", "the file, or a list of files; or dir"),
-        ("dir", "directory: all its .h5 and .hdf5 files, by name"),
-        ("vectors", "dataset of vectors: embeddings (default)"),
+        (
+            "dir",
+            "directory: all its .h5 and .hdf5 files, by name; numbers in names count as such",
+        ),
+        (
+            "vectors",
+            "dataset of vectors: embeddings (default); of a compound, as table/member",
+        ),
         (
             "ids",
             "dataset of ids: ids (default; row numbers where it is missing), or row_number",
+        ),
+        (
+            "transpose",
+            "true: rows and columns are exchanged, as MATLAB, Julia and Fortran write them; false (default)",
+        ),
+        (
+            "as",
+            "float32: whole numbers are components (default: bytes of binary vectors)",
+        ),
+        (
+            "pack",
+            "bits: booleans are packed into binary vectors, eight to a byte",
         ),
         ("access", "map (default) or read"),
     ],
@@ -47,17 +68,15 @@ pub const KIND: SourceKind = SourceKind {
 struct Spec {
     paths: Vec<PathBuf>,
     dir: Option<PathBuf>,
-    vectors: Option<String>,
-    ids: Ids,
-    access: Access,
+    settings: Settings,
 }
 
 impl Spec {
     fn read(form: &mut Form) -> Option<Spec> {
         let paths = form.list("paths").unwrap_or_default();
         let dir = form.text("dir");
-        let one = paths.is_empty() != dir.is_none();
-        if !one {
+        let mut fits = paths.is_empty() != dir.is_none();
+        if !fits {
             form.mistake("paths", "needs exactly one of paths and dir");
         }
         let access = form.choice("access", &["map", "read"]);
@@ -67,14 +86,29 @@ impl Spec {
             Some("row_number") => Ids::RowNumbers,
             Some(name) => Ids::Named(name.to_owned()),
         };
-        one.then(|| Spec {
+        let transpose = form.flag("transpose");
+        let floats = form.choice("as", &["float32"]).is_some();
+        let bits = form.choice("pack", &["bits"]).is_some();
+        if floats && bits {
+            form.mistake("pack", "cannot be given together with `as`");
+            fits = false;
+        }
+        fits.then(|| Spec {
             paths: paths.into_iter().map(PathBuf::from).collect(),
             dir: dir.map(PathBuf::from),
-            vectors,
-            ids,
-            access: match access {
-                Some("read") => Access::Read,
-                _ => Access::Map,
+            settings: Settings {
+                vectors,
+                ids,
+                transpose,
+                wish: match (floats, bits) {
+                    (true, _) => Some(Wish::Floats),
+                    (_, true) => Some(Wish::Bits),
+                    _ => None,
+                },
+                access: match access {
+                    Some("read") => Access::Read,
+                    _ => Access::Map,
+                },
             },
         })
     }
@@ -92,8 +126,7 @@ impl super::Spec for Spec {
         };
         let mut files: Vec<File> = Vec::new();
         for path in &paths {
-            let vectors = self.vectors.as_deref();
-            if let Some(file) = open::open(path, self.access, vectors, &self.ids, admitted)? {
+            if let Some(file) = open::open(path, &self.settings, admitted)? {
                 check(&files, &file)?;
                 files.push(file);
             }
@@ -102,7 +135,7 @@ impl super::Spec for Spec {
     }
 }
 
-/// The HDF5 files of a directory, by name.
+/// The HDF5 files of a directory, by name; numbers in names count as such.
 fn in_directory(dir: &Path) -> Result<Vec<PathBuf>> {
     let wrong = |e: &std::io::Error| {
         let what = match e.kind() {
@@ -125,7 +158,7 @@ fn in_directory(dir: &Path) -> Result<Vec<PathBuf>> {
     if paths.is_empty() {
         return Err(Error::path(Kind::Job, dir, "has no .h5 or .hdf5 files"));
     }
-    paths.sort();
+    paths.sort_by(|one, two| natural(one, two));
     Ok(paths)
 }
 

@@ -1,14 +1,17 @@
 //! What is in a file? Its vectors, ids and attributes, checked against each other.
-//! Reads no rows.
+//! Reads no rows but ids that may be none.
 
 use std::path::Path;
 
-use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
+use hdf5::Dataset;
 
-use super::kinds;
-use super::table::Table;
+use super::axes::{Role, times};
+use super::kinds::{self, Wish};
+use super::rows::Rows;
+use super::table::{Origin, Refusal, Table};
 use crate::batch::TargetName;
 use crate::error::{Error, Kind, Result};
+use crate::h5::attributes::{self, Encoding, Value};
 use crate::h5::{self, attribute, raw};
 use crate::input::{Access, View};
 use crate::job::Globs;
@@ -26,12 +29,39 @@ pub enum Ids {
     RowNumbers,
 }
 
+/// What a job says about files.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The dataset of vectors, where it is not `embeddings`.
+    pub vectors: Option<String>,
+    pub ids: Ids,
+    /// Whether rows and columns have changed places; `None`: not said.
+    pub transpose: Option<bool>,
+    /// What is made of whole numbers, where that is said.
+    pub wish: Option<Wish>,
+    pub access: Access,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            vectors: None,
+            ids: Ids::IfThere,
+            transpose: None,
+            wish: None,
+            access: Access::Map,
+        }
+    }
+}
+
 /// A file, looked at.
 #[derive(Debug)]
 pub struct File {
     pub view: View,
     pub vectors: Table,
     pub vector: VectorType,
+    /// What is made of whole numbers.
+    pub wish: Wish,
     /// `None`: row numbers.
     pub ids: Option<Table>,
     pub name: TargetName,
@@ -40,171 +70,348 @@ pub struct File {
 }
 
 /// Looks at a file; no further than its name when that is not admitted.
-pub fn open(
-    path: &Path,
-    access: Access,
-    vectors: Option<&str>,
-    ids: &Ids,
-    admitted: &Globs,
-) -> Result<Option<File>> {
-    let view = View::open(path, access)?;
-    let wrong = |kind: Kind, what: String| Error::path(kind, path, what);
+pub fn open(path: &Path, settings: &Settings, admitted: &Globs) -> Result<Option<File>> {
+    let view = View::open(path, settings.access)?;
     let file = hdf5::File::open(path).map_err(|e| {
         h5::out_of_reach(path, &e).unwrap_or_else(|| {
-            wrong(
-                Kind::Corrupt,
-                format!("is not an HDF5 file that can be read: {}", h5::cause(&e)),
-            )
+            let what = format!("is not an HDF5 file that can be read: {}", h5::cause(&e));
+            Error::path(Kind::Corrupt, path, what)
         })
     })?;
+    let mut notes = Vec::new();
     let target = TargetName {
-        collection: text(&file, attribute::COLLECTION).unwrap_or_default(),
-        partition: text(&file, attribute::PARTITION).unwrap_or_default(),
+        collection: text(&file, attribute::COLLECTION, &mut notes).unwrap_or_default(),
+        partition: text(&file, attribute::PARTITION, &mut notes).unwrap_or_default(),
     };
     if !admitted.admit(&target.collection, &target.partition) {
         return Ok(None);
     }
-    let base = file.userblock();
-    let name = vectors.unwrap_or(h5::VECTORS);
-    let dataset = find(&file, path, name)?;
-    let Some(dataset) = dataset else {
-        // A name the job gives is the job's mistake; a file without vectors is no input.
-        let kind = if vectors.is_some() {
-            Kind::Job
-        } else {
-            Kind::Unsupported
-        };
-        let what = format!("has no dataset `{name}`{}", listed(&file));
-        return Err(wrong(kind, what).hint("`vectors:` names the dataset of vectors"));
+    let (vectors, name) = vectors(&file, path, settings, &view)?;
+    let refuse = |refusal: Refusal| refused(path, &name, refusal);
+    notes.extend(vectors.notes.iter().cloned());
+    let said = Said::of(&file, &mut notes);
+    let wish = match settings.wish {
+        Some(wish) => wish,
+        None => said.wish(&vectors),
     };
-    let table = |dataset: &hdf5::Dataset, name: &str| {
-        Table::open(dataset, name, &view, base)
-            .map_err(|what| wrong(Kind::Unsupported, format!("`{name}` {what}")))
-    };
-    let vectors = table(&dataset, name)?;
-    let metric = text(&file, attribute::METRIC).filter(|m| !m.is_empty());
-    let metric = metric.map(|m| Metric::named(&m).unwrap_or(Metric::Other(m)));
-    let dimension =
-        (file.attr(attribute::DIMENSION).ok()).and_then(|a| a.read_scalar::<u64>().ok());
-    let columns = vectors.shape.get(1).copied();
-    let binary = metric.as_ref().map(Metric::is_binary);
-    let components = match (binary, dimension, columns) {
-        (Some(true), ..) | (_, _, None) => false,
-        (_, Some(d), Some(columns)) => d == columns,
-        (Some(false), None, _) => true,
-        (None, None, _) => false,
-    };
-    let vector = kinds::vectors(vectors.stored, &vectors.shape, components)
-        .map_err(|what| wrong(Kind::Unsupported, format!("`{name}` {what}")))?;
-    let mut notes: Vec<String> = vectors
-        .notes
-        .iter()
-        .map(|n| format!("{}: {n}", path.display()))
-        .collect();
-    let is_bytes = matches!(
-        vectors.stored,
-        Stored::Integer {
-            bytes: 1,
-            signed: false,
-            ..
-        } | Stored::Bytes(_)
-    );
-    if vector.is_binary() && !is_bytes {
-        notes.push(format!(
-            "{}: `{name}` holds {}: each value is taken for a byte of a binary vector, 8 bits; vectors of numbers have to \
-             be stored as floats",
-            path.display(),
-            vectors.stored.name()
-        ));
-    }
-    if let Some(said) = dimension.filter(|d| *d != u64::from(vector.dimension)) {
-        notes.push(format!(
-            "{}: the attribute `dimension` says {said}, the vectors have {}",
-            path.display(),
-            vector.dimension
-        ));
-    }
-    let ids = match ids {
-        Ids::RowNumbers => None,
-        Ids::Named(name) => {
-            let Some(dataset) = find(&file, path, name)? else {
-                let what = format!("has no dataset `{name}` of ids{}", listed(&file));
-                return Err(wrong(Kind::Job, what).hint("`ids: row_number` numbers the rows"));
-            };
-            Some(table(&dataset, name)?)
-        }
-        Ids::IfThere => match find(&file, path, h5::IDS)? {
-            Some(dataset) => Some(table(&dataset, h5::IDS)?),
-            None => None,
-        },
-    };
-    if let Some(ids) = &ids {
-        check_ids(ids, &vectors)
-            .map_err(|(kind, what)| wrong(kind, format!("`{}` {what}", ids.name)))?;
-        notes.extend(ids.notes.iter().map(|n| format!("{}: {n}", path.display())));
-    }
+    let vector = kinds::vectors(&vectors, wish).map_err(refuse)?;
+    let metric = said.metric(&vectors, vector, wish, &mut notes);
+    let ids = ids(&file, path, settings, &view, &vectors)?;
+    notes.extend(ids.iter().flat_map(|ids| ids.notes.clone()));
+    let notes = notes
+        .into_iter()
+        .map(|n| format!("{}: {n}", path.display()));
     Ok(Some(File {
+        notes: notes.collect(),
         vectors,
         vector,
+        wish,
         ids,
         name: target,
         metric,
-        notes,
         view,
     }))
 }
 
-fn check_ids(ids: &Table, vectors: &Table) -> std::result::Result<(), (Kind, String)> {
-    let number = matches!(ids.stored, Stored::Integer { .. });
-    let one = ids.shape.len() == 1 || ids.shape.len() == 2 && ids.shape[1] == 1;
-    if !number || !one {
-        let shape = &ids.shape;
-        let what = format!(
-            "holds {} with the extents {shape:?}, ids are one whole number to a row",
-            ids.stored.name()
-        );
-        return Err((Kind::Unsupported, what));
+/// A refusal as an error about a dataset of a file.
+fn refused(path: &Path, name: &str, refusal: Refusal) -> Error {
+    let what = format!("`{name}` {}", refusal.what);
+    let error = Error::path(refusal.kind, path, what);
+    match refusal.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
-    if ids.rows != vectors.rows {
-        let what = format!(
-            "has {} rows, `{}` has {}",
-            ids.rows, vectors.name, vectors.rows
-        );
-        return Err((Kind::Corrupt, what));
+}
+
+/// The table of vectors, and its name.
+fn vectors(
+    file: &hdf5::File,
+    path: &Path,
+    settings: &Settings,
+    view: &View,
+) -> Result<(Table, String)> {
+    let name = settings.vectors.as_deref().unwrap_or(h5::VECTORS);
+    let Some((dataset, origin)) = find(file, path, name)? else {
+        // A name the job gives is the job's mistake; a file without vectors is no input.
+        let kind = match settings.vectors {
+            Some(_) => Kind::Job,
+            None => Kind::Unsupported,
+        };
+        let what = format!("has no dataset `{name}`{}", listed(file));
+        return Err(Error::path(kind, path, what).hint("`vectors:` names the dataset of vectors"));
+    };
+    let turned = settings.transpose == Some(true);
+    let table = Table::open(
+        &dataset,
+        origin,
+        Role::Vectors { turned },
+        view,
+        file.userblock(),
+    );
+    let table = table.map_err(|refusal| refused(path, name, refusal))?;
+    let matlab = attributes::read(&dataset, attribute::MATLAB).is_some();
+    if let (true, None, Some(width)) = (matlab, settings.transpose, table.width) {
+        let rows = table.rows;
+        return Err(refused(
+            path,
+            name,
+            Refusal::new(
+                format!(
+                    "was written by MATLAB (its attribute `MATLAB_class` says so), whose files have rows and columns \
+                     exchanged: as it lies there it is {rows} rows of {width} values"
+                ),
+                format!(
+                    "`transpose: true` in the source reads {width} rows of {rows}, as MATLAB has them; `transpose: false` \
+                     reads what lies there"
+                ),
+            ),
+        ));
+    }
+    Ok((table, name.to_owned()))
+}
+
+/// The table of ids, if rows have some.
+fn ids(
+    file: &hdf5::File,
+    path: &Path,
+    settings: &Settings,
+    view: &View,
+    vectors: &Table,
+) -> Result<Option<Table>> {
+    let name = match &settings.ids {
+        Ids::RowNumbers => return Ok(None),
+        Ids::Named(name) => name,
+        Ids::IfThere => h5::IDS,
+    };
+    let Some((dataset, origin)) = find(file, path, name)? else {
+        if settings.ids == Ids::IfThere {
+            return Ok(None);
+        }
+        let what = format!("has no dataset `{name}` of ids{}", listed(file));
+        let hint = "`ids: row_number` numbers the rows";
+        return Err(Error::path(Kind::Job, path, what).hint(hint));
+    };
+    let refuse = |refusal: Refusal| refused(path, name, refusal);
+    let table = Table::open(&dataset, origin, Role::Ids, view, file.userblock()).map_err(refuse)?;
+    if table.width.is_some() || table.named {
+        let (stored, shape) = (table.values(), times(&table.shape));
+        return Err(refuse(
+            format!("holds {stored}, {shape}: ids are one whole number to a row").into(),
+        ));
+    }
+    if table.rows != vectors.rows {
+        let (rows, others) = (table.rows, vectors.rows);
+        let other = &vectors.name;
+        let what = format!("has {rows} rows, `{other}` has {others}");
+        let mut refusal = Refusal::corrupt(what);
+        if vectors.width == Some(rows) && settings.transpose.is_none() {
+            let hint = "rows and columns may have changed places: `transpose: true` in the source";
+            refusal.hint = Some(hint.to_owned());
+        }
+        return Err(refuse(refusal));
+    }
+    if !table.stored.is_whole() {
+        every_id(&table, view, path)?;
+    }
+    Ok(Some(table))
+}
+
+/// Looks at ids that may be none before the first row travels.
+fn every_id(table: &Table, view: &View, path: &Path) -> Result<()> {
+    const AT_ONCE: u64 = 1 << 16;
+    let mut rows = Rows::new(table, view);
+    let mut first = 0;
+    while first < table.rows {
+        let mut ids = Vec::new();
+        for piece in rows.pieces(first, AT_ONCE)? {
+            let before = first + ids.len() as u64;
+            table.stored.ids_into(&piece, &mut ids).map_err(|(at, what)| {
+                let row = before + at as u64;
+                let what = format!("`{}` row {row}: {what}", table.name);
+                Error::path(Kind::Unsupported, path, what).hint(
+                    "`ids: row_number` numbers the rows; keep the list of these ids beside it, its line n is for id n",
+                )
+            })?;
+        }
+        first += AT_ONCE;
     }
     Ok(())
 }
 
-/// A dataset of the file by its path in it; `None` when there is no such link.
-pub fn find(file: &hdf5::File, path: &Path, name: &str) -> Result<Option<hdf5::Dataset>> {
-    let dataset = match file.dataset(name) {
-        Ok(dataset) => dataset,
-        Err(error) => {
-            if !file.link_exists(name) {
-                return Ok(None);
-            }
-            let what = match file.group(name) {
-                Ok(_) => format!("`{name}` is a group, not a dataset"),
-                Err(_) => format!(
-                    "`{name}` cannot be opened (a link to nowhere, or written by a newer HDF5): {}",
-                    h5::cause(&error)
-                ),
-            };
-            return Err(Error::path(Kind::Unsupported, path, what));
-        }
-    };
-    // Soft links lead to places in this file; external ones to another, which may change unseen.
-    let there = dataset.filename();
-    if there != file.filename() {
-        let what = format!("`{name}` is an external link into {there}");
-        return Err(Error::path(Kind::Unsupported, path, what).hint("name that file instead"));
-    }
-    Ok(Some(dataset))
+/// What attributes say of the vectors.
+struct Said {
+    /// The metric, and the attribute and word that say so.
+    metric: Option<(Metric, &'static str, String)>,
+    dimension: Option<u64>,
 }
 
-/// What a file has instead of what was looked for.
-fn listed(file: &hdf5::File) -> String {
-    let names = raw::members(file, 11);
+impl Said {
+    fn of(file: &hdf5::File, notes: &mut Vec<String>) -> Said {
+        let metric_type = text(file, attribute::METRIC, notes).filter(|m| !m.is_empty());
+        let metric_type = metric_type.map(|word| {
+            let metric = Metric::named(&word).unwrap_or(Metric::Other(word.clone()));
+            (metric, attribute::METRIC, word)
+        });
+        // Other programs may mean something else by this word: only metrics are taken for one.
+        let distance = match attributes::read(file, attribute::DISTANCE) {
+            Some(Value::Text(word, _)) => {
+                distance(&word).map(|metric| (metric, attribute::DISTANCE, word))
+            }
+            _ => None,
+        };
+        let dimension = match attributes::read(file, attribute::DIMENSION) {
+            Some(Value::Whole(number)) => u64::try_from(number).ok(),
+            _ => None,
+        };
+        if let (Some((one, ..)), Some((two, _, word))) = (&metric_type, &distance)
+            && one != two
+        {
+            notes.push(format!(
+                "the attribute `metric_type` says {}, `distance` says {word}: the former counts",
+                one.name()
+            ));
+        }
+        Said {
+            metric: metric_type.or(distance),
+            dimension,
+        }
+    }
+
+    /// What whole numbers are, where the job does not say.
+    fn wish(&self, vectors: &Table) -> Wish {
+        let signed = matches!(
+            vectors.stored,
+            Stored::Integer {
+                bytes: 1,
+                signed: true,
+                ..
+            }
+        );
+        let components = match (&self.metric, self.dimension, vectors.width) {
+            (_, _, None) => false,
+            (Some((metric, ..)), ..) if metric.is_binary() => false,
+            (_, Some(said), Some(columns)) => said == columns,
+            // ann-benchmarks says so of any file; ours only where components are signed bytes.
+            (Some((_, attribute::DISTANCE, _)), None, _) => signed,
+            (Some(_), None, _) => true,
+            (None, None, _) => false,
+        };
+        Wish::AsTheFileSays { components }
+    }
+
+    /// The metric, if it can measure these vectors; notes what does not fit together.
+    fn metric(
+        self,
+        vectors: &Table,
+        vector: VectorType,
+        wish: Wish,
+        notes: &mut Vec<String>,
+    ) -> Option<Metric> {
+        if let Some(said) = self.dimension.filter(|d| *d != u64::from(vector.dimension)) {
+            notes.push(format!(
+                "the attribute `dimension` says {said}, the vectors have {}",
+                vector.dimension
+            ));
+        }
+        let binary = |metric: &Metric| metric.is_binary();
+        let says_binary = self.metric.as_ref().is_some_and(|(m, ..)| binary(m))
+            || self.dimension == Some(u64::from(vector.dimension));
+        let bytes = matches!(
+            vectors.stored,
+            Stored::Integer {
+                bytes: 1,
+                signed: false,
+                ..
+            }
+        );
+        let whole = matches!(vectors.stored, Stored::Integer { .. });
+        let asked = !matches!(wish, Wish::AsTheFileSays { .. });
+        let misfit = vector.is_binary()
+            && matches!(&self.metric, Some((m, attribute::DISTANCE, _)) if !binary(m));
+        if vector.is_binary() && whole && !asked && !(bytes && says_binary) {
+            let but = match &self.metric {
+                Some((_, key, word)) if misfit => {
+                    format!(", though the attribute `{key}` says {word}")
+                }
+                _ => String::new(),
+            };
+            notes.push(format!(
+                "`{}` holds {}{but}: each value is taken for a byte of a binary vector, 8 bits; if the values are \
+                 components, `as: float32` in the source carries them as floats",
+                vectors.name,
+                vectors.stored.name()
+            ));
+        }
+        // What measures numbers would be refused for bits, or worse, believed.
+        let fits = self.metric.filter(|_| !misfit);
+        fits.map(|(metric, ..)| metric)
+    }
+}
+
+/// The metric that ann-benchmarks means by a word, and what others are known to write there.
+fn distance(word: &str) -> Option<Metric> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "euclidean" | "l2" => Metric::L2,
+        "angular" | "cosine" => Metric::Cosine,
+        "ip" | "dot" | "inner_product" | "inner product" => Metric::Ip,
+        "hamming" => Metric::Hamming,
+        "jaccard" => Metric::Jaccard,
+        _ => return None,
+    })
+}
+
+/// A dataset of the file by its path in it, or a member of one's values; `None` when there is no such link.
+pub fn find(file: &hdf5::File, path: &Path, name: &str) -> Result<Option<(Dataset, Origin)>> {
+    let whole = |name: &str| Origin {
+        path: name.to_owned(),
+        members: Vec::new(),
+    };
+    let error = match file.dataset(name) {
+        Ok(dataset) => return local(file, path, name, dataset).map(|d| Some((d, whole(name)))),
+        Err(error) => error,
+    };
+    // What is no dataset may be a member of one that is nearer to the root.
+    for (at, _) in name.match_indices('/').filter(|(at, _)| *at > 0) {
+        if let Ok(dataset) = file.dataset(&name[..at]) {
+            let members = name[at + 1..].split('/').map(str::to_owned).collect();
+            let origin = Origin {
+                path: name[..at].to_owned(),
+                members,
+            };
+            return local(file, path, name, dataset).map(|d| Some((d, origin)));
+        }
+    }
+    if !file.link_exists(name) {
+        return Ok(None);
+    }
+    let (kind, what) = match file.group(name) {
+        Ok(group) => {
+            let what = format!("`{name}` is a group, not a dataset{}", listed(&group));
+            (Kind::Unsupported, what)
+        }
+        Err(_) => {
+            let cause = h5::cause(&error);
+            let what =
+                format!("`{name}` cannot be opened (a link to nowhere, or damaged): {cause}");
+            (Kind::Unsupported, what)
+        }
+    };
+    Err(Error::path(kind, path, what))
+}
+
+/// Soft links lead to places in this file; external ones to another, which may change unseen.
+fn local(file: &hdf5::File, path: &Path, name: &str, dataset: Dataset) -> Result<Dataset> {
+    let there = dataset.filename();
+    if there == file.filename() {
+        return Ok(dataset);
+    }
+    let what = format!("`{name}` is an external link into {there}");
+    Err(Error::path(Kind::Unsupported, path, what).hint("name that file instead"))
+}
+
+/// What a group has instead of what was looked for.
+fn listed(group: &hdf5::Group) -> String {
+    let names = raw::members(group, 11);
     let mut shown: Vec<String> = names.iter().take(10).map(|n| format!("`{n}`")).collect();
     if names.len() > shown.len() {
         shown.push("…".to_owned());
@@ -215,35 +422,22 @@ fn listed(file: &hdf5::File) -> String {
     }
 }
 
-/// A text attribute of the file, however its text is kept.
-pub fn text(file: &hdf5::File, name: &str) -> Option<String> {
-    /// Longer ones are cut: a tag of Milvus has 255 bytes at most.
-    const MOST: usize = 4096;
-    let attr = file.attr(name).ok()?;
-    let dtype = attr.dtype().and_then(|t| t.to_descriptor()).ok()?;
-    match dtype {
-        TypeDescriptor::VarLenUnicode => Some(
-            attr.read_scalar::<VarLenUnicode>()
-                .ok()?
-                .as_str()
-                .to_owned(),
-        ),
-        TypeDescriptor::VarLenAscii => {
-            Some(attr.read_scalar::<VarLenAscii>().ok()?.as_str().to_owned())
+/// A text attribute of the file. One that has no value is none; one that is not what it should be is none, and noted.
+fn text(file: &hdf5::File, name: &str, notes: &mut Vec<String>) -> Option<String> {
+    match attributes::read(file, name)? {
+        Value::Text(text, Encoding::Utf8) => Some(text),
+        Value::Text(text, Encoding::Replaced) => {
+            notes.push(format!(
+                "the attribute `{name}` is not UTF-8: it is taken for `{text}`"
+            ));
+            Some(text)
         }
-        TypeDescriptor::FixedAscii(_) => Some(
-            attr.read_scalar::<FixedAscii<MOST>>()
-                .ok()?
-                .as_str()
-                .to_owned(),
-        ),
-        TypeDescriptor::FixedUnicode(_) => Some(
-            attr.read_scalar::<FixedUnicode<MOST>>()
-                .ok()?
-                .as_str()
-                .to_owned(),
-        ),
-        TypeDescriptor::Unsigned(_) => String::from_utf8(attr.read_raw::<u8>().ok()?).ok(),
-        _ => None,
+        Value::Empty => None,
+        other => {
+            notes.push(format!(
+                "the attribute `{name}` is no text, and counts for nothing: {other}"
+            ));
+            None
+        }
     }
 }

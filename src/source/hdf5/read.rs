@@ -77,7 +77,7 @@ impl<'s> FileReader<'s> {
     fn read_vectors(&mut self, first: u64, count: u64) -> Result<Vec<Bytes>> {
         let table = &self.file.vectors;
         let pieces = self.vectors.pieces(first, count)?;
-        let whole = table.stored.as_they_travel();
+        let whole = self.file.wish.takes_as_it_is(table);
         let bytes: usize = pieces.iter().map(Bytes::len).sum();
         if whole && (pieces.len() == 1 || bytes / pieces.len() >= limits::GATHER_BELOW_BYTES) {
             return Ok(pieces);
@@ -86,9 +86,9 @@ impl<'s> FileReader<'s> {
         let values = table.row_bytes / table.stored.bytes() as u64;
         let mut before = first;
         for piece in &pieces {
-            table
-                .stored
-                .vectors_into(piece, &mut room)
+            self.file
+                .wish
+                .vectors_into(table.stored, piece, &mut room)
                 .map_err(|e| self.wrong(table, values, before, e))?;
             before += piece.len() as u64 / table.row_bytes;
         }

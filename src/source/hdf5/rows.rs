@@ -4,10 +4,9 @@
 use bytes::Bytes;
 use hdf5::Dataset;
 
-use super::table::{Bands, How, Place, Table};
+use super::table::{Bands, How, Place, Table, turn};
 use crate::error::{Error, Kind, Result};
 use crate::h5::filter::{Filter, Unpacker};
-use crate::h5::raw;
 use crate::input::View;
 
 /// Reads stretches of a table, forward.
@@ -112,44 +111,49 @@ impl<'t> Rows<'t> {
         match &bands.how {
             How::Library => {
                 let dataset = self.dataset(start)?;
-                let read = raw::read_rows(&dataset, start, table.row_bytes, &mut band);
+                let read = table.read(&dataset, start, &mut band);
                 read.map_err(|e| {
                     self.wrong(start, format!("cannot be read: {}", crate::h5::cause(&e)))
                 })?;
+            }
+            How::Variable => {
+                let dataset = self.dataset(start)?;
+                let read = table.read_variable(&dataset, start, &mut band);
+                let read = read.map_err(|e| self.wrong(start, crate::h5::cause(&e)))?;
+                read.map_err(|what| {
+                    let what = format!("`{}` {what}", table.name);
+                    Error::path(Kind::Unsupported, self.view.path(), what)
+                })?;
+            }
+            How::Columns(at) => {
+                let (rows, element) = (end - start, table.element_bytes);
+                for column in 0..table.columns() {
+                    let from = at + (column * table.rows + start) * element;
+                    let values = self.view.cut(from, rows * element)?.bytes()?;
+                    let to = column * element;
+                    turn(&values, element, rows, 0, table.row_bytes, to, &mut band);
+                }
             }
             How::Placed(filters, chunks) => {
                 for column in 0..bands.across {
                     let stored = chunks[(chunk * bands.across + column) as usize];
                     let view = self.view.cut(stored.at, stored.bytes)?;
-                    if filters.is_empty() {
-                        // Only the rows of the band are looked at.
-                        let skip = (start - chunk * bands.chunk_rows) * bands.chunk_row_bytes;
-                        let len = (end - start) * bands.chunk_row_bytes;
-                        let bytes = view.cut(skip, len)?.bytes()?;
-                        scatter(&bytes, bands, column, table.row_bytes, &mut band);
-                    } else {
-                        let bytes = view.bytes()?;
-                        self.unpack(
-                            bands,
-                            filters,
-                            (stored.mask, &bytes),
-                            column,
-                            start,
-                            &mut band,
-                        )?;
+                    let skip = start - chunk * bands.chunk_rows;
+                    let row = bands.chunk_columns * table.element_bytes;
+                    match (filters.is_empty(), table.axes.are_turned()) {
+                        (true, false) => {
+                            // Only the rows of the band are looked at.
+                            let bytes = view.cut(skip * row, (end - start) * row)?.bytes()?;
+                            self.scatter(&bytes, bands, column, 0, &mut band);
+                        }
+                        (true, true) => {
+                            self.scatter(&view.bytes()?, bands, column, skip, &mut band);
+                        }
+                        (false, _) => {
+                            let stored = (stored.mask, &*view.bytes()?);
+                            self.unpack(bands, filters, stored, column, start, &mut band)?;
+                        }
                     }
-                }
-            }
-            How::Handed(filters) => {
-                let dataset = self.dataset(start)?;
-                for column in 0..bands.across {
-                    let offset = [start, column * bands.chunk_columns];
-                    let read = raw::read_chunk(&dataset, &offset[..table.shape.len()]);
-                    let read = read.map_err(|e| self.wrong(start, crate::h5::cause(&e)))?;
-                    let Some((mask, bytes)) = read else {
-                        return Err(self.wrong(start, "was never written"));
-                    };
-                    self.unpack(bands, filters, (mask, &bytes), column, start, &mut band)?;
                 }
             }
         }
@@ -167,13 +171,14 @@ impl<'t> Rows<'t> {
         start: u64,
         band: &mut [u8],
     ) -> Result<()> {
-        let whole = (bands.chunk_rows * bands.chunk_row_bytes) as usize;
-        let unpacked = if bands.across == 1 && band.len() == whole {
+        let whole = self.table.chunk_bytes(bands) as usize;
+        let as_it_is = bands.across == 1 && !self.table.axes.are_turned();
+        let unpacked = if as_it_is && band.len() == whole {
             self.unpacker.unpack(filters, mask, bytes, band)
         } else {
             let mut chunk = vec![0u8; whole];
             let done = self.unpacker.unpack(filters, mask, bytes, &mut chunk);
-            scatter(&chunk, bands, column, self.table.row_bytes, band);
+            self.scatter(&chunk, bands, column, 0, band);
             done
         };
         unpacked.map_err(|what| self.wrong(start, format!("is in a chunk that {what}")))
@@ -184,18 +189,28 @@ impl<'t> Rows<'t> {
         if let Some(dataset) = &self.dataset {
             return Ok(dataset.clone());
         }
-        let opened = hdf5::File::open(self.view.path()).and_then(|f| f.dataset(&self.table.name));
+        let opened =
+            hdf5::File::open(self.view.path()).and_then(|f| f.dataset(&self.table.origin.path));
         let dataset = opened.map_err(|e| self.wrong(row, crate::h5::cause(&e)))?;
         Ok(self.dataset.insert(dataset).clone())
     }
-}
 
-/// Puts the rows of a chunk to their columns in a band; what lies past the dataset's edges is left out.
-fn scatter(chunk: &[u8], bands: &Bands, column: u64, row_bytes: u64, band: &mut [u8]) {
-    let from = column * bands.chunk_row_bytes;
-    let width = bands.chunk_row_bytes.min(row_bytes - from) as usize;
-    let rows = chunk.chunks_exact(bands.chunk_row_bytes as usize);
-    for (row, to) in rows.zip(band.chunks_exact_mut(row_bytes as usize)) {
-        to[from as usize..from as usize + width].copy_from_slice(&row[..width]);
+    /// Puts the rows of a chunk, from `skip` on, to their columns in a band; what lies past the dataset's edges is left
+    /// out.
+    fn scatter(&self, chunk: &[u8], bands: &Bands, column: u64, skip: u64, band: &mut [u8]) {
+        let table = self.table;
+        let row_bytes = table.row_bytes;
+        let chunk_row = bands.chunk_columns * table.element_bytes;
+        let from = column * chunk_row;
+        if table.axes.are_turned() {
+            let (element, rows) = (table.element_bytes, bands.chunk_rows);
+            turn(chunk, element, rows, skip, row_bytes, from, band);
+            return;
+        }
+        let width = chunk_row.min(row_bytes - from) as usize;
+        let rows = chunk.chunks_exact(chunk_row as usize).skip(skip as usize);
+        for (row, to) in rows.zip(band.chunks_exact_mut(row_bytes as usize)) {
+            to[from as usize..from as usize + width].copy_from_slice(&row[..width]);
+        }
     }
 }

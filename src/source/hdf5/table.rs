@@ -1,14 +1,16 @@
 //! Where do the rows of a dataset lie, and how are they got at?
-//! Decides once for a dataset; reads no rows.
+//! Decides once for a dataset; reads no rows but those in its header.
 
 use bytes::Bytes;
 use hdf5::Dataset;
 use hdf5::dataset::Layout;
 
+use super::axes::{Axes, Role, times};
 use super::kinds;
-use crate::h5::filter::{Filter, Unpacker};
-use crate::h5::index;
-use crate::h5::raw::{self, Chunk};
+use crate::error::Kind;
+use crate::h5::filter::Filter;
+use crate::h5::raw::{self, Chunk, Stretch};
+use crate::h5::types::{Class, Type};
 use crate::input::View;
 use crate::limits;
 use crate::source::values::Stored;
@@ -16,18 +18,37 @@ use crate::source::values::Stored;
 /// A dataset as a table of rows.
 #[derive(Debug)]
 pub struct Table {
+    /// As the job calls it: its path in the file, and a member's behind it.
     pub name: String,
     pub rows: u64,
-    /// Its extents, rows first.
+    /// The dataset's extents, and those of arrays in it.
     pub shape: Vec<u64>,
+    /// Values of a row; `None`: it has one, and is no vector.
+    pub width: Option<u64>,
     pub stored: Stored,
-    /// Bytes of a row as stored.
+    /// Whether numbers stand for names, as those of Python's booleans do.
+    pub named: bool,
+    /// Bytes of a row as its values are stored.
     pub row_bytes: u64,
     pub place: Place,
     /// How it is laid out, for people.
     pub layout: String,
     /// What the operator should know.
     pub notes: Vec<String>,
+    pub(super) axes: Axes,
+    /// Bytes of an element of the dataset, and of a chunk's: a value, or an array of values.
+    pub(super) element_bytes: u64,
+    /// Where the library finds it.
+    pub(super) origin: Origin,
+}
+
+/// A dataset, or a member of its values.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The dataset's path in the file.
+    pub path: String,
+    /// The members' names on the way from a compound to a value; none: the values themselves.
+    pub members: Vec<String>,
 }
 
 /// Where rows are.
@@ -53,389 +74,458 @@ pub struct Run {
 /// Rows in chunks. A band is a stretch of rows that is put together at once.
 #[derive(Debug)]
 pub struct Bands {
-    /// Rows and bytes of a row of a chunk, and how many chunks lie beside each other.
+    /// Rows of a chunk, its columns in elements, and how many chunks a row goes through.
     pub chunk_rows: u64,
-    pub chunk_row_bytes: u64,
-    pub across: u64,
-    /// Columns of a chunk, in elements: its place is asked for in these.
     pub chunk_columns: u64,
+    pub across: u64,
     /// Rows of a band: never more than of a chunk.
     pub rows: u64,
     pub how: How,
 }
 
+impl Bands {
+    /// All rows in one chunk, so to speak.
+    fn whole(table: &Table, how: How) -> Bands {
+        Bands {
+            chunk_rows: table.rows.max(1),
+            chunk_columns: table.columns(),
+            across: 1,
+            rows: gather_rows(table.row_bytes),
+            how,
+        }
+    }
+}
+
 /// How chunks are got at.
 #[derive(Debug)]
 pub enum How {
-    /// At these places in the file, beside each other first: unpacked outside the library.
+    /// At these places in the file, one row's first: unpacked outside the library.
     Placed(Vec<Filter>, Vec<Chunk>),
-    /// Handed out by the library as stored: unpacked outside of it.
-    Handed(Vec<Filter>),
+    /// All columns one after the other, the first here.
+    Columns(u64),
     /// Read by the library.
     Library,
+    /// Read by the library, a value of a length of its own for each row.
+    Variable,
+}
+
+/// Why a dataset cannot be read.
+#[derive(Debug)]
+pub struct Refusal {
+    pub kind: Kind,
+    pub what: String,
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    /// Valid, but not to be read so.
+    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Refusal {
+        let hint = Some(hint.into());
+        Refusal {
+            hint,
+            ..Refusal::from(what.into())
+        }
+    }
+
+    /// The file contradicts itself.
+    pub fn corrupt(what: impl Into<String>) -> Refusal {
+        let kind = Kind::Corrupt;
+        Refusal {
+            kind,
+            ..Refusal::from(what.into())
+        }
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(what: String) -> Refusal {
+        Refusal {
+            kind: Kind::Unsupported,
+            what,
+            hint: None,
+        }
+    }
 }
 
 /// A sentence about what cannot be read.
-type Told<T> = Result<T, String>;
+pub type Told<T> = Result<T, Refusal>;
 
-fn told(error: hdf5::Error) -> String {
-    crate::h5::cause(&error)
+pub fn told(error: hdf5::Error) -> Refusal {
+    crate::h5::cause(&error).into()
 }
 
 impl Table {
     /// Looks where the rows of a dataset are in the file that `view` shows; `base` is the length of its user block.
-    pub fn open(dataset: &Dataset, name: &str, view: &View, base: u64) -> Told<Table> {
-        let shape = dataset.get_shape().map_err(told)?;
-        let shape: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
-        let Some(rows) = shape.first().copied() else {
-            return Err("is a single value, not a table".to_owned());
-        };
-        let dtype = dataset.dtype().map_err(told)?;
-        let stored = kinds::stored(&dtype).map_err(|what| format!("holds {what}"))?;
-        let columns = shape[1..].iter().try_fold(1u64, |a, b| a.checked_mul(*b));
-        let row_bytes = columns.and_then(|c| c.checked_mul(stored.bytes() as u64));
-        let row_bytes = row_bytes.filter(|b| b.checked_mul(rows.max(1)).is_some());
-        let Some(row_bytes) = row_bytes else {
-            return Err(format!(
-                "has the extents {shape:?}, more than a file can hold"
-            ));
-        };
-        let plist = dataset.create_plist().map_err(told)?;
+    pub fn open(
+        dataset: &Dataset,
+        origin: Origin,
+        role: Role,
+        view: &View,
+        base: u64,
+    ) -> Told<Table> {
+        let shape = extents(dataset)?;
+        let axes = Axes::of(&shape, role)?;
+        let name = origin.name();
+        let values = origin.type_in(raw::type_of(dataset).map_err(told)?)?;
+        let facts = values.facts().map_err(told)?;
         let mut table = Table {
-            name: name.to_owned(),
-            rows,
-            shape,
-            stored,
-            row_bytes,
+            rows: shape[axes.row],
+            width: axes.column.map(|column| shape[column]),
+            stored: Stored::Bytes(0),
+            named: facts.class == Class::Enum,
+            row_bytes: 0,
+            element_bytes: facts.bytes as u64,
             place: Place::Runs(Vec::new()),
             layout: String::new(),
             notes: Vec::new(),
+            shape,
+            axes,
+            origin,
+            name,
         };
-        if !plist.get_external().map_err(told)?.is_empty() {
-            return Err(
-                "keeps its rows in external files: `h5repack` brings them together".to_owned(),
-            );
-        }
-        let layout = plist.get_layout().map_err(told)?;
-        let bytes = rows * row_bytes;
-        match layout {
-            Layout::Virtual => {
-                return Err(
-                    "is a virtual dataset, its rows lie in other files: name those files"
-                        .to_owned(),
-                );
-            }
-            _ if bytes == 0 => table.layout = format!("{layout:?}").to_lowercase(),
-            Layout::Compact => {
-                // The library copies what the extents say, however little is there (1.10.8).
-                let there = dataset.storage_size();
-                if there != bytes {
-                    return Err(format!(
-                        "needs {bytes} bytes in its header, {there} are there"
-                    ));
+        let variable = match facts.class {
+            Class::Array => {
+                let count = values.values().map_err(told)?;
+                if table.width.is_some_and(|w| w != 1) {
+                    return Err(format!("holds {} arrays", times(&table.shape)).into());
                 }
-                let mut held = vec![0; bytes as usize];
-                raw::read_rows(dataset, 0, row_bytes, &mut held).map_err(told)?;
-                table.place = Place::Held(held.into());
-                table.layout = "compact".to_owned();
+                table.stored = kinds::stored(&values.base().map_err(told)?)?;
+                table.shape.push(count);
+                table.width = Some(count);
+                false
             }
-            Layout::Contiguous => {
-                table.layout = "contiguous".to_owned();
-                match dataset.offset() {
-                    Some(at) => {
-                        view.cut(at, bytes).map_err(|e| e.what().to_owned())?;
-                        table.place = Place::Runs(vec![Run { first: 0, rows, at }]);
-                    }
-                    None => {
-                        table.note_never_written(0);
-                        table.bands(Bands {
-                            chunk_rows: rows,
-                            chunk_row_bytes: row_bytes,
-                            across: 1,
-                            chunk_columns: columns.unwrap_or(1),
-                            rows: gather_rows(row_bytes),
-                            how: How::Library,
-                        })?;
-                    }
-                }
+            Class::Sequence | Class::String if facts.variable => {
+                table.variable(dataset, role, &values)?;
+                true
             }
-            Layout::Chunked => table.chunked(dataset, view, base)?,
+            Class::Compound => return Err(table.origin.which(&values)),
+            _ => {
+                table.stored = kinds::stored(&values)?;
+                false
+            }
+        };
+        let values = table.width.unwrap_or(1);
+        let row_bytes = values.checked_mul(table.stored.bytes() as u64);
+        let fits = row_bytes.filter(|b| b.checked_mul(table.rows.max(1)).is_some());
+        let Some(row_bytes) = fits else {
+            let shape = times(&table.shape);
+            return Err(Refusal::corrupt(format!(
+                "has the extents {shape}, more than a file can hold"
+            )));
+        };
+        table.row_bytes = row_bytes;
+        if variable {
+            table.layout = "values of variable length".to_owned();
+            let mut bands = Bands::whole(&table, How::Variable);
+            bands.rows = bands.rows.min(limits::HDF5_VARIABLE_ROWS);
+            table.place = Place::Bands(bands);
+        } else {
+            table.lay_out(dataset, view, base)?;
         }
         Ok(table)
     }
 
+    /// What its values are, for people.
+    pub fn values(&self) -> String {
+        match self.named {
+            true => format!("named values (booleans) of {} bytes", self.stored.bytes()),
+            false => self.stored.name(),
+        }
+    }
+
+    /// Columns of the dataset, each an element.
+    pub(super) fn columns(&self) -> u64 {
+        self.axes.column.map_or(1, |column| self.shape[column])
+    }
+
+    /// Whether elements are just the values of rows: nothing to be picked out of them.
+    fn is_plain(&self) -> bool {
+        self.origin.members.is_empty()
+    }
+
+    fn lay_out(&mut self, dataset: &Dataset, view: &View, base: u64) -> Told<()> {
+        let plist = dataset.create_plist().map_err(told)?;
+        if !plist.get_external().map_err(told)?.is_empty() {
+            let what = "keeps its rows in external files: `h5repack` brings them together";
+            return Err(what.to_owned().into());
+        }
+        let bytes = self.rows * self.row_bytes;
+        match plist.get_layout().map_err(told)? {
+            Layout::Virtual => {
+                let what = "is a virtual dataset, its rows lie in other files: name those files";
+                return Err(what.to_owned().into());
+            }
+            layout if bytes == 0 => self.layout = format!("{layout:?}").to_lowercase(),
+            Layout::Compact => {
+                self.layout = "compact".to_owned();
+                if !self.is_plain() {
+                    self.place = Place::Bands(Bands::whole(self, How::Library));
+                    return Ok(());
+                }
+                let there = dataset.storage_size();
+                if there != bytes {
+                    return Err(Refusal::corrupt(format!(
+                        "needs {bytes} bytes in its header, {there} are there"
+                    )));
+                }
+                let mut held = vec![0; bytes as usize];
+                self.read(dataset, 0, &mut held).map_err(told)?;
+                self.place = Place::Held(held.into());
+            }
+            Layout::Contiguous => {
+                self.layout = "contiguous".to_owned();
+                let how = match dataset.offset() {
+                    Some(at) if self.is_plain() => {
+                        let inside = view.cut(at, bytes);
+                        inside.map_err(|e| Refusal::corrupt(e.what()))?;
+                        if !self.axes.are_turned() {
+                            let rows = self.rows;
+                            self.place = Place::Runs(vec![Run { first: 0, rows, at }]);
+                            return Ok(());
+                        }
+                        How::Columns(at)
+                    }
+                    Some(_) => How::Library,
+                    None => {
+                        self.note_never_written(0);
+                        How::Library
+                    }
+                };
+                self.place = Place::Bands(Bands::whole(self, how));
+            }
+            Layout::Chunked => self.chunked(dataset, &plist, view, base)?,
+        }
+        Ok(())
+    }
+
     /// Rows that were never written have the dataset's fill value, which the library knows.
-    fn note_never_written(&mut self, row: u64) {
+    pub(super) fn note_never_written(&mut self, row: u64) {
         self.notes.push(format!(
             "`{}` row {row} was never written: it has the dataset's fill value, and others may, too",
             self.name
         ));
     }
 
-    fn chunked(&mut self, dataset: &Dataset, view: &View, base: u64) -> Told<()> {
-        let plist = dataset.create_plist().map_err(told)?;
-        let extents = plist.get_chunk().map_err(told)?.unwrap_or_default();
-        let extents: Vec<u64> = extents.iter().map(|n| *n as u64).collect();
-        if extents.len() != self.shape.len() || extents.len() > 2 || extents.contains(&0) {
-            return Err(format!(
-                "has chunks of {extents:?}, which do not fit its extents"
-            ));
-        }
-        let (chunk_rows, chunk_columns) = (extents[0], extents.get(1).copied().unwrap_or(1));
-        let columns = self.shape.get(1).copied().unwrap_or(1);
-        let chunk_row_bytes = chunk_columns * self.stored.bytes() as u64;
-        let across = columns.div_ceil(chunk_columns);
-        let filters = plist.get_filters().map_err(told)?;
-        // The last chunks may be stored without filters, and nothing says so at the chunk.
-        let edges = plist
-            .get_chunk_opts()
-            .map_err(told)?
-            .is_some_and(|o| !o.is_empty());
-        self.layout = format!("chunked {extents:?}");
-        if !filters.is_empty() {
-            self.layout += &format!(", {}", named(&filters));
-        }
-        let ours = pipeline(&filters, self.stored.bytes());
-        let ours = ours.filter(|f| Unpacker::knows(f) && (f.is_empty() || !edges));
-        let mut bands = Bands {
-            chunk_rows,
-            chunk_row_bytes,
-            across,
-            chunk_columns,
-            rows: chunk_rows,
-            how: How::Library,
-        };
-        let Some(filters) = ours else {
-            if let Some(filter) = filters.iter().find(|f| !f.decode_enabled()) {
-                return Err(format!(
-                    "is packed by filter {}, which this program's HDF5 library does not have",
-                    named(std::slice::from_ref(filter))
-                ));
-            }
-            return self.bands(bands);
-        };
-        let count = self.rows.div_ceil(chunk_rows).checked_mul(across);
-        let placed = count.map(|n| self.places(dataset, view, base, &bands, n));
-        let chunk_bytes = chunk_rows.saturating_mul(chunk_row_bytes);
-        let Some(chunks) = placed.transpose()?.flatten() else {
-            // Unfiltered chunks of unknown place are best read by the library: it reads just the rows.
-            if !filters.is_empty() {
-                bands.how = How::Handed(filters);
-            } else {
-                bands.rows = gather_rows(self.row_bytes).min(chunk_rows);
-            }
-            return self.bands(bands);
-        };
-        if let Some(missing) = chunks.iter().position(|c| c.bytes == 0) {
-            let row = missing as u64 / across * chunk_rows;
-            self.note_never_written(row);
-            if filters.is_empty() {
-                bands.rows = gather_rows(self.row_bytes).min(chunk_rows);
-            }
-            return self.bands(bands);
-        }
-        for chunk in &chunks {
-            (view.cut(chunk.at, chunk.bytes)).map_err(|e| e.what().to_owned())?;
-        }
-        if !filters.is_empty() {
-            // No room is made for a chunk that cannot come of what is stored.
-            let least = chunk_bytes / limits::HDF5_UNPACKED_MAX;
-            if let Some(odd) = chunks.iter().find(|c| c.bytes < least) {
-                return Err(format!(
-                    "has a chunk of {} bytes, which cannot hold {chunk_bytes}",
-                    odd.bytes
-                ));
-            }
-            bands.how = How::Placed(filters, chunks);
-            return self.bands(bands);
-        }
-        if let Some(odd) = chunks.iter().find(|c| c.bytes != chunk_bytes) {
-            return Err(format!(
-                "has a chunk of {} bytes, {chunk_bytes} are needed",
-                odd.bytes
-            ));
-        }
-        if across == 1 && chunk_columns == columns {
-            self.place = Place::Runs(runs(&chunks, self.rows, chunk_rows, self.row_bytes));
-            return Ok(());
-        }
-        bands.rows = gather_rows(self.row_bytes).min(chunk_rows);
-        bands.how = How::Placed(filters, chunks);
-        self.bands(bands)
+    /// Rows of a stretch.
+    fn stretch(&self, first: u64, rows: u64) -> Stretch {
+        let axis = self.axes.row;
+        Stretch { axis, first, rows }
     }
 
-    fn bands(&mut self, bands: Bands) -> Told<()> {
-        let band = bands.rows.min(self.rows).saturating_mul(self.row_bytes);
-        // A chunk may be larger than its dataset, and is unpacked whole.
-        let chunk = match &bands.how {
-            How::Placed(filters, _) | How::Handed(filters) if !filters.is_empty() => {
-                bands.chunk_rows.saturating_mul(bands.chunk_row_bytes)
-            }
-            _ => 0,
-        };
-        let bytes = band.max(chunk);
-        if bytes > limits::HDF5_BAND_BYTES_MAX {
-            let columns = self.shape.get(1).copied().unwrap_or(1);
-            let rows = (limits::HDF5_CHUNK_BYTES / self.row_bytes.max(1)).max(1);
-            return Err(format!(
-                "has chunks of {} rows, which take {bytes} bytes of memory at once; \
-                 `h5repack -l {}:CHUNK={rows}x{columns}` cuts it into others",
-                bands.chunk_rows, self.name
-            ));
+    /// Reads rows through the library, as they lie in a row.
+    pub(super) fn read(&self, dataset: &Dataset, first: u64, to: &mut [u8]) -> hdf5::Result<()> {
+        let rows = to.len() as u64 / self.row_bytes.max(1);
+        let values = self.origin.values(raw::type_of(dataset)?)?;
+        let stretch = self.stretch(first, rows);
+        if !self.axes.are_turned() {
+            return raw::read_rows(dataset, &values, stretch, to);
         }
-        self.place = Place::Bands(bands);
+        let mut columns = vec![0; to.len()];
+        raw::read_rows(dataset, &values, stretch, &mut columns)?;
+        turn(&columns, self.element_bytes, rows, 0, self.row_bytes, 0, to);
         Ok(())
     }
 
-    /// Where each chunk is, beside each other first, never written ones with no bytes; `None` when that cannot
-    /// be found out cheaply.
-    fn places(
+    /// Reads rows of a length of their own through the library, and says which is not as long as all others have to be.
+    pub(super) fn read_variable(
         &self,
         dataset: &Dataset,
-        view: &View,
-        base: u64,
-        bands: &Bands,
-        count: u64,
-    ) -> Told<Option<Vec<Chunk>>> {
-        // More chunks than bytes: most were never written.
-        if count > view.len() {
-            return Ok(None);
-        }
-        let header = raw::address(dataset).map_err(told)?;
-        let rank = self.shape.len();
-        let found = index::chunks(view, base, header, rank, count);
-        let walked = found.and_then(|found| self.grid(found, bands, count));
-        if let Some(grid) = walked
-            && self.agrees(dataset, view, base, bands, &grid)?
-        {
-            return Ok(Some(grid));
-        }
-        // Addresses of some libraries do not count the user block, of others do.
-        if count > limits::HDF5_CHUNKS_ASKED_MAX || base > 0 {
-            return Ok(None);
-        }
-        let mut found = Vec::new();
-        for i in 0..count {
-            let offset = self.offset(bands, i);
-            if let Some(chunk) = raw::find_chunk(dataset, &offset).map_err(told)? {
-                found.push((offset, chunk));
+        first: u64,
+        to: &mut [u8],
+    ) -> hdf5::Result<Result<(), String>> {
+        let rows = to.len() as u64 / self.row_bytes.max(1);
+        let row_bytes = self.row_bytes as usize;
+        let text = matches!(self.stored, Stored::Bytes(_));
+        let mut slots = to.chunks_exact_mut(row_bytes.max(1));
+        let stretch = self.stretch(first, rows);
+        raw::read_variable(dataset, self.stored.bytes(), stretch, &mut |value| {
+            let slot = slots.next().ok_or("too many rows")?;
+            if text && value.len() <= slot.len() {
+                slot[..value.len()].copy_from_slice(value);
+                return Ok(());
             }
+            if value.len() != slot.len() {
+                let each = if text { 1 } else { self.stored.bytes() };
+                let (has, others) = (value.len() / each, slot.len() / each);
+                return Err(match text {
+                    true => format!(
+                        "`{}` is no number",
+                        String::from_utf8_lossy(&value[..others])
+                    ),
+                    false => format!("has {has} components, the first row has {others}"),
+                });
+            }
+            slot.copy_from_slice(value);
+            Ok(())
+        })
+        .map(|read| {
+            read.map_err(|what| {
+                let row = first + rows - slots.len() as u64 - 1;
+                format!("row {row}: {what}")
+            })
+        })
+    }
+
+    /// Rows of a length of their own: as long as the first, all of them.
+    fn variable(&mut self, dataset: &Dataset, role: Role, values: &Type) -> Told<()> {
+        let one = self.width.is_none() && self.is_plain();
+        let text = values.facts().map_err(told)?.class == Class::String;
+        let kind = if text { "text" } else { "values" };
+        if !one || text && role != Role::Ids {
+            return Err(format!("holds {kind} of variable length").into());
         }
-        Ok(self.grid(found, bands, count))
-    }
-
-    /// The first element of a chunk, by its number in the grid.
-    fn offset(&self, bands: &Bands, number: u64) -> Vec<u64> {
-        let row = number / bands.across * bands.chunk_rows;
-        let column = number % bands.across * bands.chunk_columns;
-        [row, column][..self.shape.len()].to_vec()
-    }
-
-    /// Chunks in order; `None` when two are for the same place, or one for none.
-    fn grid(&self, found: Vec<index::Found>, bands: &Bands, count: u64) -> Option<Vec<Chunk>> {
-        let none = Chunk {
-            at: 0,
-            bytes: 0,
-            mask: 0,
+        if text {
+            // The longest id, its sign, and room for one byte too many.
+            self.stored = Stored::Bytes(21);
+            return Ok(());
+        }
+        let base = values.base().map_err(told)?;
+        self.stored = kinds::stored(&base)?;
+        let bytes = self.stored.bytes();
+        let mut first: Option<u64> = None;
+        let mut row = 0;
+        while row < self.rows {
+            let rows = (self.rows - row).min(limits::HDF5_VARIABLE_ROWS);
+            let mut at = row;
+            let read = raw::read_variable(dataset, bytes, self.stretch(row, rows), &mut |value| {
+                let has = (value.len() / bytes) as u64;
+                let others = *first.get_or_insert(has);
+                at += 1;
+                match has == others {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "row {} has {has} components, the first row has {others}: vectors have as many each",
+                        at - 1
+                    )),
+                }
+            });
+            read.map_err(told)??;
+            row += rows;
+        }
+        let Some(width) = first else {
+            let what = "has no rows, and nothing says how many components one would have";
+            return Err(what.to_owned().into());
         };
-        let mut grid = vec![none; usize::try_from(count).ok()?];
-        for (offset, chunk) in found {
-            let column = offset.get(1).copied().unwrap_or(0);
-            let number = (offset[0] / bands.chunk_rows)
-                .checked_mul(bands.across)?
-                .checked_add(column / bands.chunk_columns)?;
-            if self.offset(bands, number) != offset || chunk.bytes == 0 {
-                return None;
-            }
-            let place = grid.get_mut(usize::try_from(number).ok()?)?;
-            if *place != none {
-                return None;
-            }
-            *place = chunk;
-        }
-        Some(grid)
-    }
-
-    /// Whether the library has the first and the last chunk where we have them.
-    fn agrees(
-        &self,
-        dataset: &Dataset,
-        view: &View,
-        base: u64,
-        bands: &Bands,
-        grid: &[Chunk],
-    ) -> Told<bool> {
-        for number in [0, grid.len() as u64 - 1] {
-            let (offset, ours) = (self.offset(bands, number), grid[number as usize]);
-            if base == 0 {
-                let theirs = raw::find_chunk(dataset, &offset).map_err(told)?;
-                if theirs != (ours.bytes > 0).then_some(ours) {
-                    return Ok(false);
-                }
-                continue;
-            }
-            let theirs = raw::read_chunk(dataset, &offset).map_err(told)?;
-            let same = match &theirs {
-                None => ours.bytes == 0,
-                Some((mask, bytes)) => {
-                    let here = view.cut(ours.at, ours.bytes).and_then(|v| v.bytes());
-                    *mask == ours.mask && here.is_ok_and(|here| here == *bytes)
-                }
-            };
-            if !same {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.shape.push(width);
+        self.width = Some(width);
+        Ok(())
     }
 }
 
-fn gather_rows(row_bytes: u64) -> u64 {
+/// The extents of a dataset, which must have room to be what they are.
+fn extents(dataset: &Dataset) -> Told<Vec<u64>> {
+    let space = dataset.space().map_err(told)?;
+    if space.is_null() {
+        return Err("has no values at all".to_owned().into());
+    }
+    let shape = dataset.get_shape().map_err(told)?;
+    for (axis, (extent, most)) in shape.iter().zip(space.maxdims()).enumerate() {
+        if most.is_some_and(|most| most < *extent) {
+            let most = most.unwrap_or_default();
+            return Err(Refusal::corrupt(format!(
+                "is {extent} long in dimension {axis}, and says that it can be {most} at most"
+            )));
+        }
+    }
+    Ok(shape.iter().map(|n| *n as u64).collect())
+}
+
+impl Origin {
+    /// As the job calls it.
+    pub fn name(&self) -> String {
+        let parts = std::iter::once(&self.path).chain(&self.members);
+        parts.map(String::as_str).collect::<Vec<_>>().join("/")
+    }
+
+    /// The type of the member that is meant.
+    fn type_in(&self, mut values: Type) -> Told<Type> {
+        let mut at = self.path.clone();
+        for name in &self.members {
+            let Some(member) = values.member(name) else {
+                let has = listed(&values.members());
+                return Err(format!("is nowhere: `{at}` {has}").into());
+            };
+            at = format!("{at}/{name}");
+            values = member;
+        }
+        let facts = values.facts().map_err(told)?;
+        if !self.members.is_empty() && facts.variable {
+            return Err("holds values of variable length in a compound"
+                .to_owned()
+                .into());
+        }
+        Ok(values)
+    }
+
+    /// The type that values are read as: those that are not meant left out.
+    fn values(&self, whole: Type) -> hdf5::Result<Type> {
+        if self.members.is_empty() {
+            return Ok(whole);
+        }
+        let mut values = whole;
+        for name in &self.members {
+            values = values.member(name).ok_or("the member is gone")?;
+        }
+        for name in self.members.iter().rev() {
+            values = values.alone(name)?;
+        }
+        Ok(values)
+    }
+
+    /// Asks for one of a compound's members.
+    fn which(&self, values: &Type) -> Refusal {
+        let members = values.members();
+        let name = self.name();
+        let first = members.first().cloned().unwrap_or_default();
+        Refusal::new(
+            format!("holds compound values: it {}", listed(&members)),
+            format!(
+                "a member is named behind the dataset: `vectors: {name}/{first}`, and so for `ids:`"
+            ),
+        )
+    }
+}
+
+/// Names of members, not all of many.
+fn listed(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(10).map(|n| format!("`{n}`")).collect();
+    let more = if names.len() > shown.len() {
+        ", …"
+    } else {
+        ""
+    };
+    match shown.is_empty() {
+        true => "has no members".to_owned(),
+        false => format!("has the members {}{more}", shown.join(", ")),
+    }
+}
+
+pub(super) fn gather_rows(row_bytes: u64) -> u64 {
     (limits::HDF5_GATHER_BYTES / row_bytes.max(1)).max(1)
 }
 
-/// Chunks that lie one behind the other are one run.
-fn runs(chunks: &[Chunk], rows: u64, chunk_rows: u64, row_bytes: u64) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for (i, chunk) in chunks.iter().enumerate() {
-        let first = i as u64 * chunk_rows;
-        let count = chunk_rows.min(rows - first);
-        match runs.last_mut() {
-            Some(run) if run.at + run.rows * row_bytes == chunk.at => run.rows += count,
-            _ => runs.push(Run {
-                first,
-                rows: count,
-                at: chunk.at,
-            }),
+/// Columns of `from`, each of so many elements, become parts of rows: the rows from `skip` on, beginning at this byte of
+/// each row of `to`.
+pub(super) fn turn(
+    from: &[u8],
+    element: u64,
+    column_rows: u64,
+    skip: u64,
+    row_bytes: u64,
+    at: u64,
+    to: &mut [u8],
+) {
+    let (element, column) = (element as usize, (column_rows * element) as usize);
+    let (row_bytes, skip) = (row_bytes as usize, skip as usize * element);
+    for (number, values) in from.chunks_exact(column.max(1)).enumerate() {
+        let at = at as usize + number * element;
+        if at + element > row_bytes {
+            // Past the dataset's edge.
+            break;
+        }
+        let rows = to.chunks_exact_mut(row_bytes);
+        for (row, value) in rows.zip(values[skip..].chunks_exact(element)) {
+            row[at..at + element].copy_from_slice(value);
         }
     }
-    runs
-}
-
-/// The pipeline in our words, if we know all of its filters.
-fn pipeline(filters: &[hdf5::filters::Filter], element: usize) -> Option<Vec<Filter>> {
-    use hdf5::filters::Filter as Theirs;
-    let ours = filters.iter().map(|filter| match filter {
-        Theirs::Deflate(level) => Some(Filter::Deflate(*level)),
-        Theirs::Shuffle => Some(Filter::Shuffle(element)),
-        Theirs::Fletcher32 => Some(Filter::Fletcher32),
-        Theirs::LZF => Some(Filter::Lzf),
-        _ => None,
-    });
-    ours.collect()
-}
-
-fn named(filters: &[hdf5::filters::Filter]) -> String {
-    use hdf5::filters::Filter as Theirs;
-    let names = filters.iter().map(|filter| match filter {
-        Theirs::Deflate(level) => format!("gzip{level}"),
-        Theirs::Shuffle => "shuffle".to_owned(),
-        Theirs::Fletcher32 => "fletcher32".to_owned(),
-        Theirs::LZF => "lzf".to_owned(),
-        Theirs::SZip(..) => "szip".to_owned(),
-        Theirs::NBit => "nbit".to_owned(),
-        Theirs::ScaleOffset(_) => "scaleoffset".to_owned(),
-        Theirs::User(id, _) => id.to_string(),
-    });
-    names.collect::<Vec<_>>().join(", ")
 }
