@@ -79,6 +79,16 @@ pub enum Key {
     Text(Arc<str>),
 }
 
+impl Key {
+    /// The number, if it is one.
+    pub fn number(&self) -> Option<i64> {
+        match self {
+            Key::Int(number) => Some(*number),
+            Key::Text(_) => None,
+        }
+    }
+}
+
 /// Numbers as they are, texts in quotes.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

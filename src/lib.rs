@@ -44,7 +44,7 @@
 //! | `cli` | what does the operator see? | job plan run checkpoint verify progress source sink format input batch schema limits error |
 //! | `run` | who carries what now? | plan batch source convert sink buffers checkpoint progress retry job error limits |
 //! | `verify` | is it the same data? | plan checkpoint source sink job batch digest buffers simd error limits |
-//! | `checkpoint` | what has arrived? | plan sink batch error limits |
+//! | `checkpoint` | what has arrived? | job plan sink batch error limits |
 //! | `plan` | what will be done? | job schema batch source convert sink digest buffers error limits |
 //! | `convert` | what do vectors become on the way? | job batch schema simd buffers error limits |
 //! | `source` | how is this kind of origin read? | job format h5 digest input batch schema simd error limits |

@@ -48,6 +48,15 @@ pub const ID_SORT_BYTES: usize = 32 << 20;
 /// there.
 pub const HEAD_BYTES: u64 = 64 << 10;
 
+/// Files up to this are digested whole to be told from others: a tenth of a second where they lie on a disk.
+pub const CONTENT_WHOLE_BYTES: u64 = 32 << 20;
+
+/// Blocks of a longer file that are digested, and how long each is: 8 MiB in all.
+pub const CONTENT_BLOCKS: u64 = 128;
+
+/// Bytes of such a block.
+pub const CONTENT_BLOCK_BYTES: u64 = 64 << 10;
+
 /// The largest job file: a job is written by a person.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
 
@@ -163,6 +172,16 @@ pub const LOOK_UP_BYTES: u64 = 8 << 20;
 /// Rows that are asked for at once to be compared: a request spells their keys out, up to 20 characters each, and
 /// the server parses them (measured: 8,000 keys of 128 floats 0.4 s, 16,000 twice that).
 pub const LOOK_UP_ROWS_MAX: u64 = 8192;
+
+/// Keys of a job that are looked up in a target that has rows before the first row is sent: one query, and most of a
+/// second where the rows are packed. Of each shard two more at most.
+pub const KEYS_LOOKED_UP: u64 = 256;
+
+/// Places that are remembered of the runs under one checkpoint; more, and the older ones are forgotten.
+pub const DELIVERY_PLACES_MAX: usize = 20_000;
+
+/// Bytes of a note of what was delivered that is read: one of so many places is far shorter.
+pub const DELIVERY_BYTES_MAX: u64 = 64 << 20;
 
 /// Rows of a target that are compared where a sample is asked for: chances are 99.99 % that damage to one row in a
 /// thousand is found, and 63 % that damage to one in ten thousand is.

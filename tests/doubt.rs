@@ -182,7 +182,7 @@ fn what_was_made_for_a_run_that_failed_at_once_is_not_made_or_removed_again() {
     fake.next(Misbehave::Status(1, 1100, "no such thing"));
     run(&jobs, &fake, ", mode: overwrite", "").code(5);
     assert_eq!(fake.calls("DropCollection"), 1);
-    assert!(jobs.path("milvusdm-job.ckpt").exists());
+    assert!(jobs.path("job.yaml.ckpt").exists());
     let planned = jobs.milvusdm(&["plan", "job.yaml"]);
     let said = String::from_utf8_lossy(&planned.stdout).into_owned();
     assert!(said.contains("not applied again"), "{said}");
@@ -203,7 +203,7 @@ fn a_checkpoint_that_was_taken_away_is_missed() {
         file.display(),
         fake.address
     );
-    let path = jobs.path("milvusdm-job.ckpt");
+    let path = jobs.path("job.yaml.ckpt");
     let ended = std::thread::scope(|scope| {
         let running = scope.spawn(|| jobs.run("job", &job));
         while fake.arrived().is_empty() {
@@ -212,9 +212,7 @@ fn a_checkpoint_that_was_taken_away_is_missed() {
         std::fs::remove_file(&path).unwrap();
         running.join().unwrap()
     });
-    ended.code(6).says(&[
-        "milvusdm-job.ckpt",
-        "was removed or replaced",
-        "a second time",
-    ]);
+    ended
+        .code(6)
+        .says(&["job.yaml.ckpt", "was removed or replaced", "a second time"]);
 }

@@ -414,6 +414,7 @@ fn a_collection_that_does_not_fit_gets_not_a_byte() {
         assert!(error.to_string().contains(words), "{error}");
         // Nor if it came to be so after the decision.
         let decision = milvusdm::sink::Decision {
+            removes: None,
             action: Action::Append,
             rows_before: 0,
             ours: false,

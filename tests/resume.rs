@@ -198,6 +198,7 @@ impl Sink for Faulty {
     }
     fn decide(&self, _: &Target) -> Result<Decision> {
         Ok(Decision {
+            removes: None,
             action: Action::Create,
             rows_before: 0,
             ours: true,
@@ -336,13 +337,16 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> HashMap<u32, Vec<i64
         };
         let threads = 1 + (random.next() % 3) as usize;
         let plan = Plan {
-            fingerprint: Fingerprint(BTreeMap::new()),
+            fingerprint: Fingerprint::default(),
             source: Box::new(Numbers),
             sink: Box::new(sink),
             manifest: manifest(),
             conversion: None,
             limits: LIMITS,
             settings: settings(&path, on_doubt),
+            source_kind: String::new(),
+            first_id: 0,
+            auto_id: false,
             threads,
             in_flight: 1..=1 + (random.next() % 4) as usize,
             warnings: Vec::new(),

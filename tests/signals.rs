@@ -132,7 +132,7 @@ fn an_interrupted_file_is_not_left_looking_whole() {
     let jobs = Jobs::new();
     let sink = "hdf5: {path: out.h5}";
     let child = start(&jobs, sink, "batch: 16KiB, max_rows_per_s: 1500");
-    until(|| jobs.path("milvusdm-job.ckpt").exists());
+    until(|| jobs.path("job.yaml.ckpt").exists());
     std::thread::sleep(Duration::from_millis(700));
     signal(&child, "-INT");
     stopped_in_good_order(ended(child));

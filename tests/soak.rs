@@ -227,7 +227,7 @@ fn hdf5_files_of_a_killed_run_are_those_of_an_undisturbed_one_byte_for_byte() {
         for path in [calm, killed] {
             std::fs::remove_dir_all(path).unwrap();
         }
-        for name in ["milvusdm-calm.ckpt", "milvusdm-killed.ckpt"] {
+        for name in ["calm.yaml.ckpt", "killed.yaml.ckpt"] {
             std::fs::remove_file(jobs.path(name)).unwrap();
         }
     }

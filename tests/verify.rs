@@ -49,9 +49,9 @@ fn verify(jobs: &Jobs, name: &str, more: &[&str]) -> Ended {
     let (file, report) = (format!("{name}.yaml"), format!("{name}.verify.json"));
     let _ = std::fs::remove_file(jobs.path(&report));
     let arguments = ["verify", &file, "--progress", "none", "--report", &report];
-    let before = std::fs::read(jobs.path(&format!("milvusdm-{name}.ckpt"))).unwrap();
+    let before = std::fs::read(jobs.path(&format!("{name}.yaml.ckpt"))).unwrap();
     let output = jobs.milvusdm(&[&arguments, more].concat());
-    let after = std::fs::read(jobs.path(&format!("milvusdm-{name}.ckpt"))).unwrap();
+    let after = std::fs::read(jobs.path(&format!("{name}.yaml.ckpt"))).unwrap();
     assert_eq!(before, after, "the checkpoint was changed");
     let report = std::fs::read(jobs.path(&report)).unwrap();
     Ended {

@@ -346,7 +346,7 @@ fn what_cannot_be_compared_is_said() {
     assert_eq!(printed["error"]["exit_code"], json!(2));
 
     jobs.milvusdm("run", "job.yaml", &[]).code(0);
-    let checkpoint = jobs.path("milvusdm-job.ckpt");
+    let checkpoint = jobs.path("job.yaml.ckpt");
     let log = std::fs::read_to_string(&checkpoint).unwrap();
     let done = log.lines().position(|l| l.contains("\"done\"")).unwrap();
     let lines: Vec<&str> = log.lines().take(done).collect();
@@ -366,9 +366,9 @@ fn what_cannot_be_compared_is_said() {
     jobs.floats("a.index", 101);
     let ended = jobs.milvusdm("verify", "job.yaml", &[]).code(2);
     ended.says(&["target"]);
+    // The same bytes, written anew.
     jobs.floats("a.index", 100);
-    let ended = jobs.milvusdm("verify", "job.yaml", &[]).code(4);
-    ended.says(&["the source changed since this run", "index"]);
+    jobs.milvusdm("verify", "job.yaml", &[]).code(0);
 }
 
 #[test]
@@ -390,7 +390,7 @@ fn a_source_that_was_rewritten_behind_its_times_is_noticed() {
         .set_modified(modified)
         .unwrap();
     let ended = jobs.milvusdm("verify", "job.yaml", &[]).code(4);
-    ended.says(&["the source gives other rows than were delivered", "--again"]);
+    ended.says(&["the source changed since this run", "a.index"]);
 }
 
 #[test]

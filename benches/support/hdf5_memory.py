@@ -37,7 +37,7 @@ def run(compression):
     start = time.monotonic()
     command = [sys.executable, "-S", "-c", SMALL, milvusdm, "run", "job.yaml", "--progress", "none"]
     peak = int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.split()[-1]) * 1024
-    os.remove("milvusdm-job.ckpt")
+    os.remove("job.yaml.ckpt")
     return time.monotonic() - start, peak
 
 

@@ -3,51 +3,45 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::Difference;
 use super::log::Log;
 use crate::error::{Error, Kind};
-use crate::plan::Fingerprint;
+use crate::plan::{Fingerprint, SAMPLED};
 
 /// What stands for a value that one of two fingerprints has not.
 const ABSENT: &str = "absent";
 
-/// Rows that an earlier run delivered stay where they are: nobody may find them doubled without being told.
-pub fn said_aside(path: &Path, log: &Log, differs: &[(String, String, String)]) {
+/// What is said when a log makes way: rows that it delivered stay where they are, and nobody may find them doubled
+/// without being told. `None`: it delivered none.
+pub fn in_place_of(path: &Path, log: &Log, differs: &[Difference], again: bool) -> Option<String> {
     // A batch without a receipt may have arrived.
     let rows = log.delivered();
     if log.shards.is_empty() || rows == 0 && log.finished.is_some() {
-        return;
+        return None;
     }
     let (which, or_more) = match log.finished {
         Some(_) => ("finished", ""),
         None => ("unfinished", " or more"),
     };
-    let what = if differs.is_empty() {
-        "this job".to_owned()
-    } else {
-        format!("a job that differs ({})", named(differs))
+    let what = match differs.is_empty() {
+        true => "this job".to_owned(),
+        false => format!("a job that differs ({})", named(differs)),
     };
-    // A target of both is in the list only where its rows differ.
-    let then = log.header.as_ref().map(|h| &h.fingerprint);
-    let is_target = |key: &&String| key.starts_with(Fingerprint::TARGET);
-    let targets = then.iter().flat_map(|f| f.keys()).filter(is_target);
-    let gone = |key: &String| differs.iter().any(|(k, _, now)| k == key && now == ABSENT);
-    let sink_differs = differs.iter().any(|(key, ..)| key.starts_with("sink."));
-    if !sink_differs && targets.clone().count() > 0 && targets.clone().all(gone) {
-        tracing::warn!(
-            "{}: {which} run of another job, with {rows}{or_more} rows, is put aside",
-            path.display()
-        );
-        return;
-    }
-    tracing::warn!(
-        "{}: {which} run of {what} delivered {rows}{or_more} rows; it is put aside and everything is delivered anew: where \
-         these rows still are and the mode is append, they will be there twice",
+    let then = match again {
+        true => {
+            "; it is put aside and everything is delivered anew: where these rows still are and the mode is append, they \
+             will be there twice"
+        }
+        false => ", which stay where they are; it is put aside",
+    };
+    Some(format!(
+        "{}: {which} run of {what} delivered {rows}{or_more} rows{then}",
         path.display()
-    );
+    ))
 }
 
 /// The keys that differ, in a few words.
-pub fn named(differs: &[(String, String, String)]) -> String {
+pub fn named(differs: &[Difference]) -> String {
     let keys: Vec<&str> = differs
         .iter()
         .take(4)
@@ -57,36 +51,88 @@ pub fn named(differs: &[(String, String, String)]) -> String {
     format!("{}{more}", keys.join(", "))
 }
 
-/// Keys whose values differ, each with both values.
-pub fn differences(log: &Log, now: &Fingerprint) -> Vec<(String, String, String)> {
-    let empty = BTreeMap::new();
-    let then = log.header.as_ref().map_or(&empty, |h| &h.fingerprint);
-    let keys: BTreeSet<&String> = then.keys().chain(now.0.keys()).collect();
+/// Keys whose values differ, each with both values. How rows are cut into batches matters to a run that has begun,
+/// and to none that has finished.
+pub fn differences(log: &Log, now: &Fingerprint) -> Vec<Difference> {
+    let Some(header) = &log.header else {
+        return Vec::new();
+    };
+    let finished = log.finished.is_some();
+    if header.version < 2 {
+        let cut = |key: &str| finished && matches!(key, "limits of a batch" | "shards");
+        return pairs(&header.fingerprint, &now.first, &cut);
+    }
+    let cut = |key: &str| finished && key.starts_with(Fingerprint::CUT);
+    let mut differs = pairs(&header.fingerprint, &now.meaning, &cut);
+    let sampled = |(key, value): (&String, &String)| {
+        key.starts_with(Fingerprint::DATA) && value.contains(SAMPLED)
+    };
+    if differs.is_empty() && !finished && now.meaning.iter().any(sampled) {
+        // Rows of two states must not be mixed, and samples do not tell for sure that it is one.
+        let stamps = pairs(&header.stamps, &now.stamps, &|_| false);
+        let data = |(key, a, b)| (format!("{}{key}", Fingerprint::DATA), a, b);
+        differs = stamps.into_iter().map(data).collect();
+    }
+    differs
+}
+
+fn pairs(
+    then: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+    left_out: &dyn Fn(&str) -> bool,
+) -> Vec<Difference> {
+    let keys: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
     let nothing = ABSENT.to_owned();
-    let pairs = keys.into_iter().map(|key| {
+    let pairs = keys.into_iter().filter(|key| !left_out(key)).map(|key| {
         let (a, b) = (
             then.get(key).unwrap_or(&nothing),
-            now.0.get(key).unwrap_or(&nothing),
+            now.get(key).unwrap_or(&nothing),
         );
         (key.clone(), a.clone(), b.clone())
     });
     pairs.filter(|(_, a, b)| a != b).collect()
 }
 
-pub fn another(path: &Path, differs: &[(String, String, String)]) -> Error {
+/// Whether a log of the first version, which lay where any job of the same name was run, is of this job as it was or
+/// is now: it shares a place and a target with it.
+pub fn is_of(log: &Log, now: &Fingerprint) -> bool {
+    let Some(header) = &log.header else {
+        return false;
+    };
+    if differences(log, now).is_empty() {
+        return true;
+    }
+    let targets = |keys: &BTreeMap<String, String>| -> BTreeSet<String> {
+        let keys = keys.keys().filter(|k| k.starts_with(Fingerprint::TARGET));
+        keys.cloned().collect()
+    };
+    let (then, now) = (&header.fingerprint, &now.first);
+    let place = |key: &&String| {
+        let name = key.rsplit('.').next().unwrap_or_default();
+        key.starts_with("sink.") && matches!(name, "address" | "path" | "dir")
+    };
+    let mut places = now.keys().filter(place);
+    places.any(|key| then.get(key) == now.get(key)) && !targets(then).is_disjoint(&targets(now))
+}
+
+/// The same error with the first keys that differ, each with both values, a line each.
+pub fn listed(error: Error, differs: &[Difference]) -> Error {
+    let lines = differs.iter().take(8);
+    let lines = lines.map(|(key, then, now)| format!("{key}: was {then}, is {now}"));
+    lines.fold(error, Error::detail)
+}
+
+/// Refuses a log of another, unfinished job.
+pub fn another(path: &Path, differs: &[Difference]) -> Error {
     let source_only = differs
         .iter()
         .all(|(key, ..)| key.starts_with(Fingerprint::DATA));
-    let listed = |error: Error| {
-        let lines = differs.iter().take(8);
-        let lines = lines.map(|(key, then, now)| format!("{key}: was {then}, is {now}"));
-        lines.fold(error, Error::detail)
-    };
     if source_only {
         let what = "the source changed since this unfinished run began:";
-        return listed(Error::path(Kind::Changed, path, what))
-            .hint("put the source back as it was (the very file: a copy is another), or begin anew with --again; rows already delivered stay, `mode: overwrite` removes them");
+        return listed(Error::path(Kind::Changed, path, what), differs)
+            .hint("put the source back as it was, or begin anew with --again; rows already delivered stay, `mode: overwrite` removes them");
     }
-    listed(Error::path(Kind::Job, path, "is the checkpoint of another, unfinished job:"))
+    let what = "is the checkpoint of another, unfinished job:";
+    listed(Error::path(Kind::Job, path, what), differs)
         .hint("finish that job first, begin anew with --again (rows already delivered stay), or give this job a `run: checkpoint:` of its own")
 }

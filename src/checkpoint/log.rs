@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::batch::Position;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::sink::{Action, Decision};
+use crate::sink::{Action, Count, Decision, Strength};
 
 /// What the records say.
 #[derive(Default)]
@@ -96,6 +96,9 @@ pub struct Header {
     pub run: String,
     pub created: u64,
     pub fingerprint: BTreeMap<String, String>,
+    /// What the source's files looked like; the first version kept that in the fingerprint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stamps: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,6 +111,9 @@ pub enum Record {
         rows_before: u64,
         ours: bool,
         why: String,
+        /// Rows that are removed, and what the figure rests on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        removes: Option<(u64, String)>,
     },
     Prepared(u32),
     Window {
@@ -179,6 +185,7 @@ impl Log {
                 rows_before,
                 ours,
                 why,
+                removes,
             } => {
                 let all = [
                     Action::Skip,
@@ -192,6 +199,10 @@ impl Log {
                     rows_before,
                     ours,
                     why,
+                    removes: removes.map(|(rows, strength)| Count {
+                        rows,
+                        strength: Strength::named(&strength),
+                    }),
                 });
             }
             Record::Prepared(target) => self.targets.entry(target).or_default().prepared = true,
@@ -217,6 +228,9 @@ impl Log {
                 if !self.shard(shard, target).receive(index, Position(next)) {
                     return;
                 }
+                // Logs of the first version do not say which batches were sent more than once; none else were upserted.
+                let first = self.header.as_ref().is_some_and(|h| h.version < 2);
+                let sent_again = again.is_some() || first && upserted;
                 let log = self.targets.entry(target).or_default();
                 log.again.extend(again.map(|from| Again {
                     shard,
@@ -227,8 +241,7 @@ impl Log {
                 let totals = &mut log.totals;
                 totals.delivered += rows;
                 totals.upserted += if upserted { rows } else { 0 };
-                // Logs of older versions do not say where an upserted batch starts.
-                totals.sent_again += if upserted || again.is_some() { rows } else { 0 };
+                totals.sent_again += if sent_again { rows } else { 0 };
                 totals.left_out += left_out;
                 totals.bytes += bytes;
                 totals.digest = totals.digest.wrapping_add(digest);

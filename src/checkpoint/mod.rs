@@ -7,25 +7,27 @@
 //! are just the batches of that window without a receipt; after an end in good order just those of them that were handed to
 //! the sink.
 
+mod deliveries;
 mod differs;
 mod log;
+mod open;
 mod past;
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::batch::{BatchId, LeftOut, Position, Shard};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::plan::{Fingerprint, Plan};
 use crate::sink::{Action, Decision, Parcel, Receipt};
 
-use differs::{another, differences, named, said_aside};
+pub use deliveries::{Deliveries, Delivery};
 pub use log::{Again, Finished, Totals};
 use log::{Header, Log, Record, encode};
+pub use open::Found;
 pub use past::{Delivered, Past};
 
 /// The log of one run, open and locked.
@@ -33,14 +35,39 @@ pub struct Checkpoint {
     path: PathBuf,
     run: u64,
     resumed: bool,
-    /// Where the log went that was there before.
-    aside: Option<PathBuf>,
+    /// The finished run of a job that differs, which this one takes the place of.
+    replaces: Option<Earlier>,
     state: Mutex<State>,
+}
+
+/// What differs between a log and a job: the key, what it was, what it is.
+pub type Difference = (String, String, String);
+
+/// A run whose log makes way for another one.
+#[derive(Clone, Debug)]
+pub struct Earlier {
+    /// When it finished, and with how many rows.
+    pub finished: Finished,
+    /// What differs.
+    pub differs: Vec<Difference>,
+}
+
+impl Earlier {
+    /// An error with what differs, a line each.
+    pub fn listed(&self, error: Error) -> Error {
+        differs::listed(error, &self.differs)
+    }
 }
 
 struct State {
     file: File,
     log: Log,
+    /// What the log will begin with: nothing is written, and nothing put aside, before there is something to record.
+    pending: Option<Header>,
+    /// Where the log went that was there before.
+    aside: Option<PathBuf>,
+    /// What is said when it goes there.
+    said: Option<String>,
     /// A write or sync failed. What the file then holds is not known, so nothing may follow it: a record behind a
     /// torn one would make the log unreadable, and a second sync may succeed without the bytes of the first.
     failed: bool,
@@ -79,86 +106,7 @@ impl Standing {
     }
 }
 
-/// What was found where the checkpoint should be.
-pub enum Found {
-    /// A log to begin or to go on with.
-    Open(Box<Checkpoint>),
-    /// The same job on the same data has finished; nothing was opened for writing.
-    Finished(Finished),
-}
-
 impl Checkpoint {
-    /// Creates the log, or goes on with the one that is there, if it is of this plan. `again` puts whatever log
-    /// is there aside. A log that is put aside is said to be, with what it delivered.
-    pub fn create_or_resume(path: &Path, plan: &Plan, again: bool) -> Result<Found> {
-        let mut file = open_locked(path)?;
-        let log = read_log(&mut file, path)?;
-        let mut aside = None;
-        if log.header.is_some() {
-            let differs = differences(&log, &plan.fingerprint);
-            match (&log.finished, differs.is_empty()) {
-                (Some(finished), true) if !again => return Ok(Found::Finished(finished.clone())),
-                (None, true) if !again => return resume(path, file, log),
-                // Nothing can have been sent: there is nothing to lose.
-                (None, false) if !again && !log.shards.is_empty() => {
-                    return Err(another(path, &differs));
-                }
-                _ => {
-                    said_aside(path, &log, &differs);
-                    aside = Some(put_aside(path)?);
-                    file = open_locked(path)?;
-                }
-            }
-        }
-        begin(path, file, &plan.fingerprint, aside)
-    }
-
-    /// Whether the log at this path is of a job that has begun and not finished. What cannot be read is not.
-    pub fn is_begun(path: &Path) -> bool {
-        let text = std::fs::read(path).unwrap_or_default();
-        log::read(path, &text).is_ok_and(|(log, _)| log.header.is_some() && log.finished.is_none())
-    }
-
-    /// What a run would do with the log at this path, in a sentence; `None` when there is none. Changes nothing.
-    pub fn foresee(path: &Path, plan: &Plan) -> Result<Option<String>> {
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io(path, "read the checkpoint", &e)),
-        };
-        let (log, _) = read(&mut file, path)?;
-        if log.header.is_none() {
-            return Ok(None);
-        }
-        let (differs, rows) = (differences(&log, &plan.fingerprint), log.delivered());
-        Ok(Some(match (&log.finished, differs.is_empty()) {
-            (Some(_), true) => {
-                format!(
-                    "says that this job has finished with {rows} rows: a run does nothing without --again"
-                )
-            }
-            (Some(_), false) => format!(
-                "is of a finished job that differs ({}): a run puts it aside and delivers everything",
-                named(&differs)
-            ),
-            (None, true) if plan.sink.resumable() => {
-                format!("says that {rows} rows were delivered: a run goes on from there")
-            }
-            (None, true) => {
-                let all = log.targets.len();
-                let done = log.targets.values().filter(|t| t.done).count();
-                format!("says that {done} of {all} files are finished: a run writes the others")
-            }
-            (None, false) if log.shards.is_empty() => {
-                "is of a job that sent nothing: a run puts it aside".to_owned()
-            }
-            (None, false) => format!(
-                "is of another, unfinished job ({}): a run refuses without --again",
-                named(&differs)
-            ),
-        }))
-    }
-
     /// The run's number, drawn when the log was created.
     pub fn run(&self) -> u64 {
         self.run
@@ -167,6 +115,11 @@ impl Checkpoint {
     /// Whether this is the log of an earlier, unfinished attempt.
     pub fn resumed(&self) -> bool {
         self.resumed
+    }
+
+    /// The finished run of a job that differs, whose log this one takes the place of once something is recorded.
+    pub fn replaces(&self) -> Option<&Earlier> {
+        self.replaces.as_ref()
     }
 
     /// The log's file.
@@ -192,6 +145,7 @@ impl Checkpoint {
             rows_before: decision.rows_before,
             ours: decision.ours,
             why: decision.why.clone(),
+            removes: (decision.removes).map(|count| (count.rows, count.strength.to_string())),
         })
     }
 
@@ -307,7 +261,7 @@ impl Checkpoint {
     }
 
     /// Records that all is done. Synced.
-    pub fn finish(&self) -> Result<()> {
+    pub fn finish(&self) -> Result<Finished> {
         let rows = {
             let state = self
                 .state
@@ -321,7 +275,9 @@ impl Checkpoint {
             }
             state.log.targets.values().map(|t| t.totals.delivered).sum()
         };
-        self.write_synced(Record::Finished(Finished { rows, at: now() }))
+        let finished = Finished { rows, at: now() };
+        self.write_synced(Record::Finished(finished.clone()))?;
+        Ok(finished)
     }
 
     /// Whether the path still leads to the file that was written.
@@ -346,15 +302,18 @@ impl Checkpoint {
             target.prepared || target.decision.as_ref().is_some_and(replaces)
         };
         let touched = lasting && state.log.targets.values().any(touched);
-        if state.log.shards.is_empty() && !touched {
-            // The log that made way for this one is put back: what it knows is still true.
-            let removed = match &self.aside {
-                Some(aside) => std::fs::rename(aside, &self.path),
-                None => std::fs::remove_file(&self.path),
-            };
-            removed.map_err(|e| Error::io(&self.path, "remove the unused checkpoint", &e))?;
+        if !state.log.shards.is_empty() || touched {
+            return Ok(());
         }
-        Ok(())
+        let length = state.file.metadata().map_or(0, |meta| meta.len());
+        let removed = match (&state.aside, &state.pending) {
+            // The log that made way for this one is put back: what it knows is still true.
+            (Some(aside), _) => std::fs::rename(aside, &self.path),
+            // It is there still.
+            (None, Some(_)) if length > 0 => return Ok(()),
+            (None, _) => std::fs::remove_file(&self.path),
+        };
+        removed.map_err(|e| Error::io(&self.path, "remove the unused checkpoint", &e))
     }
 
     /// What was delivered to a target so far.
@@ -409,6 +368,30 @@ impl Checkpoint {
     }
 
     fn append(&self, state: &mut State, record: Record) -> Result<()> {
+        if let Some(header) = state.pending.take() {
+            let begun = self.begin(state, header);
+            state.failed |= begun.is_err();
+            begun?;
+        }
+        self.put(state, record)
+    }
+
+    /// Begins the log. One that is there is put aside.
+    fn begin(&self, state: &mut State, header: Header) -> Result<()> {
+        let there = state.file.metadata().map_or(0, |meta| meta.len());
+        if there > 0 {
+            state.aside = Some(open::put_aside(&self.path)?);
+            state.file = open::open_locked(&self.path)?;
+            if let Some(said) = &state.said {
+                tracing::warn!("{said}");
+            }
+        }
+        self.put(state, Record::Header(header))?;
+        (state.file.sync_data()).map_err(|e| Error::io(&self.path, "sync the checkpoint", &e))?;
+        open::sync_directory(&self.path)
+    }
+
+    fn put(&self, state: &mut State, record: Record) -> Result<()> {
         if state.failed {
             let what = "an earlier write to the checkpoint failed";
             return Err(Error::path(Kind::Io, &self.path, what));
@@ -425,135 +408,6 @@ impl Checkpoint {
 fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |d| d.as_secs())
-}
-
-fn open_locked(path: &Path) -> Result<File> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path);
-    let file = opened.map_err(|e| Error::io(path, "open the checkpoint", &e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::path(
-            Kind::Job,
-            path,
-            "another milvusdm is at work with this checkpoint",
-        )
-        .hint("wait for it, or give this job a `run: checkpoint:` of its own")),
-        Err(std::fs::TryLockError::Error(e)) => Err(Error::io(path, "lock the checkpoint", &e)),
-    }
-}
-
-/// All whole records of a log, and how many bytes they are.
-fn read(file: &mut File, path: &Path) -> Result<(Log, u64)> {
-    let failed = |e: std::io::Error| Error::io(path, "read the checkpoint", &e);
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(Error::path(Kind::Job, path, "is not a regular file"));
-    }
-    // Its beginning first: any file may be named by mistake, however long it is.
-    let mut text = Vec::new();
-    Read::take(&mut *file, 64)
-        .read_to_end(&mut text)
-        .map_err(failed)?;
-    log::check_beginning(path, &text)?;
-    file.read_to_end(&mut text).map_err(failed)?;
-    log::read(path, &text)
-}
-
-/// Reads all whole records, and cuts a torn last line off.
-fn read_log(file: &mut File, path: &Path) -> Result<Log> {
-    let (log, whole) = read(file, path)?;
-    file.set_len(whole)
-        .map_err(|e| Error::io(path, "cut the checkpoint's torn end", &e))?;
-    file.seek(SeekFrom::End(0))
-        .map_err(|e| Error::io(path, "seek the checkpoint", &e))?;
-    Ok(log)
-}
-
-fn begin(
-    path: &Path,
-    file: File,
-    fingerprint: &Fingerprint,
-    aside: Option<PathBuf>,
-) -> Result<Found> {
-    let run = draw();
-    let checkpoint = Checkpoint {
-        path: path.to_owned(),
-        run,
-        resumed: false,
-        aside,
-        state: Mutex::new(State {
-            file,
-            log: Log::default(),
-            failed: false,
-        }),
-    };
-    checkpoint.write_synced(Record::Header(Header {
-        version: 1,
-        run: format!("{run:016x}"),
-        created: now(),
-        fingerprint: fingerprint.0.clone(),
-    }))?;
-    sync_directory(path)?;
-    Ok(Found::Open(Box::new(checkpoint)))
-}
-
-fn resume(path: &Path, file: File, log: Log) -> Result<Found> {
-    let header = log
-        .header
-        .as_ref()
-        .expect("a log that is resumed has a header");
-    let run = u64::from_str_radix(&header.run, 16).map_err(|_| {
-        Error::path(
-            Kind::Job,
-            path,
-            "the checkpoint's run number is not hexadecimal",
-        )
-    })?;
-    if header.version != 1 {
-        let what = format!("was written by another version (format {})", header.version);
-        return Err(Error::path(Kind::Job, path, what));
-    }
-    Ok(Found::Open(Box::new(Checkpoint {
-        path: path.to_owned(),
-        run,
-        resumed: true,
-        aside: None,
-        state: Mutex::new(State {
-            file,
-            log,
-            failed: false,
-        }),
-    })))
-}
-
-/// A number no other run has, without asking for more randomness than the hasher's seed.
-fn draw() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    let mut hasher = std::hash::RandomState::new().build_hasher();
-    hasher.write_u64(now());
-    hasher.write_u32(std::process::id());
-    hasher.finish()
-}
-
-fn put_aside(path: &Path) -> Result<PathBuf> {
-    let mut old = path.as_os_str().to_owned();
-    old.push(".old");
-    let old = PathBuf::from(old);
-    std::fs::rename(path, &old).map_err(|e| Error::io(path, "put the old checkpoint aside", &e))?;
-    Ok(old)
-}
-
-fn sync_directory(path: &Path) -> Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let synced = File::open(directory).and_then(|d| d.sync_all());
-    synced.map_err(|e| Error::io(directory, "sync the checkpoint's directory", &e))
 }
 
 /// The name of a batch of this run.

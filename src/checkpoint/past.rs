@@ -15,6 +15,8 @@ pub struct Past {
     pub run: u64,
     /// For each target: what was decided about it, and what was delivered to it.
     pub targets: Vec<Delivered>,
+    /// Rows that were left out, some of them: target, file, row, id.
+    pub left_out: Vec<(u32, String, u64, serde_json::Value)>,
 }
 
 /// What was decided about a target, and what was delivered to it.
@@ -47,6 +49,16 @@ impl Checkpoint {
             Ok(false) => Err(none(path)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the log at this path says that this very job has finished.
+    pub fn has_finished(path: &Path, plan: &Plan) -> bool {
+        let log = std::fs::read(path).ok().map(|text| log::read(path, &text));
+        log.is_some_and(|log| {
+            log.is_ok_and(|(log, _)| {
+                log.finished.is_some() && differences(&log, &plan.fingerprint).is_empty()
+            })
+        })
     }
 
     /// What was decided when the job began that the log at this path is of, if it has not finished.
@@ -103,7 +115,13 @@ impl Checkpoint {
             .iter()
             .map(|t| finished(&log, t.number));
         let targets: Option<Vec<_>> = targets.collect();
-        targets.map(|targets| Past { run, targets }).ok_or_else(|| {
+        let left_out = log.left_out.clone();
+        let past = |targets| Past {
+            run,
+            targets,
+            left_out,
+        };
+        targets.map(past).ok_or_else(|| {
             let rows: u64 = plan.manifest.targets.iter().map(|t| t.rows).sum();
             let what = format!(
                 "this job has not finished: {} of {rows} rows were delivered",
@@ -130,7 +148,6 @@ fn none(path: &Path) -> Error {
         "there is no such checkpoint, so that nothing is known of what this job delivered",
     )
     .hint(
-        "run the job first; where it was run, verify finds its checkpoint: the same directory, or the same \
-         `run.checkpoint`",
+        "run the job first; its checkpoint lies beside the job file, or where `run.checkpoint` says",
     )
 }

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::progress::{Shown, Style};
 use super::report::{self, About, writable};
-use super::say::{Screen, Text, line, print_json};
+use super::say::{Screen, print_json};
 use super::verify::compare;
-use super::{Common, RunFlags, show};
-use crate::checkpoint::{Checkpoint, Delivered, Finished, Found};
+use super::{Common, RunFlags, known, show};
+use crate::checkpoint::{Checkpoint, Delivered, Deliveries, Found, Totals};
 use crate::error::{Error, Kind, Result, shown};
 use crate::job::Job;
 use crate::plan::{self, Plan};
@@ -35,6 +35,11 @@ pub struct Report {
     pub state: &'static str,
     /// The same, as it was called first.
     pub outcome: &'static str,
+    /// Of a run that had nothing to do: when the job had finished, in seconds since the epoch. The figures are then those
+    /// of the run that finished it.
+    pub finished_at: Option<u64>,
+    /// What was done to targets of a job that had finished, such as `products: indexing`.
+    pub completed: Vec<String>,
     /// When, where, and by which program.
     #[serde(flatten)]
     pub about: About,
@@ -77,13 +82,18 @@ pub struct LeftOutRow {
 
 /// `milvusdm plan`: says what would be done.
 pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
-    let job = Job::read(path)?;
+    let mut job = Job::read(path)?;
+    known::begun_with(&mut job);
     let mut draft = plan::draft(&job);
     let (mut decisions, mut before) = (Vec::new(), None);
     if let Some(plan) = draft.plan.take() {
+        let mut plan = known::placed(plan);
         let checkpoint = &plan.settings.checkpoint;
+        let decided = Checkpoint::decided(checkpoint, &plan);
+        let decides = decided.is_none() && !Checkpoint::has_finished(checkpoint, &plan);
+        before = draft.note(Checkpoint::foresee(checkpoint, &plan)).flatten();
         draft.note(plan::check_repeats(&plan, &|| Ok(())));
-        decisions = match Checkpoint::decided(checkpoint, &plan) {
+        decisions = match decided {
             Some(mut decided) => {
                 for decision in &mut decided {
                     let why = &decision.why;
@@ -94,7 +104,11 @@ pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
             }
             None => draft.note(plan.decide()).unwrap_or_default(),
         };
-        before = draft.note(Checkpoint::foresee(checkpoint, &plan)).flatten();
+        // A run that has nothing to decide looks for nothing.
+        if decides && !decisions.is_empty() {
+            let said = draft.note(known::there(&plan, &decisions, false, &|| Ok(())));
+            plan.warnings.extend(said.unwrap_or_default());
+        }
         draft.plan = Some(plan);
     }
     let plan = draft.whole(&job)?;
@@ -111,6 +125,8 @@ pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     let mut report = Report {
         state: "done",
         outcome: "done",
+        finished_at: None,
+        completed: Vec::new(),
         about: About::now(),
         job: path.display().to_string(),
         checkpoint: String::new(),
@@ -169,8 +185,11 @@ fn run_reported(
         &common.screen,
     )?;
     let shown = Shown::start(flags.progress, progress.clone(), common);
-    let job = Job::read(path)?;
-    let plan = planned(&job, progress, &stop)?;
+    let mut job = Job::read(path)?;
+    if !flags.again {
+        known::begun_with(&mut job);
+    }
+    let plan = known::placed(planned(&job, progress, &stop)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
@@ -180,8 +199,13 @@ fn run_reported(
     report.warnings = plan.warnings.clone();
     match Checkpoint::create_or_resume(&checkpoint_path, &plan, flags.again)? {
         Found::Finished(finished) => {
+            let did = known::finished_before(&plan, &finished, progress, &stop, report);
             drop(shown);
-            finished_before(&plan, &finished, common, report)
+            let did = did?;
+            match common.json {
+                true => Ok(()),
+                false => did.print(),
+            }
         }
         Found::Open(checkpoint) => {
             let ready = (progress, shown);
@@ -206,7 +230,7 @@ fn planned(job: &Job, progress: &Progress, stop: &Stop) -> Result<Plan> {
     match &first {
         Err(error)
             if matches!(error.kind(), Kind::Unreachable | Kind::Busy | Kind::Lost)
-                && Checkpoint::is_begun(&job.run.checkpoint) =>
+                && Checkpoint::is_begun(&known::log_of(job)) =>
         {
             tracing::warn!("{error:#}; the job has begun, and the destination is waited for");
             run::patiently(&job.run, progress, stop, || plan::plan(job))
@@ -225,8 +249,14 @@ fn carry(
     report: &mut Report,
 ) -> Result<()> {
     let doing = planning.doing();
-    let mut decisions = match decide(plan, &checkpoint, doing, stop) {
-        Ok(decisions) => decisions,
+    let mut decisions = match decide(plan, &checkpoint, doing, stop, flags.again) {
+        Ok((decisions, said)) => {
+            for sentence in &said {
+                tracing::warn!("{sentence}");
+            }
+            report.warnings.extend(said);
+            decisions
+        }
         Err(error) => {
             // Nothing was touched: the job may be mended and run again as if for the first time.
             checkpoint.discard_if_untouched(false)?;
@@ -253,13 +283,10 @@ fn carry(
     drop(shown);
     report.progress = Some(progress.snapshot());
     report.seconds = progress.snapshot().seconds;
-    report.left_out = left_out(plan, &checkpoint);
-    let all = plan
-        .manifest
-        .targets
-        .iter()
-        .map(|t| checkpoint.totals(t.number).digest);
-    report.digest = format!("{:016x}", all.fold(0u64, u64::wrapping_add));
+    report.left_out = left_out(plan, checkpoint.left_out());
+    let targets = plan.manifest.targets.iter();
+    let totals: Vec<Totals> = targets.map(|t| checkpoint.totals(t.number)).collect();
+    report.digest = digest(totals.iter());
     if let Err((error, left)) = carried {
         report.left_behind = left;
         checkpoint.discard_if_untouched(plan.sink.resumable())?;
@@ -267,7 +294,8 @@ fn carry(
     }
     report.targets = verified(plan, &checkpoint, &decisions, stop, (style, common, doing))?;
     verify::judge(&report.targets)?;
-    checkpoint.finish()
+    let finished = checkpoint.finish()?;
+    Deliveries::note(plan, checkpoint.path(), &decisions, Some(finished))
 }
 
 /// What the destination holds now that everything was delivered.
@@ -299,7 +327,8 @@ fn decide(
     checkpoint: &Checkpoint,
     doing: &Doing,
     stop: &Stop,
-) -> Result<Vec<Decision>> {
+    again: bool,
+) -> Result<(Vec<Decision>, Vec<String>)> {
     let targets = &plan.manifest.targets;
     let recorded: Option<Vec<Decision>> = targets
         .iter()
@@ -308,12 +337,16 @@ fn decide(
     if let Some(recorded) = recorded
         && checkpoint.resumed()
     {
-        return Ok(recorded);
+        return Ok((recorded, Vec::new()));
+    }
+    let decisions = plan.decide()?;
+    if let Some(earlier) = checkpoint.replaces() {
+        known::differs_now(checkpoint, earlier, &decisions)?;
     }
     doing.begin(Phase::CheckingKeys, "");
+    let said = known::there(plan, &decisions, again, &|| stop.check())?;
     plan::check_repeats(plan, &|| stop.check())?;
     doing.begin(Phase::Planning, "");
-    let decisions = plan.decide()?;
     for (target, decision) in targets.iter().zip(&decisions) {
         if decision.action == Action::Skip {
             tracing::info!("{}: skipped: {}", target.name, decision.why);
@@ -324,11 +357,18 @@ fn decide(
             checkpoint.decide(target.number, decision)?;
         }
     }
-    Ok(decisions)
+    Ok((decisions, said))
 }
 
-fn left_out(plan: &Plan, checkpoint: &Checkpoint) -> Vec<LeftOutRow> {
-    let rows = checkpoint.left_out().into_iter();
+/// The wrapping sum of the digests of all rows.
+pub fn digest<'t>(totals: impl Iterator<Item = &'t Totals>) -> String {
+    let all = totals.map(|totals| totals.digest);
+    format!("{:016x}", all.fold(0u64, u64::wrapping_add))
+}
+
+/// Rows that were left out, as reports name them.
+pub fn left_out(plan: &Plan, rows: Vec<(u32, String, u64, serde_json::Value)>) -> Vec<LeftOutRow> {
+    let rows = rows.into_iter();
     rows.map(|(target, file, row, id)| LeftOutRow {
         target: plan.manifest.targets[target as usize].name.to_string(),
         file,
@@ -336,42 +376,6 @@ fn left_out(plan: &Plan, checkpoint: &Checkpoint) -> Vec<LeftOutRow> {
         id,
     })
     .collect()
-}
-
-/// The same job on the same data has finished: the destination is asked whether it still has the rows.
-fn finished_before(
-    plan: &Plan,
-    finished: &Finished,
-    common: &Common,
-    report: &mut Report,
-) -> Result<()> {
-    report.outcome = "done before";
-    let mut counted = 0u64;
-    for target in &plan.manifest.targets {
-        counted += plan.sink.count(target)?.rows;
-    }
-    let ago = show::ago(finished.at);
-    if counted < finished.rows {
-        return Err(Error::new(
-            Kind::Differs,
-            format!(
-                "this job finished {ago} with {} rows delivered, but the destination now counts {counted}",
-                finished.rows
-            ),
-        )
-        .hint("`milvusdm run --again` loads everything anew"));
-    }
-    if common.json {
-        return Ok(());
-    }
-    let mut text = Text::default();
-    line!(
-        text,
-        "nothing to do: this job finished {ago} with {} rows delivered, and the destination counts {counted}; \
-         --again runs it anew",
-        finished.rows
-    );
-    text.print()
 }
 
 /// Where an earlier attempt of this job got to, and what that means for this one.

@@ -3,6 +3,7 @@
 
 mod carry;
 mod inspect;
+mod known;
 mod progress;
 mod report;
 mod say;

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::carry::watch_signals;
+use super::known::{log_of, placed};
 use super::progress::{Shown, Style};
 use super::report::{self, About, writable};
 use super::say::print_json;
@@ -118,9 +119,10 @@ fn look(
         &common.screen,
     )?;
     job.check()?;
-    report.checkpoint = job.run.checkpoint.display().to_string();
-    Checkpoint::expect(&job.run.checkpoint)?;
-    let plan = plan::plan(&job)?;
+    let log = log_of(&job);
+    report.checkpoint = log.display().to_string();
+    Checkpoint::expect(&log)?;
+    let plan = placed(plan::plan(&job)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }

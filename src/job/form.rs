@@ -7,6 +7,22 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
+use super::place::from_home;
+
+/// Settings that are paths, wherever they stand: a `~` at their beginning is the home directory.
+const PATHS: [&str; 10] = [
+    "path",
+    "paths",
+    "dir",
+    "lists",
+    "ids_file",
+    "checkpoint",
+    "ca",
+    "cert",
+    "key",
+    "meta",
+];
+
 /// A mistake in a job: the key path it is about, what is wrong, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -222,7 +238,11 @@ impl Form {
                 return None;
             }
         };
-        match expand(&text) {
+        let expanded = expand(&text).and_then(|text| match PATHS.contains(&key) {
+            true => from_home(text),
+            false => Ok(text),
+        });
+        match expanded {
             Ok(text) => Some(text),
             Err(what) => {
                 self.mistake(key, what);
@@ -265,7 +285,7 @@ impl Form {
 }
 
 /// The text with each `${NAME}` replaced from the environment.
-fn expand(text: &str) -> Result<String, String> {
+pub fn expand(text: &str) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {

@@ -4,6 +4,7 @@
 mod form;
 mod globs;
 mod legacy;
+mod place;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +15,10 @@ use serde_yaml::{Mapping, Value};
 use crate::error::{Error, Kind, Place, Result};
 use crate::limits;
 
-pub use form::{Form, Mistake, Mistakes, did_you_mean};
+pub use form::{Form, Mistake, Mistakes, did_you_mean, expand};
 pub use globs::{Globs, matches};
+use place::CheckpointPlace;
+pub use place::{absolute, state_directory};
 
 /// The YAML, checked for shape, nothing touched.
 #[derive(Debug)]
@@ -90,8 +93,12 @@ pub struct RunSettings {
     pub max_rows_per_s: Option<u64>,
     /// Bytes a second at most.
     pub max_bytes_per_s: Option<u64>,
-    /// The checkpoint file.
+    /// The checkpoint file, from the root.
     pub checkpoint: PathBuf,
+    /// Why it is not beside the job file, where the job does not say so.
+    pub checkpoint_why: Option<String>,
+    /// Where earlier versions of this program left it, where the job does not name it.
+    pub checkpoint_before: Option<PathBuf>,
     /// How long, all in all, a destination may say "later" or stay silent before the run gives up.
     pub patience: Duration,
     /// The first wait before something is tried again; the next ones grow. Not for jobs: tests shorten it.
@@ -102,6 +109,10 @@ pub struct RunSettings {
     pub on_doubt: OnDoubt,
     /// Whether ids that repeat within a target may be carried.
     pub id_collision: IdCollision,
+    /// What to do with rows whose keys are in the target before the first row is sent.
+    pub existing: Existing,
+    /// Whether a source without rows may replace what is there.
+    pub allow_empty: bool,
     /// What to do with rows that hold NaN or infinity, where the target refuses them.
     pub non_finite: NonFinite,
     /// How much is compared at the end.
@@ -147,6 +158,19 @@ words!(
         /// No: found before the first row moves.
         Fail = "fail",
         /// Yes, all rows.
+        Keep = "keep",
+        /// The last row of each id in the order of the source; the others stay behind.
+        Last = "last",
+    }
+);
+words!(
+    /// What to do with rows whose keys are in the target before the first row is sent.
+    Existing {
+        /// Refuse.
+        Fail = "fail",
+        /// Replace the rows that are there.
+        Upsert = "upsert",
+        /// Add all the same: such rows are then there twice.
         Keep = "keep",
     }
 );
@@ -429,7 +453,7 @@ fn read_fields(form: Option<Form>) -> FieldSettings {
 }
 
 fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
-    let stem = job.file_stem().unwrap_or_default().to_string_lossy();
+    let place = CheckpointPlace::of(job);
     let mut run = RunSettings {
         threads: None,
         connections: None,
@@ -437,12 +461,16 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
         batch_bytes: limits::BATCH_BYTES_DEFAULT,
         max_rows_per_s: None,
         max_bytes_per_s: None,
-        checkpoint: PathBuf::from(format!("./milvusdm-{stem}.ckpt")),
+        checkpoint: place.path,
+        checkpoint_why: place.why,
+        checkpoint_before: place.before,
         patience: Duration::from_secs(600),
         first_wait: Duration::from_millis(100),
         late_wait: Duration::from_secs(limits::LATE_S),
         on_doubt: OnDoubt::Auto,
         id_collision: IdCollision::Fail,
+        existing: Existing::Fail,
+        allow_empty: false,
         non_finite: NonFinite::Fail,
         verify: Verify::Count,
     };
@@ -468,7 +496,8 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
         form.mistake("max_bytes_per_s", "0 bytes a second never ends");
     }
     if let Some(path) = form.text("checkpoint") {
-        run.checkpoint = PathBuf::from(path);
+        run.checkpoint = absolute(Path::new(&path));
+        (run.checkpoint_why, run.checkpoint_before) = (None, None);
     }
     run.patience = form.duration("patience").unwrap_or(run.patience);
     run.on_doubt = form
@@ -479,6 +508,11 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
         .choice("id_collision", IdCollision::WORDS)
         .and_then(IdCollision::of)
         .unwrap_or(run.id_collision);
+    run.existing = form
+        .choice("existing", Existing::WORDS)
+        .and_then(Existing::of)
+        .unwrap_or(run.existing);
+    run.allow_empty = form.flag("allow_empty").unwrap_or(false);
     run.non_finite = form
         .choice("non_finite", NonFinite::WORDS)
         .and_then(NonFinite::of)
@@ -535,7 +569,7 @@ mod tests {
             (job.source.name.as_str(), job.sink.name.as_str()),
             ("faiss", "hdf5")
         );
-        assert_eq!(job.run.checkpoint, Path::new("./milvusdm-job.ckpt"));
+        assert!(job.run.checkpoint.ends_with("job.yaml.ckpt"));
         assert_eq!(job.run.batch_bytes, 4 << 20);
         assert_eq!(job.fields.vector, "embedding");
     }

@@ -65,6 +65,16 @@ impl Client {
             .map_err(|what| Error::new(Kind::Refused, what).at(self.place("Query")))
     }
 
+    /// Which of these keys there are rows of.
+    pub fn present(&self, look_up: &LookUp, ids: &[i64]) -> Result<Vec<i64>> {
+        let fields = vec![look_up.id.clone()];
+        let answer: QueryResults = self.tell("Query", &self.query(look_up, ids, fields))?;
+        let mut fields = answer.fields_data.into_iter();
+        let keys = fields.find(|f| f.field_name == look_up.id);
+        let keys = keys.and_then(|f| f.scalars?.long_data);
+        Ok(keys.map(|keys| keys.data).unwrap_or_default())
+    }
+
     /// How many rows have these keys: all of them where a key is there more than once.
     pub fn copies(&self, look_up: &LookUp, ids: &[i64]) -> Result<u64> {
         self.counted(&self.query(look_up, ids, vec!["count(*)".to_owned()]))

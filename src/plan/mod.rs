@@ -1,24 +1,32 @@
 //! What will be done? The job made concrete: schema, targets, shards, limits, fingerprint.
 //! Opens source and sink, and changes nothing anywhere.
 
+mod existing;
+mod meaning;
+mod picks;
 mod repeats;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use serde_yaml::{Mapping, Value};
+use serde_yaml::Value;
 
 use crate::batch::{Batch, Limits, Manifest, Shard, Target, TargetName};
 use crate::buffers::Buffers;
 use crate::convert::{Conversion, Converted};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Endpoint, FieldSettings, Form, Job, NonFinite, RunSettings, did_you_mean};
+use crate::job::{Endpoint, Form, Job, NonFinite, RunSettings, did_you_mean};
 use crate::limits;
 use crate::schema::Columns;
 use crate::sink::{Decision, SINKS, Sink, SinkKind};
 use crate::source::{SOURCES, Source, SourceKind, Survey};
 
+pub use crate::source::content::SAMPLED;
+
+pub use existing::{check_existing, check_numbers};
+pub use meaning::Fingerprint;
+pub use picks::Picks;
 pub use repeats::{check_repeats, repeats};
 
 /// Everything decided before the first byte moves. Printing it is `milvusdm plan`.
@@ -37,6 +45,12 @@ pub struct Plan {
     pub limits: Limits,
     /// How it is run.
     pub settings: RunSettings,
+    /// The kind of source, as jobs name it.
+    pub source_kind: String,
+    /// The first id of a source that numbers its rows.
+    pub first_id: u64,
+    /// Whether the destination makes the ids.
+    pub auto_id: bool,
     /// Threads that read and pack.
     pub threads: usize,
     /// Requests that are out at a time: how many to begin with, and at most.
@@ -45,17 +59,6 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// By target number: why a target is not called as the source and the job would call it.
     pub renamed: BTreeMap<u32, String>,
-}
-
-/// What a checkpoint must agree with, key by key, so that a difference can be named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fingerprint(pub BTreeMap<String, String>);
-
-impl Fingerprint {
-    /// Keys that start so are about the source's data, not about the job.
-    pub const DATA: &'static str = "data: ";
-    /// Keys that start so are about a target.
-    pub const TARGET: &'static str = "target ";
 }
 
 impl Plan {
@@ -244,15 +247,27 @@ fn concrete(
     } else {
         source.survey(limits)?
     };
-    let mut warnings = survey.warnings;
+    let mut warnings = survey.warnings.clone();
     let conversion = Conversion::asked(&job.fields);
-    let Aimed { manifest, renamed } = aim(job, conversion, survey.manifest, sink.as_ref())?;
+    let Aimed {
+        manifest,
+        from,
+        renamed,
+    } = aim(job, conversion, &survey.manifest, sink.as_ref())?;
     warnings.extend(renamed.values().cloned());
     let wrong = check(job, &manifest, sink.as_ref());
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = job.run.threads.unwrap_or(cores);
     let in_flight = in_flight(&job.run, sink.as_ref());
-    let fingerprint = fingerprint(job, &survey.identity, &manifest, limits);
+    let fingerprint = meaning::fingerprint(
+        job,
+        source.as_ref(),
+        &survey,
+        &manifest,
+        &from,
+        limits,
+        sink.as_ref(),
+    )?;
     let plan = Plan {
         fingerprint,
         source,
@@ -261,6 +276,11 @@ fn concrete(
         conversion,
         limits,
         settings: job.run.clone(),
+        source_kind: job.source.name.clone(),
+        first_id: meaning::setting(&job.source, "first_id")
+            .parse()
+            .unwrap_or(0),
+        auto_id: meaning::setting(&job.sink, "auto_id") == "true",
         threads,
         in_flight,
         warnings,
@@ -318,6 +338,8 @@ fn placed(job: &Job, error: Error) -> Error {
 /// What travels, and how.
 struct Aimed {
     manifest: Manifest,
+    /// For each target, the names of the source's targets that go into it; none where the source has no names.
+    from: Vec<Vec<String>>,
     renamed: BTreeMap<u32, String>,
 }
 
@@ -325,15 +347,18 @@ struct Aimed {
 fn aim(
     job: &Job,
     conversion: Option<Conversion>,
-    manifest: Manifest,
+    manifest: &Manifest,
     sink: &dyn Sink,
 ) -> Result<Aimed> {
     let mut targets: Vec<Target> = Vec::new();
+    let mut from: Vec<Vec<String>> = Vec::new();
+    // For each collection, the first of its sources: the one whose index it gets.
+    let mut first: BTreeMap<String, Target> = BTreeMap::new();
     // For each of them, the name it would have if everything were allowed.
     let mut wanted: Vec<TargetName> = Vec::new();
     let mut renamed = BTreeMap::new();
     let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
-    for mut target in manifest.targets {
+    for mut target in manifest.targets.iter().cloned() {
         let name = &target.name;
         if !job.collections.admit(&name.collection, &name.partition) {
             continue;
@@ -347,6 +372,13 @@ fn aim(
             Some((aimed, why)) => (aimed, Some(why)),
             None => (wish.clone(), None),
         };
+        if by_source(job) {
+            let first = first
+                .entry(aimed.collection.clone())
+                .or_insert_with(|| target.clone());
+            check_indexes(job, &aimed.collection, first, &target)?;
+        }
+        let origin = Some(target.name.to_string()).filter(|name| !name.is_empty());
         target.columns = columns(job, conversion, &target)?;
         let number = match targets.iter_mut().find(|t| t.name == aimed) {
             Some(other) => {
@@ -364,6 +396,7 @@ fn aim(
             None => {
                 let number = targets.len() as u32;
                 wanted.push(wish);
+                from.push(Vec::new());
                 renamed.extend(why.map(|why| (number, why)));
                 targets.push(Target {
                     number,
@@ -373,11 +406,15 @@ fn aim(
                 number
             }
         };
+        from[number as usize].extend(origin);
         numbers.insert(target.number, number);
     }
-    let chosen = manifest.shards.into_iter().filter_map(|shard| {
+    let chosen = manifest.shards.iter().filter_map(|shard| {
         let target = *numbers.get(&shard.target)?;
-        Some(Shard { target, ..shard })
+        Some(Shard {
+            target,
+            ..shard.clone()
+        })
     });
     let mut shards: Vec<Shard> = chosen.collect();
     // Shards of a target stand together, in the source's order.
@@ -390,7 +427,44 @@ fn aim(
         *before += shard.rows;
     }
     let manifest = Manifest { targets, shards };
-    Ok(Aimed { manifest, renamed })
+    Ok(Aimed {
+        manifest,
+        from,
+        renamed,
+    })
+}
+
+/// Whether the job wants a collection indexed as its source was.
+fn by_source(job: &Job) -> bool {
+    let index = job.sink.settings.get("index");
+    index.and_then(Value::as_str) == Some("source")
+}
+
+/// Refuses sources of one collection that are indexed otherwise: which index it got would be chance.
+fn check_indexes(job: &Job, collection: &str, first: &Target, other: &Target) -> Result<()> {
+    if first.index() == other.index() {
+        return Ok(());
+    }
+    let said = |target: &Target| match target.index() {
+        None => "no index".to_owned(),
+        Some(index) => {
+            let params = index.params.iter().map(|(k, v)| format!("{k}: {v}"));
+            let params: Vec<String> = params.collect();
+            match params.is_empty() {
+                true => index.kind.clone(),
+                false => format!("{} {{{}}}", index.kind, params.join(", ")),
+            }
+        }
+    };
+    let what = format!(
+        "is `source`, but of what goes into {collection} {} has {}, and {} has {}",
+        first.name,
+        said(first),
+        other.name,
+        said(other)
+    );
+    let error = Error::new(Kind::Job, what).at(job.place(&format!("sink.{}.index", job.sink.name)));
+    Err(error.hint("name one, such as `index: {type: HNSW, params: {M: 16, efConstruction: 200}}`"))
 }
 
 /// Whether `into:` states a partition's name letter by letter.
@@ -455,6 +529,7 @@ fn merge(into: &mut Target, other: &Target) -> Result<()> {
     into.rows_deleted += other.rows_deleted;
     into.auto_id &= other.auto_id;
     if into.index() != other.index() {
+        // Nobody asks for it: the job would have been refused.
         into.columns = into.columns.measured(into.metric().cloned(), None);
     }
     if into.keys != other.keys {
@@ -480,54 +555,4 @@ fn check_dimension(job: &Job, manifest: &Manifest) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn fingerprint(
-    job: &Job,
-    identity: &BTreeMap<String, String>,
-    manifest: &Manifest,
-    limits: Limits,
-) -> Fingerprint {
-    let mut parts = BTreeMap::new();
-    for (what, endpoint) in [("source", &job.source), ("sink", &job.sink)] {
-        let path = format!("{what}.{}", endpoint.name);
-        flatten(&path, &endpoint.settings, &mut parts);
-    }
-    let FieldSettings { id, vector, .. } = &job.fields;
-    let becomes = Conversion::asked(&job.fields).map_or(String::new(), |c| format!(", {c}"));
-    parts.insert("fields".to_owned(), format!("{id}, {vector}{becomes}"));
-    parts.insert("into".to_owned(), format!("{:?}", job.into));
-    parts.insert("collections".to_owned(), format!("{:?}", job.collections));
-    let rows = format!("{} bytes, {} rows", limits.batch_bytes, limits.batch_rows);
-    parts.insert("limits of a batch".to_owned(), rows);
-    for target in &manifest.targets {
-        let what = format!("{} rows of {}", target.rows, target.columns);
-        parts.insert(format!("{}{}", Fingerprint::TARGET, target.name), what);
-    }
-    parts.insert("shards".to_owned(), manifest.shards.len().to_string());
-    for (key, value) in identity {
-        parts.insert(format!("{}{key}", Fingerprint::DATA), value.clone());
-    }
-    Fingerprint(parts)
-}
-
-/// Settings as `path = value`, secrets left out.
-fn flatten(path: &str, map: &Mapping, parts: &mut BTreeMap<String, String>) {
-    const SECRETS: [&str; 2] = ["password", "token"];
-    // How bytes are got at, hints, and what is done after the last row shape nothing.
-    const SHAPELESS: [&str; 4] = ["access", "version_hint", "index", "load"];
-    for (key, value) in map {
-        let key = key.as_str().unwrap_or_default();
-        if SECRETS.contains(&key) || SHAPELESS.contains(&key) {
-            continue;
-        }
-        let path = format!("{path}.{key}");
-        match value {
-            Value::Mapping(inner) => flatten(&path, inner, parts),
-            other => {
-                let text = serde_json::to_string(other).unwrap_or_default();
-                parts.insert(path, text);
-            }
-        }
-    }
 }

@@ -8,12 +8,14 @@ use crate::checkpoint::{Again, batch_id};
 use crate::error::{Error, Kind, Result};
 use crate::job::OnDoubt;
 use crate::limits;
+use crate::plan::Plan;
+use crate::progress::{Phase, Progress};
 use crate::sink::held::Held;
 use crate::sink::{Attempt, Finishing, Parcel, Redelivery};
 
 use super::deliver::{Way, deliver};
-use super::wait::sleep;
-use super::{Run, pack};
+use super::wait::{patiently, sleep};
+use super::{Run, Stop, pack};
 
 /// How long to wait at least, and at most, before asking again whether a step is done.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -31,13 +33,47 @@ pub(super) fn finish(run: &Run<'_>, target: &Target) -> Result<()> {
     run.checkpoint.record_done(target.number)
 }
 
-/// Has the sink take one step after the other. Each that goes well starts patience anew, and none is taken twice.
+/// What the job wants done after the last row, where an earlier run that delivered everything left it undone: what had
+/// to be done.
+pub fn complete(
+    plan: &Plan,
+    target: &Target,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Vec<Phase>> {
+    let take = || plan.sink.complete(target);
+    step_by_step(plan, target, progress, stop, &|| stop.check(), take)
+}
+
+/// Has the sink take one step after the other.
 fn steps(run: &Run<'_>, target: &Target) -> Result<()> {
+    let take = || run.plan.sink.finish(target);
+    step_by_step(
+        run.plan,
+        target,
+        run.progress,
+        run.stop,
+        &|| run.check(),
+        take,
+    )
+    .map(drop)
+}
+
+/// Takes steps until all is done. Each that goes well starts patience anew, and none is taken twice; what was done.
+fn step_by_step(
+    plan: &Plan,
+    target: &Target,
+    progress: &Progress,
+    stop: &Stop,
+    check: &dyn Fn() -> Result<()>,
+    take: impl Fn() -> Result<Finishing>,
+) -> Result<Vec<Phase>> {
+    let mut did = Vec::new();
     let (mut doing, mut began) = (None, Instant::now());
     let (mut moved, mut last) = (began, 0);
     loop {
-        let (phase, figure, percent) = match run.patiently(|| run.plan.sink.finish(target))? {
-            Finishing::Done => return Ok(()),
+        let (phase, figure, percent) = match patiently(&plan.settings, progress, stop, &take)? {
+            Finishing::Done => return Ok(did),
             Finishing::Next => continue,
             Finishing::Doing {
                 phase,
@@ -45,9 +81,10 @@ fn steps(run: &Run<'_>, target: &Target) -> Result<()> {
                 percent,
             } => (phase, figure, percent),
         };
-        let shown = run.progress.doing();
+        let shown = progress.doing();
         if doing != Some(phase) {
             (doing, began, moved, last) = (Some(phase), Instant::now(), Instant::now(), figure);
+            did.push(phase);
             shown.begin(phase, &target.name.collection);
             continue;
         }
@@ -57,7 +94,7 @@ fn steps(run: &Run<'_>, target: &Target) -> Result<()> {
         if figure != last {
             (moved, last) = (Instant::now(), figure);
         }
-        if moved.elapsed() > run.plan.settings.patience {
+        if moved.elapsed() > plan.settings.patience {
             let seconds = moved.elapsed().as_secs();
             let what = format!("the server has been {phase} for {seconds} s without getting on");
             return Err(Error::new(Kind::Busy, what).hint(
@@ -66,7 +103,7 @@ fn steps(run: &Run<'_>, target: &Target) -> Result<()> {
         }
         // So that little is lost by asking too late: a sixteenth of what it took.
         let wait = (began.elapsed() / 16).clamp(ASK_EVERY.0, ASK_EVERY.1);
-        sleep(wait.min(run.plan.settings.late_wait), &|| run.check())?;
+        sleep(wait.min(plan.settings.late_wait), check)?;
     }
 }
 

@@ -15,10 +15,11 @@ use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded}
 
 use crate::batch::{Batch, Cut, Position, Shard};
 use crate::buffers::Buffers;
-use crate::checkpoint::{Checkpoint, Standing, batch_id};
+use crate::checkpoint::{Checkpoint, Deliveries, Standing, batch_id};
 use crate::error::{Error, Kind, Result};
+use crate::job::Existing;
 use crate::limits;
-use crate::plan::Plan;
+use crate::plan::{Plan, check_numbers};
 use crate::progress::Progress;
 use crate::sink::{Action, Attempt, Decision, Parcel};
 use crate::source::Files;
@@ -28,6 +29,7 @@ use finish::finish;
 use flow::Flow;
 use wait::{Pace, sleep};
 
+pub use finish::complete;
 pub use wait::patiently;
 
 /// How often a thread that waits looks whether it should stop.
@@ -130,7 +132,9 @@ pub fn run(
         doubted: Mutex::new(Instant::now()),
         decisions,
     };
-    let carried = prepared.and_then(|()| carry(&run));
+    let noted =
+        prepared.and_then(|()| Deliveries::note(plan, checkpoint.path(), run.decisions, None));
+    let carried = noted.and_then(|()| carry(&run));
     carried.map_err(|error| {
         let open = targets.iter().filter(|t| {
             let action = run.decisions[t.number as usize].action;
@@ -168,6 +172,7 @@ fn prepare(
             let settled = patiently(&plan.settings, progress, stop, || {
                 plan.sink.settle(target, decision.clone())
             })?;
+            check_numbers(plan, target, &settled)?;
             if settled != *decision {
                 checkpoint.decide(target.number, &settled)?;
                 *decision = settled;
@@ -332,7 +337,7 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
         let again = standing.in_doubt(id.index);
         let attempt = match again {
             true => run.doubt(shard.target).map_err(|e| e.batch(id))?,
-            false => Attempt::First,
+            false => run.first_attempt(shard.target),
         };
         run.pending[shard.target as usize].fetch_add(1, Ordering::SeqCst);
         let sent = Sent {
@@ -472,6 +477,18 @@ impl Run<'_> {
                 }
             }
             self.check()?;
+        }
+    }
+
+    /// How a batch goes out for the first time: as an upsert where it may replace rows that were there before.
+    fn first_attempt(&self, target: u32) -> Attempt {
+        let decision = &self.decisions[target as usize];
+        let replaces = self.plan.settings.existing == Existing::Upsert
+            && decision.action == Action::Append
+            && !decision.ours;
+        match replaces {
+            true => Attempt::Again,
+            false => Attempt::First,
         }
     }
 

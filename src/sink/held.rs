@@ -70,6 +70,11 @@ pub trait Holder {
         Ok(None)
     }
 
+    /// Which of these keys are there; `None` where the destination cannot be asked.
+    fn present(&mut self, _keys: &[Key]) -> Result<Option<Vec<Key>>> {
+        Ok(None)
+    }
+
     /// Whether all that was compared so far is there in another order.
     fn only_order_differs(&self) -> bool {
         false

@@ -41,6 +41,23 @@ pub trait Sink: Send + Sync {
     /// What it is, for plans and reports: such as `Milvus v2.3.5 at http://127.0.0.1:19530`. No credentials.
     fn describe(&self) -> String;
 
+    /// The server and database, in the one spelling that stands for all ways of writing them; `None` for files.
+    fn address(&self) -> Option<String> {
+        None
+    }
+
+    /// What tells a target as it is now from one of the same name elsewhere, or made later; `None` where it is not
+    /// there, or nothing can tell.
+    fn incarnation(&self, _target: &Target) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// The next step of what the job wants done after the last row, to a target that an earlier run filled, as far as
+    /// it is not done: an index, loading.
+    fn complete(&self, _target: &Target) -> Result<Finishing> {
+        Ok(Finishing::Done)
+    }
+
     /// What of the batches' limits it takes: never more than `wanted`.
     fn limits(&self, wanted: Limits) -> Limits;
 
@@ -143,6 +160,8 @@ pub struct Decision {
     pub ours: bool,
     /// Why, for people: such as `collection products exists, mode is skip`.
     pub why: String,
+    /// Rows that are removed with what is replaced, where that is known.
+    pub removes: Option<Count>,
 }
 
 /// What `mode` means for a target as it was found.
@@ -269,6 +288,16 @@ pub enum Strength {
     Exact,
     /// The server's statistics: rows ever inserted, replaced and deleted ones too.
     Statistics,
+}
+
+impl Strength {
+    /// The one of this word.
+    pub fn named(word: &str) -> Strength {
+        match word == Strength::Exact.to_string() {
+            true => Strength::Exact,
+            false => Strength::Statistics,
+        }
+    }
 }
 
 impl fmt::Display for Strength {

@@ -1,6 +1,7 @@
 //! Where do vectors come from? The trait, and the list of kinds.
 //! A source knows no sink, changes nothing, and is shared by all threads.
 
+pub mod content;
 pub mod faiss;
 mod files;
 pub mod hdf5;
@@ -56,6 +57,12 @@ pub trait Source: Send + Sync {
         from: Position,
         limits: Limits,
     ) -> Result<Box<dyn Reader + 's>>;
+
+    /// What tells the data from other data wherever it lies and whenever it was written, piece by piece: a file, a
+    /// table. `None`: only [`Survey::identity`] can.
+    fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
+        Ok(None)
+    }
 
     /// Complains, with `Kind::Changed`, when the source is no longer what was surveyed. Called when a target is
     /// finished, and when a mapping may have broken under the sender.

@@ -9,14 +9,13 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::Hands;
-use super::picks::Picks;
 use crate::batch::{Batch, BatchId, Cut, Key, Part, Position, Shard, Target};
 use crate::buffers::Buffers;
 use crate::checkpoint::{Again, Delivered, Totals};
 use crate::error::{Error, Kind, Result};
 use crate::job::IdCollision;
 use crate::limits;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Picks, Plan};
 use crate::simd;
 use crate::sink::held::{Compared, Difference, Held, Holder, Way, What};
 use crate::source::Files;

@@ -2,16 +2,15 @@
 //! Never builds an index, never loads a collection, never repairs.
 
 mod content;
-mod picks;
 
 use serde::Serialize;
 
 use crate::batch::Target;
 use crate::checkpoint::{Delivered, Totals};
 use crate::error::{Error, Kind, Result};
-use crate::job::Verify;
+use crate::job::{Existing, Verify};
 use crate::plan::Plan;
-use crate::sink::{Action, Strength};
+use crate::sink::{Action, Count, Strength};
 
 pub use content::{Content, Extent, FirstDifference};
 
@@ -40,6 +39,10 @@ pub struct TargetReport {
     pub action: String,
     /// Rows it had before.
     pub rows_before: u64,
+    /// Rows that were removed with what was replaced, and what that figure rests on, where it is known.
+    pub rows_removed: Option<u64>,
+    /// `exact count` or `statistics`.
+    pub removed_rests_on: Option<String>,
     /// Rows in the source, deleted ones not counted.
     pub rows_read: u64,
     /// Rows of the source that are marked deleted.
@@ -47,6 +50,8 @@ pub struct TargetReport {
     /// Rows delivered and acknowledged; of these, upserted; left out; bytes; digest; relative error.
     #[serde(flatten)]
     pub totals: Totals,
+    /// Whether rows with the same keys as delivered ones were replaced (`run.existing: upsert`).
+    pub replaces: bool,
     /// Rows the destination counts now.
     pub rows_counted: Option<u64>,
     /// What that figure rests on: `exact count`, `statistics` or `acknowledgements`.
@@ -128,7 +133,7 @@ pub fn compare(
                     && error.kind() != Kind::Stopped =>
             {
                 gone = true;
-                let mut report = acknowledged(target, past);
+                let mut report = acknowledged(plan, target, past);
                 report.open(report.totals.delivered);
                 report.note(format!(
                     "the destination could not be asked: {}",
@@ -176,8 +181,16 @@ fn look(
     Ok(())
 }
 
+/// What a log says of each target of a run that has finished; nobody is asked.
+pub fn told(plan: &Plan, past: &[Delivered]) -> Vec<TargetReport> {
+    let targets = plan.manifest.targets.iter().zip(past);
+    targets
+        .map(|(target, past)| acknowledged(plan, target, past))
+        .collect()
+}
+
 /// What acknowledgements alone say of a target.
-fn acknowledged(target: &Target, past: &Delivered) -> TargetReport {
+fn acknowledged(plan: &Plan, target: &Target, past: &Delivered) -> TargetReport {
     let Delivered {
         decision, totals, ..
     } = past;
@@ -187,9 +200,14 @@ fn acknowledged(target: &Target, past: &Delivered) -> TargetReport {
         vector: target.columns.to_string(),
         action: decision.action.name().to_owned(),
         rows_before: decision.rows_before,
+        rows_removed: decision.removes.map(|count| count.rows),
+        removed_rests_on: decision.removes.map(|count| count.strength.to_string()),
         rows_read: target.rows,
         rows_deleted: target.rows_deleted,
         totals: *totals,
+        replaces: decision.action == Action::Append
+            && decision.rows_before > 0
+            && plan.settings.existing == Existing::Upsert,
         rows_counted: None,
         rests_on: "acknowledgements".to_owned(),
         proof: Proof::Open,
@@ -210,7 +228,7 @@ fn count(
     when: When,
 ) -> Result<TargetReport> {
     let (decision, totals) = (&past.decision, past.totals);
-    let mut report = acknowledged(target, past);
+    let mut report = acknowledged(plan, target, past);
     if decision.action == Action::Skip {
         return Ok(report);
     }
@@ -250,11 +268,15 @@ fn count(
 impl TargetReport {
     /// The least and the most that the destination may count.
     fn bounds(&self, strength: Strength) -> (u64, u64) {
-        let least = self.rows_before + self.totals.delivered;
+        let all = self.rows_before + self.totals.delivered;
+        let least = match self.replaces {
+            true => self.rows_before.max(self.totals.delivered),
+            false => all,
+        };
         // Statistics count rows that an upsert replaced, too, as often as it had to be sent.
         let most = match strength {
             Strength::Statistics if self.totals.upserted > 0 => u64::MAX,
-            _ => least,
+            _ => all,
         };
         (least, most)
     }
@@ -272,6 +294,17 @@ impl TargetReport {
             ));
             return;
         }
+        if self.replaces && self.totals.sent_again == 0 {
+            // How many rows were replaced is known from the count alone.
+            self.proven(Proof::Statistics);
+            if strength != Strength::Statistics {
+                let replaced = self.bounds(strength).1 - counted;
+                self.note(format!(
+                    "{replaced} of the rows delivered replaced rows with the same keys"
+                ));
+            }
+            return;
+        }
         match strength {
             Strength::Unique => self.proven(Proof::Exact),
             Strength::Exact if self.totals.sent_again == 0 => self.proven(Proof::Exact),
@@ -287,6 +320,14 @@ impl TargetReport {
                 ));
             }
         }
+    }
+
+    /// Notes what the destination counts; at least what was delivered agrees.
+    pub fn counted(&mut self, count: Count) {
+        self.rows_counted = Some(count.rows);
+        self.rests_on = count.strength.to_string();
+        self.counts_agree = count.rows >= self.totals.delivered;
+        self.agrees = self.counts_agree;
     }
 
     fn proven(&mut self, by: Proof) {

@@ -54,6 +54,7 @@ impl Jobs {
         Command::new(env!("CARGO_BIN_EXE_milvusdm"))
             .args(arguments)
             .current_dir(self.0.path())
+            .env("XDG_STATE_HOME", self.path("state"))
             .output()
             .unwrap()
     }

@@ -323,7 +323,21 @@ impl Sink for Hdf5 {
             }
         }
         self.admit(target, &path, action != Action::Skip)?;
+        let removes = match action {
+            // What is replaced may be no such file.
+            Action::Replace => rows(&path).ok(),
+            _ => None,
+        };
+        let removes = removes.map(|rows| Count {
+            rows,
+            strength: Strength::Exact,
+        });
+        let why = match removes {
+            Some(count) => format!("{why}; its {} rows are replaced", count.rows),
+            None => why.to_owned(),
+        };
         Ok(Decision {
+            removes,
             action,
             rows_before: match action {
                 Action::Skip => rows(&path).unwrap_or(0),

@@ -4,7 +4,7 @@ use tracing::warn;
 
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
-use crate::job::{IdCollision, Mode, OnDoubt, Verify};
+use crate::job::{Existing, IdCollision, Mode, OnDoubt, Verify};
 use crate::milvus::{Collection, Flavour};
 use crate::schema::Metric;
 use crate::sink::{Action, Count, Decision, Sink, Strength};
@@ -38,6 +38,7 @@ impl Milvus {
                 action: Action::Create,
                 rows_before: 0,
                 ours: true,
+                removes: None,
                 why: format!("there is no collection {collection} yet"),
             });
         };
@@ -53,6 +54,7 @@ impl Milvus {
                 action: Action::Create,
                 rows_before: 0,
                 ours: true,
+                removes: None,
                 why: format!("there is no partition {partition} in collection {collection} yet"),
             });
         }
@@ -105,14 +107,25 @@ impl Milvus {
                 action: Action::Skip,
                 rows_before: self.rows(target, found)?.rows,
                 ours: false,
+                removes: None,
                 why: format!("{what} exists, and mode is {word}"),
             }),
-            Mode::Overwrite => Ok(Decision {
-                action: Action::Replace,
-                rows_before: 0,
-                ours: true,
-                why: format!("{what} exists, and mode is {word}"),
-            }),
+            Mode::Overwrite => {
+                let removes = self.removed(target, found)?;
+                let rows = removes.map_or(String::new(), |count| {
+                    format!(
+                        " with {} rows ({}), which are deleted",
+                        count.rows, count.strength
+                    )
+                });
+                Ok(Decision {
+                    action: Action::Replace,
+                    rows_before: 0,
+                    ours: true,
+                    removes,
+                    why: format!("{what} exists{rows}, and mode is {word}"),
+                })
+            }
             Mode::Append => {
                 let before = self.rows(target, found)?;
                 Ok(Decision {
@@ -120,6 +133,7 @@ impl Milvus {
                     rows_before: before.rows,
                     // Statistics do not count what has not been flushed: they cannot say that it is empty.
                     ours: before.rows == 0 && before.strength != Strength::Statistics,
+                    removes: None,
                     why: format!(
                         "{what} exists with {} rows ({})",
                         before.rows, before.strength
@@ -156,6 +170,12 @@ impl Milvus {
             wrong.push(Error::new(
                 Kind::Job,
                 "`run.on_doubt: upsert` needs ids to go by, and `auto_id: true` leaves them out",
+            ));
+        }
+        if settings.auto_id && self.run.existing == Existing::Upsert {
+            wrong.push(Error::new(
+                Kind::Job,
+                "`run.existing: upsert` needs ids to go by, and `auto_id: true` leaves them out",
             ));
         }
         self.foresee_verification();
@@ -269,6 +289,36 @@ impl Milvus {
             );
         }
         Ok(())
+    }
+
+    /// Rows that go with what is replaced: all of the collection, whatever partition they are in; `None` where it goes
+    /// with another target.
+    fn removed(&self, target: &Target, found: &Collection) -> Result<Option<Count>> {
+        if target.name.partition.is_empty() {
+            return self.count_there(&found.name, None, true).map(Some);
+        }
+        match self.state().to_replace.contains(&target.name.collection) {
+            true => Ok(None),
+            false => self.rows(target, found).map(Some),
+        }
+    }
+
+    /// The server's number for the collection, which no other one ever gets, and the partition. Milvus Lite counts its
+    /// collections from 1: there the address tells the rest.
+    pub(super) fn incarnation_of(&self, target: &Target) -> Result<Option<String>> {
+        /// Numbers above it were made of the time.
+        const OF_THE_TIME: i64 = 1 << 40;
+        let Some(found) = self.client.collection(&target.name.collection)? else {
+            return Ok(None);
+        };
+        let (number, partition) = (found.number, &target.name.partition);
+        Ok(Some(match number > OF_THE_TIME {
+            true => format!("collection {number}/{partition}"),
+            false => {
+                let address = self.address().unwrap_or_default();
+                format!("{address} {} {number}/{partition}", found.name)
+            }
+        }))
     }
 
     /// Rows of a target that exists: counted where it is loaded, else by statistics.

@@ -82,7 +82,32 @@ impl Milvus {
         };
         let collection = &ready.envelope.collection;
         let step = self.state().steps.get(collection).cloned();
-        let (next, told) = match step.unwrap_or_default() {
+        self.advance(target, collection, step.unwrap_or_default())
+    }
+
+    /// The next step for a collection that an earlier run filled and flushed.
+    pub(super) fn completed(&self, target: &Target) -> Result<Finishing> {
+        let Some(found) = self.client.collection(&target.name.collection)? else {
+            return Ok(Finishing::Done);
+        };
+        let collection = &found.name;
+        let step = self.state().steps.get(collection).cloned();
+        let step = match step {
+            Some(step) => step,
+            None => {
+                let wanted = fit::index(target, &self.settings)?.is_some();
+                let there = || self.client.index(collection, fit::vector_name(target));
+                match wanted && there()?.is_none() {
+                    true => Step::Flushed,
+                    false => Step::Indexed,
+                }
+            }
+        };
+        self.advance(target, collection, step)
+    }
+
+    fn advance(&self, target: &Target, collection: &str, step: Step) -> Result<Finishing> {
+        let (next, told) = match step {
             Step::Full => {
                 self.check_still_there(target)?;
                 if !self.is_last_to_fill(target.number, collection) {
@@ -123,7 +148,7 @@ impl Milvus {
             },
             Step::Done => return Ok(Finishing::Done),
         };
-        self.state().steps.insert(collection.clone(), next);
+        self.state().steps.insert(collection.to_owned(), next);
         Ok(told)
     }
 

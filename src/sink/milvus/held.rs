@@ -132,12 +132,21 @@ impl Holder for Keyed<'_> {
         Ok(compared)
     }
 
+    fn present(&mut self, keys: &[Key]) -> Result<Option<Vec<Key>>> {
+        let ids: Vec<i64> = keys.iter().filter_map(Key::number).collect();
+        let found = self.client.present(&self.look_up, &ids);
+        let mut there = found.map_err(|e| self.unloaded(e))?;
+        // A key that queries of real servers do not give.
+        if ids.contains(&i64::MAX) && self.counts && self.count(&[i64::MAX])? > 0 {
+            there.push(i64::MAX);
+        }
+        there.sort_unstable();
+        there.dedup();
+        Ok(Some(there.into_iter().map(Key::Int).collect()))
+    }
+
     fn copies(&mut self, keys: &[Key]) -> Result<Option<u64>> {
-        let ids = keys.iter().filter_map(|key| match key {
-            Key::Int(id) => Some(*id),
-            Key::Text(_) => None,
-        });
-        let ids: Vec<i64> = ids.collect();
+        let ids: Vec<i64> = keys.iter().filter_map(Key::number).collect();
         match self.counts {
             true => self.count(&ids).map(Some),
             false => Ok(None),

@@ -20,7 +20,7 @@ use tracing::warn;
 use crate::batch::{Batch, Keys, Limits, Target, TargetName};
 use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
-use crate::job::{Form, IdCollision, NonFinite, OnDoubt, RunSettings, Verify};
+use crate::job::{Existing, Form, IdCollision, NonFinite, OnDoubt, RunSettings, Verify};
 use crate::limits;
 use crate::milvus::{self, Client, Flavour, Write, wire};
 
@@ -61,6 +61,7 @@ impl Spec for Settings {
                 patience: run.patience,
                 on_doubt: run.on_doubt,
                 id_collision: run.id_collision,
+                existing: run.existing,
                 non_finite: run.non_finite,
                 verify: run.verify,
             },
@@ -87,6 +88,7 @@ struct Run {
     patience: Duration,
     on_doubt: OnDoubt,
     id_collision: IdCollision,
+    existing: Existing,
     non_finite: NonFinite,
     verify: Verify,
 }
@@ -133,13 +135,38 @@ impl Milvus {
 
     /// Whether an Again goes as an upsert.
     fn upserts(&self) -> bool {
-        !self.settings.auto_id && self.run.on_doubt != OnDoubt::Resend
+        let asked = self.run.existing == Existing::Upsert;
+        !self.settings.auto_id && (asked || self.run.on_doubt != OnDoubt::Resend)
     }
+}
+
+/// An address in the spelling that stands for others of the same: `localhost` is looked up as 127.0.0.1 first wherever
+/// Milvus runs. `[::1]` stays: another server may listen there.
+pub(super) fn one_spelling(address: &str) -> String {
+    address
+        .to_ascii_lowercase()
+        .replace("://localhost:", "://127.0.0.1:")
 }
 
 impl Sink for Milvus {
     fn describe(&self) -> String {
         format!("{} at {}", self.client.server(), self.client.address())
+    }
+
+    fn address(&self) -> Option<String> {
+        let db = match self.settings.db.as_str() {
+            "" | "default" => String::new(),
+            db => format!(", database {db}"),
+        };
+        Some(format!("{}{db}", one_spelling(&self.settings.address)))
+    }
+
+    fn incarnation(&self, target: &Target) -> Result<Option<String>> {
+        self.incarnation_of(target)
+    }
+
+    fn complete(&self, target: &Target) -> Result<Finishing> {
+        self.completed(target)
     }
 
     fn limits(&self, wanted: Limits) -> Limits {
@@ -277,7 +304,7 @@ impl Sink for Milvus {
                 resend,
             );
         }
-        if !decision.ours {
+        if !decision.ours && self.run.existing != Existing::Upsert {
             return doubles(
                 "the collection held rows before, and an upsert would replace those with the same ids",
                 "`run.on_doubt: upsert` accepts that, `run.on_doubt: resend` sends it again and accepts doubled rows",

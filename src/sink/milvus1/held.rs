@@ -1,7 +1,7 @@
 //! What does a collection of Milvus 1.x hold of what was delivered to it? Rows are asked for by their ids.
 //! It gives one row for an id, however many there are, and counts whole partitions only.
 
-use crate::batch::{Batch, Target};
+use crate::batch::{Batch, Key, Target};
 use crate::error::Result;
 use crate::sink::held::{Compared, Held, Holder, Way, What};
 
@@ -63,6 +63,14 @@ struct ById<'s> {
 impl Holder for ById<'_> {
     fn way(&self) -> Way {
         Way::ById
+    }
+
+    fn present(&mut self, keys: &[Key]) -> Result<Option<Vec<Key>>> {
+        let server = &self.sink.server;
+        let ids: Vec<i64> = keys.iter().filter_map(Key::number).collect();
+        let found = server.vectors(&self.collection, &self.partition, &ids)?;
+        let there = ids.iter().zip(found).filter(|(_, row)| row.is_some());
+        Ok(Some(there.map(|(id, _)| Key::Int(*id)).collect()))
     }
 
     fn compare(&mut self, batch: &Batch) -> Result<Compared> {

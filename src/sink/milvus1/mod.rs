@@ -17,7 +17,7 @@ use tracing::info;
 use crate::batch::{Batch, Keys, Limits, Target, TargetName};
 use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
-use crate::job::{Form, OnDoubt, RunSettings};
+use crate::job::{Existing, Form, OnDoubt, RunSettings};
 use crate::limits;
 use crate::milvus::v1::{DEFAULT_PARTITION, V1, wire};
 use crate::simd;
@@ -57,6 +57,7 @@ fn sink(settings: Settings, server: V1, run: &RunSettings) -> Box<dyn Sink> {
         server,
         settings,
         on_doubt: run.on_doubt,
+        existing: run.existing,
         state: Mutex::default(),
         ready: RwLock::default(),
     })
@@ -67,6 +68,7 @@ struct Milvus1 {
     server: V1,
     settings: Settings,
     on_doubt: OnDoubt,
+    existing: Existing,
     state: Mutex<State>,
     ready: RwLock<HashMap<u32, Arc<Ready>>>,
 }
@@ -142,6 +144,16 @@ impl Milvus1 {
 impl Sink for Milvus1 {
     fn describe(&self) -> String {
         self.server.describe()
+    }
+
+    fn address(&self) -> Option<String> {
+        Some(super::milvus::one_spelling(&self.settings.address))
+    }
+
+    fn incarnation(&self, target: &Target) -> Result<Option<String>> {
+        let address = super::milvus::one_spelling(&self.settings.address);
+        let there = self.server.collection(&target.name.collection)?;
+        Ok(there.map(|_| format!("Milvus 1.x {address} {}", target.name)))
     }
 
     fn limits(&self, wanted: Limits) -> Limits {

@@ -9,9 +9,9 @@ use tracing::warn;
 
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
-use crate::job::{Mode, OnDoubt};
+use crate::job::{Existing, Mode, OnDoubt};
 use crate::milvus::v1::proto::CollectionSchema;
-use crate::sink::{Action, Decision};
+use crate::sink::{Action, Count, Decision, Strength};
 
 use super::{Milvus1, Ready, State, fit};
 
@@ -30,6 +30,7 @@ impl Milvus1 {
                 action: Action::Create,
                 rows_before: 0,
                 ours: true,
+                removes: None,
                 why: format!("there is no collection {collection} yet"),
             });
         };
@@ -43,6 +44,7 @@ impl Milvus1 {
                 action: Action::Create,
                 rows_before: 0,
                 ours: true,
+                removes: None,
                 why: format!("there is no partition {partition} in collection {collection} yet"),
             });
         }
@@ -64,6 +66,7 @@ impl Milvus1 {
             let rows = self.server.rows(&target.name.collection)?;
             Ok(rows.of(&target.name.partition))
         };
+        let mut removes = None;
         let (action, rows_before) = match mode {
             Mode::Fail => {
                 return Err(
@@ -72,14 +75,32 @@ impl Milvus1 {
                 );
             }
             Mode::Skip => (Action::Skip, rows()?),
-            Mode::Overwrite => (Action::Replace, 0),
+            Mode::Overwrite => {
+                let all = self.server.rows(&target.name.collection)?;
+                removes = Some(Count {
+                    rows: match target.name.partition.as_str() {
+                        "" => all.of("") + all.beside(""),
+                        partition => all.of(partition),
+                    },
+                    // Of what has been flushed.
+                    strength: Strength::Statistics,
+                });
+                (Action::Replace, 0)
+            }
             Mode::Append => (Action::Append, rows()?),
         };
         Ok(Decision {
             action,
             rows_before,
             ours: action == Action::Replace || action == Action::Append && rows_before == 0,
+            removes,
             why: match action {
+                Action::Replace => {
+                    let rows = removes.map_or(0, |count| count.rows);
+                    format!(
+                        "{what} exists with {rows} rows (statistics), which are deleted, and mode is {word}"
+                    )
+                }
                 Action::Append => format!("{what} exists with {rows_before} rows"),
                 _ => format!("{what} exists, and mode is {word}"),
             },
@@ -116,6 +137,13 @@ impl Milvus1 {
                 Kind::Job,
                 "`run.on_doubt: upsert` needs ids to go by, and `auto_id: true` leaves them out",
             ));
+        }
+        if self.existing == Existing::Upsert {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "Milvus 1.x has no upsert, so that `run.existing: upsert` cannot be done",
+            )
+            .hint("`mode: overwrite` replaces the whole collection or partition"));
         }
         let mut state = self.state();
         let first = state

@@ -19,8 +19,9 @@ use crate::batch::{Cut, Keys, Limits, Manifest, Part, Position, Shard, Target, T
 use crate::error::{Error, Kind, Result};
 use crate::format::faiss::{Body, Node, Recovery, Transform, metric, parse, vector};
 use crate::input::View;
+use crate::job::absolute;
 use crate::schema::{Columns, Index, Metric, VectorType};
-use crate::source::{Files, Reader, Source, Survey};
+use crate::source::{Files, Reader, Source, Survey, content};
 
 /// A component of a row that libfaiss did not write: a NaN that no arithmetic makes.
 const UNTOUCHED: u32 = 0x7fed_cba9;
@@ -187,6 +188,11 @@ impl Source for Foreign {
             identity,
             warnings: self.warnings.clone(),
         })
+    }
+
+    fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
+        let path = absolute(self.file.path()).display().to_string();
+        Ok(Some(BTreeMap::from([(path, content::of(&self.file)?)])))
     }
 
     fn open<'s>(

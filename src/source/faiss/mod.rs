@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Files, Reader, Source, SourceKind, Spec as AnySpec, Survey};
+use super::{Files, Reader, Source, SourceKind, Spec as AnySpec, Survey, content};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::format::faiss::{Body, Codec, Decoder, Faithful, Node, Rows, parse};
 use crate::input::{Access, View};
-use crate::job::Form;
+use crate::job::{Form, absolute};
 use crate::limits;
 use crate::schema::{Columns, Index};
 
@@ -226,6 +226,15 @@ impl Source for Faiss {
             identity,
             warnings: self.warnings.clone(),
         })
+    }
+
+    fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
+        let mut pieces = BTreeMap::new();
+        for view in [&self.file, &self.data] {
+            let path = absolute(view.path()).display().to_string();
+            pieces.insert(path, content::of(view)?);
+        }
+        Ok(Some(pieces))
     }
 
     fn open<'s>(

@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target};
 use crate::error::{Error, Kind, Result};
 use crate::input::Access;
-use crate::job::{Form, Globs};
+use crate::job::{Form, Globs, absolute};
 use crate::limits;
 use crate::schema::{Columns, Metric};
 
 use super::files::{identity, natural, shard_rows};
-use super::{Reader, Source, SourceKind, Survey};
+use super::{Reader, Source, SourceKind, Survey, content};
 use kinds::Wish;
 use open::{File, Ids, Settings};
 use table::Place;
@@ -59,6 +59,10 @@ pub const KIND: SourceKind = SourceKind {
             "pack",
             "bits: booleans are packed into binary vectors, eight to a byte",
         ),
+        (
+            "first_id",
+            "the id of the first row where rows are numbered; 0 unless said",
+        ),
         ("access", "map (default) or read"),
     ],
     read: |form| Some(Box::new(Spec::read(form)?)),
@@ -69,6 +73,7 @@ struct Spec {
     paths: Vec<PathBuf>,
     dir: Option<PathBuf>,
     settings: Settings,
+    first_id: u64,
 }
 
 impl Spec {
@@ -93,7 +98,9 @@ impl Spec {
             form.mistake("pack", "cannot be given together with `as`");
             fits = false;
         }
+        let first_id = form.number("first_id", 0, i64::MAX as u64).unwrap_or(0);
         fits.then(|| Spec {
+            first_id,
             paths: paths.into_iter().map(PathBuf::from).collect(),
             dir: dir.map(PathBuf::from),
             settings: Settings {
@@ -131,7 +138,30 @@ impl super::Spec for Spec {
                 files.push(file);
             }
         }
-        Ok(Box::new(Hdf5 { files }))
+        check_numbers(&files, self.first_id)?;
+        Ok(Box::new(Hdf5 {
+            files,
+            first_id: self.first_id,
+        }))
+    }
+}
+
+/// Refuses numbers that rows cannot have, and numbers for rows that have ids.
+fn check_numbers(files: &[File], first_id: u64) -> Result<()> {
+    let refuse = |file: &File, what: &str| {
+        let what = format!("{what}, and `first_id` is {first_id}");
+        Err(Error::path(Kind::Job, file.view.path(), what))
+    };
+    let rows: u64 = files.iter().map(|f| f.vectors.rows).sum();
+    match (files.last(), files.iter().find(|f| f.ids.is_some())) {
+        (_, Some(file)) if first_id > 0 => {
+            let refused = refuse(file, "has ids of its own");
+            refused.map_err(|e| e.hint("`ids: row_number` numbers its rows all the same"))
+        }
+        (Some(file), _) if i64::MAX as u64 - first_id < rows => {
+            refuse(file, &format!("{rows} rows cannot be numbered"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -218,6 +248,8 @@ fn check(files: &[File], file: &File) -> Result<()> {
 /// HDF5 files as a source.
 struct Hdf5 {
     files: Vec<File>,
+    /// The id of the first row where rows are numbered.
+    first_id: u64,
 }
 
 impl Hdf5 {
@@ -311,6 +343,16 @@ impl Source for Hdf5 {
         })
     }
 
+    fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
+        let pieces = self.files.iter().enumerate().map(|(number, file)| {
+            // Row numbers go on from file to file: their order is part of what they are.
+            let path = absolute(file.view.path());
+            let name = format!("file {}: {}", number + 1, path.display());
+            Ok((name, content::of(&file.view)?))
+        });
+        pieces.collect::<Result<_>>().map(Some)
+    }
+
     fn open<'s>(
         &'s self,
         shard: &Shard,
@@ -324,7 +366,7 @@ impl Source for Hdf5 {
                 format!("there is no file for {}", shard.name),
             ));
         };
-        let first_id = self.rows_before(part);
+        let first_id = self.first_id + self.rows_before(part);
         Ok(Box::new(read::FileReader::new(
             file,
             from.0,

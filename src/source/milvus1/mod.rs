@@ -30,6 +30,7 @@ use crate::job::{Form, Globs};
 use crate::limits;
 use crate::schema::{Columns, VectorType};
 
+use super::content::SAMPLED;
 use super::{Reader, Source, SourceKind, Spec, Survey};
 use choose::{Choice, Chosen};
 use meta::Meta;
@@ -119,6 +120,7 @@ pub struct Milvus1 {
     access: Access,
     warnings: Vec<String>,
     identity: BTreeMap<String, String>,
+    content: BTreeMap<String, String>,
 }
 
 /// A partition that will travel.
@@ -214,6 +216,7 @@ impl Milvus1 {
             access: settings.access,
             warnings: lock::held(&place.root).into_iter().collect(),
             identity: BTreeMap::new(),
+            content: BTreeMap::new(),
             place,
         };
         if settings.mysql.is_some() && source.place.db.join("meta.sqlite").exists() {
@@ -310,12 +313,13 @@ impl Milvus1 {
         self.warnings.extend(lost.filter(|_| fresh));
         let first = self.segments.len();
         let mut notes = Notes::default();
-        let mut digest = 0;
+        let (mut digest, mut content) = (0, 0);
         for listed in &partition.segments {
             let dir = self.place.segment(&partition.table_id, &listed.segment_id);
             let segment = Segment::look(&dir, &name.to_string(), vector.row_bytes())?;
             notes.see(listed.row_count, &segment, &listed.segment_id);
             digest = digest::chained(digest, segment.identity().as_bytes());
+            content = digest::chained(content, &segment.content().to_le_bytes());
             self.segments.push(segment);
             self.touched.push(AtomicBool::new(false));
         }
@@ -326,6 +330,14 @@ impl Milvus1 {
             format!(
                 "{vector}, {}, {} segments, files {digest:016x}",
                 metric.name(),
+                segments.len()
+            ),
+        );
+        let rows: u64 = self.segments[segments.clone()].iter().map(|s| s.live).sum();
+        self.content.insert(
+            format!("collection {name}"),
+            format!(
+                "{vector}, {rows} rows, {} segments, {SAMPLED} digest {content:016x}",
                 segments.len()
             ),
         );
@@ -433,6 +445,10 @@ impl Source for Milvus1 {
             identity: self.identity.clone(),
             warnings: self.warnings.clone(),
         })
+    }
+
+    fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
+        Ok(Some(self.content.clone()))
     }
 
     fn open<'s>(

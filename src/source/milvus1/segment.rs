@@ -4,10 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::digest;
 use crate::error::{Error, Kind, Result};
 use crate::format::segment::{self as format, Column, Deleted};
 use crate::input::{Access, Stamp, View};
-use crate::source::Files;
+use crate::source::{Files, content};
+
+/// Blocks of each file that are digested.
+const SAMPLES: u64 = 3;
 
 /// A segment whose files were looked at.
 #[derive(Clone, Debug)]
@@ -21,6 +25,8 @@ pub struct Segment {
     vectors: Known,
     ids: Known,
     deletions: Known,
+    /// Of samples of its files.
+    content: u64,
 }
 
 /// A file, and what it looked like.
@@ -95,6 +101,11 @@ impl Segment {
                 _ => error,
             });
         }
+        let mut content = 0;
+        for view in &views {
+            content = digest::chained(content, &view.len().to_le_bytes());
+            content = digest::chained(content, &content::sample(view, SAMPLES)?.to_le_bytes());
+        }
         let [vectors, ids, deletions] = views;
         let deletions_extra = deletions.len() - format::HEADER_BYTES - open.deletions.len();
         let known = |view: &View, extra| Known {
@@ -109,6 +120,7 @@ impl Segment {
             vectors: known(&vectors, open.vectors.extra),
             ids: known(&ids, open.ids.extra),
             deletions: known(&deletions, deletions_extra),
+            content,
         })
     }
 
@@ -141,6 +153,11 @@ impl Segment {
         let all = [&self.vectors, &self.ids, &self.deletions];
         let longer = all.into_iter().filter(|k| k.extra > 0);
         longer.map(|k| (&k.path, k.extra))
+    }
+
+    /// What tells its rows from others, wherever its files lie: lengths, and a digest of samples.
+    pub fn content(&self) -> u64 {
+        self.content
     }
 
     /// What identifies its files: paths, lengths, times and inodes.

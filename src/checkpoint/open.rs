@@ -1,0 +1,255 @@
+//! Which log is there, and what becomes of it? Finds it, locks it, and goes on with it or makes way for another.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::differs::{another, differences, in_place_of, is_of, named};
+use super::log::{self, Finished, Header, Log};
+use super::{Checkpoint, Earlier, State, now};
+use crate::error::{Error, Kind, Result};
+use crate::plan::{Fingerprint, Plan};
+
+/// The version of the log's format. Version 1 spelt fingerprints as the job was written.
+const VERSION: u32 = 2;
+
+/// What was found where the checkpoint should be.
+pub enum Found {
+    /// A log to begin or to go on with.
+    Open(Box<Checkpoint>),
+    /// The same job on the same data has finished; nothing was opened for writing.
+    Finished(Finished),
+}
+
+impl Checkpoint {
+    /// Where the log of this plan is: at its own place, or, where none is there, where earlier versions of the program
+    /// left it, if it is of this job.
+    pub fn find(plan: &Plan) -> PathBuf {
+        let (own, before) = (&plan.settings.checkpoint, &plan.settings.checkpoint_before);
+        let Some(before) = before.as_ref().filter(|_| !own.exists()) else {
+            return own.clone();
+        };
+        let known = std::fs::read(before).is_ok_and(|text| {
+            log::read(before, &text).is_ok_and(|(log, _)| is_of(&log, &plan.fingerprint))
+        });
+        if known { before.clone() } else { own.clone() }
+    }
+
+    /// Creates the log, or goes on with the one that is there, if it is of this plan. `again` has whatever log is there
+    /// make way. Nothing is written, and no log put aside, before there is something to record.
+    pub fn create_or_resume(path: &Path, plan: &Plan, again: bool) -> Result<Found> {
+        let mut file = open_locked(path)?;
+        let log = read_log(&mut file, path)?;
+        let (mut replaces, mut said) = (None, None);
+        if log.header.is_some() {
+            let differs = differences(&log, &plan.fingerprint);
+            match (&log.finished, differs.is_empty()) {
+                (Some(finished), true) if !again => return Ok(Found::Finished(finished.clone())),
+                (None, true) if !again => return resume(path, file, log),
+                // Nothing can have been sent: there is nothing to lose.
+                (None, false) if !again && !log.shards.is_empty() => {
+                    return Err(another(path, &differs));
+                }
+                (finished, _) => {
+                    said = in_place_of(path, &log, &differs, again);
+                    replaces = finished
+                        .clone()
+                        .filter(|_| !again)
+                        .map(|finished| Earlier { finished, differs });
+                }
+            }
+        }
+        let run = draw();
+        let header = Header {
+            version: VERSION,
+            run: format!("{run:016x}"),
+            created: now(),
+            fingerprint: plan.fingerprint.meaning.clone(),
+            stamps: plan.fingerprint.stamps.clone(),
+        };
+        Ok(Found::Open(Box::new(Checkpoint {
+            path: path.to_owned(),
+            run,
+            resumed: false,
+            replaces,
+            state: Mutex::new(State {
+                file,
+                log: Log::default(),
+                pending: Some(header),
+                aside: None,
+                said,
+                failed: false,
+            }),
+        })))
+    }
+
+    /// Whether the log at this path is of a job that has begun and not finished. What cannot be read is not.
+    pub fn is_begun(path: &Path) -> bool {
+        begun(path).is_some()
+    }
+
+    /// The bytes of a batch of the unfinished run whose log is at this path: it goes on with batches as it began.
+    pub fn batch_bytes(path: &Path) -> Option<u64> {
+        let header = begun(path)?.header?;
+        header
+            .fingerprint
+            .get(Fingerprint::BATCH_BYTES)?
+            .parse()
+            .ok()
+    }
+
+    /// What a run would do with the log at this path, in a sentence; `None` when there is none. Changes nothing.
+    pub fn foresee(path: &Path, plan: &Plan) -> Result<Option<String>> {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(path, "read the checkpoint", &e)),
+        };
+        let (log, _) = read(&mut file, path)?;
+        if log.header.is_none() {
+            return Ok(None);
+        }
+        let (differs, rows) = (differences(&log, &plan.fingerprint), log.delivered());
+        Ok(Some(match (&log.finished, differs.is_empty()) {
+            (Some(_), true) => {
+                format!(
+                    "says that this job has finished with {rows} rows: a run does nothing without --again"
+                )
+            }
+            (Some(_), false) => format!(
+                "is of a finished job that differs ({}), with {rows} rows: where they may still be in what the job adds \
+                 to, a run refuses without --again",
+                named(&differs)
+            ),
+            (None, true) if plan.sink.resumable() => {
+                format!("says that {rows} rows were delivered: a run goes on from there")
+            }
+            (None, true) => {
+                let all = log.targets.len();
+                let done = log.targets.values().filter(|t| t.done).count();
+                format!("says that {done} of {all} files are finished: a run writes the others")
+            }
+            (None, false) if log.shards.is_empty() => {
+                "is of a job that sent nothing: a run puts it aside".to_owned()
+            }
+            (None, false) => format!(
+                "is of another, unfinished job ({}): a run refuses without --again",
+                named(&differs)
+            ),
+        }))
+    }
+}
+
+/// A log that has begun and not finished, if there is one at this path that can be read.
+fn begun(path: &Path) -> Option<Log> {
+    let (log, _) = log::read(path, &std::fs::read(path).ok()?).ok()?;
+    (log.header.is_some() && log.finished.is_none()).then_some(log)
+}
+
+/// Opens a log, or an empty file to become one, and locks it.
+pub fn open_locked(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path);
+    let file = opened.map_err(|e| Error::io(path, "open the checkpoint", &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::path(
+            Kind::Job,
+            path,
+            "another milvusdm is at work with this checkpoint",
+        )
+        .hint("wait for it, or give this job a `run: checkpoint:` of its own")),
+        Err(std::fs::TryLockError::Error(e)) => Err(Error::io(path, "lock the checkpoint", &e)),
+    }
+}
+
+/// All whole records of a log, and how many bytes they are.
+fn read(file: &mut File, path: &Path) -> Result<(Log, u64)> {
+    let failed = |e: std::io::Error| Error::io(path, "read the checkpoint", &e);
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(Error::path(Kind::Job, path, "is not a regular file"));
+    }
+    // Its beginning first: any file may be named by mistake, however long it is.
+    let mut text = Vec::new();
+    Read::take(&mut *file, 64)
+        .read_to_end(&mut text)
+        .map_err(failed)?;
+    log::check_beginning(path, &text)?;
+    file.read_to_end(&mut text).map_err(failed)?;
+    log::read(path, &text)
+}
+
+/// Reads all whole records, and cuts a torn last line off.
+fn read_log(file: &mut File, path: &Path) -> Result<Log> {
+    let (log, whole) = read(file, path)?;
+    file.set_len(whole)
+        .map_err(|e| Error::io(path, "cut the checkpoint's torn end", &e))?;
+    file.seek(SeekFrom::End(0))
+        .map_err(|e| Error::io(path, "seek the checkpoint", &e))?;
+    Ok(log)
+}
+
+fn resume(path: &Path, file: File, log: Log) -> Result<Found> {
+    let header = log
+        .header
+        .as_ref()
+        .expect("a log that is resumed has a header");
+    let run = u64::from_str_radix(&header.run, 16).map_err(|_| {
+        Error::path(
+            Kind::Job,
+            path,
+            "the checkpoint's run number is not hexadecimal",
+        )
+    })?;
+    if !(1..=VERSION).contains(&header.version) {
+        let what = format!("was written by another version (format {})", header.version);
+        return Err(Error::path(Kind::Job, path, what));
+    }
+    Ok(Found::Open(Box::new(Checkpoint {
+        path: path.to_owned(),
+        run,
+        resumed: true,
+        replaces: None,
+        state: Mutex::new(State {
+            file,
+            log,
+            pending: None,
+            aside: None,
+            said: None,
+            failed: false,
+        }),
+    })))
+}
+
+/// A number no other run has, without asking for more randomness than the hasher's seed.
+fn draw() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = std::hash::RandomState::new().build_hasher();
+    hasher.write_u64(now());
+    hasher.write_u32(std::process::id());
+    hasher.finish()
+}
+
+/// Puts a log aside.
+pub fn put_aside(path: &Path) -> Result<PathBuf> {
+    let mut old = path.as_os_str().to_owned();
+    old.push(".old");
+    let old = PathBuf::from(old);
+    std::fs::rename(path, &old).map_err(|e| Error::io(path, "put the old checkpoint aside", &e))?;
+    Ok(old)
+}
+
+/// Makes a new name of a file durable.
+pub fn sync_directory(path: &Path) -> Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let synced = File::open(directory).and_then(|d| d.sync_all());
+    synced.map_err(|e| Error::io(directory, "sync the checkpoint's directory", &e))
+}

@@ -1,0 +1,106 @@
+//! Where does a job's checkpoint lie? Beside the job file, so that the directory a command is given from does not
+//! decide whether a job is known. Looks at folders, and writes nothing.
+
+use std::path::{Path, PathBuf};
+
+/// The place of a checkpoint that the job does not name.
+#[derive(Debug)]
+pub struct CheckpointPlace {
+    /// The file.
+    pub path: PathBuf,
+    /// Why it is not beside the job file, if it is not.
+    pub why: Option<String>,
+    /// Where earlier versions of this program left it: in the current directory.
+    pub before: Option<PathBuf>,
+}
+
+impl CheckpointPlace {
+    /// Of a job file that does not name one.
+    pub fn of(job: &Path) -> CheckpointPlace {
+        let job = absolute(job);
+        let name = job.file_name().unwrap_or_default().to_string_lossy();
+        let stem = job.file_stem().unwrap_or_default().to_string_lossy();
+        let before = Some(absolute(Path::new(&format!("milvusdm-{stem}.ckpt"))));
+        let beside = job.with_file_name(format!("{name}.ckpt"));
+        let folder = job.parent().unwrap_or(Path::new("/"));
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        // A job that comes through a pipe has no place of its own.
+        let lasts = std::fs::metadata(&job).map_or(true, |meta| meta.is_file());
+        let writable = lasts && rustix::fs::access(folder, access).is_ok();
+        let state = state_directory().filter(|_| !writable && folder.exists());
+        match state {
+            None => CheckpointPlace {
+                path: beside,
+                why: None,
+                before,
+            },
+            Some(state) => CheckpointPlace {
+                // Jobs of one name in several folders have one each.
+                path: state.join(format!("{name}-{:08x}.ckpt", crc32fast::hash(spelt(&job)))),
+                why: Some(format!("{} cannot be written", folder.display())),
+                before,
+            },
+        }
+    }
+}
+
+fn spelt(path: &Path) -> &[u8] {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes()
+}
+
+/// `$XDG_STATE_HOME/milvusdm`, by default `~/.local/state/milvusdm`; `None` where there is no home.
+pub fn state_directory() -> Option<PathBuf> {
+    let named = |name: &str| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        // The specification has relative paths ignored.
+        path.is_absolute().then_some(path)
+    };
+    let state = named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")))?;
+    Some(state.join("milvusdm"))
+}
+
+/// A path from the root, links and dots left as they are written.
+pub fn absolute(path: &Path) -> PathBuf {
+    // It fails for an empty path only.
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// A path as a job spells it, a `~` at its beginning replaced by the home directory.
+pub fn from_home(text: String) -> Result<String, String> {
+    if text != "~" && !text.starts_with("~/") {
+        return Ok(text);
+    }
+    let home = std::env::var("HOME").ok().filter(|home| !home.is_empty());
+    let home =
+        home.ok_or_else(|| format!("`{text}` is in the home directory, and HOME is not set"))?;
+    Ok(format!("{home}{}", &text[1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_lies_beside_its_job() {
+        let room = tempfile::tempdir().unwrap();
+        let job = room.path().join("migrate.yaml");
+        let place = CheckpointPlace::of(&job);
+        assert_eq!(place.path, room.path().join("migrate.yaml.ckpt"));
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(place.before, Some(here.join("milvusdm-migrate.ckpt")));
+        assert_eq!(place.why, None);
+    }
+
+    #[test]
+    fn only_a_whole_first_name_means_the_home_directory() {
+        let home = std::env::var("HOME").unwrap();
+        let check = |text: &str, expected: &str| {
+            assert_eq!(from_home(text.to_owned()).unwrap(), expected);
+        };
+        check("~/a.index", &format!("{home}/a.index"));
+        check("~", &home);
+        check("~bob/a", "~bob/a");
+        check("a~/b", "a~/b");
+    }
+}
