@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 
 import faiss_codes
-from faiss_kit import IP, L2, METRICS, STRANGE, filled
+from faiss_kit import IP, L2, METRICS, STRANGE, decoded, filled
 
 
 def scalar_types():
@@ -67,6 +67,63 @@ def scalar(kit):
     kit.unmade.append({"name": "refused_ivfsq_0bit", "why": "Faiss writes its lists empty, or crashes; see ivfsq_0bit"})
 
 
+def fast_scan(kit):
+    """4-bit codes in blocks: what Faiss gives back of them is copied or added once, so it is the same everywhere.
+
+    From blocks of more than 32 rows its reconstruct() takes other rows' codes; what its quantizer makes of the rows
+    themselves is right there.
+    """
+    def coded(pq, x):
+        return pq.decode(pq.compute_codes(x)) if len(x) else x
+    for n, parts, d, block in ((0, 4, 16, 32), (1, 4, 16, 32), (31, 3, 12, 32), (32, 5, 10, 32), (33, 1, 4, 32), (500, 4, 16, 32),
+                               (257, 7, 14, 64), (300, 2, 6, 96), (130, 32, 64, 32)):
+        for metric in ("L2", "IP"):
+            def flat(name):
+                index = faiss.IndexPQFastScan(d, parts, 4, METRICS[metric], block)
+                index.train(kit.rows(200, d))
+                x = kit.rows(n, d)
+                if n:  # Faiss dies of adding nothing.
+                    index.add(x)
+                want = coded(index.pq, x)
+                assert n == 0 or block > 32 or np.array_equal(want, index.reconstruct_n(0, n)), name
+                kit.add(name, index, want, metric=metric, lossy="yes" if n else "no")
+            kit.attempt(f"pq_fs_{n}_{parts}_{block}_{metric}", flat)
+            for residual in (True, False):
+                def lists(name):
+                    index = faiss.IndexIVFPQFastScan(faiss.IndexFlat(d, METRICS[metric]), d, 5, parts, 4, METRICS[metric], block)
+                    index.by_residual = residual
+                    index.train(kit.rows(200, d))
+                    x, ids = kit.rows(n, d), kit.ids(n)
+                    if n:
+                        index.add_with_ids(x, ids)
+                    centres = index.quantizer.reconstruct_n(0, 5)[index.quantizer.assign(x)] if n and residual else np.zeros_like(x)
+                    want = coded(index.pq, x - centres) + centres
+                    got_ids, got = decoded(index)
+                    a, b = np.argsort(got_ids), np.argsort(ids)
+                    assert block > 32 or np.array_equal(got[a], want[b]), name
+                    kit.add(name, index, want, ids, order="any", metric=metric, lossy="yes" if n else "no")
+                kit.attempt(f"ivf_pq_fs_{n}_{parts}_{block}_{metric}{'' if residual else '_plain'}", lists)
+    x, ids = kit.rows(300, 16), kit.ids(300)
+    index = filled(faiss.index_factory(16, "IDMap2,PQ4x4fs"), x, ids)
+    kit.add("idmap_pq_fs", index, index.index.reconstruct_n(0, 300), ids, lossy="yes", says="`IPfs` inside `IxM2`")
+    index = filled(faiss.index_factory(16, "OPQ4,IVF4,PQ4x4fs"), x, ids)
+    got_ids, got = decoded(index.index)
+    kit.add("opq_ivf_pq_fs", index, faiss_codes.undone(index, got), got_ids, order="any", lossy="yes", tolerance=1e-5)
+    index = filled(faiss.index_factory(16, "PQ4x4fs"), x)
+    index.remove_ids(np.arange(0, 300, 7))
+    kit.add("pq_fs_removed", index, index.reconstruct_n(0, index.ntotal), lossy="yes")
+    index = filled(faiss.index_factory(16, "IVF4,PQ4x4fs"), x, ids)
+    index.remove_ids(faiss.IDSelectorArray(ids[:100]))
+    got_ids, got = decoded(index)
+    kit.add("ivf_pq_fs_removed", index, got, got_ids, order="any", lossy="yes")
+    for spec in ("PQ4x4fs", "IVF4,PQ4x4fs"):
+        whole = kit.bytes_of(filled(faiss.index_factory(16, spec), x))
+        name = spec.replace(",", "_").lower()
+        kit.refuse(f"cut_{name}", whole[:-1], "cut short")
+        block = whole.index((32).to_bytes(4, "little"))
+        kit.refuse(f"bad_block_{name}", whole.replace(whole[block:block + 4], (33).to_bytes(4, "little"), 1), "33")
+
+
 def product(kit):
     for parts, bits, d in ((4, 8, 16), (4, 4, 16), (3, 4, 12), (4, 6, 16), (3, 5, 12), (4, 10, 8), (3, 12, 6), (2, 16, 4), (5, 3, 5), (1, 1, 2)):
         x = kit.rows(300, d)
@@ -102,6 +159,7 @@ def product(kit):
             kit.add(name, index, got, got_ids, lossy="yes", order="any", may_refuse=unreadable, note=spec,
                     tolerance=1e-5 if name.endswith("_pre") else 0.0)
         kit.attempt(f"ivfpq_over_{name}", make)
+    fast_scan(kit)
     def refined(name):
         index = faiss.IndexIVFPQR(faiss.IndexFlatL2(16), 16, 6, 4, 4, 4, 4)
         filled(index, x)

@@ -19,7 +19,7 @@ def refused(kit):
         ("ivf_rq", "IVF4,RQ2x4", "additive"), ("ivf_lsq", "IVF4,LSQ2x4", "additive"), ("ivf_prq", "IVF4,PRQ2x2x4", "additive"),
         ("ivf_plsq", "IVF4,PLSQ2x2x4", "additive"), ("rq_fs", "RQ2x4fs_Nrq2x4", "FastScan"), ("lsq_fs", "LSQ2x4fs_Nlsq2x4", "FastScan"),
         ("prq_fs", "PRQ2x2x4fs_Nrq2x4", "FastScan"), ("plsq_fs", "PLSQ2x2x4fs_Nlsq2x4", "FastScan"), ("ivf_rq_fs", "IVF4,RQ2x4fs_Nrq2x4", "FastScan"),
-        ("ivf_lsq_fs", "IVF4,LSQ2x4fs_Nlsq2x4", "FastScan"), ("pq_fs", "PQ4x4fs", "FastScan"), ("ivf_pq_fs", "IVF4,PQ4x4fs", "FastScan"),
+        ("ivf_lsq_fs", "IVF4,LSQ2x4fs_Nlsq2x4", "FastScan"),
         ("rabitq", "RaBitQ", "RaBitQ"), ("ivf_rabitq", "IVF4,RaBitQ", "RaBitQ"), ("rabitq_fs", "RaBitQfs", "RaBitQ"),
         ("ivf_rabitq_fs", "IVF4,RaBitQfs", "RaBitQ"), ("rabitq_4", "RaBitQ4", "RaBitQ"), ("lattice", "ZnLattice2x3_4", "lattice"),
     ):

@@ -17,8 +17,6 @@ pub(super) struct Coded {
     pub body: Body,
 }
 
-const FAST_SCAN: &str =
-    "keeps 4-bit product quantizer codes packed for FastScan, which this program does not decode";
 const ADDITIVE: &str = "keeps additive quantizer codes, which this program does not decode";
 const ADDITIVE_FAST_SCAN: &str =
     "keeps additive quantizer codes packed for FastScan, which this program does not decode";
@@ -34,9 +32,9 @@ const TWO_LEVEL: &str = "keeps two-level codes, which this program does not deco
 /// Those of them that libfaiss 1.12, which the crate `faiss` builds, reads and gives vectors back from, as
 /// `tests/faiss_oracle.rs` has tried. Not inverted files of FastScan: when they come from a file, it reaches for a
 /// quantizer that it never set, and the process dies.
-pub(super) const LIBFAISS_DECODES: [&[u8; 4]; 16] = [
+pub(super) const LIBFAISS_DECODES: [&[u8; 4]; 15] = [
     b"IxRq", b"IxLS", b"IxPR", b"IxPL", b"IwRQ", b"IwLS", b"IwPR", b"IwPL", b"IRfs", b"ILfs",
-    b"IPRf", b"IPLf", b"Ix2L", b"IPfs", b"Ixrq", b"Iwrq",
+    b"IPRf", b"IPLf", b"Ix2L", b"Ixrq", b"Iwrq",
 ];
 
 /// Reads one, if the four characters name one; `None` where they do not.
@@ -64,8 +62,6 @@ pub(super) fn coded(c: &mut Cursor, fourcc: &[u8; 4], depth: u32) -> Result<Opti
         b"IxLa" => lattice(c)?,
         b"IwSh" => spectral_hash(c, depth)?,
         b"Ix2L" => two_level(c, depth)?,
-        b"IPfs" => fast_scan(c)?,
-        b"IwPf" => ivf_fast_scan(c, depth)?,
         b"IxEd" | b"IxEe" => eden(c, fourcc == b"IxEe")?,
         b"IwEd" | b"IwEe" => ivf_eden(c, depth, fourcc == b"IwEe")?,
         b"Ixrq" | b"Ixrr" => rabitq(c, fourcc == b"Ixrr")?,
@@ -223,33 +219,6 @@ fn two_level(c: &mut Cursor, depth: u32) -> Result<Coded> {
             inner: Some(Box::new(quantizer)),
         },
     })
-}
-
-fn fast_scan(c: &mut Cursor) -> Result<Coded> {
-    let header = header(c)?;
-    quantizer::product(c, header.dimension)?;
-    for field in ["implem", "bbs", "qbs"] {
-        c.i32(field)?;
-    }
-    c.u64("ntotal2")?;
-    c.u64("M2")?;
-    c.vector("codes", 1)?;
-    let class = "product quantizer for FastScan (IndexPQFastScan)";
-    Ok(made(class, header, FAST_SCAN, Remedy::Rows))
-}
-
-fn ivf_fast_scan(c: &mut Cursor, depth: u32) -> Result<Coded> {
-    let head = ivf::head(c, depth)?;
-    c.bool("by_residual")?;
-    c.u64("code_size")?;
-    c.i32("bbs")?;
-    c.u64("M2")?;
-    c.i32("implem")?;
-    c.u64("qbs2")?;
-    quantizer::product(c, head.header.dimension)?;
-    lists(c, head.lists, None)?;
-    let class = "inverted file of product quantizer codes for FastScan (IndexIVFPQFastScan)";
-    Ok(made_over(class, head, FAST_SCAN, Remedy::Lists))
 }
 
 fn eden_quantizer(c: &mut Cursor, with_scale: bool) -> Result<()> {

@@ -135,7 +135,7 @@ fn describe(node: &Node) -> Description {
                 notes.push("codes are of residuals to the lists' centres".to_owned());
             }
             match &lists.place {
-                Place::Here | Place::Packed => {}
+                Place::Here | Place::Packed { .. } => {}
                 Place::Missing => notes.push("its lists were not written".to_owned()),
                 Place::Elsewhere { name, bytes, .. } => notes.push(format!(
                     "its lists are in {}, {bytes} bytes",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::binary;
 use super::coded::{SVS, coded, svs};
+use super::fast_scan;
 use super::footer;
 use super::graph;
 use super::header::{FourCc, Header, Measure, bytes_of, expect, header, unknown};
@@ -315,6 +316,8 @@ pub(super) fn node(c: &mut Cursor, depth: u32) -> Result<Node> {
         }
         b"IwSq" | b"IwSQ" | b"IvSQ" => ivf::scalar(c, fourcc, at, depth),
         b"IwPQ" | b"IwQR" | b"IvPQ" | b"IvQR" => ivf::product(c, fourcc, at, depth),
+        b"IPfs" => fast_scan::flat(c, fourcc, at),
+        b"IwPf" => fast_scan::inverted(c, fourcc, at, depth),
         other => match coded(c, other, depth)? {
             Some(found) => make(found.class, found.header, found.body),
             None if SVS.contains(&other) => Err(Error::new(

@@ -38,6 +38,13 @@ pub enum Layout {
         /// Rows in a block.
         batch: u64,
     },
+    /// In blocks of `batch` rows, packed for FastScan: see `fast_scan.rs`. The last block is as long as the others.
+    Blocks {
+        /// Bytes of a row's code: two parts each.
+        pairs: u64,
+        /// Rows in a block, a multiple of 32.
+        batch: u64,
+    },
 }
 
 /// Where the runs' offsets count.
@@ -56,8 +63,13 @@ pub enum Place {
     },
     /// Nowhere: the index was written without its lists.
     Missing,
-    /// Here, packed in blocks for FastScan.
-    Packed,
+    /// Here, in blocks of so many rows and bytes for FastScan.
+    Packed {
+        /// Rows of a block.
+        rows: u64,
+        /// Bytes of a block.
+        bytes: u64,
+    },
 }
 
 /// All runs of an index, in order.
@@ -364,18 +376,22 @@ fn on_disk(c: &mut Cursor, count: u64, code_bytes: u64) -> Result<Lists> {
     Ok(lists)
 }
 
-/// FastScan's blocks: passed over.
+/// FastScan's blocks: what is in them is the index's to know.
 fn packed(c: &mut Cursor, count: u64, code_bytes: u64) -> Result<Lists> {
-    c.u64("lists.n_per_block")?;
-    c.u64("lists.block_size")?;
+    let rows = c.u64("lists.n_per_block")?;
+    let bytes = c.u64("lists.block_size")?;
     let mut lists = Lists::new(code_bytes, count);
-    lists.place = Place::Packed;
+    lists.place = Place::Packed { rows, bytes };
     for list in 0..count {
         let at = c.at();
-        let ids = c.vector("list ids", 8)?;
+        let ids = c.vector("list ids", 8)?.len() / 8;
         let codes = c.at();
-        c.vector("list codes", 1)?;
-        lists.push(list, ids.len() / 8, codes, Some(at.saturating_add(8)));
+        let found = c.vector("list codes", 1)?.len();
+        let blocks = ids.div_ceil(rows.max(1));
+        let expected = bytes_of(c, codes, "blocks", blocks, bytes)?;
+        expect(c, codes, "bytes of list codes", found, expected)?;
+        let codes = codes.saturating_add(8);
+        lists.push(list, ids, codes, Some(at.saturating_add(8)));
     }
     Ok(lists)
 }

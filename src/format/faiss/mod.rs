@@ -28,6 +28,7 @@ mod binary;
 mod coded;
 mod decode;
 mod describe;
+mod fast_scan;
 mod footer;
 mod graph;
 mod header;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::coded::LIBFAISS_DECODES;
 use super::decode;
+use super::fast_scan::{TOGETHER, unpack};
 use super::footer;
 use super::header::FourCc;
 use super::index::{Body, Node, Remedy, Stored};
@@ -271,13 +272,19 @@ impl Lists {
         rows: u64,
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        let Layout::Levels { level_bytes, batch } = self.layout else {
-            let at = run
-                .codes
-                .saturating_add(first.saturating_mul(self.code_bytes));
-            let codes = file.cut(at, rows.saturating_mul(self.code_bytes))?;
-            out.extend_from_slice(&codes.bytes()?);
-            return Ok(());
+        let (level_bytes, batch) = match self.layout {
+            Layout::Levels { level_bytes, batch } => (level_bytes, batch),
+            Layout::Blocks { pairs, batch } => {
+                return self.fetch_packed(file, run, (first, rows), (pairs, batch), out);
+            }
+            Layout::Rows => {
+                let at = run
+                    .codes
+                    .saturating_add(first.saturating_mul(self.code_bytes));
+                let codes = file.cut(at, rows.saturating_mul(self.code_bytes))?;
+                out.extend_from_slice(&codes.bytes()?);
+                return Ok(());
+            }
         };
         let (mut row, end) = (first, first.saturating_add(rows));
         while row < end {
@@ -298,6 +305,47 @@ impl Lists {
                 let level = file.cut(at, some.saturating_mul(width))?.bytes()?;
                 scatter(&level, width, room, self.code_bytes, before);
                 before = before.saturating_add(width);
+            }
+            row = row.saturating_add(some);
+        }
+        Ok(())
+    }
+}
+
+impl Lists {
+    /// The same where codes are packed for FastScan: 32 rows at a time, pair of parts after pair.
+    fn fetch_packed(
+        &self,
+        file: &View,
+        run: &Run,
+        (first, rows): (u64, u64),
+        (pairs, batch): (u64, u64),
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let whole = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let (mut row, end) = (first, first.saturating_add(rows));
+        while row < end {
+            let within = row % TOGETHER;
+            let some = TOGETHER.saturating_sub(within).min(end.saturating_sub(row));
+            let place = row.checked_rem(batch).unwrap_or(0);
+            let block = row.saturating_sub(place).saturating_mul(pairs);
+            let bytes = batch.saturating_mul(pairs);
+            let block = file.cut(run.codes.saturating_add(block), bytes)?;
+            // Blocks are of 32 rows but where somebody asked for others: these lie together.
+            let whole_block = match batch {
+                TOGETHER => View::from_bytes("", block.bytes()?),
+                _ => block,
+            };
+            let start = out.len();
+            out.resize(start.saturating_add(whole(some.saturating_mul(pairs))), 0);
+            let room = out.get_mut(start..).unwrap_or_default();
+            for pair in 0..pairs {
+                let at = pair
+                    .saturating_mul(batch)
+                    .saturating_add(place.saturating_sub(within));
+                let mut packed = [0; TOGETHER as usize];
+                whole_block.read(at, &mut packed)?;
+                unpack(&packed, whole(within), whole(pair), whole(pairs), room);
             }
             row = row.saturating_add(some);
         }
@@ -459,7 +507,7 @@ fn check_stored(node: &Node, stored: &Stored, way: &mut Way) -> std::result::Res
                 "write the index again with faiss, its lists with it",
             ));
         }
-        Place::Packed => {
+        Place::Packed { .. } => {
             return Err(Nothing::new(
                 node,
                 "keeps codes packed for FastScan, which this program does not decode",

@@ -1,4 +1,4 @@
-//! What our own reader does not decode, decoded by libfaiss: additive quantizers, FastScan, RaBitQ, two-level codes.
+//! What our own reader does not decode, decoded by libfaiss: additive quantizers, RaBitQ, two-level codes.
 //! Only with the feature `faiss`, only under `lossy: allow`. libfaiss holds the whole index in memory.
 //!
 //! The crate gives rows by number only, and for inverted lists those are the ids in them. So row numbers are all
