@@ -153,6 +153,16 @@ pub const HDF5_TEXT_BYTES_MAX: usize = 4096;
 /// Bytes of an HDF5 attribute that are read: those of h5py have 64 KiB at most.
 pub const HDF5_ATTRIBUTE_BYTES_MAX: u64 = 1 << 20;
 
+/// Seconds without a sign of life after which a process that looks at HDF5 files is taken to go round in circles: opening
+/// a file takes milliseconds.
+pub const HDF5_LOOK_S: u64 = 60;
+
+/// Memory of a process that looks at HDF5 files: rows of chunks (256 MiB), what the library keeps, ids to be sorted.
+pub const HDF5_LOOK_BYTES: u64 = 4 << 30;
+
+/// A description of an HDF5 file, as it passes between processes: 1000 datasets with names of any length.
+pub const HDF5_DESCRIPTION_BYTES_MAX: u64 = 256 << 20;
+
 /// Rows of values of variable length that are read from an HDF5 file at once: each is a call for memory in the library.
 pub const HDF5_VARIABLE_ROWS: u64 = 4096;
 

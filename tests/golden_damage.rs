@@ -314,7 +314,7 @@ fn hdf5_files_cut() {
     }
 }
 
-/// A byte turned over in a header is libhdf5's to judge before it is ours, and version 1.10 dies or never comes back of
+/// A byte turned over in a header is libhdf5's to judge before it is ours, and it may die or never come back of
 /// some of them (fuzz/README.md has the places). They are therefore read in a process of their own: it may end in a
 /// signal, which nobody can take for success, and another goes on behind that byte. A panic of ours ends the test.
 #[test]

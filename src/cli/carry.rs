@@ -11,7 +11,7 @@ use super::progress::{Shown, Style};
 use super::report::{self, About, writable};
 use super::say::{Screen, print_json};
 use super::verify::compare;
-use super::{Common, RunFlags, known, show};
+use super::{Common, RunFlags, known, look, show};
 use crate::checkpoint::{Checkpoint, Delivered, Deliveries, Found, Totals};
 use crate::error::{Error, Kind, Result, shown};
 use crate::job::Job;
@@ -84,6 +84,7 @@ pub struct LeftOutRow {
 pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
     let mut job = Job::read(path)?;
     known::begun_with(&mut job);
+    look::survives(&job)?;
     let mut draft = plan::draft(&job);
     let (mut decisions, mut before) = (Vec::new(), None);
     if let Some(plan) = draft.plan.take() {
@@ -226,6 +227,7 @@ fn run_reported(
 /// Plans a job. An address that never answered is more likely wrong than slow, and is said at once; the destination
 /// of a job that has begun was there, and is waited for.
 fn planned(job: &Job, progress: &Progress, stop: &Stop) -> Result<Plan> {
+    look::survives(job)?;
     let first = plan::plan(job);
     match &first {
         Err(error)

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Common;
 use super::say::{Text, print_json};
+use super::{Common, look};
 use crate::error::Result;
 use crate::format::faiss;
 use crate::input::{Access, View};
-use crate::source::{self, hdf5, milvus1};
+use crate::source::{self, milvus1};
 
 /// Where the signature of an HDF5 file may stand: at its start, or behind a user block.
 const HDF5_SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
@@ -26,7 +26,7 @@ pub fn inspect(path: &Path, common: &Common) -> Result<()> {
     }
     let view = View::open(path, Access::Map)?;
     if HDF5_STARTS.iter().any(|at| is_hdf5(&view, *at)) {
-        return show(&hdf5::inspect(path)?, common);
+        return show(&look::describe(path)?, common);
     }
     show(&faiss::inspect(&view)?, common)
 }

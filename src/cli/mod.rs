@@ -4,6 +4,7 @@
 mod carry;
 mod inspect;
 mod known;
+mod look;
 mod progress;
 mod report;
 mod say;
@@ -107,6 +108,9 @@ enum Command {
     },
     /// List sources and sinks and their settings
     Formats,
+    /// Look at HDF5 files for another process of this program
+    #[command(name = look::COMMAND, hide = true)]
+    LookAtHdf5,
 }
 
 /// Runs the program with the arguments it was given.
@@ -121,6 +125,7 @@ pub fn main() -> ExitCode {
         Some(Command::Verify { job, flags }) => verify::verify_job(&job, &flags, &common),
         Some(Command::Inspect { path }) => inspect::inspect(&path, &common),
         Some(Command::Formats) => formats(&common),
+        Some(Command::LookAtHdf5) => return look::child(),
         None => {
             let Some(job) = cli.yaml else {
                 let said = "error: which command? `milvusdm --help` lists them";

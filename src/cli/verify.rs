@@ -12,7 +12,7 @@ use super::known::{log_of, placed};
 use super::progress::{Shown, Style};
 use super::report::{self, About, writable};
 use super::say::print_json;
-use super::{Common, show};
+use super::{Common, look, show};
 use crate::checkpoint::{Checkpoint, Delivered};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Job, Verify};
@@ -122,6 +122,7 @@ fn look(
     let log = log_of(&job);
     report.checkpoint = log.display().to_string();
     Checkpoint::expect(&log)?;
+    look::survives(&job)?;
     let plan = placed(plan::plan(&job)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");

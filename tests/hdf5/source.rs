@@ -18,13 +18,13 @@ open(sys.argv[2], 'wb').write(np.ascontiguousarray(x).tobytes())
 open(sys.argv[3], 'wb').write(np.ascontiguousarray(ids, dtype='<i8').tobytes())
 ";
 
-struct Made {
-    dir: tempfile::TempDir,
-    path: PathBuf,
+pub struct Made {
+    pub dir: tempfile::TempDir,
+    pub path: PathBuf,
 }
 
 /// A file by h5py: the script has it open as `f`, with `rng` and `n` rows at hand.
-fn made(script: &str) -> Made {
+pub fn made(script: &str) -> Made {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let script = format!("f = h5py.File(sys.argv[1], 'w')\n{script}");
@@ -36,14 +36,14 @@ fn made(script: &str) -> Made {
 }
 
 impl Made {
-    fn settings(&self, more: &str) -> String {
+    pub fn settings(&self, more: &str) -> String {
         format!("{{paths: {}, {more}}}", self.path.display())
     }
 }
 
 /// What is read of a file that a script makes is what the script says it is, by either access and in batches
 /// of any size.
-fn check(what: &str, script: &str, more: &str) {
+pub fn check(what: &str, script: &str, more: &str) {
     let before = "rng = np.random.default_rng(1); n = 1000\nids = rng.permutation(n) * 977 - 5\n";
     let made = made(&format!("{before}{script}\nf.close()\n{PUT}"));
     let ids = std::fs::read(made.dir.path().join("ids")).unwrap();
@@ -62,7 +62,7 @@ fn check(what: &str, script: &str, more: &str) {
 }
 
 /// A file is refused, with these words.
-fn refused(script: &str, more: &str, kind: Kind, words: &str) {
+pub fn refused(script: &str, more: &str, kind: Kind, words: &str) {
     let made = made(&format!("{script}\nf.close()"));
     let error = match source(&made.settings(more)) {
         Err(error) => error,

@@ -41,6 +41,7 @@ impl Table {
             let names: Vec<String> = filters.iter().map(named).collect();
             self.layout += &format!(", {}", names.join(", "));
         }
+        self.unpacked_by_library = filters.iter().any(|f| [NBIT, SCALE_OFFSET].contains(&f.id));
         // The last chunks may be stored without filters, and nothing says so at the chunk.
         let edges = plist.get_chunk_opts().map_err(told)?;
         let edges = edges.is_some_and(|o| !o.is_empty());
@@ -284,6 +285,8 @@ const DEFLATE: i32 = 1;
 const SHUFFLE: i32 = 2;
 const FLETCHER32: i32 = 3;
 const SZIP: i32 = 4;
+const NBIT: i32 = 5;
+const SCALE_OFFSET: i32 = 6;
 const LZF: i32 = 32000;
 
 /// Filters by their number, as they are registered with the HDF Group.
@@ -291,8 +294,8 @@ const NAMES: [(i32, &str); 18] = [
     (SHUFFLE, "shuffle"),
     (FLETCHER32, "fletcher32"),
     (SZIP, "szip"),
-    (5, "nbit"),
-    (6, "scaleoffset"),
+    (NBIT, "nbit"),
+    (SCALE_OFFSET, "scaleoffset"),
     (305, "LZO"),
     (307, "bzip2"),
     (LZF, "lzf"),

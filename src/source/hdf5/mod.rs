@@ -27,7 +27,7 @@ use kinds::Wish;
 use open::{File, Ids, Settings};
 use table::Place;
 
-pub use inspect::{Description, inspect};
+pub use inspect::{Description, inspect, look};
 
 /// HDF5 files.
 pub const KIND: SourceKind = SourceKind {
@@ -121,18 +121,44 @@ impl Spec {
     }
 }
 
+impl Spec {
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        match &self.dir {
+            Some(dir) => in_directory(dir),
+            None => Ok(self.paths.clone()),
+        }
+    }
+}
+
+/// Does with the files of these settings what opening and reading them will do with the library, and tells which one is
+/// next (`None`: it goes on). Stops at the first that cannot be read; whoever opens them then is told why.
+pub fn rehearse(form: &mut Form, admitted: &Globs, next: &mut dyn FnMut(Option<&Path>)) {
+    let Some(spec) = Spec::read(form) else { return };
+    let Ok(files) = spec.files() else { return };
+    for path in &files {
+        next(Some(path));
+        let Ok(file) = open::open(path, &spec.settings, admitted) else {
+            return;
+        };
+        let tables = file
+            .iter()
+            .flat_map(|f| f.ids.iter().chain([&f.vectors]).map(move |t| (f, t)));
+        for (file, table) in tables {
+            if rows::rehearse(table, &file.view, &mut || next(None)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
 impl super::Spec for Spec {
     fn open(&self) -> Result<Box<dyn Source>> {
         self.open_for(&Globs::default())
     }
 
     fn open_for(&self, admitted: &Globs) -> Result<Box<dyn Source>> {
-        let paths = match &self.dir {
-            Some(dir) => in_directory(dir)?,
-            None => self.paths.clone(),
-        };
         let mut files: Vec<File> = Vec::new();
-        for path in &paths {
+        for path in &self.files()? {
             if let Some(file) = open::open(path, &self.settings, admitted)? {
                 check(&files, &file)?;
                 files.push(file);
@@ -384,16 +410,30 @@ impl Source for Hdf5 {
 impl Hdf5 {
     fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = Vec::new();
-        let without = self.files.iter().filter(|f| f.ids.is_none()).count();
-        if let Some(file) = self.files.iter().find(|f| f.ids.is_none()) {
-            let path = file.view.path().display();
-            let what = match without {
+        let without: Vec<usize> = (0..self.files.len())
+            .filter(|number| self.files[*number].ids.is_none())
+            .collect();
+        if let Some(first) = without.first() {
+            let path = self.files[*first].view.path().display();
+            let what = match without.len() {
                 1 => format!("{path}: no ids"),
                 n => format!("{path} and {} more: no ids", n - 1),
             };
             warnings.push(format!(
                 "{what}: row numbers over all files in order are the ids, unless the target makes its own"
             ));
+        }
+        if without.len() > 1 {
+            // Whose rows get which numbers depends on the order, which is not to be guessed.
+            let listed = without.iter().take(limits::LISTED_MAX);
+            warnings.extend(listed.map(|number| {
+                let file = &self.files[*number];
+                let (path, rows) = (file.view.path().display(), file.vectors.rows);
+                format!(
+                    "{path}: {rows} rows, ids from {}",
+                    self.rows_before(*number)
+                )
+            }));
         }
         warnings.extend(self.files.iter().flat_map(|f| f.notes.clone()));
         warnings

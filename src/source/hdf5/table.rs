@@ -40,6 +40,8 @@ pub struct Table {
     pub(super) element_bytes: u64,
     /// Where the library finds it.
     pub(super) origin: Origin,
+    /// Whether filters of the library's own have to be undone.
+    pub(super) unpacked_by_library: bool,
 }
 
 /// A dataset, or a member of its values.
@@ -182,6 +184,7 @@ impl Table {
             axes,
             origin,
             name,
+            unpacked_by_library: false,
         };
         let variable = match facts.class {
             Class::Array => {
