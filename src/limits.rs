@@ -94,7 +94,8 @@ pub const HDF5_EARLY_BYTES: u64 = 32 << 20;
 /// and pages of a query are asked for well below this.
 pub const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-/// Seconds after which an insert without an answer counts as lost: a busy server answers within a few.
+/// Seconds after the last piece of its body was taken in which an insert must be answered: a busy server answers within
+/// a few.
 pub const INSERT_DEADLINE_S: u64 = 120;
 
 /// Seconds after which any other call without an answer counts as lost.
@@ -225,3 +226,7 @@ pub const REPORTS_KEPT: usize = 100;
 
 /// The longest report that is read to be kept in the next one.
 pub const REPORT_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes of a request's body that a connection takes at a time. Each tells that the line moves: the time in which an
+/// answer must come starts anew with it, so that a piece has to pass a slow line well within that time.
+pub const PIECE_BYTES: usize = 256 << 10;

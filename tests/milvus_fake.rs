@@ -118,7 +118,7 @@ fn every_answer_is_sorted_by_what_happens_next() {
     );
     check(
         Grpc(8, "larger than max (9 vs. 8)"),
-        Kind::TooBig,
+        Kind::TooMuch,
         "larger than max (9 vs. 8)",
     );
     check(

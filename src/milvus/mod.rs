@@ -22,7 +22,7 @@ use prost::Message;
 use crate::error::{Error, Kind, Place, Result};
 use crate::limits;
 
-use call::Connection;
+use call::{Connection, Failure};
 use proto::{Answer, MutationResult};
 
 pub use address::address;
@@ -242,7 +242,8 @@ impl Client {
         };
         let path = PathAndQuery::from_static(path);
         let answer = self.exchange(path, headers, body.to_vec(), self.deadlines.write);
-        let result = answer.and_then(|answer| read::<MutationResult>(&answer));
+        let result = answer.map_err(|(failure, sent)| status::failure(failure, sent));
+        let result = result.and_then(|answer| read::<MutationResult>(&answer));
         let result = result.and_then(|result| ok(&result).map(|()| result));
         result.map_err(|e| e.at(self.place(write.name())))
     }
@@ -273,22 +274,25 @@ impl Client {
         };
         let answer = self.exchange(path, self.headers.clone(), framed(request), deadline);
         answer
+            .map_err(|(failure, sent)| status::failure(failure.repeatable(), sent))
             .and_then(|answer| read(&answer))
             .map_err(|e| e.at(self.place(method)))
     }
 
-    /// On the connection with the fewest calls out.
+    /// On the connection with the fewest calls out. A failure comes with the size of the message that was sent.
     fn exchange(
         &self,
         path: PathAndQuery,
         headers: HeaderMap,
         body: Vec<Bytes>,
         deadline: Duration,
-    ) -> Result<Bytes> {
+    ) -> std::result::Result<Bytes, (Failure, usize)> {
         let connection = self.connections.iter().min_by_key(|c| c.out());
         let connection = connection.expect("there is at least one connection");
+        // The message without its prefix.
+        let sent = body.iter().map(Bytes::len).sum::<usize>().saturating_sub(5);
         let answer = connection.call(path, headers, body, deadline);
-        answer.map_err(status::failure)
+        answer.map_err(|failure| (failure, sent))
     }
 
     fn place(&self, call: &'static str) -> Place {

@@ -41,6 +41,8 @@ pub fn refusal(status: &Status) -> Error {
         (8, _) | (0, 49) => Kind::Busy,
         // Quotas: forced denial, memory and disk limits.
         (3 | 7 | 9, _) | (0, 48) => Kind::Full,
+        // A limit of 2.4 and later (internal/proxy/task_insert.go), looked at before anything is done.
+        _ if status.reason.contains("exceeds maxInsertSize") => Kind::TooBig,
         // Not ready, too many requests: nothing was begun.
         (1 | 4, _) => Kind::Busy,
         (2, _) if status.retriable => Kind::Busy,
@@ -68,8 +70,8 @@ pub fn refusal(status: &Status) -> Error {
     }
 }
 
-/// The error that a call without an answer message is.
-pub fn failure(failure: Failure) -> Error {
+/// The error that a call without an answer message is; its request was a message of this many bytes.
+pub fn failure(failure: Failure, sent: usize) -> Error {
     match failure {
         Failure::Unsent(words) => Error::new(
             Kind::Unreachable,
@@ -79,6 +81,11 @@ pub fn failure(failure: Failure) -> Error {
             Kind::Lost,
             format!("no answer, so that the request may or may not have arrived: {words}"),
         ),
+        Failure::Slow(words) => Error::new(
+            Kind::Slow,
+            format!("no answer, so that the request may or may not have arrived: {words}"),
+        )
+        .hint("if the line is slow, `run: {batch: 256KiB}` sends less at a time"),
         Failure::Tls(words) => tls(&words),
         Failure::Foreign(words) => Error::new(Kind::Refused, words)
             .hint("is the address that of a Milvus server's gRPC port, such as 19530?"),
@@ -86,8 +93,55 @@ pub fn failure(failure: Failure) -> Error {
             code,
             message,
             whole,
-        } => grpc(code, &message, whole),
+        } => match (code, whole) {
+            (8 | 11, _) => exhausted(code, &message, whole, sent),
+            _ => grpc(code, &message, whole),
+        },
     }
+}
+
+/// What Milvus 2.1 says before it does anything (internal/proxy/rate_limit_interceptor.go); later ones answer.
+const RATE_LIMITER: &str = "is rejected by grpc RateLimiter middleware";
+
+/// RESOURCE_EXHAUSTED and OUT_OF_RANGE are said of a request that is too big: with its very size, by servers in Go and
+/// C++ ("received message larger than max (67108914 vs. 67108864)") and in Rust ("found 67108914 bytes"). A gateway says
+/// the same, with another size, of an answer that is too big for it: what was asked has been done by then.
+fn exhausted(code: i32, message: &str, whole: bool, sent: usize) -> Error {
+    let lower = message.to_lowercase();
+    let is_rate = ["rate", "quota", "too many"]
+        .iter()
+        .any(|word| lower.contains(word));
+    let said = said(code, message);
+    let too_big = |kind| {
+        Error::new(
+            kind,
+            format!("the request was too big for the server: {said}"),
+        )
+        .hint("`run.batch` sets how much travels together")
+    };
+    let doubtful = |kind| {
+        let what = format!(
+            "refused after all was sent, so that the request may have been carried out: {said}"
+        );
+        Error::new(kind, what)
+    };
+    match whole {
+        _ if speaks_of(message, sent) => too_big(Kind::TooBig),
+        _ if message.contains(RATE_LIMITER) => {
+            Error::new(Kind::Busy, format!("the server said: {said}"))
+        }
+        false if is_rate => Error::new(Kind::Busy, format!("the server said: {said}")),
+        false => too_big(Kind::TooBig),
+        true if is_rate => doubtful(Kind::Lost),
+        true => doubtful(Kind::TooMuch)
+            .hint("something on the way may limit the size of answers: `run.batch` sets how much travels together"),
+    }
+}
+
+/// Whether a message names this number.
+fn speaks_of(message: &str, number: usize) -> bool {
+    let mut numbers = message.split(|c: char| !c.is_ascii_digit());
+    numbers.any(|digits| digits.parse() == Ok(number))
 }
 
 fn tls(words: &str) -> Error {
@@ -106,35 +160,31 @@ fn tls(words: &str) -> Error {
     }
 }
 
-/// By the gRPC status code, see https://grpc.github.io/grpc/core/md_doc_statuscodes.html.
-fn grpc(code: i32, message: &str, whole: bool) -> Error {
+/// The name of a gRPC status code, and the words beside it.
+fn said(code: i32, message: &str) -> String {
     let name = match code {
         1 => "CANCELLED",
         3 => "INVALID_ARGUMENT",
         4 => "DEADLINE_EXCEEDED",
         7 => "PERMISSION_DENIED",
         8 => "RESOURCE_EXHAUSTED",
+        11 => "OUT_OF_RANGE",
         12 => "UNIMPLEMENTED",
         13 => "INTERNAL",
         14 => "UNAVAILABLE",
         16 => "UNAUTHENTICATED",
         _ => "an error",
     };
-    let said = match message {
+    match message {
         "" => format!("{name} (gRPC code {code})"),
         message => format!("{name}: {message}"),
-    };
-    let rate = ["rate", "quota", "too many"];
+    }
+}
+
+/// By the gRPC status code, see https://grpc.github.io/grpc/core/md_doc_statuscodes.html.
+fn grpc(code: i32, message: &str, whole: bool) -> Error {
+    let said = said(code, message);
     match code {
-        // Said by gateways; gRPC's own says that a message is larger than max.
-        8 if rate.iter().any(|w| message.to_lowercase().contains(w)) => {
-            Error::new(Kind::Busy, format!("the server said: {said}"))
-        }
-        8 => Error::new(
-            Kind::TooBig,
-            format!("the request was too big for the server: {said}"),
-        )
-        .hint("`run.batch` sets how much travels together"),
         16 => Error::new(
             Kind::Refused,
             format!("the server refused the login: {said}"),
@@ -191,24 +241,78 @@ mod tests {
     #[test]
     fn silence_is_told_apart_from_what_was_never_sent() {
         let status = |code, whole| {
-            failure(Failure::Status {
+            let refused = Failure::Status {
                 code,
                 message: "m".into(),
                 whole,
-            })
-            .kind()
+            };
+            failure(refused, 70_000_000).kind()
         };
         assert_eq!(status(14, true), Kind::Lost);
         assert_eq!(status(14, false), Kind::Unreachable);
         assert_eq!(status(4, true), Kind::Lost);
-        assert_eq!(status(8, true), Kind::TooBig);
+        assert_eq!(status(8, false), Kind::TooBig);
+        assert_eq!(status(8, true), Kind::TooMuch);
         assert_eq!(status(16, true), Kind::Refused);
         assert_eq!(status(13, true), Kind::Refused);
         assert_eq!(
-            failure(Failure::Unsent("x".into())).kind(),
+            failure(Failure::Unsent("x".into()), 1).kind(),
             Kind::Unreachable
         );
-        assert_eq!(failure(Failure::Silent("x".into())).kind(), Kind::Lost);
-        assert_eq!(failure(Failure::Tls("x".into())).kind(), Kind::Refused);
+        assert_eq!(failure(Failure::Silent("x".into()), 1).kind(), Kind::Lost);
+        assert_eq!(failure(Failure::Tls("x".into()), 1).kind(), Kind::Refused);
+    }
+
+    #[test]
+    fn a_refusal_of_what_was_whole_is_believed_only_where_it_names_the_requests_size() {
+        let sent = 67_108_914;
+        let table = [
+            (
+                8,
+                "grpc: received message larger than max (67108914 vs. 67108864)",
+                Kind::TooBig,
+            ),
+            // C++, as of Milvus Lite and 1.x.
+            (
+                8,
+                "Received message larger than max (67108914 vs. 67108864)",
+                Kind::TooBig,
+            ),
+            // Rust.
+            (
+                11,
+                "Error, decoded message length too large: found 67108914 bytes, the limit is: 4194304 bytes",
+                Kind::TooBig,
+            ),
+            // A gateway, of the answer.
+            (
+                8,
+                "grpc: received message larger than max (16777300 vs. 4194304)",
+                Kind::TooMuch,
+            ),
+            (8, "out of buffers", Kind::TooMuch),
+            (8, "HTTP status 413 Payload Too Large", Kind::TooMuch),
+            (8, "rate limit exceeded", Kind::Lost),
+            (
+                8,
+                "/milvus.proto.milvus.MilvusService/Insert is rejected by grpc RateLimiter middleware, please retry later.",
+                Kind::Busy,
+            ),
+        ];
+        for (code, message, expected) in table {
+            let refused = |whole| Failure::Status {
+                code,
+                message: message.to_owned(),
+                whole,
+            };
+            let error = failure(refused(true), sent);
+            assert_eq!(error.kind(), expected, "{error}");
+            // What was not whole was not carried out.
+            let kind = failure(refused(false), sent).kind();
+            assert!(
+                matches!(kind, Kind::TooBig | Kind::Busy),
+                "{message}: {kind:?}"
+            );
+        }
     }
 }

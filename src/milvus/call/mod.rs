@@ -5,11 +5,13 @@
 mod endpoint;
 mod socket;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use http::HeaderMap;
 use http::uri::PathAndQuery;
 use http_body::{Body as _, Frame};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
 use tower_service::Service;
@@ -34,6 +37,8 @@ pub enum Failure {
     Unsent(String),
     /// It may have arrived; there was no answer.
     Silent(String),
+    /// The same, because it took too long.
+    Slow(String),
     /// The two do not agree on TLS: certificates, or one of them not speaking it at all.
     Tls(String),
     /// What answered is not a gRPC server, or breaks its rules.
@@ -83,7 +88,7 @@ impl Connection {
 
     /// How many calls are out on it.
     pub fn out(&self) -> usize {
-        self.out.load(Ordering::Relaxed)
+        self.out.load(Relaxed)
     }
 
     /// Calls, and waits for the answer message: `body` is a gRPC frame, five bytes of prefix first.
@@ -95,7 +100,7 @@ impl Connection {
         deadline: Duration,
     ) -> Result<Bytes, Failure> {
         let (answer, wait) = oneshot::channel();
-        self.out.fetch_add(1, Ordering::Relaxed);
+        self.out.fetch_add(1, Relaxed);
         let call = Call {
             path,
             headers,
@@ -110,7 +115,7 @@ impl Connection {
                 .unwrap_or_else(|_| Err(Failure::Silent("the connection's thread died".into()))),
             Err(_) => Err(Failure::Unsent("the connection's thread died".into())),
         };
-        self.out.fetch_sub(1, Ordering::Relaxed);
+        self.out.fetch_sub(1, Relaxed);
         answer
     }
 }
@@ -131,32 +136,65 @@ async fn serve(endpoint: Endpoint, mut queue: mpsc::UnboundedReceiver<Call>) {
     while let Some(call) = queue.recv().await {
         let channel = channel.clone();
         tokio::spawn(async move {
-            let handed = Arc::new(AtomicBool::new(false));
+            let handed = Arc::new(Handed::default());
             let body = List {
-                parts: call.body.into_iter(),
-                whole: handed.clone(),
+                parts: call.body.into(),
+                handed: handed.clone(),
             };
-            let exchange = Box::pin(exchange(channel, call.path, call.headers, body));
-            let answer = match tokio::time::timeout(call.deadline, exchange).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Failure::Silent(format!(
-                    "no answer within {} s",
-                    call.deadline.as_secs()
-                ))),
-            };
-            let whole = handed.load(Ordering::Relaxed);
+            let exchange = exchange(channel, call.path, call.headers, body);
+            let answer = in_time(Box::pin(exchange), &handed, call.deadline).await;
             // Nobody waits any more only when the program ends.
-            let _ = call.answer.send(answer.map_err(|f| f.sent(whole)));
+            let _ = call
+                .answer
+                .send(answer.map_err(|f| f.sent(handed.whole.load(Relaxed))));
         });
     }
 }
 
+/// What comes of an exchange, unless nothing of its body was taken, and no answer came, for as long as the deadline: a
+/// slow line is given the time that it needs.
+async fn in_time(
+    mut exchange: Pin<Box<impl Future<Output = Result<Bytes, Failure>>>>,
+    handed: &Handed,
+    deadline: Duration,
+) -> Result<Bytes, Failure> {
+    handed.now();
+    loop {
+        let last = handed.last();
+        match tokio::time::timeout_at(last + deadline, &mut exchange).await {
+            Ok(answer) => return answer,
+            Err(_) if handed.last() > last => {}
+            Err(_) => {
+                let what = format!("no answer within {} s", deadline.as_secs());
+                return Err(Failure::Slow(what));
+            }
+        }
+    }
+}
+
 impl Failure {
+    /// The same, of a request that does no harm when it is carried out and asked for again: whether it was whole, so that
+    /// it may have been, does not matter.
+    pub fn repeatable(self) -> Failure {
+        match self {
+            Failure::Status {
+                code: code @ (8 | 11),
+                message,
+                ..
+            } => Failure::Status {
+                code,
+                message,
+                whole: false,
+            },
+            other => other,
+        }
+    }
+
     /// The same, knowing whether the whole body had been handed to the connection. gRPC announces a message's
     /// length first, so of a body whose last bytes were not handed over a server can have made nothing.
     fn sent(self, whole: bool) -> Failure {
         match self {
-            Failure::Silent(words) if !whole => Failure::Unsent(words),
+            Failure::Silent(words) | Failure::Slow(words) if !whole => Failure::Unsent(words),
             Failure::Status { code, message, .. } => Failure::Status {
                 code,
                 message,
@@ -252,6 +290,7 @@ fn http_status(status: http::StatusCode) -> Failure {
         401 => 16,
         403 => 7,
         404 => 12,
+        413 => 8,
         429 | 502 | 503 | 504 => 14,
         _ => 2,
     };
@@ -303,10 +342,39 @@ fn broken(error: &(dyn StdError + 'static)) -> Failure {
     Failure::Silent(words)
 }
 
-/// A body that is a list of bytes.
+/// How much of a body the connection has taken. It takes more when the server has room for it.
+struct Handed {
+    began: Instant,
+    /// Milliseconds from then until the last piece.
+    last_ms: AtomicU64,
+    whole: AtomicBool,
+}
+
+impl Default for Handed {
+    fn default() -> Handed {
+        Handed {
+            began: Instant::now(),
+            last_ms: AtomicU64::new(0),
+            whole: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Handed {
+    fn now(&self) {
+        let ms = self.began.elapsed().as_millis() as u64;
+        self.last_ms.store(ms, Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.last_ms.load(Relaxed))
+    }
+}
+
+/// A body that is a list of bytes, taken piece by piece.
 struct List {
-    parts: std::vec::IntoIter<Bytes>,
-    whole: Arc<AtomicBool>,
+    parts: VecDeque<Bytes>,
+    handed: Arc<Handed>,
 }
 
 impl http_body::Body for List {
@@ -317,15 +385,19 @@ impl http_body::Body for List {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let part = self.parts.next();
-        if self.parts.len() == 0 {
-            self.whole.store(true, Ordering::Relaxed);
-        }
-        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+        let piece = match self.parts.front_mut() {
+            Some(part) if part.len() > limits::PIECE_BYTES => {
+                Some(part.split_to(limits::PIECE_BYTES))
+            }
+            _ => self.parts.pop_front(),
+        };
+        self.handed.now();
+        self.handed.whole.store(self.parts.is_empty(), Relaxed);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.parts.len() == 0
+        self.parts.is_empty()
     }
 }
 
@@ -341,18 +413,22 @@ mod tests {
 
     #[test]
     fn a_body_is_whole_when_its_last_bytes_were_taken() {
-        let whole = Arc::new(AtomicBool::new(false));
+        let handed = Arc::new(Handed::default());
+        let long = vec![7; limits::PIECE_BYTES + 1];
         let mut list = List {
-            parts: vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")].into_iter(),
-            whole: whole.clone(),
+            parts: [Bytes::from_static(b"a"), Bytes::from(long)].into(),
+            handed: handed.clone(),
         };
         let mut context = Context::from_waker(std::task::Waker::noop());
-        for (last, end) in [(false, false), (true, true)] {
+        for (len, end) in [(1, false), (limits::PIECE_BYTES, false), (1, true)] {
             let frame = Pin::new(&mut list).poll_frame(&mut context);
-            assert!(matches!(frame, Poll::Ready(Some(Ok(_)))));
+            let Poll::Ready(Some(Ok(frame))) = frame else {
+                panic!("no piece")
+            };
+            assert_eq!(frame.into_data().unwrap().len(), len);
             assert_eq!(
-                (whole.load(Ordering::Relaxed), list.is_end_stream()),
-                (last, end)
+                (handed.whole.load(Relaxed), list.is_end_stream()),
+                (end, end)
             );
         }
     }

@@ -283,6 +283,7 @@ impl V1 {
         let deadline = Duration::from_secs(deadline_s);
         let answer = self.client.exchange(path, headers, body, deadline);
         answer
+            .map_err(|(failure, sent)| super::status::failure(failure, sent))
             .and_then(|answer| read(&answer))
             .map_err(|e| e.at(self.client.place(method)))
     }
