@@ -230,3 +230,9 @@ pub const REPORT_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of a request's body that a connection takes at a time. Each tells that the line moves: the time in which an
 /// answer must come starts anew with it, so that a piece has to pass a slow line well within that time.
 pub const PIECE_BYTES: usize = 256 << 10;
+
+/// Targets that are prepared before the log says so: after a death between, so many have to be looked at again.
+pub const PREPARED_AT_ONCE: usize = 64;
+
+/// Targets that are prepared side by side: a server makes partitions one after the other, but answers in between.
+pub const PREPARED_SIDE_BY_SIDE: usize = 4;

@@ -62,7 +62,7 @@ fn a_log(path: &Path, plan: &Plan) -> Vec<u8> {
     let checkpoint = open(path, plan).unwrap();
     let shard = &plan.manifest.shards[0];
     checkpoint.decide(0, &plan.decide().unwrap()[0]).unwrap();
-    checkpoint.prepared(0).unwrap();
+    checkpoint.prepared(&[(0, 7)]).unwrap();
     checkpoint.open_window(shard, 6).unwrap();
     for index in [1, 0, 4, 2] {
         receive(&checkpoint, shard, index);

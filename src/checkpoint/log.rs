@@ -26,6 +26,8 @@ pub struct Log {
 pub struct TargetLog {
     pub decision: Option<Decision>,
     pub prepared: bool,
+    /// The destination's own number for where it goes; 0: not known.
+    pub place: u64,
     pub done: bool,
     pub totals: Totals,
     pub again: Vec<Again>,
@@ -114,6 +116,11 @@ pub enum Record {
         /// Rows that are removed, and what the figure rests on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         removes: Option<(u64, String)>,
+    },
+    /// The destination's own number for where a target goes.
+    Place {
+        target: u32,
+        number: u64,
     },
     Prepared(u32),
     Window {
@@ -204,6 +211,9 @@ impl Log {
                         strength: Strength::named(&strength),
                     }),
                 });
+            }
+            Record::Place { target, number } => {
+                self.targets.entry(target).or_default().place = number;
             }
             Record::Prepared(target) => self.targets.entry(target).or_default().prepared = true,
             Record::Window {

@@ -139,19 +139,53 @@ impl Checkpoint {
 
     /// Records what will be done to a target. Synced: it must be known before anything is changed.
     pub fn decide(&self, target: u32, decision: &Decision) -> Result<()> {
-        self.write_synced(Record::Target {
-            number: target,
-            action: decision.action.name().to_owned(),
-            rows_before: decision.rows_before,
-            ours: decision.ours,
-            why: decision.why.clone(),
-            removes: (decision.removes).map(|count| (count.rows, count.strength.to_string())),
-        })
+        self.decide_all(&[(target, decision)])
     }
 
-    /// Records that a target's decision has been carried out. Synced.
-    pub fn prepared(&self, target: u32) -> Result<()> {
-        self.write_synced(Record::Prepared(target))
+    /// The same for several, synced once.
+    pub fn decide_all(&self, decisions: &[(u32, &Decision)]) -> Result<()> {
+        let mut state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        for (target, decision) in decisions {
+            let record = Record::Target {
+                number: *target,
+                action: decision.action.name().to_owned(),
+                rows_before: decision.rows_before,
+                ours: decision.ours,
+                why: decision.why.clone(),
+                removes: (decision.removes).map(|count| (count.rows, count.strength.to_string())),
+            };
+            self.append(&mut state, record)?;
+        }
+        self.sync(&mut state)
+    }
+
+    /// Records that the decisions about targets have been carried out, each with the destination's own number for where
+    /// it goes. Synced.
+    pub fn prepared(&self, targets: &[(u32, u64)]) -> Result<()> {
+        let mut state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        for (target, number) in targets {
+            if *number > 0 {
+                let (target, number) = (*target, *number);
+                self.append(&mut state, Record::Place { target, number })?;
+            }
+            self.append(&mut state, Record::Prepared(*target))?;
+        }
+        self.sync(&mut state)
+    }
+
+    /// The destination's own number for where a target went when it was prepared; 0: not known.
+    pub fn place(&self, target: u32) -> u64 {
+        let state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        state.log.targets.get(&target).map_or(0, |t| t.place)
     }
 
     /// Forgets the receipts of a target that is begun anew. Synced.
@@ -354,6 +388,10 @@ impl Checkpoint {
             .lock()
             .expect("no one panics with the log locked");
         self.append(&mut state, record)?;
+        self.sync(&mut state)
+    }
+
+    fn sync(&self, state: &mut State) -> Result<()> {
         let synced = state.file.sync_data();
         state.failed = synced.is_err();
         synced.map_err(|e| Error::io(&self.path, "sync the checkpoint", &e))

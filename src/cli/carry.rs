@@ -355,9 +355,8 @@ fn decide(
         }
     }
     if decisions.iter().any(|d| d.action != Action::Skip) {
-        for (target, decision) in targets.iter().zip(&decisions) {
-            checkpoint.decide(target.number, decision)?;
-        }
+        let all = targets.iter().map(|target| target.number).zip(&decisions);
+        checkpoint.decide_all(&all.collect::<Vec<_>>())?;
     }
     Ok((decisions, said))
 }

@@ -24,6 +24,8 @@ pub struct Collection {
     pub name: String,
     /// The server's number for it, another one when it is dropped and made anew; 0 where the server does not say.
     pub number: i64,
+    /// What it says of itself; empty where the server does not keep that.
+    pub description: String,
     /// Whether the server makes the primary keys.
     pub auto_id: bool,
     /// Its fields.
@@ -125,6 +127,7 @@ impl Client {
                 true => name.to_owned(),
                 false => schema.name,
             },
+            description: schema.description,
             fields: schema.fields,
             number,
         }))
@@ -139,6 +142,7 @@ impl Client {
         kind: VectorType,
         auto_id: bool,
         shards: u32,
+        description: &str,
     ) -> Result<()> {
         let id = FieldSchema {
             name: id.to_owned(),
@@ -155,6 +159,7 @@ impl Client {
         };
         let schema = CollectionSchema {
             name: name.to_owned(),
+            description: description.to_owned(),
             auto_id,
             fields: vec![id, vector],
             ..CollectionSchema::default()

@@ -4,6 +4,7 @@
 mod deliver;
 mod finish;
 mod flow;
+mod prepare;
 mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,7 @@ use crate::checkpoint::{Checkpoint, Deliveries, Standing, batch_id};
 use crate::error::{Error, Kind, Result};
 use crate::job::Existing;
 use crate::limits;
-use crate::plan::{Plan, check_numbers};
+use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::sink::{Action, Attempt, Decision, Parcel};
 use crate::source::Files;
@@ -27,6 +28,7 @@ use crate::source::Files;
 use deliver::{Way, deliver};
 use finish::finish;
 use flow::Flow;
+use prepare::prepare;
 use wait::{Pace, sleep};
 
 pub use finish::complete;
@@ -143,45 +145,6 @@ pub fn run(
         let left = open.filter_map(|t| plan.sink.abandon(t, &run.decisions[t.number as usize]));
         (error, left.collect())
     })
-}
-
-/// Carries out what was decided about each target, once.
-fn prepare(
-    plan: &Plan,
-    checkpoint: &Checkpoint,
-    decisions: &mut [Decision],
-    progress: &Progress,
-    stop: &Stop,
-) -> Result<()> {
-    for target in &plan.manifest.targets {
-        stop.check()?;
-        let decision = &mut decisions[target.number as usize];
-        if decision.action == Action::Skip || checkpoint.done(target.number) {
-            continue;
-        }
-        let begun = checkpoint
-            .decision(target.number)
-            .is_some_and(|(_, prepared)| prepared);
-        if begun && !plan.sink.resumable() {
-            checkpoint.reset(target.number)?;
-        }
-        patiently(&plan.settings, progress, stop, || {
-            plan.sink.prepare(target, decision, begun)
-        })?;
-        if !begun {
-            let settled = patiently(&plan.settings, progress, stop, || {
-                plan.sink.settle(target, decision.clone())
-            })?;
-            check_numbers(plan, target, &settled)?;
-            if settled != *decision {
-                checkpoint.decide(target.number, &settled)?;
-                *decision = settled;
-            }
-            checkpoint.prepared(target.number)?;
-        }
-        progress.resumed(checkpoint.totals(target.number).delivered);
-    }
-    Ok(())
 }
 
 /// The pool reads and packs, the delivery threads deliver, and this thread finishes targets as they fill.

@@ -93,7 +93,16 @@ pub trait Sink: Send + Sync {
     /// dimensions, names, metrics, disk space). Changes nothing.
     fn decide(&self, target: &Target) -> Result<Decision>;
 
-    /// Carries the decision out. The decision has been synced to the checkpoint; on
+    /// Tells it the run's number, before anything is prepared: what it makes may bear it.
+    fn begin(&self, _run: u64) {}
+
+    /// The destination's own number for where a target that is prepared goes: another one when that is dropped and made
+    /// anew. 0: it does not say.
+    fn place(&self, _target: &Target) -> u64 {
+        0
+    }
+
+    /// Carries the decision out; for several targets at a time where the destination is a server. The decision has been synced to the checkpoint; on
     /// resume it is handed in again with `begun`, and must not be applied twice.
     fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()>;
 

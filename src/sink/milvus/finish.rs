@@ -47,7 +47,8 @@ impl Milvus {
             return Ok(decision);
         }
         let collection = &ready.envelope.collection;
-        self.flush_once(collection)?;
+        // Its last target looked before any of them was sent a row.
+        self.flush_since(collection, self.opened)?;
         let partition = self.counted_partition(target, ready.has_partition_key);
         let before = self.client.statistics(collection, partition)?;
         decision.rows_before = before;
@@ -55,22 +56,23 @@ impl Milvus {
         Ok(decision)
     }
 
-    /// Flushes a collection before anything is sent to it, once for all targets in it.
-    pub(super) fn flush_once(&self, collection: &str) -> Result<()> {
+    /// Flushes a collection before anything is sent to it, once for all targets in it, unless that was begun after the
+    /// given time.
+    pub(super) fn flush_since(&self, collection: &str, since: Instant) -> Result<()> {
         let mut flushed = self.flushed.lock().expect("no one panics with it locked");
-        if flushed.contains(collection) {
+        if flushed.get(collection).is_some_and(|begun| *begun >= since) {
             return Ok(());
         }
+        let begun = Instant::now();
         let flushing = self.client.flush(collection)?;
-        let began = Instant::now();
         while !self.client.is_flushed(collection, &flushing)? {
-            if began.elapsed() > self.run.patience {
+            if begun.elapsed() > self.run.patience {
                 let what = "the server has been flushing without getting on";
                 return Err(Error::new(Kind::Busy, what));
             }
-            std::thread::sleep((began.elapsed() / 16).clamp(ASK_EVERY.0, ASK_EVERY.1));
+            std::thread::sleep((begun.elapsed() / 16).clamp(ASK_EVERY.0, ASK_EVERY.1));
         }
-        flushed.insert(collection.to_owned());
+        flushed.insert(collection.to_owned(), begun);
         Ok(())
     }
 

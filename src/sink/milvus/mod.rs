@@ -13,7 +13,7 @@ pub(super) mod settings;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 
@@ -22,7 +22,7 @@ use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Existing, Form, IdCollision, NonFinite, OnDoubt, RunSettings, Verify};
 use crate::limits;
-use crate::milvus::{self, Client, Flavour, Write, wire};
+use crate::milvus::{self, Client, Collection, Flavour, Write, wire};
 
 use super::held::Held;
 use super::{
@@ -67,6 +67,7 @@ impl Spec for Settings {
             },
             state: Mutex::default(),
             ready: RwLock::default(),
+            opened: Instant::now(),
             flushed: Mutex::default(),
         }))
     }
@@ -79,8 +80,9 @@ pub struct Milvus {
     run: Run,
     state: Mutex<State>,
     ready: RwLock<HashMap<u32, Arc<Ready>>>,
-    /// Collections that were flushed before the first row.
-    flushed: Mutex<HashSet<String>>,
+    opened: Instant,
+    /// Collections that were flushed before the first row, and when that was begun.
+    flushed: Mutex<HashMap<String, Instant>>,
 }
 
 /// What of the run's settings matters here.
@@ -108,6 +110,10 @@ struct State {
     filled: HashSet<u32>,
     /// The server's number for each collection, when the last target in it was made ready.
     numbers: HashMap<String, i64>,
+    /// Collections as they were described after the last change to them.
+    known: HashMap<String, Collection>,
+    /// What collections that this run makes bear as their description.
+    mark: String,
     /// How far collections are whose rows are all in.
     steps: HashMap<String, finish::Step>,
 }
@@ -229,6 +235,15 @@ impl Sink for Milvus {
 
     fn decide(&self, target: &Target) -> Result<Decision> {
         self.decision(target)
+    }
+
+    fn begin(&self, run: u64) {
+        self.state().mark = format!("milvusdm run {run:016x}");
+    }
+
+    fn place(&self, target: &Target) -> u64 {
+        let number = self.state().numbers.get(&target.name.collection).copied();
+        number.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
     }
 
     fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()> {

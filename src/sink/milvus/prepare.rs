@@ -3,6 +3,7 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
 
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
@@ -25,29 +26,37 @@ impl Milvus {
         if decision.action == Action::Skip {
             return Ok(());
         }
-        // One at a time: targets may share a collection.
-        let mut state = self.state();
         let name = &target.name;
         fit::names(target)?;
         fit::vectors(target.vector(), self.client.server())?;
-        if begun {
-            // What this job made or replaced before it died holds rows by now. A target that replaces the whole
-            // collection was carried out with the first of those that share it.
-            if decision.action != Action::Append {
-                state.made.insert(name.collection.clone());
-                state.made_partitions.insert(name.clone());
+        // One at a time: targets may share a collection.
+        let found = {
+            let mut state = self.state();
+            if begun {
+                // What this job made or replaced before it died holds rows by now. A target that replaces the whole
+                // collection was carried out with the first of those that share it.
+                if decision.action != Action::Append {
+                    state.made.insert(name.collection.clone());
+                    state.made_partitions.insert(name.clone());
+                }
+            } else if self.replaces_whole(target, decision, &state) {
+                self.remove_collection(&name.collection, &mut state)?;
             }
-        } else {
-            self.remove(target, decision, &state)?;
-        }
-        let found = self.collection_made(target, decision, begun, &mut state)?;
+            let found = self.collection_made(target, decision, begun, &mut state)?;
+            state.numbers.insert(name.collection.clone(), found.number);
+            found
+        };
         fit::schema(&found, target, &self.settings)?;
         if !name.partition.is_empty() {
+            // Side by side: no two targets share a partition.
+            if !begun {
+                self.remove_partition(target, &found, decision)?;
+            }
             self.partition_made(target, &found, decision, begun)?;
-            state.made_partitions.insert(name.clone());
+            self.state().made_partitions.insert(name.clone());
         }
-        state.numbers.insert(name.collection.clone(), found.number);
-        let exact = self.rows(target, &found)?.strength != Strength::Statistics;
+        let exact = decision.action == Action::Append
+            && self.rows(target, &found)?.strength != Strength::Statistics;
         let envelope = wire::Envelope {
             db: self.client.db().to_owned(),
             collection: found.name.clone(),
@@ -68,21 +77,27 @@ impl Milvus {
         Ok(())
     }
 
-    /// Drops what is replaced, unless this job has already done so.
-    fn remove(&self, target: &Target, decision: &Decision, state: &State) -> Result<()> {
+    /// Whether a target takes part in replacing its whole collection.
+    fn replaces_whole(&self, target: &Target, decision: &Decision, state: &State) -> bool {
+        let replaces = decision.action == Action::Replace && target.name.partition.is_empty();
+        replaces || state.to_replace.contains(&target.name.collection)
+    }
+
+    /// Drops a partition that is replaced, unless this job has already done so.
+    fn remove_partition(
+        &self,
+        target: &Target,
+        found: &Collection,
+        decision: &Decision,
+    ) -> Result<()> {
         let name = &target.name;
-        let replaces = decision.action == Action::Replace;
-        let whole =
-            replaces && name.partition.is_empty() || state.to_replace.contains(&name.collection);
-        if whole {
-            return self.remove_collection(&name.collection, state);
-        }
-        if !replaces || state.made_partitions.contains(name) {
-            return Ok(());
-        }
-        let Some(found) = self.client.collection(&name.collection)? else {
-            return Ok(());
+        let gone = {
+            let state = self.state();
+            state.made.contains(&name.collection) || state.made_partitions.contains(name)
         };
+        if gone || decision.action != Action::Replace {
+            return Ok(());
+        }
         if self.client.has_partition(&found.name, &name.partition)? {
             // A loaded partition is not dropped.
             self.client
@@ -92,7 +107,7 @@ impl Milvus {
         Ok(())
     }
 
-    fn remove_collection(&self, name: &str, state: &State) -> Result<()> {
+    fn remove_collection(&self, name: &str, state: &mut State) -> Result<()> {
         if state.made.contains(name) {
             return Ok(());
         }
@@ -106,6 +121,7 @@ impl Milvus {
             )
             .hint("`--again` runs the job anew"));
         }
+        state.known.remove(name);
         self.client.release_collection(name)?;
         self.client.drop_collection(name)
     }
@@ -118,20 +134,20 @@ impl Milvus {
         state: &mut State,
     ) -> Result<Collection> {
         let name = &target.name.collection;
+        if let Some(found) = state.known.get(name) {
+            // Described since the last change to it.
+            return Ok(found.clone());
+        }
         let found = self.client.collection(name)?;
         if let Some(found) = found {
-            let wanted_new = decision.action == Action::Create && target.name.partition.is_empty();
-            if wanted_new && !begun && !state.made.contains(name) {
+            let wanted_new = decision.action != Action::Append && target.name.partition.is_empty();
+            if wanted_new && !begun && !state.made.contains(name) && found.description != state.mark
+            {
                 // It came since the look: empty, it is what an earlier start of this job made.
                 fit::schema(&found, target, &self.settings)?;
-                if self.rows(target, &found)?.rows > 0 {
-                    return Err(Error::new(
-                        Kind::Refused,
-                        format!("collection {name} was made and filled by somebody since it was looked for"),
-                    )
-                    .hint("run the job again: it looks anew"));
-                }
+                self.check_empty(target, &found, &format!("collection {name}"))?;
             }
+            state.known.insert(name.clone(), found.clone());
             return Ok(found);
         }
         if begun || decision.action == Action::Append {
@@ -144,6 +160,7 @@ impl Milvus {
             target.vector(),
             self.settings.auto_id,
             self.settings.shards,
+            &state.mark,
         )?;
         state.made.insert(name.clone());
         // Partitions of targets that were made ready before this one replaced the collection. They hold nothing
@@ -155,13 +172,34 @@ impl Milvus {
         {
             self.client.create_partition(name, &sibling.partition)?;
         }
-        let found = self.client.collection(name)?;
-        found.ok_or_else(|| {
+        let found = self.client.collection(name)?.ok_or_else(|| {
             Error::new(
                 Kind::Refused,
                 format!("collection {name} was made, and is not there"),
             )
-        })
+        })?;
+        state.known.insert(name.clone(), found.clone());
+        Ok(found)
+    }
+
+    /// Refuses what is there and should not be yet, unless it is empty: then it may be what an earlier start of this job
+    /// made. Statistics do not count what was not flushed, so that it is flushed first.
+    fn check_empty(&self, target: &Target, found: &Collection, what: &str) -> Result<()> {
+        let looked = Instant::now();
+        let mut there = self.rows(target, found)?;
+        if there.rows == 0 && there.strength == Strength::Statistics {
+            self.flush_since(&found.name, looked)?;
+            there = self.rows(target, found)?;
+        }
+        if there.rows == 0 {
+            return Ok(());
+        }
+        let what = format!(
+            "{what} was made since this job looked, and holds {} rows of somebody else",
+            there.rows
+        );
+        Err(Error::new(Kind::Refused, what)
+            .hint("nothing was sent to it: `milvusdm run --again` looks anew, and `mode` then says what becomes of them"))
     }
 
     fn partition_made(
@@ -173,6 +211,11 @@ impl Milvus {
     ) -> Result<()> {
         let partition = &target.name.partition;
         if self.client.has_partition(&found.name, partition)? {
+            let made = self.state().made_partitions.contains(&target.name);
+            if decision.action != Action::Append && !begun && !made {
+                // It came since the look, or was made anew since it was dropped.
+                self.check_empty(target, found, &format!("partition {}", target.name))?;
+            }
             return Ok(());
         }
         if begun || decision.action == Action::Append {
