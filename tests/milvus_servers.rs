@@ -351,7 +351,7 @@ fn carry(server: &Server, sink: &str, kind: VectorType, rows: i64) -> (Action, u
     }
     finish(&*sink, &place).unwrap();
     let count = sink.count(&place).unwrap();
-    assert_eq!(count.strength, Strength::Unique);
+    assert_ne!(count.strength, Strength::Statistics);
     (decision.action, count.rows)
 }
 

@@ -1,0 +1,316 @@
+//! A real Milvus 2.3.5 behind gateways and lines that misbehave: what the program then says is what the server holds.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/gateway.rs"]
+mod gateway;
+#[path = "support/migration.rs"]
+mod migration;
+mod support;
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use milvusdm::milvus::proto::{InsertRequest, MutationResult};
+use prost::Message;
+use serde_json::{Value, json};
+
+use gateway::{Call, Fate, Gateway, Line};
+use migration::{Ended, Jobs, server, support_script};
+
+const ROWS: u64 = 20_000;
+const DIMENSION: u64 = 32;
+/// Loaded, so that rows can be counted and read.
+const LOADED: &str = ", metric: L2, index: {type: FLAT}, load: true";
+
+/// A job from `a.h5` to a collection behind an address.
+fn job(address: &str, collection: &str, sink: &str, run: &str) -> String {
+    format!(
+        "source: {{hdf5: {{paths: [a.h5]}}}}\n\
+         sink: {{milvus: {{address: '{address}', collection: {collection}{sink}}}}}\nrun: {{{run}}}\n"
+    )
+}
+
+fn jobs(rows: u64) -> Jobs {
+    let jobs = Jobs::new();
+    let path = jobs.path("a.h5");
+    let (rows, dim) = (rows.to_string(), DIMENSION.to_string());
+    support_script("promise.py", &["make", path.to_str().unwrap(), &rows, &dim]);
+    jobs
+}
+
+/// What is there, by pymilvus.
+fn there(collection: &str, rows: u64) -> Value {
+    let (rows, dim) = (rows.to_string(), DIMENSION.to_string());
+    let address = server().address();
+    let said = support_script("promise.py", &["check", &address, collection, &rows, &dim]);
+    serde_json::from_str(&said).unwrap()
+}
+
+fn exactly(rows: u64) -> Value {
+    json!({"count": rows, "wrong": 0, "others": 0, "others_changed": 0})
+}
+
+/// Acknowledges an insert that nobody carries out.
+fn dropped(call: &Call<'_>) -> Fate {
+    let request = InsertRequest::decode(call.message).unwrap();
+    let result = MutationResult {
+        insert_cnt: i64::from(request.num_rows),
+        ..MutationResult::default()
+    };
+    Fate::Answer(result.encode_to_vec())
+}
+
+/// One answer is lost, and another batch acknowledged and dropped.
+fn masked(address: &str) -> Gateway {
+    Gateway::start(address, |call| match (call.method, call.number) {
+        ("Insert", 3) => Fate::Lose(14, "lost"),
+        ("Insert", 5) => dropped(call),
+        _ => Fate::Pass,
+    })
+}
+
+#[test]
+fn superseded_rows_do_not_hide_lost_ones() {
+    let (jobs, gateway) = (jobs(ROWS), masked(&server().address()));
+    let said = &["NOT PROVEN", "verify --load"];
+    let text = job(&gateway.address, "p_masked", "", "batch: 256KiB");
+    let ended = jobs.run("masked", &text).code(7).says(said);
+    let target = &ended.report["targets"][0];
+    assert_eq!(target["proof"], json!("open"), "{target}");
+    assert_eq!(target["rows_open"], target["sent_again"], "{target}");
+    // Loaded it is counted exactly, and the loss is seen.
+    let missing = ROWS - there("p_masked", ROWS)["count"].as_u64().unwrap();
+    assert!(missing > 1000);
+    let counts = format!("counts {} (exact count)", ROWS - missing);
+    let ended = jobs.run("masked", &text).code(5).says(&[&counts]);
+    for harm in ["--again", "overwrite"] {
+        assert!(!ended.said.contains(harm), "{}", ended.said);
+    }
+}
+
+#[test]
+fn an_answer_that_is_lost_is_proven_where_rows_can_be_counted() {
+    let jobs = jobs(ROWS);
+    let gateway = Gateway::start(&server().address(), |call| {
+        match (call.method, call.number) {
+            ("Insert", 2 | 5) => Fate::Lose(14, "lost"),
+            _ => Fate::Pass,
+        }
+    });
+    let text = job(&gateway.address, "p_lost", LOADED, "batch: 256KiB");
+    let ended = jobs.run("lost", &text).code(0);
+    let target = &ended.report["targets"][0];
+    assert_eq!(target["proof"], json!("exact"), "{target}");
+    assert!(target["sent_again"].as_u64().unwrap() > 2000, "{target}");
+    assert_eq!(there("p_lost", ROWS), exactly(ROWS));
+}
+
+#[test]
+fn a_request_that_arrives_after_its_successor_doubles_nothing() {
+    for (name, sink, code, late_ms) in [
+        ("p_late", LOADED, 0, 6000),
+        ("p_late_soon", LOADED, 0, 50),
+        ("p_late_open", "", 7, 3000),
+    ] {
+        let jobs = jobs(ROWS);
+        let late = Duration::from_millis(late_ms);
+        let gateway = Gateway::start(&server().address(), move |call| {
+            match (call.method, call.number) {
+                ("Insert", 2 | 6) => Fate::Late(late),
+                _ => Fate::Pass,
+            }
+        });
+        let text = job(&gateway.address, name, sink, "batch: 256KiB");
+        jobs.run("late", &text).code(code);
+        assert!(gateway.calls("Upsert") >= 2);
+        assert_eq!(there(name, ROWS), exactly(ROWS), "{name}");
+    }
+}
+
+#[test]
+fn a_gateway_that_limits_answers_doubles_nothing() {
+    // An answer names each row.
+    let jobs = jobs(ROWS);
+    let gateway = Gateway::start(&server().address(), |call| match call.method {
+        "Insert" | "Upsert" => Fate::Limit(12_000),
+        _ => Fate::Pass,
+    });
+    let text = job(&gateway.address, "p_limit", LOADED, "batch: 512KiB");
+    let ended = jobs.run("limit", &text).code(0);
+    assert!(ended.report["targets"][0]["sent_again"].as_u64() > Some(0));
+    assert_eq!(there("p_limit", ROWS), exactly(ROWS));
+}
+
+#[test]
+fn patience_starts_anew_with_each_answer() {
+    // The index takes 9 s to build, two answers are lost on the way, and the job has 3 s of patience.
+    let jobs = jobs(1000);
+    let began: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let lost = AtomicU64::new(0);
+    let gateway = Gateway::start(&server().address(), move |call| {
+        if call.method == "CreateIndex" {
+            began.get_or_init(Instant::now);
+        }
+        let Some(began) = began.get().filter(|_| call.method == "DescribeIndex") else {
+            return Fate::Pass;
+        };
+        let seconds = began.elapsed().as_secs();
+        let blips = lost.load(Ordering::SeqCst);
+        if seconds >= [1, 6, u64::MAX][blips as usize] {
+            lost.fetch_add(1, Ordering::SeqCst);
+            return Fate::Lose(14, "lost");
+        }
+        match seconds {
+            0..9 => Fate::Change(half_built),
+            _ => Fate::Pass,
+        }
+    });
+    let sink = ", metric: L2, index: {type: FLAT}";
+    let text = job(&gateway.address, "p_patience", sink, "patience: 3s");
+    jobs.run("patience", &text).code(0);
+    assert_eq!(gateway.calls("CreateIndex"), 1);
+}
+
+/// The description of an index, as it is while it is built: with more rows each time.
+fn half_built(answer: &[u8]) -> Vec<u8> {
+    use milvusdm::milvus::proto::{DescribeIndexResponse, index_state};
+    static ROWS: AtomicU64 = AtomicU64::new(1);
+    let mut answer = DescribeIndexResponse::decode(answer).unwrap();
+    for index in &mut answer.indexes {
+        index.state = index_state::FINISHED - 1;
+        index.indexed_rows = ROWS.fetch_add(1, Ordering::SeqCst) as i64;
+        index.pending_rows = 1;
+    }
+    answer.encode_to_vec()
+}
+
+#[test]
+fn a_partition_that_somebody_made_meanwhile_is_not_taken() {
+    let jobs = jobs(ROWS);
+    let address = server().address();
+    // Rows in one partition, so that the collection is there.
+    let first = job(&address, "p_taken", ", partition: old", "");
+    jobs.run("first", &first).code(0);
+    // The program dies after its decision, before the partition is made.
+    let gateway = Gateway::start(&address, |call| match call.method {
+        "CreatePartition" => Fate::Late(Duration::from_secs(3600)),
+        _ => Fate::Pass,
+    });
+    let text = |address: &str| job(address, "p_taken", ", partition: new", "patience: 2s");
+    std::fs::write(jobs.path("second.yaml"), text(&gateway.address)).unwrap();
+    let mut child = start(&jobs, "second.yaml");
+    let since = Instant::now();
+    while gateway.calls("CreatePartition") == 0 {
+        assert!(since.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (from, rows, dim) = ("10", "963", DIMENSION.to_string());
+    let strange = ["strange", &address, "p_taken", from, rows, &dim, "new"];
+    support_script("promise.py", &strange);
+    // Through the same address: another would be another job.
+    drop(child);
+    let through = Gateway::start(&address, |_| Fate::Pass);
+    std::fs::write(jobs.path("second.yaml"), text(&through.address)).unwrap();
+    let checkpoint = jobs.path("second.yaml.ckpt");
+    let checkpoint = match checkpoint.exists() {
+        true => checkpoint,
+        false => jobs.path("milvusdm-second.ckpt"),
+    };
+    let log = std::fs::read_to_string(&checkpoint).unwrap();
+    let log: String = log
+        .lines()
+        .map(|line| {
+            let json = line[9..].replace(&gateway.address, &through.address);
+            format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+        })
+        .collect();
+    std::fs::write(&checkpoint, log).unwrap();
+    jobs.run("second", &text(&through.address)).code(5).says(&[
+        "p_taken/new was made since this job looked",
+        "963 rows of somebody else",
+    ]);
+    assert_eq!(through.calls("Insert") + through.calls("Upsert"), 0);
+}
+
+fn start(jobs: &Jobs, job: &str) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_milvusdm"))
+        .args(["run", job, "--progress", "none"])
+        .current_dir(jobs.0.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn others_that_write_meanwhile_are_named_and_nothing_that_harms_is_advised() {
+    let jobs = jobs(ROWS);
+    let address = server().address();
+    let wrote = AtomicU64::new(0);
+    let direct = address.clone();
+    let gateway = Gateway::start(&address, move |call| {
+        if call.method == "Insert" && wrote.fetch_add(1, Ordering::SeqCst) == 2 {
+            let (first, dim) = ("1000000", DIMENSION.to_string());
+            let strange = ["strange", &direct, "p_others", first, "500", &dim];
+            support_script("promise.py", &strange);
+        }
+        Fate::Pass
+    });
+    let text = job(&gateway.address, "p_others", "", "batch: 256KiB");
+    let ended = jobs.run("others", &text).code(5);
+    let ended = ended.says(&[
+        "20000 were delivered",
+        "counts 20500",
+        "somebody else may have written",
+    ]);
+    for harm in ["--again", "overwrite"] {
+        assert!(!ended.said.contains(harm), "{}", ended.said);
+    }
+    let found = there("p_others", ROWS);
+    assert_eq!(
+        found,
+        json!({"count": ROWS, "wrong": 0, "others": 500, "others_changed": 0})
+    );
+}
+
+#[test]
+fn a_server_that_is_gone_at_the_final_count_leaves_the_proof_open() {
+    let jobs = jobs(1000);
+    let flushed = AtomicU64::new(0);
+    let gateway = Gateway::start(&server().address(), move |call| {
+        if call.method == "GetFlushState" {
+            flushed.store(1, Ordering::SeqCst);
+        }
+        let counts = matches!(call.method, "GetCollectionStatistics" | "GetLoadState");
+        match counts && flushed.load(Ordering::SeqCst) == 1 {
+            true => Fate::Lose(14, "gone"),
+            false => Fate::Pass,
+        }
+    });
+    let text = job(&gateway.address, "p_gone", "", "patience: 10s");
+    let ended: Ended = jobs.run("gone", &text).code(7);
+    let ended = ended.says(&["could not be asked"]);
+    assert_eq!(ended.report["targets"][0]["proof"], json!("open"));
+    assert_eq!(ended.report["targets"][0]["rows_open"], json!(1000));
+}
+
+/// Scaled down from `tests/slow_line`: four batches are each longer on their way than an answer may take, were it counted
+/// from their beginning.
+#[test]
+fn a_slow_line_gets_on() {
+    const ROWS: u64 = 14_000; // 1.9 MB
+    let jobs = jobs(ROWS);
+    let line = Line::start(&server().address(), 200_000);
+    let text = job(&line.address, "p_slow", "", "");
+    let began = Instant::now();
+    let ended = jobs.run("slow", &text).code(0);
+    let needed = line.up() as f64 / 200_000.0;
+    let took = began.elapsed().as_secs_f64();
+    assert!(line.up() < 2_200_000, "{} bytes went", line.up());
+    assert!(took < needed * 1.3 + 6.0, "{took} s of {needed}");
+    assert_eq!(ended.report["progress"]["retries"], json!(0));
+}
