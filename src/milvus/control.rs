@@ -133,16 +133,15 @@ impl Client {
         }))
     }
 
-    /// Makes a collection of an int64 primary key and a vector.
+    /// Makes a collection of an int64 primary key and a vector, of these names.
     pub fn create_collection(
         &self,
         name: &str,
-        id: &str,
-        vector: &str,
+        description: &str,
+        (id, vector): (&str, &str),
         kind: VectorType,
         auto_id: bool,
         shards: u32,
-        description: &str,
     ) -> Result<()> {
         let id = FieldSchema {
             name: id.to_owned(),

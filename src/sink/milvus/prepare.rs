@@ -155,12 +155,11 @@ impl Milvus {
         }
         self.client.create_collection(
             name,
-            fit::id_name(target),
-            fit::vector_name(target),
+            &state.mark,
+            (fit::id_name(target), fit::vector_name(target)),
             target.vector(),
             self.settings.auto_id,
             self.settings.shards,
-            &state.mark,
         )?;
         state.made.insert(name.clone());
         // Partitions of targets that were made ready before this one replaced the collection. They hold nothing
