@@ -57,6 +57,21 @@ pub const CONTENT_BLOCKS: u64 = 128;
 /// Bytes of such a block.
 pub const CONTENT_BLOCK_BYTES: u64 = 64 << 10;
 
+/// Entries of a directory that a job may name as a whole.
+pub const FILES_MAX: usize = 1 << 20;
+
+/// Files whose order and row numbers are listed in a plan.
+pub const FILES_LISTED: usize = 10;
+
+/// The header of a numpy array: those of plain numbers have some 120 bytes.
+pub const NPY_HEADER_BYTES_MAX: u64 = 64 << 10;
+
+/// Entries of a zip archive: numpy writes one for each array.
+pub const ZIP_ENTRIES_MAX: u64 = 64 << 10;
+
+/// Bytes of a packed member of an archive that are unpacked at a time.
+pub const INFLATE_STEP_BYTES: u64 = 256 << 10;
+
 /// The largest job file: a job is written by a person.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
 

@@ -43,5 +43,7 @@ targets!(
     milvus1_directory,
     milvus1_log,
     milvus1_meta,
-    milvus1_segment
+    milvus1_segment,
+    numpy,
+    vecs
 );

@@ -28,7 +28,10 @@ pub fn inspect(path: &Path, common: &Common) -> Result<()> {
     if HDF5_STARTS.iter().any(|at| is_hdf5(&view, *at)) {
         return show(&look::describe(path)?, common);
     }
-    show(&faiss::inspect(&view)?, common)
+    match source::inspect(&view)? {
+        Some(description) => show(&description, common),
+        None => show(&faiss::inspect(&view)?, common),
+    }
 }
 
 fn is_hdf5(view: &View, at: u64) -> bool {

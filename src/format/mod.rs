@@ -16,5 +16,7 @@
 )]
 
 pub mod faiss;
+pub mod npy;
 pub mod segment;
 pub mod wal;
+pub mod zip;

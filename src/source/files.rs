@@ -2,11 +2,156 @@
 //! Reads no rows.
 
 use std::cmp::Ordering;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
 
-use crate::error::Result;
-use crate::input::View;
+use crate::error::{Error, Kind, Result};
+use crate::input::{Access, View};
+use crate::job::{Form, matches};
 use crate::limits;
+
+/// Which files a job names: one, a list in its order, or those of a directory or a glob in natural order.
+pub enum Named {
+    /// As they are listed.
+    Paths(Vec<PathBuf>),
+    /// All of a directory that have one of the source's endings.
+    Dir(PathBuf),
+    /// All that fit, whatever their ending.
+    Glob(String),
+}
+
+/// What the settings that [`Named::read`] takes mean, for the first entries of a source's list.
+pub const PATHS: (&str, &str) = (
+    "paths",
+    "the file, or a list of files in this order (path: too); or dir, or glob",
+);
+/// See [`PATHS`].
+pub const GLOB: (&str, &str) = (
+    "glob",
+    "files whose path fits, such as shards/*.fbin, in natural order: 2 before 10",
+);
+/// How bytes are got at.
+pub const ACCESS: (&str, &str) = ("access", "map (default) or read: for network mounts");
+
+impl Named {
+    /// Reads `path`, `paths`, `dir` or `glob`, of which there must be just one.
+    pub fn read(form: &mut Form) -> Option<Named> {
+        let path = form.list("path").map(Named::paths);
+        let paths = form.list("paths").map(Named::paths);
+        let dir = form.text("dir").map(|dir| Named::Dir(dir.into()));
+        let glob = form.text("glob").map(Named::Glob);
+        let mut given = [path, paths, dir, glob].into_iter().flatten();
+        let one = given.next();
+        if one.is_none() || given.next().is_some() {
+            form.mistake("paths", "needs exactly one of paths, dir and glob");
+            return None;
+        }
+        one
+    }
+
+    fn paths(paths: Vec<String>) -> Named {
+        Named::Paths(paths.into_iter().map(PathBuf::from).collect())
+    }
+
+    /// The files, at least one.
+    pub fn files(&self, endings: &[&str]) -> Result<Vec<PathBuf>> {
+        match self {
+            Named::Paths(paths) => Ok(paths.clone()),
+            Named::Dir(dir) => in_directory(dir, endings),
+            Named::Glob(glob) => fitting(glob),
+        }
+    }
+}
+
+/// Reads `access`.
+pub fn access(form: &mut Form) -> Access {
+    match form.choice("access", &["map", "read"]) {
+        Some("read") => Access::Read,
+        _ => Access::Map,
+    }
+}
+
+/// The files of a directory that have one of these endings, in natural order.
+fn in_directory(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
+    let ends = |path: &PathBuf| {
+        let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+        endings.iter().any(|e| ending.eq_ignore_ascii_case(e))
+    };
+    let mut paths = entries(dir)?;
+    paths.retain(|path| ends(path) && !path.is_dir());
+    if paths.is_empty() {
+        let endings: Vec<String> = endings.iter().map(|e| format!(".{e}")).collect();
+        let what = format!("has no files that end in {}", endings.join(" or "));
+        return Err(Error::path(Kind::Job, dir, what));
+    }
+    paths.sort_by(|one, two| natural(one, two));
+    Ok(paths)
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let wrong = |e: std::io::Error| {
+        let what = match e.kind() {
+            std::io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+            _ => format!("cannot list: {e}"),
+        };
+        Error::path(Kind::Job, dir, what)
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(wrong)? {
+        if paths.len() == limits::FILES_MAX {
+            let what = format!("has more than {} entries", limits::FILES_MAX);
+            return Err(Error::path(Kind::Job, dir, what));
+        }
+        paths.push(entry.map_err(wrong)?.path());
+    }
+    Ok(paths)
+}
+
+/// The files whose path fits a glob, name by name, in natural order.
+fn fitting(glob: &str) -> Result<Vec<PathBuf>> {
+    let mut found = vec![PathBuf::new()];
+    for component in Path::new(glob).components() {
+        let name = component.as_os_str().to_string_lossy();
+        let is_glob = matches!(component, Component::Normal(_)) && name.contains(['*', '?']);
+        if !is_glob {
+            found.iter_mut().for_each(|path| path.push(component));
+            continue;
+        }
+        let mut next = Vec::new();
+        for dir in &found {
+            let within = if dir.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                dir
+            };
+            // What is no directory has nothing that fits.
+            if !within.is_dir() {
+                continue;
+            }
+            let names = entries(within)?.into_iter();
+            let names = names.filter_map(|path| path.file_name().map(OsStr::to_owned));
+            // A hidden file has to be meant, as in a shell.
+            let fits =
+                |n: &str| matches(&name, n) && (!n.starts_with('.') || name.starts_with('.'));
+            next.extend(
+                names
+                    .filter(|n| fits(&n.to_string_lossy()))
+                    .map(|n| dir.join(n)),
+            );
+        }
+        found = next;
+    }
+    found.retain(|path| path.is_file());
+    if found.is_empty() {
+        return Err(Error::path(
+            Kind::Job,
+            Path::new(glob),
+            "no file fits this glob",
+        ));
+    }
+    found.sort_by(|one, two| natural(one, two));
+    Ok(found)
+}
 
 /// The order of people: numbers in names by their value, so that `part2` comes before `part10`.
 pub fn natural(one: &Path, two: &Path) -> Ordering {
@@ -87,5 +232,27 @@ mod tests {
         names.sort_by(|one, two| natural(one, two));
         let expected = ["", "a1", "a1/z", "a02", "a2", "a9", "a10", "a10b", "b"];
         assert_eq!(names, expected.map(Path::new));
+    }
+
+    #[test]
+    fn globs_find_files_below_directories_that_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for name in [
+            "s2/x10.fbin",
+            "s2/x9.fbin",
+            "s10/x1.fbin",
+            "s2/.x.fbin",
+            "t/x1.fbin",
+        ] {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let found = fitting(&format!("{}/s*/*.fbin", root.display())).unwrap();
+        let expected = ["s2/x9.fbin", "s2/x10.fbin", "s10/x1.fbin"].map(|n| root.join(n));
+        assert_eq!(found, expected);
+        assert!(fitting(&format!("{}/s*/*.npy", root.display())).is_err());
+        assert_eq!(in_directory(&root.join("s2"), &["fbin"]).unwrap().len(), 3);
     }
 }

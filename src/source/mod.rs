@@ -5,8 +5,12 @@ pub mod content;
 pub mod faiss;
 mod files;
 pub mod hdf5;
+mod inspect;
 pub mod milvus1;
+pub mod numpy;
+mod tables;
 mod values;
+pub mod vecs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +19,8 @@ use crate::batch::{Cut, Limits, Manifest, Position, Shard};
 use crate::error::Result;
 use crate::input::View;
 use crate::job::{Form, Globs};
+
+pub use inspect::inspect;
 
 /// A kind of source: what a job may name, and how its settings become one.
 pub struct SourceKind {
@@ -108,4 +114,10 @@ impl Files {
 }
 
 /// All kinds of source. Adding one: its file, and its line here.
-pub const SOURCES: &[SourceKind] = &[faiss::KIND, hdf5::KIND, milvus1::KIND];
+pub const SOURCES: &[SourceKind] = &[
+    faiss::KIND,
+    hdf5::KIND,
+    milvus1::KIND,
+    numpy::KIND,
+    vecs::KIND,
+];

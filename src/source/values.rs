@@ -1,7 +1,21 @@
 //! How are numbers stored in files, and how do they become vectors and ids?
 //! Pure: bytes in, bytes out.
 
+use crate::job::Form;
+use crate::schema::Element;
 use crate::simd;
+
+/// What the setting that [`read_as`] takes means.
+pub const AS: (&str, &str) = (
+    "as",
+    "what whole numbers become: float32, int8, or binary (bytes of eight bits each)",
+);
+
+/// Reads `as`: what the components of vectors become.
+pub fn read_as(form: &mut Form) -> Option<Element> {
+    let word = form.choice("as", &["float32", "int8", "binary"])?;
+    Element::named(word)
+}
 
 /// How values are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +30,8 @@ pub enum Stored {
     },
     /// Strings or opaque values of a fixed length: bytes as they are.
     Bytes(usize),
+    /// Booleans of a byte each, 0 or 1.
+    Bool,
 }
 
 impl Stored {
@@ -25,6 +41,7 @@ impl Stored {
             Stored::Float { bytes, .. } | Stored::Integer { bytes, .. } | Stored::Bytes(bytes) => {
                 bytes
             }
+            Stored::Bool => 1,
         }
     }
 
@@ -44,6 +61,7 @@ impl Stored {
                 format!("{sign}{}{}", bytes * 8, order(big_endian))
             }
             Stored::Bytes(bytes) => format!("{bytes} bytes"),
+            Stored::Bool => "bool".to_owned(),
         }
     }
 }
@@ -52,38 +70,98 @@ impl Stored {
 pub type Wrong = (usize, String);
 
 impl Stored {
-    /// Whether vectors of this type are stored just as they travel.
-    pub fn as_they_travel(self) -> bool {
-        matches!(
-            self,
-            Stored::Float {
-                bytes: 4,
-                big_endian: false
-            } | Stored::Integer { bytes: 1, .. }
-                | Stored::Bytes(_)
-        )
+    /// Whether these values can become vectors of this element at all; single ones may still be too large for it.
+    pub fn can_be(self, element: Element) -> bool {
+        match self {
+            Stored::Float { .. } => element == Element::Float32,
+            Stored::Integer { .. } | Stored::Bool => {
+                [Element::Float32, Element::Int8, Element::Bit].contains(&element)
+            }
+            Stored::Bytes(_) => element == Element::Bit,
+        }
     }
 
-    /// Appends stored values as they travel in vectors.
-    pub fn vectors_into(self, from: &[u8], to: &mut Vec<u8>) -> Result<(), Wrong> {
+    /// Whether vectors of this element are stored just as they travel.
+    pub fn travels_as(self, element: Element) -> bool {
         match self {
-            Stored::Float { bytes, big_endian } => floats_into(bytes, big_endian, from, to),
-            Stored::Integer { bytes, .. } if bytes > 1 => {
-                for (i, value) in self.integers(from).enumerate() {
-                    match u8::try_from(value) {
-                        Ok(byte) => to.push(byte),
-                        Err(_) => {
-                            return Err((i, format!("{value} is not a byte of a binary vector")));
-                        }
-                    }
-                }
-                Ok(())
+            Stored::Float { bytes, big_endian } => {
+                element == Element::Float32 && bytes == 4 && !big_endian
             }
-            _ => {
-                to.extend_from_slice(from);
-                Ok(())
+            Stored::Integer { bytes, signed, .. } => {
+                bytes == 1 && (element == Element::Bit || element == Element::Int8 && signed)
             }
+            Stored::Bytes(_) => element == Element::Bit,
+            Stored::Bool => false,
         }
+    }
+
+    /// Appends stored values as they travel in vectors of this element: floats as float32, whole numbers as float32, as
+    /// signed bytes or as bytes of bits, where nothing is lost, and booleans as bits, the first the highest of its byte.
+    ///
+    /// Rows are whole; those of booleans as bits have a multiple of eight.
+    pub fn vectors_into(
+        self,
+        element: Element,
+        from: &[u8],
+        to: &mut Vec<u8>,
+    ) -> Result<(), Wrong> {
+        match (self, element) {
+            (Stored::Float { bytes, big_endian }, _) => {
+                return floats_into(bytes, big_endian, from, to);
+            }
+            _ if self.travels_as(element) => to.extend_from_slice(from),
+            (Stored::Bool, Element::Bit) => bits_into(from, to),
+            (Stored::Bool, Element::Float32) => {
+                small_into(from, to, |byte| f32::from(byte.min(1)));
+            }
+            (Stored::Bool, _) => to.extend(from.iter().map(|byte| *byte.min(&1))),
+            (
+                Stored::Integer {
+                    bytes: 1,
+                    signed: true,
+                    ..
+                },
+                Element::Float32,
+            ) => {
+                small_into(from, to, |byte| f32::from(byte as i8));
+            }
+            (Stored::Integer { bytes: 1, .. }, Element::Float32) => small_into(from, to, f32::from),
+            (Stored::Integer { .. }, _) => return self.whole_into(element, from, to),
+            (Stored::Bytes(_), _) => return Err((0, "bytes are no numbers".to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Appends whole numbers one by one.
+    fn whole_into(self, element: Element, from: &[u8], to: &mut Vec<u8>) -> Result<(), Wrong> {
+        for (i, value) in self.integers(from).enumerate() {
+            let what = match element {
+                Element::Float32 => {
+                    let float = value as f32;
+                    if float as i128 == value {
+                        to.extend(float.to_le_bytes());
+                        continue;
+                    }
+                    "is not exactly a float32"
+                }
+                Element::Int8 => {
+                    if let Ok(byte) = i8::try_from(value) {
+                        to.push(byte as u8);
+                        continue;
+                    }
+                    "is not a signed byte"
+                }
+                _ => {
+                    if let Ok(byte) = u8::try_from(value) {
+                        to.push(byte);
+                        continue;
+                    }
+                    "is not a byte of a binary vector"
+                }
+            };
+            return Err((i, format!("{value} {what}")));
+        }
+        Ok(())
     }
 
     /// Whether every value is surely an id. Others are looked at before the first row travels.
@@ -211,6 +289,24 @@ fn digits(text: &[u8]) -> Result<i64, String> {
     number.ok_or_else(|| format!("`{text}` is no whole number, as ids are"))
 }
 
+/// Appends single bytes as floats.
+fn small_into(from: &[u8], to: &mut Vec<u8>, value: impl Fn(u8) -> f32) {
+    let start = to.len();
+    to.resize(start + from.len() * 4, 0);
+    for (byte, out) in from.iter().zip(to[start..].as_chunks_mut::<4>().0) {
+        *out = value(*byte).to_le_bytes();
+    }
+}
+
+/// Booleans as bits, eight to a byte, the first the highest: as `numpy.packbits` packs them.
+fn bits_into(from: &[u8], to: &mut Vec<u8>) {
+    let bytes = from.as_chunks::<8>().0.iter();
+    to.extend(bytes.map(|eight| {
+        let bit = |byte: u8, value: &u8| byte << 1 | u8::from(*value != 0);
+        eight.iter().fold(0, bit)
+    }));
+}
+
 /// Floats of so many bytes as float32, rounded to the nearest; one that is finite and would become infinite is refused.
 fn floats_into(bytes: usize, big_endian: bool, from: &[u8], to: &mut Vec<u8>) -> Result<(), Wrong> {
     /// Bytes that are turned around at a time, in the cache.
@@ -305,7 +401,9 @@ mod tests {
     fn floats_become_float32() {
         let check = |stored: Stored, from: &[u8], expected: &[f32]| {
             let mut to = Vec::new();
-            stored.vectors_into(from, &mut to).unwrap();
+            stored
+                .vectors_into(Element::Float32, from, &mut to)
+                .unwrap();
             let bits = |f: &f32| f.to_le_bytes();
             assert_eq!(
                 to,
@@ -334,7 +432,9 @@ mod tests {
         check(float(2, true), &[0x3c, 0x00], &[1.0]);
         let mut to = vec![7];
         let wide = [1.0f64, -1e39].map(f64::to_le_bytes).concat();
-        let (at, what) = float(8, false).vectors_into(&wide, &mut to).unwrap_err();
+        let (at, what) = float(8, false)
+            .vectors_into(Element::Float32, &wide, &mut to)
+            .unwrap_err();
         assert_eq!(
             (at, what.as_str(), to),
             (1, "-1e39 is more than a float32 can be", vec![7])
@@ -350,11 +450,75 @@ mod tests {
         };
         let mut to = Vec::new();
         stored
-            .vectors_into(&[0, 0, 0, 255, 0, 0, 0, 1], &mut to)
+            .vectors_into(Element::Bit, &[0, 0, 0, 255, 0, 0, 0, 1], &mut to)
             .unwrap();
         assert_eq!(to, [255, 1]);
-        assert!(stored.vectors_into(&[0xff; 4], &mut to).is_err());
-        assert!(stored.vectors_into(&[0, 0, 1, 0], &mut to).is_err());
+        assert!(
+            stored
+                .vectors_into(Element::Bit, &[0xff; 4], &mut to)
+                .is_err()
+        );
+        assert!(
+            stored
+                .vectors_into(Element::Bit, &[0, 0, 1, 0], &mut to)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn whole_numbers_become_floats_and_signed_bytes_where_nothing_is_lost() {
+        let integer = |bytes, signed| Stored::Integer {
+            bytes,
+            signed,
+            big_endian: false,
+        };
+        let check = |stored: Stored, element, from: &[u8], expected: Result<&[u8], usize>| {
+            let mut to = Vec::new();
+            let done = stored.vectors_into(element, from, &mut to);
+            let found = done.map(|()| &to[..]).map_err(|(at, _)| at);
+            assert_eq!(found, expected, "{stored:?} {element:?} {from:?}");
+        };
+        let floats =
+            |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|f| f.to_le_bytes()).collect() };
+        let (float, int8) = (Element::Float32, Element::Int8);
+        check(
+            integer(1, false),
+            float,
+            &[0, 255],
+            Ok(&floats(&[0.0, 255.0])),
+        );
+        check(
+            integer(1, true),
+            float,
+            &[127, 128],
+            Ok(&floats(&[127.0, -128.0])),
+        );
+        check(integer(1, false), int8, &[127], Ok(&[127]));
+        check(integer(1, false), int8, &[1, 128], Err(1));
+        check(integer(2, true), int8, &[0x80, 0xff, 0, 1], Err(1));
+        check(integer(2, true), int8, &[0x80, 0xff], Ok(&[0x80]));
+        let most = (1i32 << 24).to_le_bytes();
+        check(integer(4, true), float, &most, Ok(&floats(&[16_777_216.0])));
+        check(
+            integer(4, true),
+            float,
+            &((1i32 << 24) + 1).to_le_bytes(),
+            Err(0),
+        );
+        check(integer(8, false), float, &u64::MAX.to_le_bytes(), Err(0));
+        check(
+            integer(8, true),
+            float,
+            &i64::MIN.to_le_bytes(),
+            Ok(&floats(&[i64::MIN as f32])),
+        );
+        check(
+            Stored::Bool,
+            Element::Bit,
+            &[1, 0, 0, 0, 0, 0, 1, 2],
+            Ok(&[0x83]),
+        );
+        check(Stored::Bool, float, &[1, 0], Ok(&floats(&[1.0, 0.0])));
     }
 
     #[test]

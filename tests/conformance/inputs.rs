@@ -159,3 +159,150 @@ fn find(dir: &Path, ending: &str, found: &mut Vec<PathBuf>) {
         }
     }
 }
+
+fn write(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// Rows behind their dimension each.
+fn counted(dir: &Path, name: &str, rows: &[u8]) -> Input {
+    let width = rows.len() / ROWS;
+    let row = |row: &[u8]| [&(DIMENSION as u32).to_le_bytes()[..], row].concat();
+    let bytes: Vec<u8> = rows.chunks(width).flat_map(row).collect();
+    let path = write(dir, name, &bytes);
+    Input {
+        row_bytes_uncounted: Some(width as u64 + 4),
+        ..Input::file(format!("paths: ['{}']", path.display()), path, 9)
+    }
+}
+
+/// Rows behind their number and dimension.
+fn headed(dir: &Path, name: &str, rows: &[u8]) -> Input {
+    let head = [ROWS as u32, DIMENSION as u32]
+        .map(u32::to_le_bytes)
+        .concat();
+    let path = write(dir, name, &[&head, rows].concat());
+    Input::file(
+        format!("path: '{}', first_id: 100", path.display()),
+        path,
+        13,
+    )
+}
+
+pub fn fvecs(dir: &Path) -> Input {
+    counted(dir, "x.fvecs", &vectors())
+}
+
+pub fn bvecs(dir: &Path) -> Input {
+    let bytes: Vec<u8> = (0..ROWS * DIMENSION).map(|i| i as u8).collect();
+    counted(dir, "x.bvecs", &bytes)
+}
+
+pub fn fbin(dir: &Path) -> Input {
+    headed(dir, "x.fbin", &vectors())
+}
+
+pub fn i8bin(dir: &Path) -> Input {
+    let bytes: Vec<u8> = (0..ROWS * DIMENSION).map(|i| i as u8).collect();
+    headed(dir, "x.i8bin", &bytes)
+}
+
+/// An array as numpy writes it.
+fn array(descr: &str, fortran_order: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
+    let text =
+        format!("{{'descr': '{descr}', 'fortran_order': {fortran_order}, 'shape': {shape}, }}");
+    let mut array = b"\x93NUMPY\x01\x00".to_vec();
+    array.extend((text.len() as u16 + 1).to_le_bytes());
+    array.extend(text.as_bytes());
+    array.push(b'\n');
+    array.extend(bytes);
+    array
+}
+
+fn rows_array() -> Vec<u8> {
+    array(
+        "<f4",
+        "False",
+        &format!("({ROWS}, {DIMENSION})"),
+        &vectors(),
+    )
+}
+
+/// An array of rows, and one of big-endian ids.
+pub fn npy(dir: &Path) -> Input {
+    let ids: Vec<u8> = (0..ROWS).flat_map(|row| id(row).to_be_bytes()).collect();
+    let ids = write(
+        dir,
+        "ids.npy",
+        &array(">i8", "False", &format!("({ROWS},)"), &ids),
+    );
+    let path = write(dir, "rows.npy", &rows_array());
+    let settings = format!("vectors: '{}', ids: '{}'", path.display(), ids.display());
+    Input::file(settings, path, 120)
+}
+
+/// An array of doubles that lie column by column.
+pub fn npy_columns(dir: &Path) -> Input {
+    let columns = (0..DIMENSION).flat_map(|i| (0..ROWS).map(move |row| component(row, i)));
+    let columns: Vec<u8> = columns.flat_map(|f| f64::from(f).to_le_bytes()).collect();
+    let array = array("<f8", "True", &format!("({ROWS}, {DIMENSION})"), &columns);
+    let path = write(dir, "columns.npy", &array);
+    Input::file(format!("vectors: '{}'", path.display()), path, 121)
+}
+
+/// An archive of two arrays.
+fn npz(dir: &Path, name: &str, deflate: bool) -> Input {
+    let ids: Vec<u8> = (0..ROWS)
+        .flat_map(|row| (id(row) as i32).to_le_bytes())
+        .collect();
+    let ids = array("<i4", "False", &format!("({ROWS},)"), &ids);
+    let (mut archive, mut directory) = (Vec::new(), Vec::new());
+    for (name, bytes) in [("ids.npy", ids), ("x.npy", rows_array())] {
+        let packed = match deflate {
+            true => {
+                let mut encoder =
+                    flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
+                std::io::Write::write_all(&mut encoder, &bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            false => bytes.clone(),
+        };
+        let mut shared = vec![20, 0, 0, 0, if deflate { 8 } else { 0 }, 0, 0, 0, 0, 0];
+        shared.extend(crc32fast::hash(&bytes).to_le_bytes());
+        shared.extend((packed.len() as u32).to_le_bytes());
+        shared.extend((bytes.len() as u32).to_le_bytes());
+        shared.extend((name.len() as u16).to_le_bytes());
+        shared.extend([0, 0]);
+        directory.extend([b"PK\x01\x02\x14\x00", &shared[..], &[0; 10]].concat());
+        directory.extend((archive.len() as u32).to_le_bytes());
+        directory.extend(name.as_bytes());
+        archive.extend([b"PK\x03\x04", &shared[..], name.as_bytes(), &packed].concat());
+    }
+    let first = archive.len() as u32;
+    archive.extend(&directory);
+    archive.extend(
+        [
+            b"PK\x05\x06\0\0\0\0\x02\0\x02\0",
+            &(directory.len() as u32).to_le_bytes()[..],
+        ]
+        .concat(),
+    );
+    archive.extend([&first.to_le_bytes()[..], &[0, 0]].concat());
+    let path = write(dir, name, &archive);
+    let shown = path.display();
+    Input::file(
+        format!("vectors: '{shown}:x', ids: '{shown}:ids'"),
+        path,
+        first as u64 - 9,
+    )
+}
+
+pub fn npz_stored(dir: &Path) -> Input {
+    npz(dir, "stored.npz", false)
+}
+
+pub fn npz_packed(dir: &Path) -> Input {
+    npz(dir, "packed.npz", true)
+}

@@ -22,6 +22,14 @@ const KINDS: &[Case] = &[
     ("hdf5", inputs::hdf5_chunks),
     ("hdf5", inputs::hdf5_packed),
     ("milvus1", inputs::milvus1),
+    ("numpy", inputs::npy),
+    ("numpy", inputs::npy_columns),
+    ("numpy", inputs::npz_stored),
+    ("numpy", inputs::npz_packed),
+    ("vecs", inputs::fvecs),
+    ("vecs", inputs::bvecs),
+    ("vecs", inputs::fbin),
+    ("vecs", inputs::i8bin),
 ];
 
 const WIDE: Limits = Limits {
@@ -229,16 +237,15 @@ fn reading_goes_on_from_any_batch() {
 #[test]
 fn other_data_have_another_identity_and_are_noticed_while_they_are_read() {
     each(|kind, input| {
+        // What is packed shows that it was changed when it is opened.
         let identity = || {
-            open(kind, &input.settings)
-                .unwrap()
-                .survey(WIDE)
-                .unwrap()
-                .identity
+            let source = open(kind, &input.settings).ok()?;
+            Some(source.survey(WIDE).unwrap().identity)
         };
         let source = open(kind, &input.settings).unwrap();
         let before = source.survey(WIDE).unwrap();
-        assert_eq!(before.identity, identity(), "{kind}: nothing changed");
+        let known = Some(before.identity.clone());
+        assert_eq!(known, identity(), "{kind}: nothing changed");
         let shard = before.manifest.shards.iter().find(|s| s.rows > 0).unwrap();
         // A source may look again only at files that were read.
         all(&*source, WIDE).unwrap();
@@ -261,7 +268,7 @@ fn other_data_have_another_identity_and_are_noticed_while_they_are_read() {
                 Kind::Changed,
                 "{kind}: {what}"
             );
-            assert_ne!(before.identity, identity(), "{kind}: {what}");
+            assert_ne!(known, identity(), "{kind}: {what}");
         }
         let error = source
             .open(shard, shard.start, WIDE)
@@ -272,7 +279,7 @@ fn other_data_have_another_identity_and_are_noticed_while_they_are_read() {
             "{kind}"
         );
         rewrite(&bytes, modified);
-        assert_eq!(before.identity, identity(), "{kind}: put back");
+        assert_eq!(known, identity(), "{kind}: put back");
         // Another file of the same name.
         let copy = input.file.with_extension("copy");
         fs::copy(&input.file, &copy).unwrap();
@@ -283,7 +290,7 @@ fn other_data_have_another_identity_and_are_noticed_while_they_are_read() {
             .unwrap()
             .set_modified(modified)
             .unwrap();
-        assert_ne!(before.identity, identity(), "{kind}: another inode");
+        assert_ne!(known, identity(), "{kind}: another inode");
         assert_eq!(
             source.unchanged().unwrap_err().kind(),
             Kind::Changed,
@@ -371,7 +378,9 @@ fn a_bit_turned_over_is_an_error_or_rows() {
             odd[at] ^= 1 << (at % 8);
             fs::write(&input.file, &odd).unwrap();
             if let Some(error) = refusal(kind, &input.settings) {
-                assert_eq!(error.kind().exit_code(), 3, "{kind}: byte {at}: {error}");
+                // Names that the job asks for may be other ones now.
+                let code = error.kind().exit_code();
+                assert!([2, 3].contains(&code), "{kind}: byte {at}: {error}");
             }
         }
     });

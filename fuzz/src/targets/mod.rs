@@ -12,4 +12,6 @@ pub mod milvus1_directory;
 pub mod milvus1_log;
 pub mod milvus1_meta;
 pub mod milvus1_segment;
+pub mod numpy;
 pub mod support;
+pub mod vecs;

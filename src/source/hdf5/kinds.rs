@@ -129,6 +129,7 @@ fn vectors_of(
             return Err(Refusal::new(what, float));
         }
         (Stored::Integer { .. } | Stored::Bytes(_), _) => (Element::Bit, bits),
+        (Stored::Bool, _) => (Element::Bit, Some(columns)),
     };
     let fits = dimension.filter(|d| (1..=crate::limits::DIMENSIONS_MAX).contains(d));
     let dimension = fits.and_then(|d| u32::try_from(d).ok());
@@ -142,42 +143,43 @@ impl Wish {
     /// Whether vectors of a table are stored just as they travel.
     pub fn takes_as_it_is(self, table: &Table) -> bool {
         let whole = matches!(table.stored, Stored::Integer { .. });
-        table.stored.as_they_travel() && (!whole || matches!(self, Wish::AsTheFileSays { .. }))
+        let as_it_is = table.stored.travels_as(element(table.stored));
+        as_it_is && (!whole || matches!(self, Wish::AsTheFileSays { .. }))
     }
 
     /// Appends stored values as they travel in vectors.
     pub fn vectors_into(self, stored: Stored, from: &[u8], to: &mut Vec<u8>) -> Result<(), Wrong> {
-        if !matches!(stored, Stored::Integer { .. }) {
-            return stored.vectors_into(from, to);
-        }
+        let is_whole = stored.is_whole();
         match self {
-            Wish::AsTheFileSays { .. } => stored.vectors_into(from, to),
-            Wish::Floats => {
-                for (i, value) in stored.integers(from).enumerate() {
-                    let float = value as f32;
-                    if float as i128 != value {
-                        return Err((i, format!("{value} is not exactly a float32")));
-                    }
-                    to.extend_from_slice(&float.to_le_bytes());
-                }
-                Ok(())
-            }
-            Wish::Bits => {
-                for (i, value) in stored.integers(from).enumerate() {
-                    let bit = match value {
-                        0 | 1 => value as u8,
-                        _ => return Err((i, format!("{value} is neither 0 nor 1"))),
-                    };
-                    match to.last_mut() {
-                        // The first of eight is the highest bit, as np.packbits has it.
-                        Some(byte) if i % 8 != 0 => *byte |= bit << (7 - i % 8),
-                        _ => to.push(bit << 7),
-                    }
-                }
-                Ok(())
-            }
+            Wish::Floats if is_whole => stored.vectors_into(Element::Float32, from, to),
+            Wish::Bits if is_whole => bits(stored, from, to),
+            _ => stored.vectors_into(element(stored), from, to),
         }
     }
+}
+
+/// What stored values become of themselves.
+fn element(stored: Stored) -> Element {
+    match stored {
+        Stored::Float { .. } => Element::Float32,
+        Stored::Integer { .. } | Stored::Bytes(_) | Stored::Bool => Element::Bit,
+    }
+}
+
+/// Appends zeros and ones as bits.
+fn bits(stored: Stored, from: &[u8], to: &mut Vec<u8>) -> Result<(), Wrong> {
+    for (i, value) in stored.integers(from).enumerate() {
+        let bit = match value {
+            0 | 1 => value as u8,
+            _ => return Err((i, format!("{value} is neither 0 nor 1"))),
+        };
+        match to.last_mut() {
+            // The first of eight is the highest bit, as np.packbits has it.
+            Some(byte) if i % 8 != 0 => *byte |= bit << (7 - i % 8),
+            _ => to.push(bit << 7),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
