@@ -28,6 +28,12 @@ pub const MILVUS_DIMENSIONS_MAX: u32 = 32_768;
 /// Bytes of a file that are summed at a time where a footer has its CRC-32.
 pub const SUMMED_AT_ONCE: u64 = 4 << 20;
 
+/// Bytes of a list of ids in text that are read at a time.
+pub const ID_LINES_AT_ONCE: u64 = 1 << 20;
+
+/// The longest line of such a list: an id has up to 20 characters, and may stand among spaces.
+pub const ID_LINE_BYTES_MAX: usize = 256;
+
 /// How deep Faiss indexes may lie inside one another; real files stay below 6.
 pub const NESTING_MAX: u32 = 32;
 

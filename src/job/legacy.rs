@@ -30,7 +30,10 @@ const TO_MILVUS: Moves = &[
 ];
 const FROM_FAISS: Moves = &[
     ("data_path", "source.faiss.path"),
+    ("data_dir", "source.faiss.dir"),
     ("ids", "source.faiss.ids"),
+    ("first_id", "source.faiss.first_id"),
+    ("ids_file", "source.faiss.ids_file"),
     ("lossy", "source.faiss.lossy"),
     ("lists", "source.faiss.lists"),
     ("access", "source.faiss.access"),
@@ -104,6 +107,9 @@ pub fn rewrite(
         if let Some(value) = body.get(old).filter(|v| !is_absent(v)) {
             job.set(new, value.clone());
         }
+    }
+    if classic == "F2M" {
+        job.alias("source.faiss.paths", "data_path");
     }
     if to_milvus {
         known.extend(["dest_host", "dest_port", "collection_parameter"]);

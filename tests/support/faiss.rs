@@ -80,6 +80,17 @@ pub fn settings(path: &Path, lossy: bool, more: &str) -> String {
     format!("{{path: '{}', lossy: {lossy}{more}}}", path.display())
 }
 
+/// What is wrong with these settings.
+pub fn mistakes(settings: &str) -> Vec<String> {
+    let mistakes = Mistakes::default();
+    let map = serde_yaml::from_str(settings).unwrap();
+    let mut form = Form::new("source.faiss", map, &mistakes);
+    let kind = SOURCES.iter().find(|kind| kind.name == "faiss").unwrap();
+    let _ = (kind.read)(&mut form);
+    let all = mistakes.all().into_iter();
+    all.map(|m| format!("{}: {}", m.key, m.what)).collect()
+}
+
 /// The parts of a shard from a position on, and where each batch ended.
 pub fn read(
     source: &dyn Source,

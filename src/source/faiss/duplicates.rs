@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::Faiss;
+use super::opened::Opened;
 use crate::error::Result;
 use crate::input::View;
 use crate::limits;
@@ -19,7 +19,7 @@ pub struct Stretch {
 
 impl Stretch {
     /// The stretch that holds this pair. Reads all ids of the index.
-    pub fn holding(faiss: &Faiss, table: &View, pair: u64) -> Result<Stretch> {
+    pub fn holding(faiss: &Opened, table: &View, pair: u64) -> Result<Stretch> {
         let first = pair - pair % limits::DUPLICATES_AT_ONCE;
         let count = (table.len() / 16 - first).min(limits::DUPLICATES_AT_ONCE);
         let bytes = table.cut(first * 16, count * 16)?.bytes()?;

@@ -8,13 +8,15 @@
 //! Our own parser has passed over the whole file before libfaiss sees it, and found it sound.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ::faiss::Index as _;
 use ::faiss::index::io::read_index;
 use ::faiss::index::{Idx, IndexImpl};
 use bytes::Bytes;
 
-use super::{IdsFrom, Spec, cut, duplicates, identify, index_of};
+use super::opened::cut;
+use super::{IdsFrom, Spec, duplicates, identify, index_of};
 use crate::batch::{Cut, Keys, Limits, Manifest, Part, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::format::faiss::{Body, Node, Recovery, Transform, metric, parse, vector};
@@ -40,11 +42,15 @@ pub struct Foreign {
 
 impl Foreign {
     /// The index, where libfaiss is asked: loss is allowed, and our own reader has nothing to give.
-    pub fn open(spec: &Spec) -> Result<Option<Foreign>> {
-        if !spec.lossy {
+    ///
+    /// One index, which has its ids or is numbered from 0 on.
+    pub fn open(spec: &Spec, paths: &[PathBuf]) -> Result<Option<Foreign>> {
+        let numbered = spec.first_id.is_none() && spec.ids_file.is_none();
+        let [path] = paths else { return Ok(None) };
+        if !spec.lossy || !numbered {
             return Ok(None);
         }
-        let file = View::open(&spec.path, spec.access)?;
+        let file = View::open(path, spec.access)?;
         let node = parse(&file)?;
         let Recovery::Nothing {
             why, foreign: true, ..

@@ -6,33 +6,55 @@ mod directory;
 mod duplicates;
 #[cfg(feature = "faiss")]
 mod foreign;
+mod ids;
 mod lists;
+mod opened;
 mod reader;
 
 pub use directory::index_in;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Files, Reader, Source, SourceKind, Spec as AnySpec, Survey, content};
+use super::files::{self, Named};
+use super::{Reader, Source, SourceKind, Spec as AnySpec, Survey, content};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
-use crate::format::faiss::{Body, Codec, Decoder, Faithful, Node, Rows, parse};
+use crate::format::faiss::{Body, Codec, Node};
 use crate::input::{Access, View};
 use crate::job::{Form, absolute};
 use crate::limits;
 use crate::schema::{Columns, Index};
+use ids::IdFile;
+use opened::Opened;
 
-/// An index file of Faiss.
+/// Index files of Faiss.
 pub const KIND: SourceKind = SourceKind {
     name: "faiss",
-    summary: "an index file of Faiss: flat, IVF, graphs, id maps, transforms, binary; others lossily",
+    summary: "index files of Faiss: flat, IVF, graphs, id maps, transforms, binary; others lossily",
     settings: &[
-        ("path", "the index file"),
+        ("path", "the index file; or paths, dir, or glob"),
+        (
+            "paths",
+            "several index files, in this order: one collection",
+        ),
+        (
+            "dir",
+            "directory: all its .index and .faiss files, in natural order: 2 before 10",
+        ),
+        files::GLOB,
         (
             "ids",
             "stored (default): as in the file, row numbers where it has none; row_number: row numbers",
+        ),
+        (
+            "first_id",
+            "the first of the row numbers that are ids: 0 (default); they go on from file to file",
+        ),
+        (
+            "ids_file",
+            "ids beside the index, one for each row: a text of one id a line, or an int64 .npy",
         ),
         (
             "lossy",
@@ -42,10 +64,13 @@ pub const KIND: SourceKind = SourceKind {
             "lists",
             "where the file of on-disk inverted lists is, if it was moved",
         ),
-        ("access", "map (default) | read: for network mounts"),
+        files::ACCESS,
     ],
     read,
 };
+
+/// Endings of files that `dir` takes.
+const ENDINGS: [&str; 2] = ["index", "faiss"];
 
 /// Which ids rows get.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,30 +80,39 @@ enum IdsFrom {
 }
 
 /// The settings.
-#[derive(Clone, Debug)]
 struct Spec {
-    path: PathBuf,
+    files: Named,
     ids: IdsFrom,
+    first_id: Option<u64>,
+    ids_file: Option<PathBuf>,
     lossy: bool,
     lists: Option<PathBuf>,
     access: Access,
 }
 
 fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
-    let path = form.required("path", "the index file");
-    let ids = match form.choice("ids", &["stored", "row_number"]) {
-        Some("row_number") => IdsFrom::RowNumbers,
-        _ => IdsFrom::Stored,
-    };
+    let named = Named::read(form);
+    let ids = form.choice("ids", &["stored", "row_number"]);
+    let first_id = form.number("first_id", 0, i64::MAX as u64);
+    let ids_file = form.text("ids_file").map(PathBuf::from);
     let lossy = form.choice("lossy", &["refuse", "allow"]) == Some("allow");
     let lists = form.text("lists").map(PathBuf::from);
-    let access = match form.choice("access", &["map", "read"]) {
-        Some("read") => Access::Read,
-        _ => Access::Map,
-    };
+    let access = files::access(form);
+    if ids_file.is_some() && (first_id.is_some() || ids == Some("row_number")) {
+        let what = "gives every row its id: first_id and `ids: row_number` say something else";
+        form.mistake("ids_file", what);
+    }
+    if lists.is_some() && !matches!(&named, Some(Named::Paths(paths)) if paths.len() == 1) {
+        form.mistake("lists", "is for one index file, named by path");
+    }
     Some(Box::new(Spec {
-        path: path?.into(),
-        ids,
+        files: named?,
+        ids: match ids {
+            Some("row_number") => IdsFrom::RowNumbers,
+            _ => IdsFrom::Stored,
+        },
+        first_id,
+        ids_file,
         lossy,
         lists,
         access,
@@ -87,115 +121,180 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
 
 impl AnySpec for Spec {
     fn open(&self) -> Result<Box<dyn Source>> {
+        let paths = self.files.files(&ENDINGS)?;
         #[cfg(feature = "faiss")]
-        if let Some(foreign) = foreign::Foreign::open(self)? {
+        if let Some(foreign) = foreign::Foreign::open(self, &paths)? {
             return Ok(Box::new(foreign));
         }
-        Ok(Box::new(Faiss::open(self)?))
+        Ok(Box::new(Faiss::open(self, &paths)?))
     }
 }
 
-/// An open index file.
-pub struct Faiss {
-    /// The index file.
-    file: View,
-    /// The file that the rows are in: the same, or that of on-disk lists.
-    data: View,
-    rows: Rows,
-    decoder: Decoder,
+/// Open index files: rows of one after those of another.
+struct Faiss {
+    indexes: Vec<Opened>,
+    ids: Option<IdFile>,
     columns: Arc<Columns>,
-    /// Whether ids are those of the file.
-    stored_ids: bool,
     warnings: Vec<String>,
 }
 
 impl Faiss {
-    /// The files it was opened from.
-    fn files(&self) -> Files {
-        Files::new([&self.file, &self.data])
-    }
-
-    fn open(spec: &Spec) -> Result<Faiss> {
-        if let Some(error) = directory::index_in(&spec.path) {
-            return Err(error);
+    fn open(spec: &Spec, paths: &[PathBuf]) -> Result<Faiss> {
+        let mut indexes: Vec<Opened> = Vec::new();
+        for path in paths {
+            let index = Opened::open(path, spec)?;
+            check(&indexes, &index)?;
+            indexes.push(index);
         }
-        let file = View::open(&spec.path, spec.access)?;
-        let node = parse(&file)?;
-        let rows = Rows::of(&file, &node)?;
-        let mut warnings = rows.warnings.clone();
-        warnings.extend(directory::left_behind(&spec.path));
-        if let Faithful::Roughly(why) = &rows.faithful {
-            if !spec.lossy {
-                let what = format!(
-                    "the Faiss index {} holds its vectors only nearly: {why}",
-                    node.names(rows.kind)
-                );
-                return Err(Error::path(Kind::Unsupported, file.path(), what).hint(
-                    "set `lossy: allow` to take what can be recovered: vectors near those that were added",
-                ));
-            }
-            warnings.push(format!(
-                "vectors are near those that were added, not the same: {why}"
-            ));
+        let ids = match &spec.ids_file {
+            Some(path) => Some(take_ids(&mut indexes, path, spec.access)?),
+            None => None,
+        };
+        let mut warnings = Vec::new();
+        number(&mut indexes, spec.first_id, &mut warnings)?;
+        let several = indexes.len() > 1;
+        for index in &indexes {
+            let path = index.file.path().display();
+            let named = |what: &String| match several {
+                true => format!("{path}: {what}"),
+                false => what.clone(),
+            };
+            warnings.extend(index.warnings.iter().map(named));
         }
-        let data = lists::find(&file, &rows, spec.lists.as_deref(), spec.access)?;
-        let decoder = Decoder::new(&rows)?;
-        let columns = Columns::plain("id", "embedding", rows.vector)?
-            .measured(Some(rows.metric.clone()), index_of(&node));
-        let stored_ids = spec.ids == IdsFrom::Stored && rows.has_ids();
+        let first = indexes
+            .first()
+            .ok_or_else(|| Error::new(Kind::Job, "no index file is named"))?;
+        let mut columns = first.columns.clone();
+        if indexes.iter().any(|index| index.index != first.index) {
+            columns = Columns::plain("id", "embedding", first.rows.vector)?
+                .measured(Some(first.rows.metric.clone()), None);
+            warnings.push(
+                "the files hold indexes of different kinds: there is no one index to make anew"
+                    .to_owned(),
+            );
+        }
         Ok(Faiss {
-            file,
-            data,
-            rows,
-            decoder,
             columns,
-            stored_ids,
+            indexes,
+            ids,
             warnings,
         })
     }
 
-    /// Rows that are stored, those that stand for others counted once.
-    fn kept(&self) -> u64 {
-        self.rows.stored.lists.rows
-    }
-
-    fn shards(&self, limits: Limits) -> Vec<Shard> {
-        let mut shards = Vec::new();
-        let rows = limits.rows(self.rows.vector);
-        cut(&mut shards, 0, self.kept(), rows);
-        cut(
-            &mut shards,
-            self.kept(),
-            self.rows.rows,
-            limits::DUPLICATES_AT_ONCE,
-        );
-        shards
+    fn rows(&self) -> u64 {
+        self.indexes.iter().map(|index| index.rows.rows).sum()
     }
 }
 
-/// Adds shards for rows `start..end`: a whole number of `unit` rows each, but for the last.
-fn cut(shards: &mut Vec<Shard>, start: u64, end: u64, unit: u64) {
-    let units = (end - start).div_ceil(unit);
-    let step = units.div_ceil(limits::SHARDS_PER_TARGET).max(1) * unit;
-    let mut first = start;
-    while first < end {
-        let past = end.min(first.saturating_add(step));
-        shards.push(Shard {
-            number: shards.len() as u32,
-            target: 0,
-            part: 0,
-            name: format!("rows {first}..{past}"),
-            rows: past - first,
-            first_row: first,
-            start: Position(first),
-            end: Position(past),
-        });
-        first = past;
+/// Refuses an index that cannot travel together with those before it.
+fn check(indexes: &[Opened], index: &Opened) -> Result<()> {
+    let Some(first) = indexes.first() else {
+        return Ok(());
+    };
+    let refuse = |what: String| Err(Error::path(Kind::Job, index.file.path(), what));
+    let other = first.file.path().display();
+    let inode = |index: &Opened| index.file.stamp().map(|stamp| stamp.inode);
+    if let Some(same) = indexes.iter().find(|other| inode(other) == inode(index)) {
+        return refuse(format!(
+            "is the same file as {}",
+            same.file.path().display()
+        ));
     }
+    if first.rows.vector != index.rows.vector {
+        let (one, two) = (index.rows.vector, first.rows.vector);
+        return refuse(format!("holds {one}, but {other} holds {two}"));
+    }
+    if first.rows.metric != index.rows.metric {
+        let (one, two) = (index.rows.metric.name(), first.rows.metric.name());
+        return refuse(format!("has the metric {one}, but {other} has {two}"));
+    }
+    // An index of no rows has no ids either.
+    let rows = |index: &Opened| index.rows.rows > 0;
+    let unlike = |before: &&Opened| before.stored_ids != index.stored_ids;
+    if let Some(before) = indexes
+        .iter()
+        .filter(|i| rows(i))
+        .find(unlike)
+        .filter(|_| rows(index))
+    {
+        let (with, without) = match index.stored_ids {
+            true => (index, before),
+            false => (before, index),
+        };
+        let (with, without) = (with.file.path().display(), without.file.path().display());
+        let what =
+            format!("{with} has ids, but {without} has none: row numbers would get between them");
+        return Err(
+            Error::new(Kind::Job, what).hint("`ids: row_number` numbers the rows of all files")
+        );
+    }
+    Ok(())
+}
+
+/// Gives every index its stretch of a list of ids.
+fn take_ids(indexes: &mut [Opened], path: &Path, access: Access) -> Result<IdFile> {
+    let list = IdFile::open(path, access)?;
+    let rows: u64 = indexes.iter().map(|index| index.counted).sum();
+    if list.count() != rows {
+        let what = format!("has {} ids for {rows} rows", list.count());
+        return Err(Error::path(Kind::Job, list.file.path(), what)
+            .hint("one id for each row is needed, in the order in which rows were added"));
+    }
+    let mut first = 0;
+    for index in indexes {
+        let stretch = list.ids.cut(first * 8, index.counted * 8)?;
+        first += index.counted;
+        index.take_ids(stretch);
+    }
+    Ok(list)
+}
+
+/// Gives every index the number of its first row.
+fn number(indexes: &mut [Opened], first_id: Option<u64>, notes: &mut Vec<String>) -> Result<()> {
+    let several = indexes.len() > 1;
+    let (mut next, mut listed) = (first_id.unwrap_or(0), 0);
+    for index in indexes {
+        let rows = index.rows.rows;
+        if index.stored_ids {
+            if first_id.is_some() && rows > 0 {
+                let what =
+                    "has ids of its own, which `first_id` does not move: it is for row numbers";
+                return Err(Error::path(Kind::Job, index.file.path(), what)
+                    .hint("leave out `first_id`, or say `ids: row_number`"));
+            }
+            continue;
+        }
+        let past = next
+            .checked_add(rows)
+            .filter(|past| i64::try_from(*past).is_ok());
+        let Some(past) = past else {
+            let what = format!("its {rows} row numbers from {next} on are more than ids go up to");
+            return Err(Error::path(Kind::Job, index.file.path(), what));
+        };
+        index.first_id = next as i64;
+        listed += 1;
+        if several && listed <= limits::FILES_LISTED {
+            let path = index.file.path().display();
+            notes.push(format!(
+                "{path}: {rows} rows, row numbers from {next} on are their ids"
+            ));
+        }
+        next = past;
+    }
+    if listed > limits::FILES_LISTED {
+        let more = listed - limits::FILES_LISTED;
+        notes.push(format!(
+            "and so on with {more} more files, up to row number {}",
+            next - 1
+        ));
+    }
+    Ok(())
 }
 
 impl Source for Faiss {
     fn survey(&self, limits: Limits) -> Result<Survey> {
+        let first = self.indexes.first().expect("open() found one");
+        let source = first.file.path().display();
         let target = Target {
             number: 0,
             name: TargetName {
@@ -203,38 +302,43 @@ impl Source for Faiss {
                 partition: String::new(),
             },
             columns: self.columns.clone(),
-            keys: if self.stored_ids {
-                Keys::Stored
-            } else {
-                Keys::RowNumbers
+            keys: match self.indexes.iter().any(|index| index.stored_ids) {
+                true => Keys::Stored,
+                false => Keys::RowNumbers,
             },
             auto_id: false,
-            rows: self.rows.rows,
+            rows: self.rows(),
             rows_deleted: 0,
-            source: self.file.path().display().to_string(),
+            source: match self.indexes.len() {
+                1 => source.to_string(),
+                n => format!("{source} and {} more", n - 1),
+            },
         };
         let mut identity = BTreeMap::new();
-        identify(&mut identity, "index", &self.file)?;
-        if self.data.path() != self.file.path() {
-            identify(&mut identity, "lists", &self.data)?;
+        let (mut shards, mut before) = (Vec::new(), 0);
+        for (part, index) in self.indexes.iter().enumerate() {
+            let numbered = match part {
+                0 => String::new(),
+                n => format!(".{n}"),
+            };
+            identify(&mut identity, &format!("index{numbered}"), &index.file)?;
+            if index.data.path() != index.file.path() {
+                identify(&mut identity, &format!("lists{numbered}"), &index.data)?;
+            }
+            index.shards(part as u32, before, limits, &mut shards);
+            before += index.rows.rows;
+        }
+        if let Some(ids) = &self.ids {
+            identify(&mut identity, "ids", &ids.file)?;
         }
         Ok(Survey {
             manifest: Manifest {
                 targets: vec![target],
-                shards: self.shards(limits),
+                shards,
             },
             identity,
             warnings: self.warnings.clone(),
         })
-    }
-
-    fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
-        let mut pieces = BTreeMap::new();
-        for view in [&self.file, &self.data] {
-            let path = absolute(view.path()).display().to_string();
-            pieces.insert(path, content::of(view)?);
-        }
-        Ok(Some(pieces))
     }
 
     fn open<'s>(
@@ -243,11 +347,38 @@ impl Source for Faiss {
         from: Position,
         limits: Limits,
     ) -> Result<Box<dyn Reader + 's>> {
-        Ok(Box::new(reader::Rows::new(self, from, shard.end, limits)))
+        let Some(index) = self.indexes.get(shard.part as usize) else {
+            let what = format!("there is no index file for {}", shard.name);
+            return Err(Error::new(Kind::Changed, what));
+        };
+        Ok(Box::new(reader::Rows::new(index, from, shard.end, limits)))
+    }
+
+    fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
+        let mut pieces = BTreeMap::new();
+        for (number, index) in (1..).zip(&self.indexes) {
+            for view in [&index.file, &index.data] {
+                let path = absolute(view.path());
+                // Row numbers go on from file to file: their order is part of what they are.
+                let name = match self.indexes.len() {
+                    1 => path.display().to_string(),
+                    _ => format!("file {number}: {}", path.display()),
+                };
+                pieces.insert(name, content::of(view)?);
+            }
+        }
+        if let Some(ids) = &self.ids {
+            let name = format!("ids: {}", absolute(ids.file.path()).display());
+            pieces.insert(name, content::of(&ids.file)?);
+        }
+        Ok(Some(pieces))
     }
 
     fn unchanged(&self) -> Result<()> {
-        self.files().unchanged()
+        self.indexes
+            .iter()
+            .try_for_each(|index| index.files().unchanged())?;
+        self.ids.as_ref().map_or(Ok(()), |ids| ids.file.unchanged())
     }
 }
 

@@ -2,17 +2,18 @@
 
 use bytes::Bytes;
 
-use super::Faiss;
 use super::duplicates::{Stretch, ids};
+use super::opened::Opened;
 use crate::batch::{Cut, Limits, Part, Position};
 use crate::error::{Error, Kind, Result};
 use crate::format::faiss::Run;
+use crate::input::View;
 use crate::limits::GATHER_BELOW_BYTES;
 use crate::source::{Files, Reader};
 
 /// Rows of a shard, forward.
 pub struct Rows<'s> {
-    faiss: &'s Faiss,
+    faiss: &'s Opened,
     next: u64,
     end: u64,
     batch_rows: u64,
@@ -21,7 +22,7 @@ pub struct Rows<'s> {
 }
 
 impl<'s> Rows<'s> {
-    pub fn new(faiss: &'s Faiss, from: Position, end: Position, limits: Limits) -> Rows<'s> {
+    pub fn new(faiss: &'s Opened, from: Position, end: Position, limits: Limits) -> Rows<'s> {
         Rows {
             faiss,
             next: from.0,
@@ -133,7 +134,7 @@ impl Rows<'_> {
             (None, _) => numbers(),
         };
         if !faiss.stored_ids {
-            return Ok((numbers(), Some(inner)));
+            return Ok((faiss.numbers(row, count), Some(inner)));
         }
         if maps.is_empty() {
             return Ok((inner, None));
@@ -142,11 +143,14 @@ impl Rows<'_> {
     }
 
     /// Ids that stand in tables under the ids of the index inside.
-    fn mapped(&self, maps: &[crate::input::View], mut ids: Vec<i64>) -> Result<Vec<i64>> {
+    fn mapped(&self, maps: &[View], mut ids: Vec<i64>) -> Result<Vec<i64>> {
         for map in maps {
             for id in &mut ids {
                 let at = u64::try_from(*id).ok().and_then(|id| id.checked_mul(8));
                 let Some(at) = at.filter(|at| *at < map.len()) else {
+                    if map.path() != self.faiss.file.path() {
+                        return Err(unlisted(self.faiss, *id, map));
+                    }
                     let what = format!(
                         "row {id} of the index inside is past the {} ids: rows were removed, \
                          which Faiss does not keep track of in a map over inverted lists",
@@ -196,8 +200,7 @@ impl Rows<'_> {
         }
         faiss.data.give_back();
         if !faiss.stored_ids {
-            let numbers = gathered.first as i64..;
-            gathered.ids = numbers.take(gathered.ids.len()).collect();
+            gathered.ids = faiss.numbers(gathered.first, gathered.ids.len() as u64);
         } else if !faiss.rows.maps.is_empty() {
             gathered.ids = self.mapped(&faiss.rows.maps, gathered.ids)?;
         }
@@ -230,8 +233,18 @@ impl Rows<'_> {
     }
 }
 
+/// An id that the list of ids has no place for.
+fn unlisted(faiss: &Opened, id: i64, list: &View) -> Error {
+    let what = format!(
+        "has a row labelled {id}, and the list of ids has {} for labels from 0 on",
+        list.len() / 8
+    );
+    Error::path(Kind::Unsupported, faiss.file.path(), what)
+        .hint("an index with ids of its own takes none from a list: leave out `ids_file`")
+}
+
 impl Gathered {
-    fn flush(&mut self, faiss: &Faiss, parts: &mut Vec<Part>) -> Result<()> {
+    fn flush(&mut self, faiss: &Opened, parts: &mut Vec<Part>) -> Result<()> {
         if !self.ids.is_empty() {
             let Gathered {
                 first,
