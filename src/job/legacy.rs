@@ -53,6 +53,8 @@ const FROM_MILVUS1: Moves = &[
     ("mysql_parameter", "source.milvus1.mysql"),
     ("source_collection", "source.milvus1.collections"),
     ("ignore_wal", "source.milvus1.ignore_wal"),
+    ("missing_segments", "source.milvus1.missing_segments"),
+    ("without_metadata", "source.milvus1.without_metadata"),
     ("access", "source.milvus1.access"),
 ];
 const TO_HDF5: Moves = &[

@@ -49,7 +49,8 @@ pub struct Collection {
     /// Elements, or bits, of a vector as stored in the metadata.
     dimension: i64,
     metric_type: i64,
-    engine_type: i64,
+    /// `None`: nobody says.
+    engine_type: Option<i64>,
     index_params: String,
     /// Whether its ids were made by the server.
     pub auto_id: bool,
@@ -120,7 +121,7 @@ pub fn read(db: &mut dyn Database) -> Result<Meta> {
             name: table.table_id.clone(),
             dimension: table.dimension,
             metric_type: table.metric_type,
-            engine_type: table.engine_type,
+            engine_type: Some(table.engine_type),
             index_params: table.index_params.clone(),
             auto_id: table.flag & FLAG_NO_USER_ID != 0,
             hybrid: hybrid.contains(&table.table_id),
@@ -166,7 +167,46 @@ pub fn read(db: &mut dyn Database) -> Result<Meta> {
     })
 }
 
+/// What stands for the rows of a segment that no metadata counts.
+pub const UNCOUNTED: i64 = i64::MIN;
+
+impl Listed {
+    /// A segment that was found without metadata.
+    pub fn unlisted(segment_id: String) -> Listed {
+        Listed {
+            id: 0,
+            segment_id,
+            row_count: UNCOUNTED,
+        }
+    }
+}
+
 impl Collection {
+    /// A collection of one partition, a tag and the name of its directory, that no metadata lists.
+    pub fn alone(
+        name: String,
+        dimension: i64,
+        metric_type: i64,
+        (tag, table_id): (String, String),
+        segments: Vec<Listed>,
+    ) -> Collection {
+        Collection {
+            name,
+            dimension,
+            metric_type,
+            engine_type: None,
+            index_params: String::new(),
+            auto_id: false,
+            hybrid: false,
+            partitions: vec![Partition {
+                tag,
+                table_id,
+                flush_lsn: 0,
+                segments,
+            }],
+        }
+    }
+
     /// How it measures distances.
     pub fn metric(&self) -> Result<Metric> {
         Ok(match self.metric_type {
@@ -219,13 +259,16 @@ impl Collection {
     /// Its index in terms of Milvus 2.x, and what was lost on the way there.
     pub fn index(&self) -> (Option<Index>, Option<String>) {
         let metric = self.metric().ok();
-        let (index, lost) = index::to_v2(self.engine_type, &self.index_params, metric.as_ref());
+        let Some(engine_type) = self.engine_type else {
+            return (None, None);
+        };
+        let (index, lost) = index::to_v2(engine_type, &self.index_params, metric.as_ref());
         (index, lost.map(|lost| format!("{}: {lost}", self.name)))
     }
 
     /// What Milvus 1.x calls its index.
     pub fn index_name(&self) -> &'static str {
-        index::name(self.engine_type)
+        index::name(self.engine_type.unwrap_or(0))
     }
 }
 

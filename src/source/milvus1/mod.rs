@@ -5,6 +5,7 @@
 //! rows that `deleted_docs` does not name. Row counts of the metadata are compared, never relied upon. What waits
 //! in the log and was never flushed is counted, and refused unless the job says otherwise.
 
+mod alone;
 mod choose;
 mod index;
 mod inspect;
@@ -32,8 +33,9 @@ use crate::schema::{Columns, VectorType};
 
 use super::content::SAMPLED;
 use super::{Reader, Source, SourceKind, Spec, Survey};
+use alone::Alone;
 use choose::{Choice, Chosen};
-use meta::Meta;
+use meta::{Meta, UNCOUNTED};
 use segment::Segment;
 
 pub use inspect::{Description, inspect};
@@ -61,6 +63,14 @@ pub const KIND: SourceKind = SourceKind {
             "ignore_wal",
             "true: leave out what is in the log and was never flushed (default: refuse)",
         ),
+        (
+            "missing_segments",
+            "refuse (default) | skip: leave out segments whose directory, vectors or ids are not there",
+        ),
+        (
+            "without_metadata",
+            "{collection, dimension, metric, partition}: path is one directory below db/tables, and no metadata is left",
+        ),
         ("access", "map (default) or read"),
     ],
     read: |form| Some(Box::new(Settings::read(form)?)),
@@ -72,6 +82,8 @@ pub struct Settings {
     mysql: Option<Mysql>,
     choice: Choice,
     ignore_wal: bool,
+    skip_missing: bool,
+    alone: Option<Alone>,
     access: Access,
 }
 
@@ -82,11 +94,17 @@ impl Settings {
         let mysql = form.form("mysql").and_then(Mysql::read);
         let choice = Choice::read(form);
         let ignore_wal = form.flag("ignore_wal").unwrap_or(false);
+        let skip_missing = form.choice("missing_segments", &["refuse", "skip"]) == Some("skip");
+        let has_alone = form.value("without_metadata").is_some();
+        let alone = form.form("without_metadata").and_then(Alone::read);
         let access = match form.choice("access", &["map", "read"]) {
             Some("read") => Access::Read,
             _ => Access::Map,
         };
-        if has_mysql && mysql.is_none() {
+        if has_alone && has_mysql {
+            form.mistake("without_metadata", "there is metadata: `mysql` says where");
+        }
+        if has_mysql && mysql.is_none() || has_alone && alone.is_none() {
             return None;
         }
         Some(Settings {
@@ -94,6 +112,8 @@ impl Settings {
             mysql,
             choice,
             ignore_wal,
+            skip_missing,
+            alone,
             access,
         })
     }
@@ -141,6 +161,8 @@ struct Place {
     root: PathBuf,
     /// `db` in it.
     db: PathBuf,
+    /// `tables` in that.
+    tables: PathBuf,
 }
 
 impl Place {
@@ -159,6 +181,7 @@ impl Place {
             return Ok(Place {
                 given: path.to_owned(),
                 root: path.to_owned(),
+                tables: within.join("tables"),
                 db: within,
             });
         }
@@ -167,8 +190,16 @@ impl Place {
             return Ok(Place {
                 given: path.to_owned(),
                 root: parent.map_or_else(|| path.join(".."), Path::to_owned),
+                tables: path.join("tables"),
                 db: path.to_owned(),
             });
+        }
+        if alone::segments(path).is_ok_and(|found| !found.is_empty()) {
+            let what = "is the directory of one collection or partition of Milvus 1.x, without its metadata";
+            return Err(Error::path(Kind::Job, path, what).hint(
+                "name the directory that holds db/; or, if that is lost, say what its metadata would: \
+                 without_metadata: {collection, dimension, metric}",
+            ));
         }
         Err(Error::path(
             Kind::Job,
@@ -179,7 +210,7 @@ impl Place {
     }
 
     fn segment(&self, table: &str, segment: &str) -> PathBuf {
-        self.db.join("tables").join(table).join(segment)
+        self.tables.join(table).join(segment)
     }
 
     fn log(&self) -> PathBuf {
@@ -205,8 +236,17 @@ impl Place {
 
 impl Milvus1 {
     fn open(settings: &Settings, choice: &Choice) -> Result<Milvus1> {
-        let place = Place::find(&settings.path)?;
-        let (meta, files) = place.meta(settings.mysql.as_ref())?;
+        let (place, meta, files) = match &settings.alone {
+            Some(alone) => {
+                let (place, meta) = alone.meta(&settings.path)?;
+                (place, meta, None)
+            }
+            None => {
+                let place = Place::find(&settings.path)?;
+                let (meta, files) = place.meta(settings.mysql.as_ref())?;
+                (place, meta, files)
+            }
+        };
         let chosen = choice.choose(&meta, &place.db)?;
         let mut source = Milvus1 {
             files,
@@ -225,9 +265,12 @@ impl Milvus1 {
                 source.place.db.display()
             ));
         }
-        source.check_log(&meta, &chosen, settings.ignore_wal)?;
+        match &settings.alone {
+            Some(alone) => source.warnings.push(alone.warning()),
+            None => source.check_log(&meta, &chosen, settings.ignore_wal)?,
+        }
         for chosen in &chosen {
-            source.add(&meta, *chosen)?;
+            source.add(&meta, *chosen, settings.skip_missing)?;
         }
         let mut identify = |what: &str, is: String| source.identity.insert(what.to_owned(), is);
         identify("directory", source.place.db.display().to_string());
@@ -281,7 +324,7 @@ impl Milvus1 {
     }
 
     /// Looks at all segments of a partition.
-    fn add(&mut self, meta: &Meta, chosen: Chosen) -> Result<()> {
+    fn add(&mut self, meta: &Meta, chosen: Chosen, skip_missing: bool) -> Result<()> {
         let collection = &meta.collections[chosen.collection];
         let partition = &collection.partitions[chosen.partition];
         let name = TargetName {
@@ -316,8 +359,16 @@ impl Milvus1 {
         let (mut digest, mut content) = (0, 0);
         for listed in &partition.segments {
             let dir = self.place.segment(&partition.table_id, &listed.segment_id);
+            if skip_missing && segment::is_missing(&dir)? {
+                notes.miss(listed.row_count, &listed.segment_id);
+                continue;
+            }
             let segment = Segment::look(&dir, &name.to_string(), vector.row_bytes())?;
-            notes.see(listed.row_count, &segment, &listed.segment_id);
+            let counted = match listed.row_count {
+                UNCOUNTED => i64::try_from(segment.live).unwrap_or(i64::MAX),
+                count => count,
+            };
+            notes.see(counted, &segment, &listed.segment_id);
             digest = digest::chained(digest, segment.identity().as_bytes());
             content = digest::chained(content, &segment.content().to_le_bytes());
             self.segments.push(segment);
@@ -355,6 +406,8 @@ impl Milvus1 {
 /// Oddities of a partition's segments: counted, the first of each named.
 #[derive(Default)]
 struct Notes {
+    missing: Vec<String>,
+    missing_rows: i64,
     counted: i64,
     live: i64,
     differ: Vec<String>,
@@ -362,6 +415,11 @@ struct Notes {
 }
 
 impl Notes {
+    fn miss(&mut self, row_count: i64, name: &str) {
+        self.missing.push(name.to_owned());
+        self.missing_rows = self.missing_rows.saturating_add(row_count);
+    }
+
     fn see(&mut self, row_count: i64, segment: &Segment, name: &str) {
         self.counted = self.counted.saturating_add(row_count);
         let live = i64::try_from(segment.live).unwrap_or(i64::MAX);
@@ -377,6 +435,13 @@ impl Notes {
 
     fn said(&self, name: &TargetName) -> Vec<String> {
         let mut said = Vec::new();
+        if let Some(first) = self.missing.first() {
+            said.push(format!(
+                "{name}: left out by `missing_segments: skip`: {}, in which the metadata counts {} rows",
+                several(first, self.missing.len(), "segment"),
+                self.missing_rows
+            ));
+        }
         if let Some(first) = self.differ.first() {
             said.push(format!(
                 "{name}: metadata counts {} rows, {} are live, which travel (differs in {})",

@@ -48,6 +48,15 @@ pub struct Open {
     deletions: View,
 }
 
+/// Whether a segment is not here: its directory, its vectors or its ids are not. What only lacks its list of deleted
+/// rows is here, and cannot be read without it.
+pub fn is_missing(dir: &Path) -> Result<bool> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    Ok(!dir.is_dir()
+        || !column_path(dir, &name, "rv")?.exists()
+        || !column_path(dir, &name, "uid")?.exists())
+}
+
 impl Segment {
     /// Looks at the segment in this directory; `whose` is the collection and partition, for people.
     pub fn look(dir: &Path, whose: &str, row_bytes: u64) -> Result<Segment> {
@@ -58,7 +67,7 @@ impl Segment {
                 dir,
                 format!("segment {name} of {whose} is in the metadata, its directory is not here"),
             )
-            .hint("was only part of the directory copied, or is its data elsewhere?"));
+            .hint("was only part of the directory copied, or is its data elsewhere? `missing_segments: skip` leaves out what is gone"));
         }
         let vectors_path = column_path(dir, &name, "rv")?;
         let ids_path = column_path(dir, &name, "uid")?;
