@@ -95,16 +95,16 @@ fn files_are_one_collection_in_natural_order_or_as_listed() {
     assert_eq!(pairs(&*source), expected);
     // A shard goes on from anywhere, and a file that is changed is noticed.
     let survey = source.survey(LIMITS).unwrap();
+    let shards = &survey.manifest.shards;
+    assert!(shards.iter().map(|s| s.first_row).eq([0, 5, 10, 15]));
     assert!(
-        survey
-            .manifest
-            .shards
+        shards
             .iter()
-            .map(|s| s.first_row)
-            .eq([0, 10])
+            .map(|s| s.start)
+            .eq([0, 5, 0, 5].map(Position))
     );
-    let (parts, _) = read(&*source, &survey.manifest.shards[1], Position(5)).unwrap();
-    assert!(rows(&parts).iter().map(|row| row.0).eq(1015..1020));
+    let (parts, _) = read(&*source, &shards[3], Position(7)).unwrap();
+    assert!(rows(&parts).iter().map(|row| row.0).eq(1017..1020));
     flat(&dir.join("part2.index"), 20, 9);
     assert_eq!(source.unchanged().unwrap_err().kind(), Kind::Changed);
 }

@@ -161,10 +161,14 @@ mod tests {
         bytes.extend([0; 12]);
         let mut cursor = Cursor::new(View::from_bytes("products.index", bytes));
         cursor.bool("trained").unwrap();
+        let error = cursor.vector("codes", 4).unwrap_err();
         assert_eq!(
-            cursor.vector("codes", 4).unwrap_err().to_string(),
-            "products.index at byte 1: codes = 9000000000 of 4 bytes each needs 36000000000 bytes, 12 remain"
+            error.what(),
+            "codes = 9000000000 of 4 bytes each needs 36000000000 bytes, 12 remain"
         );
+        let said = error.to_string();
+        assert!(said.starts_with("products.index at byte 1: "), "{said}");
+        assert!(said.contains("cut short"), "{said}");
     }
 
     #[test]

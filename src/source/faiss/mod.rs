@@ -34,11 +34,7 @@ pub const KIND: SourceKind = SourceKind {
     name: "faiss",
     summary: "index files of Faiss: flat, IVF, graphs, id maps, transforms, binary; others lossily",
     settings: &[
-        ("path", "the index file; or paths, dir, or glob"),
-        (
-            "paths",
-            "several index files, in this order: one collection",
-        ),
+        files::PATHS,
         (
             "dir",
             "directory: all its .index and .faiss files, in natural order: 2 before 10",

@@ -1,0 +1,50 @@
+//! What can be done about an index that this program does not decode? Words only.
+
+use super::index::{Body, Node, Remedy};
+
+/// How Faiss itself gives back what can be had, in words that keep the ids.
+pub(super) fn remedy(node: &Node, remedy: Remedy) -> String {
+    let (mut index, mut mapped, mut turned) = ("index".to_owned(), false, false);
+    let mut inside = node;
+    loop {
+        inside = match &inside.body {
+            Body::IdMap { inner, .. } => {
+                mapped = true;
+                inner
+            }
+            // Faiss turns rows back by itself where it is asked for row numbers.
+            Body::Transformed { inner, .. } if remedy == Remedy::Lists => {
+                turned = true;
+                inner
+            }
+            _ => break,
+        };
+        index.push_str(".index");
+    }
+    let (mut rows, ids) = match remedy {
+        Remedy::Gone => {
+            return "the vectors cannot be had from it; go back to where the index was made"
+                .to_owned();
+        }
+        Remedy::Rows => (
+            format!("rows by {index}.reconstruct_n()"),
+            "row numbers".to_owned(),
+        ),
+        Remedy::Lists => (
+            format!("list by list, rows by {index}.reconstruct_from_offset(list, offset)"),
+            format!("{index}.invlists.get_ids(list)"),
+        ),
+    };
+    if turned {
+        rows.push_str(", turned back by reverse_transform() of the transforms");
+    }
+    let ids = if mapped {
+        format!("index.id_map at {ids}")
+    } else {
+        ids
+    };
+    format!(
+        "approximations can be had with faiss in Python: {rows}, ids from {ids}, both added to an IndexIDMap of an \
+         IndexFlat with add_with_ids(); the exact vectors only from where the index was made"
+    )
+}
