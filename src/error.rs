@@ -131,6 +131,11 @@ pub enum Place {
     },
 }
 
+/// A path from the root: a job's are relative to wherever the command was given.
+fn whole(path: &Path) -> Cow<'_, Path> {
+    std::path::absolute(path).map_or(Cow::Borrowed(path), Cow::Owned)
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -144,8 +149,8 @@ impl fmt::Display for Place {
                 }
                 Ok(())
             }
-            Place::File { path, at } => write!(f, "{} at byte {at}", path.display()),
-            Place::Path(path) => write!(f, "{}", path.display()),
+            Place::File { path, at } => write!(f, "{} at byte {at}", whole(path).display()),
+            Place::Path(path) => write!(f, "{}", whole(path).display()),
             Place::Remote { address, call } => write!(f, "{address} {call}"),
         }
     }

@@ -203,3 +203,97 @@ fn what_is_no_log_is_refused_and_left_as_it_is() {
         );
     }
 }
+
+/// A line of a log.
+fn line(record: &serde_json::Value) -> String {
+    let json = record.to_string();
+    format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+}
+
+#[test]
+fn a_log_of_the_first_version_is_found_where_it_was_left_and_gone_on_with() {
+    let (directory, _, mut plan) = room();
+    // Frozen: logs in the field were written with it.
+    let first = &plan.fingerprint.first;
+    let keys: Vec<&str> = first.keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "collections",
+            "data: index.bytes",
+            "data: index.head_crc32",
+            "data: index.inode",
+            "data: index.modified_ns",
+            "data: index.path",
+            "fields",
+            "into",
+            "limits of a batch",
+            "shards",
+            "sink.hdf5.path",
+            "source.faiss.path",
+            "target ",
+        ]
+    );
+    assert_eq!(first["fields"], "id, embedding");
+    assert_eq!(first["into"], "Into { collection: None, partition: None }");
+    assert_eq!(first["limits of a batch"], "4194304 bytes, 1048576 rows");
+    let before = directory.path().join("milvusdm-job.ckpt");
+    plan.settings.checkpoint = directory.path().join("job.yaml.ckpt");
+    plan.settings.checkpoint_before = Some(before.clone());
+    assert_eq!(Checkpoint::find(&plan), plan.settings.checkpoint);
+    let header = |fingerprint: &std::collections::BTreeMap<String, String>| {
+        line(&serde_json::json!({"header": {
+            "version": 1, "run": "00000000000000ab", "created": 1, "fingerprint": fingerprint,
+        }}))
+    };
+    let window = line(&serde_json::json!({"window": {"shard": 0, "target": 0, "upto": 3}}));
+    std::fs::write(&before, header(first) + &window).unwrap();
+    assert_eq!(Checkpoint::find(&plan), before);
+    let checkpoint = open(&before, &plan).unwrap();
+    assert!(checkpoint.resumed());
+    assert_eq!(checkpoint.run(), 0xab);
+    assert!(checkpoint.standing(&plan.manifest.shards[0]).in_doubt(2));
+    drop(checkpoint);
+    // Of this job as it was: refused where it began, and not passed by.
+    let mut other = first.clone();
+    other.insert("fields".to_owned(), "key, embedding".to_owned());
+    std::fs::write(&before, header(&other) + &window).unwrap();
+    assert_eq!(Checkpoint::find(&plan), before);
+    let error = open(&before, &plan).err().unwrap();
+    assert_eq!(error.kind(), Kind::Job);
+    assert!(error.to_string().contains("fields: was key"), "{error}");
+    // Another job's of the same name is none of its business.
+    other.insert("sink.hdf5.path".to_owned(), "\"elsewhere.h5\"".to_owned());
+    std::fs::write(&before, header(&other) + &window).unwrap();
+    assert_eq!(Checkpoint::find(&plan), plan.settings.checkpoint);
+}
+
+#[test]
+fn a_log_that_makes_way_does_so_when_there_is_something_to_record() {
+    let (directory, path, plan) = room();
+    drop(open(&path, &plan).unwrap());
+    let whole = a_log(&path, &plan);
+    let other = directory.path().join("other.h5");
+    let job = format!(
+        "source: {{faiss: {{path: '{}'}}}}\nsink: {{hdf5: {{path: '{}'}}}}\n",
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures/faiss/ivf.index")
+            .display(),
+        other.display()
+    );
+    let other = milvusdm::plan::plan(&Job::parse(Path::new("job.yaml"), job).unwrap()).unwrap();
+    let aside = path.with_extension("ckpt.old");
+    let Found::Open(again) = Checkpoint::create_or_resume(&path, &other, true).unwrap() else {
+        panic!("it was never finished")
+    };
+    again.discard_if_untouched(true).unwrap();
+    drop(again);
+    assert_eq!(std::fs::read(&path).unwrap(), whole);
+    assert!(!aside.exists());
+    let Found::Open(again) = Checkpoint::create_or_resume(&path, &other, true).unwrap() else {
+        panic!("it was never finished")
+    };
+    again.decide(0, &other.decide().unwrap()[0]).unwrap();
+    assert_eq!(std::fs::read(&aside).unwrap(), whole);
+    assert_ne!(std::fs::read(&path).unwrap(), whole);
+}

@@ -204,3 +204,56 @@ fn a_directory_of_langchain_names_its_index_and_what_stays_behind() {
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("it is a Python pickle"), "{said}");
 }
+
+#[test]
+fn where_the_folder_cannot_be_written_the_log_is_in_the_state_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let directory = tempfile::tempdir().unwrap();
+    let room = directory.path();
+    let mode = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let (jobs, home) = (room.join("jobs"), room.join("home"));
+    std::fs::create_dir(&jobs).unwrap();
+    std::fs::create_dir(&home).unwrap();
+    mode(room, 0o755);
+    // Anybody must be able to run it: the tests may be root's, whom no folder keeps out.
+    let program = room.join("milvusdm");
+    std::fs::copy(env!("CARGO_BIN_EXE_milvusdm"), &program).unwrap();
+    let index = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/faiss/ivf.index");
+    std::fs::copy(index, home.join("a.index")).unwrap();
+    let job = "source: {faiss: {path: '~/a.index'}}\nsink: {hdf5: {path: '~/out.h5'}}\n";
+    std::fs::write(jobs.join("job.yaml"), job).unwrap();
+    mode(&jobs, 0o555);
+    mode(&home, 0o777);
+    mode(&home.join("a.index"), 0o644);
+    let run = |verb: &str| {
+        let mut command = std::process::Command::new(&program);
+        command.arg(verb).arg(jobs.join("job.yaml"));
+        command.env("HOME", &home).env_remove("XDG_STATE_HOME");
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534);
+        }
+        let output = command.current_dir("/").output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let state = home.join(".local/state/milvusdm");
+    assert!(run("plan").contains("cannot be written"));
+    assert!(!state.exists(), "plan changes nothing");
+    assert!(run("run").contains("cannot be written"));
+    let names = std::fs::read_dir(&state).unwrap();
+    let names: Vec<String> = names
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        names
+            .iter()
+            .any(|n| n.starts_with("job.yaml-") && n.ends_with(".ckpt")),
+        "{names:?}"
+    );
+    assert!(run("run").contains("nothing to do"));
+    mode(&jobs, 0o755);
+}

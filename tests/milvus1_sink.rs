@@ -580,7 +580,8 @@ fn ids_that_are_made_and_ids_that_are_given_never_mix() {
     };
     assert_eq!(vectors(found), vectors(&rows));
     assert!(found.iter().all(|(id, _)| *id > 1000), "{found:?}");
-    let said = jobs.run(&f2m(&server, "run: {checkpoint: b.ckpt}")).code(5);
+    let other = f2m(&server, "run: {checkpoint: b.ckpt, existing: keep}");
+    let said = jobs.run(&other).code(5);
     assert!(
         said.contains("either ids of its own making or ids that are given"),
         "{said}"
@@ -670,7 +671,7 @@ fn rows_of_others_are_never_deleted() {
     server.fault("Insert", 2, "lose");
     let again = f2m(
         &server,
-        &format!("{SMALL}\n").replace("run: {", "run: {checkpoint: b.ckpt, "),
+        &format!("{SMALL}\n").replace("run: {", "run: {checkpoint: b.ckpt, existing: keep, "),
     );
     let said = jobs.run(&again).code(5);
     assert!(said.contains("the target held rows before"), "{said}");

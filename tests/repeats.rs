@@ -319,3 +319,96 @@ fn a_run_with_nothing_to_do_tells_what_was_done_and_does_what_the_job_wants_by_n
     jobs.run("job", &loaded).code(0).says(&["nothing to do"]);
     check_rows("r_done", 300);
 }
+
+/// Has pymilvus tell how a collection is found.
+fn found(name: &str) -> String {
+    pymilvus(
+        name,
+        "print(sorted(i.index_name for i in c.indexes), utility.load_state(sys.argv[2]))",
+    )
+}
+
+#[test]
+fn verify_loads_compares_and_leaves_a_collection_as_it_was() {
+    let jobs = Jobs::new();
+    h5(&jobs, "a.h5", 1500, Some(0));
+    for (name, sink) in [
+        ("r_bare", "collection: r_bare, metric: IP"),
+        (
+            "r_indexed",
+            "collection: r_indexed, metric: L2, index: {type: IVF_FLAT, params: {nlist: 8}}",
+        ),
+        ("r_part", "collection: r_part, partition: one"),
+    ] {
+        jobs.run(name, &job(&jobs, "a.h5", sink, "")).code(0);
+        let before = found(name);
+        let file = format!("{name}.yaml");
+        let verify = |more: &[&str]| {
+            let output = jobs.milvusdm(&[&["verify", &file, "--json"], more].concat());
+            let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            (output.status.code(), report)
+        };
+        let (code, report) = verify(&[]);
+        assert_ne!(code, Some(0), "{report}");
+        let said = report["error"].to_string();
+        assert!(
+            said.contains("verify --load") && !said.contains("--again"),
+            "{said}"
+        );
+        let (code, report) = verify(&["--load"]);
+        assert_eq!(code, Some(0), "{report:#}");
+        let content = &report["targets"][0]["content"];
+        assert_eq!(content["rows_compared"], json!(1500));
+        assert_eq!(content["rows_differing"], json!(0));
+        assert_eq!(found(name), before);
+        // And a difference is found, which adds up.
+        let twice = "import random\nrows = [[i for i in range(1500)], [[0.5] * 8] * 1500]\n\
+                     c.insert(rows, partition_name='one' if c.has_partition('one') else None)\n\
+                     c.insert(rows, partition_name='one' if c.has_partition('one') else None); c.flush()";
+        pymilvus(name, twice);
+        let (code, report) = verify(&["--load"]);
+        assert_eq!(code, Some(5), "{report:#}");
+        let content = &report["targets"][0]["content"];
+        assert_eq!(content["rows_compared"], json!(1500));
+        assert_eq!(content["rows_differing"], json!(1500));
+        let said = report["error"].to_string();
+        assert!(
+            !said.contains("--again") && !said.contains("overwrite"),
+            "{said}"
+        );
+        assert_eq!(found(name), before);
+    }
+}
+
+#[test]
+fn of_ids_that_repeat_the_last_row_travels_where_that_is_asked_for() {
+    let jobs = Jobs::new();
+    let script = "import sys, h5py, numpy as np\nwith h5py.File(sys.argv[1], 'w') as f:\n  f['embeddings'] = \
+                  np.repeat(np.arange(3000, dtype='f4'), 8).reshape(3000, 8)\n  f['ids'] = np.arange(3000, dtype='i8') % 2000";
+    migration::check_installed();
+    run_python(script, &[jobs.path("a.h5").to_str().unwrap()]);
+    let sink = "collection: r_last, metric: L2, index: {type: FLAT}, load: true";
+    let run = "batch: 16KiB, verify: full";
+    let refused = jobs.run("last", &job(&jobs, "a.h5", sink, run)).code(3);
+    refused.says(&["1000 rows", "id_collision: last"]);
+    let last = job(&jobs, "a.h5", sink, &format!("{run}, id_collision: last"));
+    let ended = jobs
+        .run("last", &last)
+        .code(0)
+        .says(&["1000 rows stay behind"]);
+    let target = &ended.report["targets"][0];
+    assert_eq!(target["delivered"], json!(2000));
+    assert_eq!(target["left_out"], json!(1000));
+    let rows = pymilvus(
+        "r_last",
+        "r = c.query('id in [0, 999, 1000, 1999]', output_fields=['id', 'embedding'], consistency_level='Strong')\n\
+         print(sorted((x['id'], int(x['embedding'][0])) for x in r), c.query('', output_fields=['count(*)'])[0]['count(*)'])",
+    );
+    assert_eq!(
+        rows,
+        "[(0, 2000), (999, 2999), (1000, 1000), (1999, 1999)] 2000"
+    );
+    jobs.run("last", &last).code(0).says(&["nothing to do"]);
+    let verified = jobs.milvusdm(&["verify", "last.yaml"]);
+    assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+}

@@ -347,6 +347,7 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> HashMap<u32, Vec<i64
             source_kind: String::new(),
             first_id: 0,
             auto_id: false,
+            last: Default::default(),
             threads,
             in_flight: 1..=1 + (random.next() % 4) as usize,
             warnings: Vec::new(),

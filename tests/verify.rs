@@ -268,7 +268,8 @@ fn partitions_are_compared_each_for_itself_and_rows_from_before_are_left_alone()
         "full content of 500 rows by id: agrees",
     ]);
     // The same rows once more.
-    jobs.run("four", &job("c.h5", &sink("p2"), "")).code(0);
+    jobs.run("four", &job("c.h5", &sink("p2"), "existing: keep"))
+        .code(0);
     let ended = verify(&jobs, "four", &[]).code(5);
     ended.says(&[
         " append 550 50 ",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::log;
 use super::{Finished, now};
 use crate::error::Result;
 use crate::job::state_directory;
@@ -30,6 +31,18 @@ pub struct Delivery {
     pub finished: Option<Finished>,
     /// For each place, the pieces of data that went there.
     places: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Delivery {
+    /// Whether rows may have gone out: the log of a run that has not finished knows.
+    fn may_have_sent(&self) -> bool {
+        let text = std::fs::read(&self.checkpoint).unwrap_or_default();
+        let log = log::read(&self.checkpoint, &text).map(|(log, _)| log);
+        let idle = log.is_ok_and(|log| {
+            log.header.is_some() && log.finished.is_none() && log.shards.is_empty()
+        });
+        self.finished.is_some() || !idle
+    }
 }
 
 impl Deliveries {
@@ -119,7 +132,7 @@ impl Deliveries {
                 let there = d.places.get(&place);
                 there.is_some_and(|there| !there.is_disjoint(pieces))
             };
-            if let Some(delivery) = all.iter().find(same) {
+            if let Some(delivery) = all.iter().find(|d| same(d) && d.may_have_sent()) {
                 return Ok(Some((target.name.to_string(), delivery.clone())));
             }
         }

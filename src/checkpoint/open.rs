@@ -39,6 +39,11 @@ impl Checkpoint {
     /// Creates the log, or goes on with the one that is there, if it is of this plan. `again` has whatever log is there
     /// make way. Nothing is written, and no log put aside, before there is something to record.
     pub fn create_or_resume(path: &Path, plan: &Plan, again: bool) -> Result<Found> {
+        // The state directory is ours to make; any other folder is the operator's.
+        if let (Some(folder), Some(_)) = (path.parent(), &plan.settings.checkpoint_why) {
+            std::fs::create_dir_all(folder)
+                .map_err(|e| Error::io(folder, "make the folder", &e))?;
+        }
         let mut file = open_locked(path)?;
         let log = read_log(&mut file, path)?;
         let (mut replaces, mut said) = (None, None);

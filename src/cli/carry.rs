@@ -339,6 +339,8 @@ fn decide(
     if let Some(recorded) = recorded
         && checkpoint.resumed()
     {
+        doing.begin(Phase::CheckingKeys, "");
+        plan::find_last(plan, &|| stop.check())?;
         return Ok((recorded, Vec::new()));
     }
     let decisions = plan.decide()?;

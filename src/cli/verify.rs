@@ -19,6 +19,7 @@ use crate::job::{Job, Verify};
 use crate::plan::{self, Plan};
 use crate::progress::{Doing, Phase, Progress};
 use crate::run::{self, Stop};
+use crate::sink::{Action, Loan};
 use crate::verify::{self, Hands, TargetReport, When};
 
 /// What `milvusdm verify` takes besides a job.
@@ -27,6 +28,9 @@ pub struct VerifyFlags {
     /// Compare a sample of the rows of large collections, not all of them
     #[arg(long)]
     sample: bool,
+    /// Have collections loaded that are not, with an index if they have none, and leave them as they were found
+    #[arg(long)]
+    load: bool,
     /// How progress is shown
     #[arg(long, value_enum, default_value_t = Style::Auto)]
     progress: Style,
@@ -135,20 +139,52 @@ fn look(
         _ if flags.sample => Verify::Sample,
         _ => Verify::Full,
     };
-    let compared = compare(
-        &plan,
-        past.run,
-        &past.targets,
-        verify,
-        When::Later,
-        &stop,
-        (flags.progress, common, doing),
-    );
+    plan::find_last(&plan, &|| stop.check())?;
+    let mut loans = Vec::new();
+    let lent = match flags.load {
+        true => lend(&plan, &past.targets, &mut loans, doing, &stop),
+        false => Ok(()),
+    };
+    let compared = lent.and_then(|()| {
+        compare(
+            &plan,
+            past.run,
+            &past.targets,
+            verify,
+            When::Later,
+            &stop,
+            (flags.progress, common, doing),
+        )
+    });
+    // Whatever came of it, and the last change first.
+    for loan in loans.iter().rev() {
+        if let Err(error) = plan.sink.give_back(loan) {
+            tracing::warn!("what was loaded to be compared could not be released again: {error:#}");
+        }
+    }
     report.targets = compared.map_err(|error| match error.kind() {
         Kind::Stopped => Error::new(Kind::Stopped, "stopped on request; nothing was changed"),
         _ => error,
     })?;
     verify::judge(&report.targets)
+}
+
+/// Has targets loaded that are to be read.
+fn lend(
+    plan: &Plan,
+    past: &[Delivered],
+    loans: &mut Vec<Loan>,
+    doing: &Doing,
+    stop: &Stop,
+) -> Result<()> {
+    for (target, past) in plan.manifest.targets.iter().zip(past) {
+        stop.check()?;
+        if past.decision.action != Action::Skip && past.totals.delivered > 0 {
+            doing.begin(Phase::Loading, &target.name.collection);
+            plan.sink.lend(target, loans, &|| stop.check())?;
+        }
+    }
+    Ok(())
 }
 
 /// Compares, as patiently as rows are delivered: a server may be restarting. Shows how far it is where rows are read.

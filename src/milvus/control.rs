@@ -9,10 +9,11 @@ use crate::schema::VectorType;
 use super::proto::{
     self, Answer, BoolResponse, CollectionRequest, CollectionSchema, CreateCollectionRequest,
     CreateIndexRequest, DescribeCollectionResponse, DescribeIndexRequest, DescribeIndexResponse,
-    FieldSchema, FlushRequest, FlushResponse, GetFlushStateRequest, GetFlushStateResponse,
-    GetLoadStateResponse, GetLoadingProgressResponse, KeyValue, LoadCollectionRequest, LoadRequest,
-    PartitionRequest, QueryRequest, QueryResults, ReleasePartitionsRequest, StatisticsResponse,
-    Status, data_type, index_state, load_state,
+    DropIndexRequest, FieldSchema, FlushRequest, FlushResponse, GetFlushStateRequest,
+    GetFlushStateResponse, GetLoadStateResponse, GetLoadingProgressResponse, KeyValue,
+    LoadCollectionRequest, LoadPartitionsRequest, LoadRequest, PartitionRequest, QueryRequest,
+    QueryResults, ReleasePartitionsRequest, StatisticsResponse, Status, data_type, index_state,
+    load_state,
 };
 use super::wire::vector_data_type;
 use super::{Client, Flavour, ok, status};
@@ -215,7 +216,7 @@ impl Client {
         let request = ReleasePartitionsRequest {
             db_name: self.db.clone(),
             collection_name: collection.to_owned(),
-            partition_names: vec![partition.to_owned()],
+            partition_names: vec![partition_name(partition).to_owned()],
         };
         self.tell::<Status>("ReleasePartitions", &request)?;
         Ok(())
@@ -348,15 +349,48 @@ impl Client {
         Ok(index.map(index_state))
     }
 
-    /// Makes an index on a field; the server builds it in its own time.
-    pub fn create_index(&self, collection: &str, field: &str, params: Vec<KeyValue>) -> Result<()> {
+    /// Makes an index on a field; the server builds it in its own time. Without a name it gets one.
+    pub fn create_index(
+        &self,
+        collection: &str,
+        field: &str,
+        name: &str,
+        params: Vec<KeyValue>,
+    ) -> Result<()> {
         let request = CreateIndexRequest {
             db_name: self.db.clone(),
             collection_name: collection.to_owned(),
             field_name: field.to_owned(),
             extra_params: params,
+            index_name: name.to_owned(),
         };
         self.tell::<Status>("CreateIndex", &request)?;
+        Ok(())
+    }
+}
+
+impl Client {
+    /// Drops an index by its name. What it is on must not be loaded.
+    pub fn drop_index(&self, collection: &str, field: &str, name: &str) -> Result<()> {
+        let request = DropIndexRequest {
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+            field_name: field.to_owned(),
+            index_name: name.to_owned(),
+        };
+        self.tell::<Status>("DropIndex", &request)?;
+        Ok(())
+    }
+
+    /// Begins to load a partition.
+    pub fn load_partition(&self, collection: &str, partition: &str) -> Result<()> {
+        let request = LoadPartitionsRequest {
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+            partition_names: vec![partition_name(partition).to_owned()],
+            replica_number: 1,
+        };
+        self.tell::<Status>("LoadPartitions", &request)?;
         Ok(())
     }
 }

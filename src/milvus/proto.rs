@@ -334,6 +334,32 @@ pub struct CreateIndexRequest {
     pub field_name: String,
     #[prost(message, repeated, tag = "5")]
     pub extra_params: Vec<KeyValue>,
+    #[prost(string, tag = "6")]
+    pub index_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct DropIndexRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, tag = "3")]
+    pub collection_name: String,
+    #[prost(string, tag = "4")]
+    pub field_name: String,
+    #[prost(string, tag = "5")]
+    pub index_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct LoadPartitionsRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+    #[prost(string, tag = "3")]
+    pub collection_name: String,
+    #[prost(string, repeated, tag = "4")]
+    pub partition_names: Vec<String>,
+    #[prost(int32, tag = "5")]
+    pub replica_number: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]

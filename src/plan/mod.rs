@@ -2,13 +2,14 @@
 //! Opens source and sink, and changes nothing anywhere.
 
 mod existing;
+mod last;
 mod meaning;
 mod picks;
 mod repeats;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_yaml::Value;
 
@@ -25,6 +26,7 @@ use crate::source::{SOURCES, Source, SourceKind, Survey};
 pub use crate::source::content::SAMPLED;
 
 pub use existing::{check_existing, check_numbers};
+pub use last::{LastRows, find_last};
 pub use meaning::Fingerprint;
 pub use picks::Picks;
 pub use repeats::{check_repeats, repeats};
@@ -51,6 +53,8 @@ pub struct Plan {
     pub first_id: u64,
     /// Whether the destination makes the ids.
     pub auto_id: bool,
+    /// Which rows of ids that repeat travel, where only the last ones do; empty until [`find_last`] has looked.
+    pub last: OnceLock<LastRows>,
     /// Threads that read and pack.
     pub threads: usize,
     /// Requests that are out at a time: how many to begin with, and at most.
@@ -86,10 +90,11 @@ impl Plan {
 
     /// A batch as it is packed: converted where the job asks for it.
     pub fn converted(&self, batch: Batch, rooms: &Buffers) -> Result<Converted> {
+        let (batch, left_out) = last::only_last(self, batch);
         let Some(conversion) = self.conversion else {
             return Ok(Converted {
                 batch,
-                left_out: Vec::new(),
+                left_out,
                 relative_error: 0.0,
             });
         };
@@ -99,7 +104,9 @@ impl Plan {
             Some(_) => NonFinite::Fail,
             None => self.settings.non_finite,
         };
-        conversion.apply(&target.columns, batch, non_finite, rooms)
+        let mut converted = conversion.apply(&target.columns, batch, non_finite, rooms)?;
+        converted.left_out.extend(left_out);
+        Ok(converted)
     }
 
     /// Looks at each target and says what will be done to it, without doing it. What is wrong with any of them is told
@@ -280,6 +287,7 @@ fn concrete(
         first_id: meaning::setting(&job.source, "first_id")
             .parse()
             .unwrap_or(0),
+        last: OnceLock::new(),
         auto_id: meaning::setting(&job.sink, "auto_id") == "true",
         threads,
         in_flight,

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 use super::Plan;
+use super::last::find_last;
 use crate::batch::{Key, Keys, Part, Target};
 use crate::digest;
 use crate::error::{Error, Kind, Result};
@@ -20,8 +21,18 @@ const SAMPLE: usize = 10;
 ///
 /// `stop` is asked now and then; it fails when the operator wants to stop.
 pub fn check_repeats(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<()> {
-    if plan.settings.id_collision == IdCollision::Keep {
-        return Ok(());
+    match plan.settings.id_collision {
+        IdCollision::Keep => return Ok(()),
+        IdCollision::Last => {
+            let behind = find_last(plan, stop)?;
+            if behind > 0 {
+                tracing::warn!(
+                    "`run.id_collision: last`: {behind} rows stay behind, because a later one has their id"
+                );
+            }
+            return Ok(());
+        }
+        IdCollision::Fail => {}
     }
     for target in &plan.manifest.targets {
         if !plan.keyed(target) {
@@ -108,7 +119,8 @@ fn hash(key: &str) -> i64 {
 }
 
 /// Reads a target's rows, keys only.
-fn each_part(
+/// Hands on each part of a target, in the source's order.
+pub fn each_part(
     plan: &Plan,
     target: &Target,
     stop: &dyn Fn() -> Result<()>,
@@ -142,7 +154,10 @@ fn refusal(target: &Target, repeats: u64, sample: &[Key]) -> Error {
             listed.join(", ")
         ),
     )
-    .hint("`run: {id_collision: keep}` inserts them all; Milvus then returns one row for each id and counts all")
+    .hint(
+        "`run: {id_collision: keep}` inserts them all; Milvus then returns one row for each id and counts all; \
+         `id_collision: last` takes the last row of each id",
+    )
 }
 
 /// Ids of a target: nothing is kept while they ascend; else they are sorted, in runs on disk where they are many.

@@ -90,6 +90,8 @@ pub struct Compared {
     pub unread: u64,
     /// Rows that differ.
     pub differing: u64,
+    /// Of these, rows that are not there: they were looked for, and not looked at.
+    pub missing: u64,
     /// The first of them.
     pub first: Option<Difference>,
 }
@@ -98,6 +100,7 @@ impl Compared {
     /// Notes a row that differs.
     pub fn differs(&mut self, part: &Part, row: usize, what: What) {
         self.differing += 1;
+        self.missing += u64::from(what == What::Missing);
         self.first.get_or_insert_with(|| Difference {
             key: part.key(row),
             file: part.file.clone(),
@@ -111,6 +114,7 @@ impl Compared {
         self.rows += other.rows;
         self.unread += other.unread;
         self.differing += other.differing;
+        self.missing += other.missing;
         self.first = self.first.take().or(other.first);
     }
 }

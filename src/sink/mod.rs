@@ -153,6 +153,22 @@ pub trait Sink: Send + Sync {
     /// What can be read back of a target. Needs no preparation, changes nothing, never builds or loads.
     fn held<'s>(&'s self, target: &Target) -> Result<Held<'s>>;
 
+    /// Lets a target be read that cannot be as it is: makes an index where loading needs one, and loads. Each change is
+    /// noted before it is made, for [`Sink::give_back`]. `check` fails when the operator wants to stop.
+    fn lend(
+        &self,
+        _target: &Target,
+        _loans: &mut Vec<Loan>,
+        _check: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes a change back that [`Sink::lend`] made.
+    fn give_back(&self, _loan: &Loan) -> Result<()> {
+        Ok(())
+    }
+
     /// Gives up a target that will not be finished: removes what must not be left looking whole, and says
     /// what was left behind, if anything.
     fn abandon(&self, target: &Target, decision: &Decision) -> Option<String>;
@@ -213,6 +229,25 @@ pub enum Finishing {
         figure: u64,
         /// How far it is, in hundredths, where that is known.
         percent: Option<u64>,
+    },
+}
+
+/// A change to a collection that is taken back once it was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Loan {
+    /// An index on this field was made.
+    Index {
+        /// The collection.
+        collection: String,
+        /// The field.
+        field: String,
+    },
+    /// It was loaded: the whole collection, or a partition.
+    Loaded {
+        /// The collection.
+        collection: String,
+        /// The partition; empty: the default one; `None`: all.
+        partition: Option<String>,
     },
 }
 

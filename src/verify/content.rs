@@ -121,7 +121,7 @@ pub fn compare(
     let way = holder.way();
     let mut repeated = HashSet::new();
     // Where ids may not repeat, the run has looked.
-    let looked = plan.keyed(target) && plan.settings.id_collision == IdCollision::Fail;
+    let looked = plan.keyed(target) && plan.settings.id_collision != IdCollision::Keep;
     if way == Way::ById && !looked {
         let (repeats, ids) = plan::repeats(plan, target, limits::REPEATED_IDS_MAX, hands.check)?;
         if ids.len() == limits::REPEATED_IDS_MAX {
@@ -203,7 +203,8 @@ fn said(
             None => format!("sample of {rows} rows {by}"),
         },
         agrees: tally.differing == 0,
-        rows_compared: rows,
+        // What was looked for, and what was counted and is wrong, was compared, too.
+        rows_compared: (rows + tally.missing).max(tally.differing),
         rows_only_counted: tally.unread + copies,
         rows_differing: tally.differing,
         digest: digest.map(|d| format!("{d:016x}")),

@@ -182,7 +182,7 @@ impl Milvus {
         let field = fit::vector_name(target);
         if self.client.index(collection, field)?.is_none() {
             self.client
-                .create_index(collection, field, plan.extra_params())?;
+                .create_index(collection, field, "", plan.extra_params())?;
             info!("index {} by {} on {collection}", plan.kind, plan.metric);
         }
         Ok(true)

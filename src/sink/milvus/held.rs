@@ -33,8 +33,8 @@ impl Milvus {
         if !self.client.is_loaded(&found.name, partition)? {
             return Ok(Held::Hidden {
                 why: format!("{name} is not loaded, and Milvus gives rows of what is loaded only"),
-                hint: "load it, then `milvusdm verify` compares; `load: true` and an `index` in the job have a run \
-                       load what it fills"
+                hint: "`milvusdm verify --load` with the same job makes an index if there is none, loads, compares, and \
+                       leaves the collection as it was; `load: true` and an `index` in the job keep it loaded"
                     .to_owned(),
             });
         }
@@ -68,6 +68,17 @@ struct Wanted<'b> {
     id: i64,
     part: &'b Part,
     row: usize,
+}
+
+/// Questions asked to tell rows with copies apart: of as many as half of them each row is named exactly.
+const QUESTIONS: u32 = 128;
+
+/// What is known of rows that are there more than once.
+struct Copies<'b> {
+    /// How many may still be asked.
+    questions: u32,
+    /// The first, and how often it is there.
+    first: Option<(Wanted<'b>, u64)>,
 }
 
 impl Wanted<'_> {
@@ -157,38 +168,58 @@ impl Holder for Keyed<'_> {
 impl Keyed<'_> {
     /// A query gives one row of a key, however many there are; counting tells.
     fn look_for_copies(&self, given: &[Wanted<'_>], compared: &mut Compared) -> Result<()> {
-        let count = |rows: &[Wanted<'_>]| {
-            let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-            match ids.is_empty() {
-                true => Ok(0),
-                false => self.count(&ids),
-            }
-        };
-        let total = count(given)?;
-        let mut surplus = total.saturating_sub(given.len() as u64);
-        if total < given.len() as u64 {
-            return Err(self.moves());
-        }
-        if surplus == 0 {
+        if given.is_empty() {
             return Ok(());
         }
-        // Halved until one is left: the first whose id is there more than once.
-        let (mut some, mut copies) = (given, total);
-        while some.len() > 1 {
-            let (left, right) = some.split_at(some.len() / 2);
-            let in_left = count(left)?;
-            (some, copies) = match in_left > left.len() as u64 {
-                true => (left, in_left),
-                false => (right, count(right)?),
-            };
+        let total = self.count_rows(given)?;
+        let mut found = Copies {
+            questions: QUESTIONS,
+            first: None,
+        };
+        let rows = self.with_copies(given, total, &mut found)?;
+        if let Some((row, copies)) = found.first {
+            compared.differs(row.part, row.row, What::Copies(copies));
+            compared.differing += rows - 1;
         }
-        let Some(row) = some.first().filter(|_| copies > 1) else {
+        // A row with another vector that is there twice is one row.
+        let looked_for = given.len() as u64 + compared.missing;
+        compared.differing = compared.differing.min(looked_for + compared.unread);
+        Ok(())
+    }
+
+    /// How many of these rows have ids that are there more than once, `total` rows in all. Halved until single rows are
+    /// left, or so many questions were asked: then it is as many as the surplus allows.
+    fn with_copies<'b>(
+        &self,
+        some: &[Wanted<'b>],
+        total: u64,
+        found: &mut Copies<'b>,
+    ) -> Result<u64> {
+        let rows = some.len() as u64;
+        let Some(surplus) = total.checked_sub(rows) else {
             return Err(self.moves());
         };
-        compared.differs(row.part, row.row, What::Copies(copies));
-        surplus = surplus.saturating_sub(copies - 1);
-        compared.differing += surplus;
-        Ok(())
+        if surplus == 0 {
+            return Ok(0);
+        }
+        if let [row] = some {
+            found.first.get_or_insert((*row, total));
+            return Ok(1);
+        }
+        if found.questions == 0 && found.first.is_some() {
+            return Ok(surplus.min(rows));
+        }
+        found.questions = found.questions.saturating_sub(1);
+        let (left, right) = some.split_at(some.len() / 2);
+        let in_left = self.count_rows(left)?;
+        let in_right = total.checked_sub(in_left).ok_or_else(|| self.moves())?;
+        let in_left = self.with_copies(left, in_left, found)?;
+        Ok(in_left + self.with_copies(right, in_right, found)?)
+    }
+
+    fn count_rows(&self, rows: &[Wanted<'_>]) -> Result<u64> {
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        self.count(&ids)
     }
 
     fn count(&self, ids: &[i64]) -> Result<u64> {

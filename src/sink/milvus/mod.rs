@@ -6,6 +6,7 @@ mod decide;
 mod finish;
 mod fit;
 mod held;
+mod lend;
 pub mod pack;
 mod prepare;
 pub(super) mod settings;
@@ -26,7 +27,8 @@ use crate::milvus::{self, Client, Collection, Flavour, Write, wire};
 
 use super::held::Held;
 use super::{
-    Action, Attempt, Count, Decision, Finishing, Parcel, Receipt, Redelivery, Sink, SinkKind, Spec,
+    Action, Attempt, Count, Decision, Finishing, Loan, Parcel, Receipt, Redelivery, Sink, SinkKind,
+    Spec,
 };
 use settings::Settings;
 
@@ -354,6 +356,19 @@ impl Sink for Milvus {
 
     fn held<'s>(&'s self, target: &Target) -> Result<Held<'s>> {
         self.held_there(target)
+    }
+
+    fn lend(
+        &self,
+        target: &Target,
+        loans: &mut Vec<Loan>,
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        self.lent(target, loans, check)
+    }
+
+    fn give_back(&self, loan: &Loan) -> Result<()> {
+        self.given_back(loan)
     }
 
     fn abandon(&self, target: &Target, decision: &Decision) -> Option<String> {

@@ -1,0 +1,117 @@
+//! How can a collection be read that is not loaded? An index is made if there is none, it is loaded, and both are taken
+//! back afterwards.
+
+use std::time::{Duration, Instant};
+
+use crate::batch::Target;
+use crate::error::{Error, Kind, Result};
+use crate::schema::Element;
+use crate::sink::Loan;
+
+use super::fit::{self, IndexPlan};
+use super::{Flavour, Milvus};
+
+/// The name of an index that goes again.
+const INDEX: &str = "milvusdm_verify";
+
+/// How often it is asked whether something is done.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+impl Milvus {
+    pub(super) fn lent(
+        &self,
+        target: &Target,
+        loans: &mut Vec<Loan>,
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        let name = &target.name.collection;
+        let Some(found) = self.client.collection(name)? else {
+            return Ok(());
+        };
+        let (name, field) = (&found.name, fit::vector_name(target));
+        let partition = self.counted_partition(target, found.has_partition_key());
+        if self.client.is_loaded(name, partition)? {
+            return Ok(());
+        }
+        if let Some(partition) = partition.filter(|p| !p.is_empty())
+            && !self.client.has_partition(name, partition)?
+        {
+            return Ok(());
+        }
+        if self.client.index(name, field)?.is_none() {
+            loans.push(Loan::Index {
+                collection: name.clone(),
+                field: field.to_owned(),
+            });
+            let plan = self.plainest(target)?;
+            (self.client).create_index(name, field, INDEX, plan.extra_params())?;
+            self.until("building the index", check, || {
+                let index = self.client.index(name, field)?;
+                if let Some(why) = index.as_ref().and_then(|index| index.failed.as_ref()) {
+                    let what = format!("the server could not build an index on {name}: {why}");
+                    return Err(Error::new(Kind::Refused, what));
+                }
+                Ok(index.is_some_and(|index| index.finished))
+            })?;
+        }
+        // Where another partition is loaded, only this one is added.
+        let partly = self.client.server().flavour == Flavour::Full
+            && self.client.is_loaded(name, None)?
+            && partition.is_some();
+        let partition = partition.filter(|_| partly);
+        loans.push(Loan::Loaded {
+            collection: name.clone(),
+            partition: partition.map(str::to_owned),
+        });
+        match partition {
+            Some(partition) => self.client.load_partition(name, partition)?,
+            None => self.client.load(name)?,
+        }
+        self.until("loading", check, || self.client.is_loaded(name, partition))
+    }
+
+    pub(super) fn given_back(&self, loan: &Loan) -> Result<()> {
+        match loan {
+            Loan::Index { collection, field } => self.client.drop_index(collection, field, INDEX),
+            Loan::Loaded {
+                collection,
+                partition: Some(partition),
+            } => self.client.release_partition(collection, partition),
+            Loan::Loaded { collection, .. } => self.client.release_collection(collection),
+        }
+    }
+
+    /// An index that takes the least to build; by the job's metric, where that is known.
+    fn plainest(&self, target: &Target) -> Result<IndexPlan> {
+        let metric = fit::metric(target, &self.settings).ok().flatten();
+        let (kind, otherwise) = match target.vector().element {
+            Element::Bit => ("BIN_FLAT", "HAMMING"),
+            Element::Float32 => ("FLAT", "L2"),
+            _ => ("AUTOINDEX", "L2"),
+        };
+        Ok(IndexPlan {
+            kind: kind.to_owned(),
+            metric: metric.map_or(otherwise.to_owned(), |m| m.name().to_owned()),
+            params: Vec::new(),
+        })
+    }
+
+    fn until(
+        &self,
+        doing: &str,
+        check: &dyn Fn() -> Result<()>,
+        done: impl Fn() -> Result<bool>,
+    ) -> Result<()> {
+        let began = Instant::now();
+        while !done()? {
+            check()?;
+            if began.elapsed() > self.run.patience {
+                let what =
+                    format!("the server has been {doing} for as long as `run.patience` lasts");
+                return Err(Error::new(Kind::Busy, what).hint("`run: {patience: 1h}` waits longer"));
+            }
+            std::thread::sleep(ASK_EVERY);
+        }
+        Ok(())
+    }
+}
