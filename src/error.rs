@@ -410,24 +410,24 @@ mod tests {
     fn an_error_reads_as_place_what_hint() {
         let error = Error::new(Kind::Corrupt, "codes = 9 words, 3 remain")
             .at(Place::File {
-                path: Path::new("a.index").into(),
+                path: Path::new("/d/a.index").into(),
                 at: 37,
             })
             .hint("copy the file again");
         assert_eq!(
             error.to_string(),
-            "a.index at byte 37: codes = 9 words, 3 remain\n  hint: copy the file again"
+            "/d/a.index at byte 37: codes = 9 words, 3 remain\n  hint: copy the file again"
         );
         assert_eq!(error.kind().exit_code(), 3);
     }
 
     #[test]
     fn the_nearest_place_stays() {
-        let near = Place::Path(Path::new("near").into());
+        let near = Place::Path(Path::new("/near").into());
         let far = Place::Path(Path::new("far").into());
         assert_eq!(
             Error::new(Kind::Io, "x").at(near).at(far).to_string(),
-            "near: x"
+            "/near: x"
         );
     }
 
@@ -442,7 +442,7 @@ mod tests {
             Error::new(Kind::Job, "unknown key")
                 .at(job("snk"))
                 .hint("did you mean `sink`?"),
-            Error::path(Kind::Corrupt, Path::new("a.index"), "is empty"),
+            Error::path(Kind::Corrupt, Path::new("/d/a.index"), "is empty"),
             Error::new(Kind::Refused, "no"),
             Error::new(Kind::Refused, "no"),
         ];
@@ -453,7 +453,7 @@ mod tests {
         assert_eq!(error.kind(), Kind::Job);
         assert_eq!(
             error.to_string(),
-            "job.yaml line 3: 3 mistakes\n  line 3: snk: unknown key (did you mean `sink`?)\n  a.index: is empty\n  no\
+            "job.yaml line 3: 3 mistakes\n  line 3: snk: unknown key (did you mean `sink`?)\n  /d/a.index: is empty\n  no\
              \n  note: more may follow"
         );
         // Lists of lists are one list.

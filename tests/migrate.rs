@@ -352,3 +352,25 @@ fn published_hdf5_files_arrive() {
         );
     }
 }
+
+#[test]
+fn sources_that_are_indexed_otherwise_do_not_leave_the_index_of_a_merge_to_chance() {
+    let jobs = Jobs::new();
+    let path = golden("v1.1.1/milvus");
+    for partition in ["{collection}", ""] {
+        let job = [
+            source(&path, ""),
+            sink("index: source"),
+            "collections: {allow: [f8_indexed, f8_toindex]}\n".to_owned(),
+            format!("into: {{collection: merged, partition: '{partition}'}}\n"),
+        ]
+        .concat();
+        let words = ["f8_indexed has IVF_FLAT", "f8_toindex has HNSW", "name one"];
+        for _ in 0..3 {
+            jobs.run("merge", &job).code(2).says(&words);
+            let plan = jobs.milvusdm(&["plan", "merge.yaml"]);
+            assert_eq!(plan.status.code(), Some(2));
+        }
+    }
+    assert_eq!(read_back(&["merged"]), json!({"merged": null}));
+}

@@ -159,25 +159,22 @@ mod tests {
         let mut bytes = vec![1];
         bytes.extend(9_000_000_000u64.to_le_bytes());
         bytes.extend([0; 12]);
-        let mut cursor = Cursor::new(View::from_bytes("products.index", bytes));
+        let mut cursor = Cursor::new(View::from_bytes("/products.index", bytes));
         cursor.bool("trained").unwrap();
-        let error = cursor.vector("codes", 4).unwrap_err();
+        let said = cursor.vector("codes", 4).unwrap_err().to_string();
         assert_eq!(
-            error.what(),
-            "codes = 9000000000 of 4 bytes each needs 36000000000 bytes, 12 remain"
+            said.lines().next().unwrap(),
+            "/products.index at byte 1: codes = 9000000000 of 4 bytes each needs 36000000000 bytes, 12 remain"
         );
-        let said = error.to_string();
-        assert!(said.starts_with("products.index at byte 1: "), "{said}");
-        assert!(said.contains("cut short"), "{said}");
     }
 
     #[test]
     fn leftovers_are_refused() {
-        let mut cursor = Cursor::new(View::from_bytes("x", vec![1, 0, 0, 0, 9]));
+        let mut cursor = Cursor::new(View::from_bytes("/x", vec![1, 0, 0, 0, 9]));
         assert_eq!(cursor.i32("d").unwrap(), 1);
         assert_eq!(
             cursor.finish().unwrap_err().to_string(),
-            "x at byte 4: 1 bytes follow the end of the data"
+            "/x at byte 4: 1 bytes follow the end of the data"
         );
     }
 }

@@ -371,11 +371,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_with_its_place() {
-        let view = View::from_bytes("a.index", vec![0; 10]).cut(4, 6).unwrap();
+        let view = View::from_bytes("/a.index", vec![0; 10]).cut(4, 6).unwrap();
         let error = view.cut(2, 5).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "a.index at byte 6: 5 bytes are needed here, 4 remain"
+            "/a.index at byte 6: 5 bytes are needed here, 4 remain"
         );
         assert!(view.cut(u64::MAX, 2).is_err());
         assert!(view.i64s(0, u64::MAX / 2).is_err());
