@@ -43,6 +43,7 @@ const FROM_HDF5: Moves = &[
     ("data_dir", "source.hdf5.dir"),
     ("ids", "source.hdf5.ids"),
     ("vectors", "source.hdf5.vectors"),
+    ("first_id", "source.hdf5.first_id"),
     ("transpose", "source.hdf5.transpose"),
     ("as", "source.hdf5.as"),
     ("pack", "source.hdf5.pack"),
@@ -333,6 +334,20 @@ mod tests {
                 "line 10: F2M.collection_parameter.dimension: `many` is not a whole number"
             ),
             "{said}"
+        );
+    }
+
+    #[test]
+    fn h2m_takes_the_settings_of_its_source() {
+        let text = "H2M: {data_path: a.h5, dest_host: h, first_id: 7, transpose: true, as: float32, pack: bits}";
+        let job = job(text);
+        job.check().unwrap();
+        let settings = &job.source.settings;
+        assert_eq!(settings["first_id"], 7);
+        assert_eq!(settings["transpose"], true);
+        assert_eq!(
+            (&settings["as"], &settings["pack"]),
+            (&"float32".into(), &"bits".into())
         );
     }
 

@@ -68,6 +68,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("source.hdf5.vectors", "embeddings"),
     ("source.hdf5.ids", "ids"),
     ("source.hdf5.first_id", "0"),
+    ("source.hdf5.transpose", "false"),
     ("sink.milvus.mode", "append"),
     ("sink.milvus.auto_id", "false"),
     ("sink.milvus1.mode", "append"),

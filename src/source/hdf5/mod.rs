@@ -429,10 +429,8 @@ impl Hdf5 {
             warnings.extend(listed.map(|number| {
                 let file = &self.files[*number];
                 let (path, rows) = (file.view.path().display(), file.vectors.rows);
-                format!(
-                    "{path}: {rows} rows, ids from {}",
-                    self.rows_before(*number)
-                )
+                let first = self.first_id + self.rows_before(*number);
+                format!("{path}: {rows} rows, ids from {first}")
             }));
         }
         warnings.extend(self.files.iter().flat_map(|f| f.notes.clone()));
