@@ -314,3 +314,21 @@ fn a_slow_line_gets_on() {
     assert!(took < needed * 1.3 + 6.0, "{took} s of {needed}");
     assert_eq!(ended.report["progress"]["retries"], json!(0));
 }
+
+/// Run by `tests/slow_line`: it takes more than three minutes.
+#[test]
+#[ignore = "takes 200 s: tests/slow_line"]
+fn a_job_over_100_kb_a_second() {
+    const ROWS: u64 = 147_000; // 20 MB
+    let jobs = jobs(ROWS);
+    let line = Line::start(&server().address(), 100_000);
+    let text = job(&line.address, "p_slow_line", "", "");
+    let began = Instant::now();
+    jobs.run("slow_line", &text).code(0);
+    let (took, needed) = (began.elapsed().as_secs_f64(), ROWS as f64 * 136.0 / 1e5);
+    assert!(
+        took < needed * 1.3,
+        "{took:.0} s of {needed:.0}; {} bytes went",
+        line.up()
+    );
+}
