@@ -113,10 +113,12 @@ pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
         draft.plan = Some(plan);
     }
     let plan = draft.whole(&job)?;
+    let foreseen = plan.foresee(&decisions)?;
+    let told = (&*decisions, &*foreseen);
     if common.json {
-        return print_json(&show::plan_json(&job, &plan, &decisions, before));
+        return print_json(&show::plan_json(&job, &plan, told, before));
     }
-    show::plan(&job, &plan, &decisions, before).print()
+    show::plan(&job, &plan, told, before).print()
 }
 
 /// `milvusdm run`: does it. The report is written, and with `--json` printed, whether it ends well or not.
@@ -351,6 +353,7 @@ fn decide(
     let said = known::there(plan, &decisions, again, &|| stop.check())?;
     plan::check_repeats(plan, &|| stop.check())?;
     doing.begin(Phase::Planning, "");
+    plan.prove(&decisions)?;
     for (target, decision) in targets.iter().zip(&decisions) {
         if decision.action == Action::Skip {
             tracing::info!("{}: skipped: {}", target.name, decision.why);

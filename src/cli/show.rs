@@ -7,7 +7,7 @@ use super::say::{Text, line};
 use crate::error::{Error, shown};
 use crate::job::Job;
 use crate::plan::Plan;
-use crate::sink::Decision;
+use crate::sink::{Decision, Foreseen};
 use crate::verify::{Proof, TargetReport};
 
 /// Bytes as people say them.
@@ -95,7 +95,12 @@ pub fn error_json(error: &Error) -> serde_json::Value {
 }
 
 /// `milvusdm plan` for people.
-pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision], before: Option<String>) -> Text {
+pub fn plan(
+    job: &Job,
+    plan: &Plan,
+    (decisions, foreseen): (&[Decision], &[Foreseen]),
+    before: Option<String>,
+) -> Text {
     let mut text = Text::default();
     let rows: u64 = plan.manifest.targets.iter().map(|t| t.rows).sum();
     let total: u64 = plan.manifest.targets.iter().map(|t| t.bytes()).sum();
@@ -127,7 +132,8 @@ pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision], before: Option<Strin
         "checkpoint   {}{before}",
         plan.settings.checkpoint.display()
     );
-    for (target, decision) in plan.manifest.targets.iter().zip(decisions) {
+    let told = decisions.iter().zip(foreseen);
+    for (target, (decision, foreseen)) in plan.manifest.targets.iter().zip(told) {
         line!(text);
         line!(text, "target       {}", name(&target.name.to_string()));
         line!(text, "  from       {}", target.source);
@@ -155,8 +161,20 @@ pub fn plan(job: &Job, plan: &Plan, decisions: &[Decision], before: Option<Strin
                 }
             }
         }
-        let metric = target.metric().map_or("not known", |m| m.name());
-        line!(text, "  metric     {metric} (in the source)");
+        let in_source = target.metric().map_or("not known", |m| m.name());
+        match &foreseen.metric_in_target {
+            Some((metric, said_by)) => line!(text, "  metric     {metric} (says {said_by})"),
+            None => line!(text, "  metric     {in_source} (in the source)"),
+        }
+        for (what, told) in [
+            ("index ", foreseen.index.as_str()),
+            ("load  ", foreseen.load),
+            ("verify", foreseen.rests_on),
+        ] {
+            if !told.is_empty() {
+                line!(text, "  {what}     {told}");
+            }
+        }
         if let Some(conversion) = plan.conversion {
             line!(text, "  converted  each vector is {conversion}");
         }
@@ -193,15 +211,15 @@ fn verb(decision: &Decision) -> &'static str {
 pub fn plan_json(
     job: &Job,
     plan: &Plan,
-    decisions: &[Decision],
+    (decisions, foreseen): (&[Decision], &[Foreseen]),
     before: Option<String>,
 ) -> serde_json::Value {
     let targets: Vec<serde_json::Value> = plan
         .manifest
         .targets
         .iter()
-        .zip(decisions)
-        .map(|(target, decision)| {
+        .zip(decisions.iter().zip(foreseen))
+        .map(|(target, (decision, foreseen))| {
             let columns = &target.columns;
             let vector = columns.vectors().next().map(|(_, vector)| vector);
             let element = target.plain().map(|kind| kind.element.name());
@@ -222,6 +240,10 @@ pub fn plan_json(
                 "converted": plan.conversion.map(|c| c.to_string()),
                 "metric": target.metric().map(|m| m.name().to_owned()),
                 "batch_rows": plan.batch_rows(target),
+                "metric_in_target": foreseen.metric_in_target.as_ref().map(|(metric, _)| metric),
+                "index": foreseen.index,
+                "load": foreseen.load,
+                "rests_on": foreseen.rests_on,
                 "action": decision.action.name(),
                 "rows_before": decision.rows_before,
                 "why": decision.why,

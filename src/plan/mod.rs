@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Endpoint, Form, Job, NonFinite, RunSettings, did_you_mean};
 use crate::limits;
 use crate::schema::Columns;
-use crate::sink::{Decision, SINKS, Sink, SinkKind};
+use crate::sink::{Decision, Foreseen, SINKS, Sink, SinkKind};
 use crate::source::{SOURCES, Source, SourceKind, Survey};
 
 pub use crate::source::content::SAMPLED;
@@ -123,6 +123,23 @@ impl Plan {
             }
         }
         Error::check(wrong).map(|()| decisions)
+    }
+
+    /// Has the destination look at what it would otherwise refuse when all rows are in. Leaves nothing behind.
+    pub fn prove(&self, decisions: &[Decision]) -> Result<()> {
+        let targets = self.manifest.targets.iter().zip(decisions);
+        Error::check(
+            targets
+                .filter_map(|(target, decision)| self.sink.prove(target, decision).err())
+                .collect(),
+        )
+    }
+
+    /// What there is to tell of each target beyond its rows.
+    pub fn foresee(&self, decisions: &[Decision]) -> Result<Vec<Foreseen>> {
+        let targets = self.manifest.targets.iter().zip(decisions);
+        let each = targets.map(|(target, decision)| self.sink.foresee(target, decision));
+        each.collect()
     }
 
     /// Whether the ids of a target have to be told apart by us.

@@ -93,6 +93,16 @@ pub trait Sink: Send + Sync {
     /// dimensions, names, metrics, disk space). Changes nothing.
     fn decide(&self, target: &Target) -> Result<Decision>;
 
+    /// What a plan tells of a target beyond its rows. Changes nothing.
+    fn foresee(&self, _target: &Target, _decision: &Decision) -> Result<Foreseen> {
+        Ok(Foreseen::default())
+    }
+
+    /// Has the destination look at what it would otherwise refuse when all rows are in: an index. Leaves nothing behind.
+    fn prove(&self, _target: &Target, _decision: &Decision) -> Result<()> {
+        Ok(())
+    }
+
     /// Tells it the run's number, before anything is prepared: what it makes may bear it.
     fn begin(&self, _run: u64) {}
 
@@ -172,6 +182,19 @@ pub trait Sink: Send + Sync {
     /// Gives up a target that will not be finished: removes what must not be left looking whole, and says
     /// what was left behind, if anything.
     fn abandon(&self, target: &Target, decision: &Decision) -> Option<String>;
+}
+
+/// What a plan tells of a target beyond its rows; empty where a destination has no such thing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Foreseen {
+    /// How distances are measured in the target, and who says so.
+    pub metric_in_target: Option<(String, String)>,
+    /// The index there will be, or is.
+    pub index: String,
+    /// Whether, and when, it is loaded.
+    pub load: &'static str,
+    /// What the count at the end will rest on.
+    pub rests_on: &'static str,
 }
 
 /// What will be done to a target.

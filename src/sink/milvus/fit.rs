@@ -2,6 +2,8 @@
 //! Pure: knows what was asked and what is there, and calls nobody. Three wrong requests are acknowledged by
 //! Milvus 2.3 and then destroy it (no dimension, text keys for int64, another dimension): none passes here.
 
+use std::fmt;
+
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -12,7 +14,7 @@ use crate::schema::{Element, Index, Metric, VectorType};
 use super::settings::{IndexWanted, Settings};
 
 /// An index to make.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IndexPlan {
     /// Such as `HNSW`.
     pub kind: String,
@@ -239,6 +241,19 @@ pub fn warnings(target: &Target, settings: &Settings) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if let (Some(job), Some(source)) = (&settings.metric, target.metric())
+        && job != source
+    {
+        warnings.push(format!(
+            "the job measures {} by {}, the source by {}: the job's is taken",
+            target.name,
+            job.name(),
+            source.name()
+        ));
+    }
+    if let Ok(Some(plan)) = index(target, settings) {
+        warnings.extend(super::foresee::unknown_kind(&plan));
+    }
     if settings.index == IndexWanted::Source && target.index().is_none() {
         warnings.push(format!(
             "`index: source`, but the source of {} has no index to go by: none is made",
@@ -288,6 +303,21 @@ pub fn index(target: &Target, settings: &Settings) -> Result<Option<IndexPlan>> 
         metric: metric.name().to_owned(),
         params,
     }))
+}
+
+impl fmt::Display for IndexPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kind)?;
+        let params: Vec<String> = self
+            .params
+            .iter()
+            .map(|(k, v)| format!("{k}: {v}"))
+            .collect();
+        if !params.is_empty() {
+            write!(f, " {{{}}}", params.join(", "))?;
+        }
+        write!(f, " by {}", self.metric)
+    }
 }
 
 impl IndexPlan {

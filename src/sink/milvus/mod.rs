@@ -5,6 +5,7 @@
 mod decide;
 mod finish;
 mod fit;
+mod foresee;
 mod held;
 mod lend;
 pub mod pack;
@@ -24,11 +25,14 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Existing, Form, IdCollision, NonFinite, OnDoubt, RunSettings, Verify};
 use crate::limits;
 use crate::milvus::{self, Client, Collection, Flavour, Write, wire};
+use crate::schema::VectorType;
 
 use super::held::Held;
 use super::{
     Action, Attempt, Count, Decision, Finishing, Loan, Parcel, Receipt, Redelivery, Sink, SinkKind,
     Spec,
+    Action, Attempt, Count, Decision, Finishing, Foreseen, Parcel, Receipt, Redelivery, Sink,
+    SinkKind, Spec,
 };
 use settings::Settings;
 
@@ -108,6 +112,8 @@ struct State {
     made: HashSet<String>,
     /// Partitions that this job made or replaced.
     made_partitions: HashSet<TargetName>,
+    /// Indexes that the server takes, with the vectors they are on.
+    proven: HashSet<(fit::IndexPlan, VectorType)>,
     /// Targets that have all their rows.
     filled: HashSet<u32>,
     /// The server's number for each collection, when the last target in it was made ready.
@@ -246,6 +252,14 @@ impl Sink for Milvus {
     fn place(&self, target: &Target) -> u64 {
         let number = self.state().numbers.get(&target.name.collection).copied();
         number.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+    }
+
+    fn foresee(&self, target: &Target, decision: &Decision) -> Result<Foreseen> {
+        self.foreseen(target, decision)
+    }
+
+    fn prove(&self, target: &Target, decision: &Decision) -> Result<()> {
+        self.prove_index(target, decision)
     }
 
     fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()> {

@@ -1,0 +1,212 @@
+//! What will a run do besides bringing rows, and will the server have it? Metric, index, load, what a count will rest on.
+//! Looks; to prove an index it makes a collection of its own, and removes it again.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::warn;
+
+use crate::batch::Target;
+use crate::error::{Error, Kind, Result};
+use crate::job::Verify;
+use crate::sink::{Action, Decision, Foreseen};
+
+use super::Milvus;
+use super::fit::{self, IndexPlan};
+
+/// Kinds of index that Milvus has had so far.
+const KINDS: [&str; 27] = [
+    "FLAT",
+    "IVF_FLAT",
+    "IVF_SQ8",
+    "IVF_PQ",
+    "IVF_RABITQ",
+    "HNSW",
+    "HNSW_SQ",
+    "HNSW_PQ",
+    "HNSW_PRQ",
+    "SCANN",
+    "DISKANN",
+    "AUTOINDEX",
+    "BIN_FLAT",
+    "BIN_IVF_FLAT",
+    "GPU_IVF_FLAT",
+    "GPU_IVF_PQ",
+    "GPU_BRUTE_FORCE",
+    "GPU_CAGRA",
+    "IVF_SQ8H",
+    "IVF_FLAT_CC",
+    "ANNOY",
+    "RHNSW_FLAT",
+    "RHNSW_SQ",
+    "RHNSW_PQ",
+    "NSG",
+    "MINHASH_LSH",
+    "SPARSE_INVERTED_INDEX",
+];
+
+impl Milvus {
+    pub(super) fn foreseen(&self, target: &Target, decision: &Decision) -> Result<Foreseen> {
+        let settings = &self.settings;
+        let index = fit::index(target, settings)?;
+        let in_source = target.metric();
+        let there = match decision.action {
+            Action::Append | Action::Skip => self
+                .client
+                .index(&target.name.collection, fit::vector_name(target))?,
+            _ => None,
+        };
+        let metric = match (&there, fit::metric(target, settings)?) {
+            (Some(there), _) => Some(there.metric.clone()),
+            (None, metric) => metric.map(|m| m.name().to_owned()),
+        };
+        let said_by = match (&there, &settings.metric, in_source) {
+            (Some(_), ..) => "the index that is there".to_owned(),
+            (None, Some(job), Some(source)) if job != source => {
+                format!("the job; the source says {}", source.name())
+            }
+            (None, Some(_), None) => "the job; the source does not say".to_owned(),
+            (None, Some(_), Some(_)) => "the job and the source".to_owned(),
+            (None, None, _) => "the source".to_owned(),
+        };
+        let is_loaded = match decision.action {
+            Action::Append | Action::Skip => {
+                self.client.is_loaded(&target.name.collection, None)?
+            }
+            _ => false,
+        };
+        let skips = decision.action == Action::Skip;
+        Ok(Foreseen {
+            metric_in_target: metric.map(|metric| (metric, said_by)),
+            index: match (&there, &index) {
+                (Some(there), _) => format!("{} by {}, which is there and stays", there.kind, there.metric),
+                (None, Some(_)) if skips => "none".to_owned(),
+                (None, Some(plan)) => format!("{plan}, made when all rows are in"),
+                (None, None) => "none is made: searches choose the metric, and what has no index cannot be loaded".to_owned(),
+            },
+            load: match settings.load && !skips {
+                true => "when all rows are in",
+                false if is_loaded => "is loaded already",
+                false => "no",
+            },
+            rests_on: match self.run.verify {
+                Verify::Off => "acknowledgements: nothing is counted (`verify: off`)",
+                _ if settings.load || is_loaded => "an exact count: the collection is loaded",
+                _ => "the server's statistics: the collection is not loaded",
+            },
+        })
+    }
+
+    /// Has the server look at type and parameters of an index before anything is removed or sent.
+    pub(super) fn prove_index(&self, target: &Target, decision: &Decision) -> Result<()> {
+        let Some(plan) = fit::index(target, &self.settings)? else {
+            return Ok(());
+        };
+        let field = fit::vector_name(target);
+        let kept = decision.action == Action::Append || !target.name.partition.is_empty();
+        let proven = (plan, target.vector());
+        if decision.action == Action::Skip || self.state().proven.contains(&proven) {
+            return Ok(());
+        }
+        // An index that is there has been compared with the one that is wanted.
+        if kept
+            && let Some(found) = self.client.collection(&target.name.collection)?
+            && self.client.index(&found.name, field)?.is_some()
+        {
+            return Ok(());
+        }
+        let name = proof_name();
+        let made = self.client.create_collection(
+            &name,
+            fit::id_name(target),
+            field,
+            target.vector(),
+            false,
+            1,
+        );
+        if let Err(error) = made {
+            if error.kind().is_silence() {
+                return Err(error);
+            }
+            // The job's user may only touch the job's collection.
+            warn!("the index cannot be tried beforehand: {error:#}");
+            return Ok(());
+        }
+        let tried = self
+            .client
+            .create_index(&name, field, proven.0.extra_params());
+        let gone = self.client.drop_collection(&name);
+        if let Err(error) = gone {
+            warn!("collection {name}, made to try the index, could not be removed: {error:#}");
+        }
+        match tried {
+            Ok(()) => {
+                self.state().proven.insert(proven);
+                Ok(())
+            }
+            Err(error) if error.kind() == Kind::Refused => {
+                let what = format!(
+                    "the server refuses the index {}: {}",
+                    proven.0,
+                    error.what()
+                );
+                Err(Error::new(Kind::Refused, what).hint(
+                    "`sink.milvus.index` (classic jobs: `index`) has its type and params; nothing was sent, made or removed",
+                ))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A warning about a kind of index that no Milvus has had, with what was meant, perhaps.
+pub(super) fn unknown_kind(plan: &IndexPlan) -> Option<String> {
+    if KINDS.contains(&plan.kind.as_str()) {
+        return None;
+    }
+    let letters = |word: &str| {
+        let mut letters: Vec<char> = word.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    // The same letters in another order are the commonest slip, and far apart by other measures.
+    let swapped = KINDS.iter().find(|k| letters(k) == letters(&plan.kind));
+    let meant = swapped.map(|kind| format!("did you mean `{kind}`?"));
+    let meant = meant.or_else(|| crate::job::did_you_mean(&plan.kind, &KINDS));
+    let meant = meant.map(|meant| format!(" ({meant})")).unwrap_or_default();
+    Some(format!(
+        "no Milvus that this program knows has an index `{}`{meant}: the server is asked before the first row",
+        plan.kind
+    ))
+}
+
+/// A name that no collection has.
+fn proof_name() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = since.map_or(0, |d| d.as_nanos());
+    format!("milvusdm_proof_{:x}_{nanos:x}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_of_index_that_nobody_has_is_said_with_what_was_meant() {
+        let plan = |kind: &str| IndexPlan {
+            kind: kind.to_owned(),
+            metric: "L2".to_owned(),
+            params: Vec::new(),
+        };
+        assert_eq!(unknown_kind(&plan("HNSW")), None);
+        for (kind, meant) in [
+            ("HNWS", "`HNSW`"),
+            ("IVF_FLATT", "`IVF_FLAT`"),
+            ("DISKAN", "`DISKANN`"),
+        ] {
+            let said = unknown_kind(&plan(kind)).unwrap();
+            assert!(said.contains(meant), "{said}");
+        }
+        let said = unknown_kind(&plan("SOMETHING_ELSE")).unwrap();
+        assert!(!said.contains("did you mean"), "{said}");
+    }
+}
