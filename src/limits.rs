@@ -112,8 +112,8 @@ pub const HDF5_PACKED_CHUNK_BYTES_MAX: u64 = 64 << 20;
 pub const HDF5_EARLY_BYTES: u64 = 32 << 20;
 
 /// The longest answer of a server that is read: an insert's answer carries up to 16 bytes for each of its rows,
-/// and pages of a query are asked for well below this.
-pub const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// and pages of a query are asked for well below this. Its messages are held beside it while they are made.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Seconds after the last piece of its body was taken in which an insert must be answered: a busy server answers within
 /// a few.
@@ -257,3 +257,16 @@ pub const PREPARED_AT_ONCE: usize = 64;
 
 /// Targets that are prepared side by side: a server makes partitions one after the other, but answers in between.
 pub const PREPARED_SIDE_BY_SIDE: usize = 4;
+
+/// How deep lists and maps of a job may lie in one another: none that means something comes near.
+pub const JOB_DEPTH_MAX: usize = 64;
+
+/// Bytes that a job may be once its aliases are unfolded.
+pub const JOB_UNFOLDED_BYTES_MAX: usize = 64 << 20;
+
+/// Seconds in which a server that was just connected to must have said something: those that live do within
+/// milliseconds, and what is silent so long is looked at more closely.
+pub const HELLO_S: u64 = 5;
+
+/// Seconds to look at what is silent, twice at most.
+pub const PROBE_S: u64 = 2;

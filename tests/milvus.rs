@@ -124,7 +124,7 @@ fn rows_arrive_and_are_counted() {
     let sink = on(server, &format!("collection: {name}"));
     assert!(
         sink.describe()
-            .starts_with("Milvus v2.3.5-lite at http://127.0.0.1:")
+            .starts_with("Milvus v2.3.5 (standalone) at http://127.0.0.1:")
     );
     let target = target(&*sink, F32X4);
     let (decision, count) = carry(&*sink, &target, 0..300).unwrap();

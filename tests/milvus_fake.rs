@@ -532,7 +532,7 @@ fn names_that_milvus_does_not_have_are_refused_before_anything_is_made() {
         assert_eq!(error.kind(), Kind::Job);
         assert!(error.what().contains(words), "{error}");
     };
-    check("partition: a-b", "no partition named `a-b`");
+    check("partition: a-b", "does not allow the partition name `a-b`");
     check(
         "mode: overwrite, partition: _default",
         "cannot be dropped by itself",

@@ -99,8 +99,8 @@ fn an_index_that_the_server_does_not_take_is_refused_before_the_first_row() {
     assert_eq!(before.1, Some(500));
     for (number, (index, words)) in [
         (
-            "{type: HNSW, params: {M: 1, efConstruction: 64}}",
-            "HNSW {M: 1",
+            "{type: HNSW, params: {M: 0, efConstruction: 64}}",
+            "HNSW {M: 0",
         ),
         ("{type: HNSW, params: {M: 16}}", "HNSW {M: 16}"),
         ("{type: HNWS, params: {M: 16, efConstruction: 64}}", "HNWS"),

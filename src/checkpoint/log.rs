@@ -341,6 +341,14 @@ pub fn check_beginning(path: &Path, text: &[u8]) -> Result<()> {
     ))
 }
 
+/// The text of a log. What is no file is not opened: a pipe would keep us for ever.
+pub fn text(path: &Path) -> std::io::Result<Vec<u8>> {
+    match std::fs::metadata(path)?.is_file() {
+        true => std::fs::read(path),
+        false => Err(std::io::Error::other("it is not a regular file")),
+    }
+}
+
 /// What the whole records of a log's text say, and how many bytes they are: a torn last line is not counted.
 pub fn read(path: &Path, text: &[u8]) -> Result<(Log, u64)> {
     check_beginning(path, text)?;

@@ -30,7 +30,7 @@ impl Checkpoint {
         let Some(before) = before.as_ref().filter(|_| !own.exists()) else {
             return own.clone();
         };
-        let known = std::fs::read(before).is_ok_and(|text| {
+        let known = log::text(before).is_ok_and(|text| {
             log::read(before, &text).is_ok_and(|(log, _)| is_of(&log, &plan.fingerprint))
         });
         if known { before.clone() } else { own.clone() }
@@ -106,9 +106,21 @@ impl Checkpoint {
 
     /// What a run would do with the log at this path, in a sentence; `None` when there is none. Changes nothing.
     pub fn foresee(path: &Path, plan: &Plan) -> Result<Option<String>> {
+        if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+            return Err(Error::path(Kind::Job, path, "is not a regular file"));
+        }
         let mut file = match File::open(path) {
             Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                // A run would have to make it.
+                return match path
+                    .parent()
+                    .is_none_or(|p| p.as_os_str().is_empty() || p.is_dir())
+                {
+                    true => Ok(None),
+                    false => Err(Error::io(path, "open the checkpoint", &e)),
+                };
+            }
             Err(e) => return Err(Error::io(path, "read the checkpoint", &e)),
         };
         let (log, _) = read(&mut file, path)?;
@@ -148,7 +160,7 @@ impl Checkpoint {
 
 /// A log that has begun and not finished, if there is one at this path that can be read.
 fn begun(path: &Path) -> Option<Log> {
-    let (log, _) = log::read(path, &std::fs::read(path).ok()?).ok()?;
+    let (log, _) = log::read(path, &log::text(path).ok()?).ok()?;
     (log.header.is_some() && log.finished.is_none()).then_some(log)
 }
 

@@ -53,7 +53,7 @@ impl Checkpoint {
 
     /// Whether the log at this path says that this very job has finished.
     pub fn has_finished(path: &Path, plan: &Plan) -> bool {
-        let log = std::fs::read(path).ok().map(|text| log::read(path, &text));
+        let log = log::text(path).ok().map(|text| log::read(path, &text));
         log.is_some_and(|log| {
             log.is_ok_and(|(log, _)| {
                 log.finished.is_some() && differences(&log, &plan.fingerprint).is_empty()
@@ -63,7 +63,7 @@ impl Checkpoint {
 
     /// What was decided when the job began that the log at this path is of, if it has not finished.
     pub fn decided(path: &Path, plan: &Plan) -> Option<Vec<Decision>> {
-        let (log, _) = log::read(path, &std::fs::read(path).ok()?).ok()?;
+        let (log, _) = log::read(path, &log::text(path).ok()?).ok()?;
         log.header.as_ref()?;
         if log.finished.is_some() || !differences(&log, &plan.fingerprint).is_empty() {
             return None;
@@ -77,7 +77,7 @@ impl Checkpoint {
     /// What the log at this path says of a run of this plan whose targets are all finished. Refuses the log of another
     /// job, and of a run that has not got so far.
     pub fn past(path: &Path, plan: &Plan) -> Result<Past> {
-        let text = match std::fs::read(path) {
+        let text = match log::text(path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(none(path)),
             Err(e) => return Err(Error::io(path, "read the checkpoint", &e)),

@@ -24,6 +24,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::error::{Error, Result, shown};
+use crate::job::{CLASSIC, classic_settings};
 use crate::sink::SINKS;
 use crate::source::SOURCES;
 
@@ -68,6 +69,9 @@ struct RunFlags {
     /// Load anew what was loaded before, or begin an unfinished load anew
     #[arg(long)]
     again: bool,
+    /// Only say what would be done, as `plan` does
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum, PartialEq, Eq)]
@@ -120,6 +124,7 @@ pub fn main() -> ExitCode {
     logging(&common);
     open_many_files();
     let result = match cli.command {
+        Some(Command::Run { job, flags }) if flags.dry_run => carry::plan_job(&job, &common),
         Some(Command::Run { job, flags }) => carry::run_job(&job, &flags, &common),
         Some(Command::Plan { job }) => carry::plan_job(&job, &common),
         Some(Command::Verify { job, flags }) => verify::verify_job(&job, &flags, &common),
@@ -132,7 +137,10 @@ pub fn main() -> ExitCode {
                 common.screen.say(said);
                 return ExitCode::from(2);
             };
-            carry::run_job(&job, &cli.run, &common)
+            match cli.run.dry_run {
+                true => carry::plan_job(&job, &common),
+                false => carry::run_job(&job, &cli.run, &common),
+            }
         }
     };
     match result {
@@ -256,6 +264,16 @@ fn formats(common: &Common) -> Result<()> {
             for (key, meaning) in settings {
                 line!(text, "      {key:<16} {meaning}");
             }
+        }
+    }
+    line!(
+        text,
+        "Classic jobs: the Python tool's, and what each setting stands for"
+    );
+    for job in CLASSIC {
+        line!(text, "  {job}");
+        for (key, meaning) in classic_settings(job) {
+            line!(text, "      {key:<37} {meaning}");
         }
     }
     text.print()

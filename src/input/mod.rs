@@ -123,16 +123,18 @@ impl View {
             };
             Error::path(Kind::Job, path, what)
         };
-        let os = Arc::new(OsFile::open(path).map_err(|e| wrong(&e))?);
-        let meta = os.metadata().map_err(|e| wrong(&e))?;
-        if !meta.is_file() {
-            let what = if meta.is_dir() {
+        // Looked at before it is opened: opening a pipe waits for somebody to write to it.
+        let kind = std::fs::metadata(path).map_err(|e| wrong(&e))?;
+        if !kind.is_file() {
+            let what = if kind.is_dir() {
                 "is a directory, not a file"
             } else {
                 "is not a regular file"
             };
             return Err(Error::path(Kind::Job, path, what));
         }
+        let os = Arc::new(OsFile::open(path).map_err(|e| wrong(&e))?);
+        let meta = os.metadata().map_err(|e| wrong(&e))?;
         let len = meta.len();
         let backing = match access {
             // An empty file cannot be mapped.

@@ -23,10 +23,21 @@ const TO_MILVUS: Moves = &[
     ("dest_token", "sink.milvus.token"),
     ("dest_db", "sink.milvus.db"),
     ("dest_tls", "sink.milvus.tls"),
+    // As the errors of a general job call it.
+    ("tls", "sink.milvus.tls"),
     ("shards", "sink.milvus.shards"),
     ("auto_id", "sink.milvus.auto_id"),
     ("index", "sink.milvus.index"),
     ("load", "sink.milvus.load"),
+];
+/// What stands in `collection_parameter`.
+const PARAMETERS: [(&str, &str); 3] = [
+    ("collection_parameter.dimension", "what the data must have"),
+    (
+        "collection_parameter.index_file_size",
+        "sink.milvus.index_file_size",
+    ),
+    ("collection_parameter.metric_type", "sink.milvus.metric"),
 ];
 const FROM_FAISS: Moves = &[
     ("data_path", "source.faiss.path"),
@@ -66,6 +77,27 @@ const TO_HDF5: Moves = &[
     ("chunk_rows", "sink.hdf5.chunk_rows"),
 ];
 
+/// The settings of each classic job, each with the general key it stands for.
+pub fn settings(classic: &str) -> Vec<(&'static str, &'static str)> {
+    let (from, to) = moves(classic);
+    let mut all: Vec<_> = from.iter().chain(to).chain(COMMON).copied().collect();
+    all.push(("milvus_version", "a hint; the server is asked what it is"));
+    if std::ptr::eq(to, TO_MILVUS) {
+        all.push(("dest_host, dest_port", "sink.milvus.address"));
+        all.extend(PARAMETERS);
+    }
+    all
+}
+
+fn moves(classic: &str) -> (Moves, Moves) {
+    match classic {
+        "F2M" => (FROM_FAISS, TO_MILVUS),
+        "H2M" => (FROM_HDF5, TO_MILVUS),
+        "M2M" => (FROM_MILVUS1, TO_MILVUS),
+        _ => (FROM_MILVUS1, TO_HDF5),
+    }
+}
+
 /// The general job that a classic one means, and the (general, classic) names of its keys.
 pub fn rewrite(
     classic: &'static str,
@@ -90,13 +122,19 @@ pub fn rewrite(
             Mapping::new()
         }
     };
-    let (from, to): (Moves, Moves) = match classic {
-        "F2M" => (FROM_FAISS, TO_MILVUS),
-        "H2M" => (FROM_HDF5, TO_MILVUS),
-        "M2M" => (FROM_MILVUS1, TO_MILVUS),
-        _ => (FROM_MILVUS1, TO_HDF5),
-    };
+    let (from, to) = moves(classic);
     let to_milvus = std::ptr::eq(to, TO_MILVUS);
+    if ["dest_tls", "tls"]
+        .iter()
+        .all(|k| body.get(k).is_some_and(|v| !is_absent(v)))
+        && to_milvus
+    {
+        mistakes.add(
+            format!("{classic}.tls"),
+            "is another name of dest_tls: one of them is enough",
+            None,
+        );
+    }
     let mut job = Rewritten {
         root: Mapping::new(),
         aliases: Vec::new(),
@@ -236,7 +274,12 @@ fn address(job: &mut Rewritten, body: &Mapping, mistakes: &Mistakes) {
     let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
     let (scheme, host) = match host.split_once("://") {
         Some((scheme, host)) => (scheme.to_owned(), host.to_owned()),
-        None if body.get("dest_tls").is_some_and(|v| !is_absent(v)) => ("https".to_owned(), host),
+        None if ["dest_tls", "tls"]
+            .iter()
+            .any(|k| body.get(k).is_some_and(|v| !is_absent(v))) =>
+        {
+            ("https".to_owned(), host)
+        }
         None => ("http".to_owned(), host),
     };
     job.set(

@@ -1,11 +1,14 @@
 //! What was asked? The job file, checked for shape; nothing touched.
 //! Knows the general settings; what stands under a source or sink is read by that source or sink.
 
+mod foreign;
 mod form;
 mod globs;
 mod legacy;
 mod place;
+mod yaml;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +20,7 @@ use crate::limits;
 
 pub use form::{Form, Mistake, Mistakes, did_you_mean, expand};
 pub use globs::{Globs, matches};
+pub use legacy::settings as classic_settings;
 use place::CheckpointPlace;
 pub use place::{absolute, state_directory};
 
@@ -228,7 +232,8 @@ words!(
     }
 );
 
-const CLASSIC: [&str; 4] = ["F2M", "H2M", "M2M", "M2H"];
+/// The jobs of the Python tool.
+pub const CLASSIC: [&str; 4] = ["F2M", "H2M", "M2M", "M2H"];
 
 impl Job {
     /// Reads a job file.
@@ -241,7 +246,15 @@ impl Job {
                 format!("{} bytes is too long for a job file", meta.len()),
             ));
         }
-        let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+        // What is no file says no length beforehand.
+        let mut bytes = Vec::new();
+        let most = limits::JOB_BYTES_MAX;
+        let file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
+        let read = file.take(most + 1).read_to_end(&mut bytes);
+        if read.map_err(|e| unreadable(path, &e))? as u64 > most {
+            let what = format!("more than {most} bytes is too long for a job file");
+            return Err(Error::path(Kind::Job, path, what));
+        }
         let text = String::from_utf8(bytes).map_err(|e| {
             let at = e.utf8_error().valid_up_to();
             Error::path(
@@ -255,13 +268,17 @@ impl Job {
 
     /// The job that this text is.
     pub fn parse(path: &Path, text: String) -> Result<Job> {
-        let root: Value = serde_yaml::from_str(&text).map_err(|e| {
-            let line = e.location().map_or(0, |l| l.line() as u64);
-            Error::new(Kind::Job, format!("is not YAML: {e}")).at(Place::Job {
+        let root = yaml::read(&text).map_err(|(line, what, hint)| {
+            let error = Error::new(Kind::Job, what).at(Place::Job {
                 path: path.into(),
                 line,
                 key: String::new(),
-            })
+            });
+            let error = error.detail("note: nothing more can be said before it is mended");
+            match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
         })?;
         let Value::Mapping(mut root) = root else {
             return Err(Error::path(
@@ -270,6 +287,9 @@ impl Job {
                 "a job is a map with `source:` and `sink:`, or one of F2M, H2M, M2M, M2H",
             ));
         };
+        if let Some(error) = foreign::recognised(&root) {
+            return Err(error.at(Place::Path(path.into())));
+        }
         let mistakes = Mistakes::default();
         let mut aliases = Vec::new();
         let classic = CLASSIC.into_iter().find(|c| root.contains_key(*c));

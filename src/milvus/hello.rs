@@ -1,10 +1,13 @@
 //! What is at the other end? Asks once, when the client is opened.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
+use crate::limits;
 use crate::schema::Element;
 
+use super::probe::{Found, probe};
 use super::proto::{
     ClientInfo, ConnectRequest, ConnectResponse, GetVersionRequest, GetVersionResponse,
     ListDatabasesRequest, ListDatabasesResponse, ServerInfo, V1Command, V1StringReply,
@@ -20,6 +23,8 @@ pub struct Server {
     pub version: String,
     /// Major and minor version, where it says them.
     pub release: Option<(u32, u32)>,
+    /// How it was deployed, where it says so: `standalone`, `cluster`.
+    pub deployed: Option<String>,
 }
 
 /// Which program a server is.
@@ -43,9 +48,16 @@ impl fmt::Display for Server {
             Flavour::LitePython => "Milvus Lite",
             Flavour::LiteCpp => "Milvus Lite (C++)",
         };
-        match self.version.is_empty() {
-            true => f.write_str(name),
-            false => write!(f, "{name} {}", self.version),
+        f.write_str(name)?;
+        // The builds of Milvus for PyPI call themselves `-lite`, and are whole standalone servers.
+        let version = self.version.trim_end_matches("-lite");
+        if !version.is_empty() {
+            write!(f, " {version}")?;
+        }
+        match &self.deployed {
+            Some(how) => write!(f, " ({how})"),
+            None if version.len() < self.version.len() => f.write_str(" (standalone)"),
+            None => Ok(()),
         }
     }
 }
@@ -72,6 +84,7 @@ impl Server {
             },
             version: version.to_owned(),
             release,
+            deployed: None,
         }
     }
 
@@ -105,7 +118,25 @@ impl Client {
                 ..ClientInfo::default()
             }),
         };
-        let answer = match self.ask::<ConnectResponse>("Connect", &request) {
+        let plain = self.address.starts_with("http://");
+        let within = Duration::from_secs(limits::HELLO_S);
+        let mut heard = match plain {
+            true => self.ask_within("Connect", &request, within.min(self.deadlines.control)),
+            false => self.ask::<ConnectResponse>("Connect", &request),
+        };
+        if let Err(error) = &heard
+            && plain
+            && matches!(error.kind(), Kind::Lost | Kind::Unreachable)
+        {
+            match probe(&self.address) {
+                // Milvus perhaps, with much to do.
+                Found::Http2 if error.kind() == Kind::Lost => {
+                    heard = self.ask("Connect", &request);
+                }
+                found => return Err(self.found(found, heard.expect_err("it was looked at"))),
+            }
+        }
+        let answer = match heard {
             Ok(answer) => answer,
             Err(e) if is_unknown(&e) => return self.version(true),
             Err(e) => return Err(self.unheard(e)),
@@ -115,9 +146,10 @@ impl Client {
             Some(status) if !status::is_ok(status) => {
                 Err(status::refusal(status).at(self.place("Connect")))
             }
-            _ if info.build_tags.contains(|c: char| c.is_ascii_digit()) => {
-                Ok(Server::told(&info.build_tags))
-            }
+            _ if info.build_tags.contains(|c: char| c.is_ascii_digit()) => Ok(Server {
+                deployed: deployed(&info),
+                ..Server::told(&info.build_tags)
+            }),
             _ => {
                 let server = self.version(false)?;
                 Ok(keep_flavour(server, &info))
@@ -149,6 +181,33 @@ impl Client {
             flavour: Flavour::V1,
             ..Server::told(&reply.string_reply)
         })
+    }
+
+    /// What to say of an address where something else than Milvus is.
+    fn found(&self, found: Found, error: Error) -> Error {
+        let said = |kind, what: &str, hint: &str| {
+            Error::new(kind, what).hint(hint).at(self.place("Connect"))
+        };
+        match found {
+            Found::Http1 => said(
+                Kind::Refused,
+                "an HTTP/1 server answers here, not Milvus",
+                "Milvus is spoken to at its gRPC port, 19530 unless configured otherwise; metrics and web pages (9091) \
+                 are elsewhere",
+            ),
+            Found::Tls => said(
+                Kind::Unreachable,
+                "the server speaks TLS, and the address does not",
+                "an address with TLS begins with https://",
+            ),
+            Found::Silent => said(
+                Kind::Unreachable,
+                "something takes connections here and says nothing, neither as Milvus does nor otherwise",
+                "is it Milvus's port (19530)? A tunnel or load balancer with nothing behind it is silent like this; if the \
+                 server speaks TLS, its address begins with https://",
+            ),
+            Found::Http2 | Found::Other => self.unheard(error),
+        }
     }
 
     /// Plain text sent to a TLS port is met with silence; a server that misses our certificate may close the
@@ -194,6 +253,14 @@ impl Client {
     }
 }
 
+/// How a server says that it was deployed.
+fn deployed(info: &ServerInfo) -> Option<String> {
+    let how = info.deploy_mode.to_ascii_lowercase();
+    ["standalone", "cluster", "distributed"]
+        .contains(&how.as_str())
+        .then_some(how)
+}
+
 /// Milvus Lite's Connect names the program, but not the version.
 fn keep_flavour(server: Server, info: &ServerInfo) -> Server {
     match info.build_tags.contains("milvus_lite") {
@@ -233,7 +300,7 @@ mod tests {
             "v2.3.5-lite",
             Flavour::Full,
             Some((2, 3)),
-            "Milvus v2.3.5-lite",
+            "Milvus v2.3.5 (standalone)",
         );
         check("2.6.1", Flavour::Full, Some((2, 6)), "Milvus 2.6.1");
         check(

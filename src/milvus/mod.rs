@@ -5,6 +5,7 @@ mod address;
 mod call;
 mod control;
 mod hello;
+mod probe;
 pub mod proto;
 mod query;
 mod status;
@@ -267,11 +268,32 @@ impl Client {
         method: &'static str,
         request: &impl Message,
     ) -> Result<A> {
-        let path = PathAndQuery::try_from(path).expect("methods have plain names");
         let deadline = match SLOW.contains(&method) {
             true => self.deadlines.slow,
             false => self.deadlines.control,
         };
+        self.ask_at_within(path, method, request, deadline)
+    }
+
+    /// The same, waiting no longer than this for the answer.
+    fn ask_within<A: Answer>(
+        &self,
+        method: &'static str,
+        request: &impl Message,
+        deadline: Duration,
+    ) -> Result<A> {
+        let path = format!("/milvus.proto.milvus.MilvusService/{method}");
+        self.ask_at_within(path, method, request, deadline)
+    }
+
+    fn ask_at_within<A: Message + Default>(
+        &self,
+        path: String,
+        method: &'static str,
+        request: &impl Message,
+        deadline: Duration,
+    ) -> Result<A> {
+        let path = PathAndQuery::try_from(path).expect("methods have plain names");
         let answer = self.exchange(path, self.headers.clone(), framed(request), deadline);
         answer
             .map_err(|(failure, sent)| status::failure(failure.repeatable(), sent))

@@ -240,13 +240,20 @@ async fn exchange(
     let mut status = None;
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         match frame.map_err(|e| broken(&e))?.into_data() {
-            Ok(data) if message.len() + data.len() > limits::ANSWER_BYTES_MAX => {
-                return Err(Failure::Foreign(format!(
-                    "an answer of more than {} bytes",
-                    limits::ANSWER_BYTES_MAX
-                )));
+            Ok(data) => {
+                // A frame says its length first: what is too long is not even begun with.
+                let announced = |all: &[u8]| match all {
+                    [_, a, b, c, d, ..] => u32::from_be_bytes([*a, *b, *c, *d]) as usize,
+                    _ => 0,
+                };
+                message.extend_from_slice(&data);
+                if announced(&message).max(message.len()) > limits::ANSWER_BYTES_MAX {
+                    let most = limits::ANSWER_BYTES_MAX;
+                    return Err(Failure::Foreign(format!(
+                        "an answer of more than {most} bytes"
+                    )));
+                }
             }
-            Ok(data) => message.extend_from_slice(&data),
             Err(frame) => status = frame.trailers_ref().and_then(grpc_status),
         }
     }

@@ -87,11 +87,29 @@ fn name(what: &str, name: &str, letter_first: bool) -> Result<()> {
         true => "letters, digits and underscores, no digit first, at most 255",
         false => "letters, digits and underscores, at most 255",
     };
-    Err(Error::new(
+    let error = Error::new(
         Kind::Job,
-        format!("Milvus 2.x has no {what} named `{name}`: {rule}"),
-    )
-    .hint("`into:` gives collections and partitions other names, `fields:` columns"))
+        format!("Milvus 2.x does not allow the {what} name `{name}`: {rule}"),
+    );
+    let ways = "`into:` gives collections and partitions other names, `fields:` columns";
+    Err(match suggested(name, letter_first) {
+        Some(better) => error.hint(format!("`{better}` would do; {ways}")),
+        None => error.hint(ways),
+    })
+}
+
+/// The nearest name that is allowed.
+fn suggested(name: &str, letter_first: bool) -> Option<String> {
+    let near = name.chars().map(|c| if plain(c) { c } else { '_' });
+    let near: String = near.take(NAME_BYTES_MAX - 1).collect();
+    let digit_first = letter_first && near.starts_with(|c: char| c.is_ascii_digit());
+    let near = if digit_first {
+        format!("_{near}")
+    } else {
+        near
+    };
+    near.contains(|c: char| c.is_ascii_alphanumeric())
+        .then_some(near)
 }
 
 /// Complains of vectors that Milvus, or this server, does not have.

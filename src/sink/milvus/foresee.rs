@@ -117,8 +117,8 @@ impl Milvus {
         let name = proof_name();
         let made = self.client.create_collection(
             &name,
-            fit::id_name(target),
-            field,
+            "made by milvusdm to try an index, and removed at once",
+            (fit::id_name(target), field),
             target.vector(),
             false,
             1,

@@ -165,9 +165,22 @@ struct Place {
     tables: PathBuf,
 }
 
+/// Whether a path reads like `host:port` or a URL.
+fn is_address(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    let port = text.rsplit_once(':').map(|(_, port)| port);
+    text.contains("://") || port.is_some_and(|port| port.parse::<u16>().is_ok())
+}
+
 impl Place {
     fn find(path: &Path) -> Result<Place> {
         let given = std::fs::metadata(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound if is_address(path) => Error::path(
+                Kind::Job,
+                path,
+                "is an address, and Milvus 1.x is read from its data directory, not from a server",
+            )
+            .hint("name the directory; a running Milvus 2.x is not a source: see milvus-backup or VTS"),
             std::io::ErrorKind::NotFound => {
                 Error::path(Kind::Job, path, "there is no such directory")
             }
@@ -200,6 +213,23 @@ impl Place {
                 "name the directory that holds db/; or, if that is lost, say what its metadata would: \
                  without_metadata: {collection, dimension, metric}",
             ));
+        }
+        const OF_2: [&str; 5] = [
+            "insert_log",
+            "rdb_data",
+            "rocksmq",
+            "etcd.data",
+            "stats_log",
+        ];
+        let is_of_2 =
+            |name: &&str| path.join(name).exists() || path.join("data").join(name).exists();
+        if OF_2.iter().any(is_of_2) {
+            return Err(Error::path(
+                Kind::Job,
+                path,
+                "is a data directory of Milvus 2.x, and this source reads those of Milvus 1.x",
+            )
+            .hint("Milvus 2.x is not a source: see milvus-backup or VTS"));
         }
         Err(Error::path(
             Kind::Job,
