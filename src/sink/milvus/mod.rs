@@ -29,9 +29,7 @@ use crate::schema::VectorType;
 
 use super::held::Held;
 use super::{
-    Action, Attempt, Count, Decision, Finishing, Loan, Parcel, Receipt, Redelivery, Sink, SinkKind,
-    Spec,
-    Action, Attempt, Count, Decision, Finishing, Foreseen, Parcel, Receipt, Redelivery, Sink,
+    Action, Attempt, Count, Decision, Finishing, Foreseen, Loan, Parcel, Receipt, Redelivery, Sink,
     SinkKind, Spec,
 };
 use settings::Settings;
