@@ -133,7 +133,7 @@ impl Milvus {
         }
         let tried = self
             .client
-            .create_index(&name, field, proven.0.extra_params());
+            .create_index(&name, field, "", proven.0.extra_params());
         let gone = self.client.drop_collection(&name);
         if let Err(error) = gone {
             warn!("collection {name}, made to try the index, could not be removed: {error:#}");
