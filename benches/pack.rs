@@ -14,12 +14,12 @@ use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Part, Position};
 use milvusdm::buffers::Buffers;
 use milvusdm::input::{Access, View};
-use milvusdm::job::NonFinite;
+use milvusdm::job::{Misfits, NonFinite};
 use milvusdm::milvus::wire::Envelope;
 use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::simd;
 use milvusdm::sink::Parcel;
-use milvusdm::sink::milvus::pack::pack;
+use milvusdm::sink::milvus::pack::{Rules, pack};
 
 const OFFSET: u64 = 45;
 const ROW_BYTES: usize = 4 * 128;
@@ -27,6 +27,11 @@ const BATCH_ROWS: usize = (4 << 20) / (ROW_BYTES + 8);
 const BATCHES: usize = 64;
 const ROWS: usize = BATCHES * BATCH_ROWS;
 const ROUNDS: usize = 9;
+
+const RULES: Rules = Rules {
+    non_finite: NonFinite::Fail,
+    misfit: Misfits::Fail,
+};
 
 /// Rows of floats in a file, all in [-1, 1).
 fn file() -> tempfile::NamedTempFile {
@@ -143,14 +148,7 @@ fn main() {
         dimension: 128,
     };
     let columns = Columns::plain("id", "embedding", kind).unwrap();
-    let envelope = Envelope {
-        db: "default".into(),
-        collection: "products".into(),
-        partition: String::new(),
-        id: Some("id".into()),
-        vector: "embedding".into(),
-        kind,
-    };
+    let envelope = Envelope::plain("default", "products", "", Some("id"), ("embedding", kind));
     let part = |bytes: Bytes, first: usize| {
         let ids = (first..first + bytes.len() / ROW_BYTES).map(|id| id as i64);
         Part::of_vectors(&columns, ids.collect(), bytes, view.path(), first as u64).unwrap()
@@ -184,7 +182,7 @@ fn main() {
     let gaps: Vec<Batch> = runs().into_iter().enumerate().map(with_gaps).collect();
     let rooms = Buffers::default();
     let pack = |batch: &Batch| -> Parcel {
-        pack(&envelope, NonFinite::Fail, batch.clone(), rooms.take()).unwrap()
+        pack(&envelope, &[], RULES, batch.clone(), rooms.take()).unwrap()
     };
 
     // The answers first.

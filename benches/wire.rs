@@ -95,6 +95,7 @@ fn generated(ids: Vec<i64>, vectors: &[u8]) -> Generated {
         field_name: "id".into(),
         scalars: Some(ScalarField {
             long_data: Some(LongArray { data: ids }),
+            ..ScalarField::default()
         }),
         vectors: None,
     };
@@ -259,14 +260,7 @@ fn main() {
         dimension: DIM,
     };
     let columns = Columns::plain("id", "embedding", kind).unwrap();
-    let envelope = Envelope {
-        db: String::new(),
-        collection: "bench".into(),
-        partition: String::new(),
-        id: Some("id".into()),
-        vector: "embedding".into(),
-        kind,
-    };
+    let envelope = Envelope::plain("", "bench", "", Some("id"), ("embedding", kind));
     let view = View::open(&path, Access::Read).unwrap();
     let (mut heap, mut messages) = (Vec::new(), Vec::new());
     for batch in 0..PREPARED {

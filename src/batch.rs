@@ -5,8 +5,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray};
+use arrow_array::{
+    Array, ArrayRef, FixedSizeBinaryArray, Int64Array, LargeBinaryArray, ListArray, RecordBatch,
+    StringArray, make_array,
+};
 use arrow_buffer::{Buffer, ScalarBuffer};
+use arrow_data::transform::MutableArrayData;
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
@@ -276,9 +280,16 @@ impl Part {
 
     /// The int64 keys. Where keys are text there are none such: who calls this has asked what they are.
     pub fn ids(&self) -> &[i64] {
-        let column = self.rows.column(self.columns.key_number()).as_any();
-        let ids = column.downcast_ref::<Int64Array>().expect("keys are int64");
-        &ids.values()[self.first..][..self.len]
+        self.ints_of(self.columns.key_number())
+    }
+
+    /// The values of a column of int64s.
+    pub fn ints_of(&self, column: usize) -> &[i64] {
+        let column = self.rows.column(column).as_any();
+        let ints = column
+            .downcast_ref::<Int64Array>()
+            .expect("the column is of int64s");
+        &ints.values()[self.first..][..self.len]
     }
 
     /// The keys, where they are text.
@@ -360,6 +371,47 @@ impl Part {
         }
     }
 
+    /// The same rows with other values in a column.
+    pub fn with_column(&self, column: usize, values: ArrayRef) -> Part {
+        let all = 0..self.rows.num_columns();
+        let rows = all.map(|number| match number == column {
+            true => values.clone(),
+            false => self.column(number),
+        });
+        Part::new(&self.columns, rows.collect(), &self.file, self.row)
+            .expect("the values are of the column's type")
+    }
+
+    /// Bytes of the rows' values, those of a list's elements included.
+    pub fn bytes(&self) -> u64 {
+        let (fixed, has_others) = self.columns.row_bytes();
+        let mut bytes = fixed * self.len as u64;
+        if has_others {
+            for (number, column) in self.columns.all().iter().enumerate() {
+                if column.kind.value_bytes().is_none() {
+                    bytes += value_bytes(&self.column(number));
+                }
+            }
+        }
+        bytes
+    }
+
+    /// One row, copied: what it came from may be large.
+    pub fn copied(&self, row: usize) -> Part {
+        assert!(row < self.len);
+        let columns = self.rows.columns().iter().map(|column| {
+            let data = column.to_data();
+            let mut copy = MutableArrayData::new(vec![&data], false, 1);
+            let row = self.first + row;
+            copy.try_extend(0, row, row + 1)
+                .expect("a row is no longer than what it is of");
+            make_array(copy.freeze())
+        });
+        let row = self.row + row as u64;
+        Part::new(&self.columns, columns.collect(), &self.file, row)
+            .expect("columns keep their types")
+    }
+
     /// The same plain rows with other vectors, as many of these columns. Ids are not copied.
     pub fn with_vectors(&self, columns: &Arc<Columns>, vectors: Bytes) -> Part {
         let ids = self.rows.column(0).slice(self.first, self.len);
@@ -375,6 +427,38 @@ impl Part {
             .downcast_ref::<FixedSizeBinaryArray>()
             .expect("the column is of dense vectors")
     }
+}
+
+/// Bytes of the values of an array of texts, byte strings, or lists.
+fn value_bytes(array: &ArrayRef) -> u64 {
+    let any = array.as_any();
+    let span = |offsets: (Option<&i32>, Option<&i32>)| match offsets {
+        (Some(first), Some(last)) => (last - first) as u64,
+        _ => 0,
+    };
+    if let Some(texts) = any.downcast_ref::<StringArray>() {
+        let offsets = texts.value_offsets();
+        return span((offsets.first(), offsets.last()));
+    }
+    if let Some(bytes) = any.downcast_ref::<LargeBinaryArray>() {
+        let offsets = bytes.value_offsets();
+        return match (offsets.first(), offsets.last()) {
+            (Some(first), Some(last)) => (last - first) as u64,
+            _ => 0,
+        };
+    }
+    if let Some(lists) = any.downcast_ref::<ListArray>() {
+        let offsets = lists.value_offsets();
+        let count = span((offsets.first(), offsets.last()));
+        let first = offsets.first().map_or(0, |first| *first as usize);
+        let values = lists.values().slice(first, count as usize);
+        return match values.data_type().primitive_width() {
+            Some(width) => count * width as u64,
+            None if values.as_any().is::<StringArray>() => value_bytes(&values),
+            None => count,
+        };
+    }
+    0
 }
 
 const PLAIN: &str = "only plain columns come here: sinks that hold no others refused them";
@@ -442,6 +526,11 @@ impl Batch {
     /// How many rows.
     pub fn rows(&self) -> u64 {
         self.parts.iter().map(|p| p.len() as u64).sum()
+    }
+
+    /// Bytes of its rows' values.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(Part::bytes).sum()
     }
 
     /// Two batches of half the rows each, under the same name; `None` when there is but one row.

@@ -56,7 +56,7 @@
 //! | `batch` | what travels? | schema error |
 //! | `schema` | what columns are there, and how are they spelt in Arrow? | error |
 //! | `input` | where are the bytes? | error |
-//! | `digest` | what are names and rows known by? | simd |
+//! | `digest` | what are names and rows known by? | batch schema simd |
 //! | `buffers` | where does what is written wait to be sent? | |
 //! | `simd` | how fast can this loop go? | |
 //! | `progress` | how far? | |

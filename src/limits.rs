@@ -270,3 +270,18 @@ pub const HELLO_S: u64 = 5;
 
 /// Seconds to look at what is silent, twice at most.
 pub const PROBE_S: u64 = 2;
+
+/// Fields of a Milvus collection, the primary key among them (`proxy.maxFieldNum`).
+pub const MILVUS_FIELDS_MAX: usize = 64;
+
+/// Bytes of a text in Milvus.
+pub const MILVUS_TEXT_BYTES_MAX: usize = 65_535;
+
+/// Values of an array in Milvus.
+pub const MILVUS_ARRAY_MAX: usize = 4096;
+
+/// Bytes of a JSON value in Milvus, and of what the dynamic field holds of a row (`common.JSONMaxLength`).
+pub const MILVUS_JSON_BYTES_MAX: usize = 65_536;
+
+/// Bytes of text keys that are asked for in one query.
+pub const LOOK_UP_KEY_BYTES: usize = 256 << 10;

@@ -11,10 +11,15 @@ use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Part, Position};
 use milvusdm::buffers::Buffers;
 use milvusdm::convert::Conversion;
-use milvusdm::job::{Job, NonFinite};
+use milvusdm::job::{Job, Misfits, NonFinite};
 use milvusdm::milvus::wire::Envelope;
 use milvusdm::schema::{Columns, Element, VectorType};
-use milvusdm::sink::milvus::pack::pack;
+use milvusdm::sink::milvus::pack::{Rules, pack};
+
+const RULES: Rules = Rules {
+    non_finite: NonFinite::Fail,
+    misfit: Misfits::Fail,
+};
 
 /// Counts what each thread allocates.
 struct Counting;
@@ -80,20 +85,13 @@ fn batch(parts: usize, rows: usize) -> Batch {
 
 /// Allocations of packing that batch, in a room that has grown to its size before.
 fn allocations(parts: usize, rows: usize) -> usize {
-    let envelope = Envelope {
-        db: "default".into(),
-        collection: "products".into(),
-        partition: String::new(),
-        id: Some("id".into()),
-        vector: "embedding".into(),
-        kind: KIND,
-    };
+    let envelope = Envelope::plain("default", "products", "", Some("id"), ("embedding", KIND));
     let rooms = Buffers::default();
     let mut last = 0;
     for _ in 0..3 {
         let (batch, room) = (batch(parts, rows), rooms.take());
         let before = COUNT.get();
-        let parcel = pack(&envelope, NonFinite::Fail, batch, room).unwrap();
+        let parcel = pack(&envelope, &[], RULES, batch, room).unwrap();
         last = COUNT.get() - before;
         assert_eq!(parcel.rows as usize, parts * rows);
     }

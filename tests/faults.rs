@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use milvusdm::milvus::{Client, Deadlines, Login, Settings};
-use milvusdm::schema::{Element, VectorType};
+use milvusdm::schema::{Columns, Element, VectorType};
 use support::fake_milvus::{Fake, Misbehave};
 use support::{Engine, Server};
 use tempfile::TempDir;
@@ -599,6 +599,7 @@ fn a_real_server_whose_collection_is_dropped_or_made_anew_midway_is_never_a_succ
         element: Element::Float32,
         dimension: DIMENSION as u32,
     };
+    let columns = Columns::plain("id", "embedding", vectors).unwrap();
     for (name, made_anew, words) in [
         (
             "faults_dropped",
@@ -617,7 +618,7 @@ fn a_real_server_whose_collection_is_dropped_or_made_anew_midway_is_never_a_succ
         client.drop_collection(name).unwrap();
         if made_anew {
             client
-                .create_collection(name, "", ("id", "embedding"), vectors, false, 1)
+                .create_collection(name, "", &columns, |_| false, false, 1)
                 .unwrap();
         }
         let output = child.wait_with_output().unwrap();

@@ -104,6 +104,7 @@ fn fields(ids: Vec<i64>, vectors: Vec<u8>) -> QueryResults {
         field_name: "id".to_owned(),
         scalars: Some(ScalarField {
             long_data: Some(LongArray { data: ids }),
+            ..ScalarField::default()
         }),
         ..FieldData::default()
     };

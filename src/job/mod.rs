@@ -119,6 +119,8 @@ pub struct RunSettings {
     pub allow_empty: bool,
     /// What to do with rows that hold NaN or infinity, where the target refuses them.
     pub non_finite: NonFinite,
+    /// What to do with other values that do not fit their field.
+    pub misfit: Misfits,
     /// How much is compared at the end.
     pub verify: Verify,
 }
@@ -183,6 +185,17 @@ words!(
     NonFinite {
         /// Stop, naming file, row and id.
         Fail = "fail",
+        /// Leave the row out, count and list it.
+        Skip = "skip",
+    }
+);
+words!(
+    /// What to do with values that do not fit their field.
+    Misfits {
+        /// Stop, naming file, row, key and column.
+        Fail = "fail",
+        /// Leave the value out where the field may be null, else stop.
+        Null = "null",
         /// Leave the row out, count and list it.
         Skip = "skip",
     }
@@ -492,6 +505,7 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
         existing: Existing::Fail,
         allow_empty: false,
         non_finite: NonFinite::Fail,
+        misfit: Misfits::Fail,
         verify: Verify::Count,
     };
     let Some(mut form) = form else { return run };
@@ -533,6 +547,10 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
         .and_then(Existing::of)
         .unwrap_or(run.existing);
     run.allow_empty = form.flag("allow_empty").unwrap_or(false);
+    run.misfit = form
+        .choice("misfit", Misfits::WORDS)
+        .and_then(Misfits::of)
+        .unwrap_or(run.misfit);
     run.non_finite = form
         .choice("non_finite", NonFinite::WORDS)
         .and_then(NonFinite::of)

@@ -4,7 +4,8 @@
 use prost::Message;
 
 use crate::error::{Error, Kind, Result};
-use crate::schema::VectorType;
+use crate::limits;
+use crate::schema::{Column, ColumnType, Columns, Role, Scalar};
 
 use super::proto::{
     self, Answer, BoolResponse, CollectionRequest, CollectionSchema, CreateCollectionRequest,
@@ -15,8 +16,7 @@ use super::proto::{
     QueryResults, ReleasePartitionsRequest, StatisticsResponse, Status, data_type, index_state,
     load_state,
 };
-use super::wire::vector_data_type;
-use super::{Client, Flavour, ok, status};
+use super::{Client, Flavour, ok, status, values};
 
 /// A collection as the server describes it.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Collection {
     pub description: String,
     /// Whether the server makes the primary keys.
     pub auto_id: bool,
+    /// Whether it has a dynamic field, which is not among its fields.
+    pub is_dynamic: bool,
     /// Its fields.
     pub fields: Vec<FieldSchema>,
 }
@@ -46,10 +48,15 @@ impl Collection {
 }
 
 impl FieldSchema {
+    /// A number among its parameters, such as `max_length`.
+    pub fn param(&self, name: &str) -> Option<usize> {
+        let param = self.type_params.iter().find(|p| p.key == name)?;
+        param.value.parse().ok()
+    }
+
     /// The dimension of a vector field.
     pub fn dimension(&self) -> Option<u32> {
-        let dim = self.type_params.iter().find(|p| p.key == "dim")?;
-        dim.value.parse().ok()
+        self.param("dim")?.try_into().ok()
     }
 
     /// Whether every row must bring a value.
@@ -129,40 +136,34 @@ impl Client {
                 false => schema.name,
             },
             description: schema.description,
+            is_dynamic: schema.enable_dynamic_field,
             fields: schema.fields,
             number,
         }))
     }
 
-    /// Makes a collection of an int64 primary key and a vector, of these names.
+    /// Makes a collection of these columns, of which `nullable` says which may be null.
     pub fn create_collection(
         &self,
         name: &str,
         description: &str,
-        (id, vector): (&str, &str),
-        kind: VectorType,
+        columns: &Columns,
+        nullable: impl Fn(&Column) -> bool,
         auto_id: bool,
         shards: u32,
     ) -> Result<()> {
-        let id = FieldSchema {
-            name: id.to_owned(),
-            is_primary_key: true,
-            data_type: data_type::INT64,
-            auto_id,
-            ..FieldSchema::default()
-        };
-        let vector = FieldSchema {
-            name: vector.to_owned(),
-            data_type: vector_data_type(kind.element),
-            type_params: vec![KeyValue::new("dim", kind.dimension.to_string())],
-            ..FieldSchema::default()
-        };
+        let fields = columns.all().iter().filter(|c| c.role != Role::Dynamic);
+        let fields = fields.map(|column| FieldSchema {
+            auto_id: auto_id && column.role == Role::Key,
+            nullable: nullable(column),
+            ..field_schema(column)
+        });
         let schema = CollectionSchema {
             name: name.to_owned(),
             description: description.to_owned(),
             auto_id,
-            fields: vec![id, vector],
-            ..CollectionSchema::default()
+            fields: fields.collect(),
+            enable_dynamic_field: columns.all().iter().any(|c| c.role == Role::Dynamic),
         };
         let request = CreateCollectionRequest {
             db_name: self.db.clone(),
@@ -392,6 +393,40 @@ impl Client {
         };
         self.tell::<Status>("LoadPartitions", &request)?;
         Ok(())
+    }
+}
+
+/// A field that holds a column. Lengths that nobody stated are the longest there are.
+fn field_schema(column: &Column) -> FieldSchema {
+    let mut params = Vec::new();
+    let mut param = |key: &str, value: u64| params.push(KeyValue::new(key, value.to_string()));
+    let longest = |most: Option<u32>| most.map_or(limits::MILVUS_TEXT_BYTES_MAX as u64, u64::from);
+    let mut element_type = 0;
+    match column.kind {
+        ColumnType::Vector(vector) => param("dim", u64::from(vector.dimension)),
+        ColumnType::VarChar { max_bytes } => param("max_length", longest(max_bytes)),
+        ColumnType::Array {
+            of,
+            capacity,
+            max_bytes,
+        } => {
+            element_type = values::scalar_type(of);
+            let most = capacity.map_or(limits::MILVUS_ARRAY_MAX as u64, u64::from);
+            param("max_capacity", most);
+            if of == Scalar::VarChar {
+                param("max_length", longest(max_bytes));
+            }
+        }
+        _ => {}
+    }
+    FieldSchema {
+        name: column.name.clone(),
+        is_primary_key: column.role == Role::Key,
+        is_partition_key: column.role == Role::PartitionKey,
+        data_type: values::data_type_of(column.kind).unwrap_or_default(),
+        element_type,
+        type_params: params,
+        ..FieldSchema::default()
     }
 }
 

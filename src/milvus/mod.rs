@@ -10,6 +10,7 @@ pub mod proto;
 mod query;
 mod status;
 pub mod v1;
+pub mod values;
 pub mod wire;
 
 use std::fmt;

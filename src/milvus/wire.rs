@@ -2,21 +2,23 @@
 //! Sends nothing and keeps nothing: it writes into a room and says which ranges travel between its stretches.
 //!
 //! ```text
-//! | gRPC: 0, length u32 BE | 2 db | 3 collection | 4 partition | 7 num_rows | 5 ids: … | 5 vectors: … | bytes … |
+//! | gRPC: 0, length u32 BE | 2 db | 3 collection | 4 partition | 7 num_rows | 5 field: … | 5 field: … | bytes … |
 //! ```
-//! Fields may come in any order, so the vectors come last and the room holds one stretch before them. Upsert has
-//! the same fields: the very bytes serve both calls (tried on 2.3.5).
+//! Fields may come in any order, so vectors come last: with one vector the room holds one stretch before it. Upsert
+//! has the same fields: the very bytes serve both calls (tried on 2.3.5).
 
 use std::ops::Range;
 
+use arrow_array::{Array, ArrayRef};
 use bytes::Bytes;
 
 use crate::batch::Part;
 use crate::limits;
-use crate::schema::{Element, VectorType};
+use crate::schema::{ColumnType, Element, Scalar, VectorType};
 use crate::simd;
 
 use super::proto::data_type;
+use super::values;
 
 /// All of an insert that is not rows.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,12 +29,56 @@ pub struct Envelope {
     pub collection: String,
     /// The partition; empty: the default partition.
     pub partition: String,
-    /// The primary key's field; `None` where the server makes the keys.
-    pub id: Option<String>,
-    /// The vector's field.
-    pub vector: String,
-    /// The vector's type, which the target's schema has too.
-    pub kind: VectorType,
+    /// The fields that are sent: vectors behind the others.
+    pub fields: Vec<Field>,
+}
+
+/// A field that is sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// What the collection calls it.
+    pub name: String,
+    /// The column of the rows that it is made of; `None`: it is sent empty, and each row gets the server's default.
+    pub column: Option<usize>,
+    /// What its values are.
+    pub kind: ColumnType,
+    /// Whether rows without a value are told from others; where not, each has one.
+    pub tells_nulls: bool,
+    /// Whether it is the dynamic field.
+    pub is_dynamic: bool,
+}
+
+impl Field {
+    /// A field that each row has a value of.
+    pub fn new(name: impl Into<String>, column: usize, kind: ColumnType) -> Field {
+        Field {
+            name: name.into(),
+            column: Some(column),
+            kind,
+            tells_nulls: false,
+            is_dynamic: false,
+        }
+    }
+}
+
+impl Envelope {
+    /// An envelope for plain rows: with an int64 key, where the server does not make it, and a vector.
+    pub fn plain(
+        db: &str,
+        collection: &str,
+        partition: &str,
+        id: Option<&str>,
+        vector: (&str, VectorType),
+    ) -> Envelope {
+        let id = id.map(|id| Field::new(id, 0, ColumnType::Scalar(Scalar::Int64)));
+        let vector = Field::new(vector.0, 1, ColumnType::Vector(vector.1));
+        Envelope {
+            db: db.to_owned(),
+            collection: collection.to_owned(),
+            partition: partition.to_owned(),
+            fields: id.into_iter().chain([vector]).collect(),
+        }
+    }
 }
 
 /// A stretch of a body.
@@ -71,22 +117,23 @@ const LENGTH: u32 = 2;
 
 /// Frames parts as one request: writes into `room`, which is empty, and says what is sent in which order.
 pub fn frame(envelope: &Envelope, parts: &[Part], room: &mut Vec<u8>) -> Vec<Piece> {
-    let all = frame_checked(envelope, parts, room, |part, room| {
+    let all = frame_checked(envelope, parts, room, |part, column, room| {
         if let Some(room) = room {
-            room.extend_from_slice(part.vectors());
+            room.extend_from_slice(part.vectors_of(column));
         }
         true
     });
     all.expect("no part was refused")
 }
 
-/// As [`frame`], with a look at each part on the way, which also gathers it where it is handed a room: so that a short
-/// part is still in the cache when it is copied. `None`, and a room of no use, when a part was refused.
+/// As [`frame`], with a look at each column of dense vectors on the way, part by part, which also gathers it where it
+/// is handed a room: so that a short part is still in the cache when it is copied. `None`, and a room of no use, when
+/// a part was refused.
 pub fn frame_checked(
     envelope: &Envelope,
     parts: &[Part],
     room: &mut Vec<u8>,
-    look: impl FnMut(&Part, Option<&mut Vec<u8>>) -> bool,
+    mut look: impl FnMut(&Part, usize, Option<&mut Vec<u8>>) -> bool,
 ) -> Option<Vec<Piece>> {
     debug_assert!(room.is_empty());
     let rows: usize = parts.iter().map(Part::len).sum();
@@ -95,10 +142,19 @@ pub fn frame_checked(
     text(room, 3, &envelope.collection);
     text(room, 4, &envelope.partition);
     number(room, 7, rows as u64);
-    if let Some(id) = &envelope.id {
-        ids(room, id, parts);
+    let mut mapped = Vec::new();
+    for field in &envelope.fields {
+        match (field.kind, field.column) {
+            (ColumnType::Vector(kind), Some(column)) => {
+                let look = |part: &Part, room: Option<&mut Vec<u8>>| look(part, column, room);
+                vectors(room, field, kind, column, parts, &mut mapped, look)?;
+            }
+            (ColumnType::Scalar(Scalar::Int64), Some(column)) if !field.tells_nulls => {
+                ints(room, &field.name, column, parts);
+            }
+            (kind, column) => others(room, field, kind, column, parts),
+        }
     }
-    let mapped = vectors(room, envelope, parts, rows, look)?;
     let mut pieces = Vec::with_capacity(2 * mapped.len() + 1);
     let mut from = 0;
     let mut total = room.len();
@@ -119,8 +175,11 @@ pub fn frame_checked(
 }
 
 /// FieldData{type, field_name, scalars{long_data{data}}}.
-fn ids(room: &mut Vec<u8>, name: &str, parts: &[Part]) {
-    let packed = parts.iter().map(|p| simd::varints_len(p.ids())).sum();
+fn ints(room: &mut Vec<u8>, name: &str, column: usize, parts: &[Part]) {
+    let packed = parts
+        .iter()
+        .map(|p| simd::varints_len(p.ints_of(column)))
+        .sum();
     let array = tagged_len(1, packed);
     let scalars = tagged_len(3, array);
     let data = number_len(1, data_type::INT64 as u64) + text_len(2, name) + tagged_len(3, scalars);
@@ -132,53 +191,103 @@ fn ids(room: &mut Vec<u8>, name: &str, parts: &[Part]) {
     tag(room, 1, packed);
     let end = room.len() + packed;
     for part in parts {
-        simd::varints(part.ids(), room);
+        simd::varints(part.ints_of(column), room);
     }
     debug_assert_eq!(room.len(), end);
 }
 
-/// FieldData{type, field_name, vectors{dim, …}}, and the long ranges, each with the place in the room it comes at.
+/// FieldData of scalars, arrays, JSON or sparse vectors.
+fn others(
+    room: &mut Vec<u8>,
+    field: &Field,
+    kind: ColumnType,
+    column: Option<usize>,
+    parts: &[Part],
+) {
+    let arrays: Vec<ArrayRef> = match column {
+        Some(column) => parts.iter().map(|part| part.column(column)).collect(),
+        None => Vec::new(),
+    };
+    nested(room, 5, |room| {
+        let number_of =
+            values::data_type_of(kind).expect("fields that are not carried were refused");
+        number(room, 1, number_of as u64);
+        text(room, 2, &field.name);
+        match kind {
+            ColumnType::Sparse => nested(room, 4, |room| {
+                let mut dimensions = 0;
+                nested(room, 6, |room| dimensions = values::sparse(&arrays, room));
+                number(room, 1, dimensions);
+            }),
+            _ => nested(room, 3, |room| values::scalars(kind, &arrays, room)),
+        }
+        if field.is_dynamic {
+            number(room, 6, 1);
+        }
+        if field.tells_nulls {
+            tag(room, 7, arrays.iter().map(|array| array.len()).sum());
+            for array in &arrays {
+                room.extend((0..array.len()).map(|row| u8::from(array.is_valid(row))));
+            }
+        }
+    });
+}
+
+/// FieldData{type, field_name, vectors{dim, …}}; the long ranges go to `mapped`, each with the place in the room it
+/// comes at.
 fn vectors(
     room: &mut Vec<u8>,
-    envelope: &Envelope,
+    field: &Field,
+    kind: VectorType,
+    column: usize,
     parts: &[Part],
-    rows: usize,
+    mapped: &mut Vec<(usize, Bytes)>,
     mut look: impl FnMut(&Part, Option<&mut Vec<u8>>) -> bool,
-) -> Option<Vec<(usize, Bytes)>> {
-    let element = envelope.kind.element;
+) -> Option<()> {
+    let element = kind.element;
     let data_type = vector_data_type(element) as u64;
-    let dimension = u64::from(envelope.kind.dimension);
-    let bytes = rows * envelope.kind.row_bytes() as usize;
+    let dimension = u64::from(kind.dimension);
+    let rows: usize = parts.iter().map(Part::len).sum();
+    let bytes = rows * kind.row_bytes() as usize;
     // FloatArray is one level deeper than the byte strings of the other types.
     let inner = match element {
         Element::Float32 => tagged_len(1, bytes),
         _ => bytes,
     };
-    let field = number_len(1, dimension) + tagged_len(vector_field(element), inner);
-    let data = number_len(1, data_type) + text_len(2, &envelope.vector) + tagged_len(4, field);
+    let vectors = number_len(1, dimension) + tagged_len(vector_field(element), inner);
+    let data = number_len(1, data_type) + text_len(2, &field.name) + tagged_len(4, vectors);
     tag(room, 5, data);
     number(room, 1, data_type);
-    text(room, 2, &envelope.vector);
-    tag(room, 4, field);
+    text(room, 2, &field.name);
+    tag(room, 4, vectors);
     number(room, 1, dimension);
     tag(room, vector_field(element), inner);
     if element == Element::Float32 {
         tag(room, 1, bytes);
     }
-    let mut mapped = Vec::new();
     for part in parts {
-        let is_short = part.vectors().len() < limits::GATHER_BELOW_BYTES;
+        let is_short = part.vectors_of(column).len() < limits::GATHER_BELOW_BYTES;
         if !look(part, is_short.then_some(&mut *room)) {
             return None;
         }
         if !is_short {
-            mapped.push((room.len(), part.vector_bytes()));
+            mapped.push((room.len(), part.vector_bytes_of(column)));
         }
     }
-    Some(mapped)
+    Some(())
 }
 
-fn varint(room: &mut Vec<u8>, mut value: u64) {
+/// Writes a field whose length shows only when it is written.
+pub(super) fn nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    write(out);
+    let len = out.len() - start;
+    let mut head = Vec::with_capacity(16);
+    tag(&mut head, field, len);
+    out.splice(start..start, head);
+}
+
+pub(super) fn put_varint(room: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         room.push(value as u8 | 0x80);
         value >>= 7;
@@ -192,8 +301,8 @@ fn varint_len(value: u64) -> usize {
 
 /// The head of a field of `len` bytes.
 fn tag(room: &mut Vec<u8>, field: u32, len: usize) {
-    varint(room, u64::from(field << 3 | LENGTH));
-    varint(room, len as u64);
+    put_varint(room, u64::from(field << 3 | LENGTH));
+    put_varint(room, len as u64);
 }
 
 /// The length of a field of `len` bytes, head and all.
@@ -201,9 +310,9 @@ fn tagged_len(field: u32, len: usize) -> usize {
     varint_len(u64::from(field << 3)) + varint_len(len as u64) + len
 }
 
-fn number(room: &mut Vec<u8>, field: u32, value: u64) {
-    varint(room, u64::from(field << 3 | VARINT));
-    varint(room, value);
+pub(super) fn number(room: &mut Vec<u8>, field: u32, value: u64) {
+    put_varint(room, u64::from(field << 3 | VARINT));
+    put_varint(room, value);
 }
 
 fn number_len(field: u32, value: u64) -> usize {
@@ -238,14 +347,7 @@ mod tests {
     use crate::schema::Columns;
 
     fn envelope(kind: VectorType) -> Envelope {
-        Envelope {
-            db: "default".into(),
-            collection: "products".into(),
-            partition: "p1".into(),
-            id: Some("id".into()),
-            vector: "embedding".into(),
-            kind,
-        }
+        Envelope::plain("default", "products", "p1", Some("id"), ("embedding", kind))
     }
 
     fn part(kind: VectorType, ids: Vec<i64>, seed: u8) -> Part {
@@ -295,19 +397,20 @@ mod tests {
         let ids: Vec<i64> = parts.iter().flat_map(|p| p.ids().to_vec()).collect();
         assert_eq!(request.num_rows as usize, ids.len());
         let mut fields = request.fields_data.iter();
-        if let Some(name) = &envelope.id {
+        for sent in &envelope.fields {
             let field = fields.next().unwrap();
-            let long = field.scalars.clone().unwrap().long_data.unwrap();
-            assert_eq!((&field.field_name, field.data_type), (name, 5));
-            assert_eq!(long.data, ids);
+            assert_eq!(field.field_name, sent.name);
+            let ColumnType::Vector(kind) = sent.kind else {
+                let long = field.scalars.clone().unwrap().long_data.unwrap();
+                assert_eq!((field.data_type, long.data), (5, ids.clone()));
+                continue;
+            };
+            assert_eq!(field.data_type, vector_data_type(kind.element));
+            let dim = field.vectors.as_ref().unwrap().dim;
+            assert_eq!(dim, i64::from(kind.dimension));
+            let expected: Vec<u8> = parts.iter().flat_map(|p| p.vectors().to_vec()).collect();
+            assert_eq!(vector_bytes(field, kind.element), expected);
         }
-        let field = fields.next().unwrap();
-        assert_eq!(field.field_name, envelope.vector);
-        assert_eq!(field.data_type, vector_data_type(envelope.kind.element));
-        let dim = field.vectors.as_ref().unwrap().dim;
-        assert_eq!(dim, i64::from(envelope.kind.dimension));
-        let expected: Vec<u8> = parts.iter().flat_map(|p| p.vectors().to_vec()).collect();
-        assert_eq!(vector_bytes(field, envelope.kind.element), expected);
         assert!(fields.next().is_none());
     }
 
@@ -326,7 +429,7 @@ mod tests {
             let mut envelope = envelope(kind);
             envelope.partition = partition;
             if auto_id {
-                envelope.id = None;
+                envelope.fields.remove(0);
             }
             check(&envelope, &parts);
         }

@@ -192,6 +192,18 @@ pub enum Role {
     Plain,
 }
 
+/// What becomes of text that is longer than its field takes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum TooLong {
+    /// It does not fit.
+    #[default]
+    Fail,
+    /// It is cut, between two characters.
+    Truncate,
+    /// Its row is left out.
+    Skip,
+}
+
 /// One column.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Column {
@@ -207,6 +219,8 @@ pub struct Column {
     pub metric: Option<Metric>,
     /// Of a vector: the index on it, where that is known.
     pub index: Option<Index>,
+    /// Of text: what becomes of what is too long.
+    pub too_long: TooLong,
 }
 
 impl Column {
@@ -219,6 +233,7 @@ impl Column {
             role: Role::Plain,
             metric: None,
             index: None,
+            too_long: TooLong::Fail,
         }
     }
 

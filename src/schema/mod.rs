@@ -8,7 +8,7 @@ mod columns;
 
 use std::fmt;
 
-pub use columns::{Column, ColumnType, Columns, Role, Scalar};
+pub use columns::{Column, ColumnType, Columns, Role, Scalar, TooLong};
 
 /// What one component of a vector is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

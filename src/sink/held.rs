@@ -141,6 +141,8 @@ pub enum What {
     Copies(u64),
     /// Its id is there with another vector.
     OtherVector,
+    /// It is there with another value in this column.
+    OtherValue(String),
     /// Another id is in its place.
     OtherId(Key),
     /// What is in its place cannot be read, and why.
@@ -154,6 +156,7 @@ impl What {
             What::Missing => "missing",
             What::Copies(_) => "copies",
             What::OtherVector => "other vector",
+            What::OtherValue(_) => "other value",
             What::OtherId(_) => "other id",
             What::Unreadable(_) => "unreadable",
         }
@@ -167,6 +170,7 @@ impl std::fmt::Display for What {
             What::Copies(2) => f.write_str("is there twice"),
             What::Copies(n) => write!(f, "is there {n} times"),
             What::OtherVector => f.write_str("is there with another vector"),
+            What::OtherValue(column) => write!(f, "is there with another value in `{column}`"),
             What::OtherId(id) => write!(f, "has id {id} in its place"),
             What::Unreadable(why) => write!(f, "cannot be read back: {why}"),
         }

@@ -5,18 +5,17 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::Serialize;
 
 use super::Hands;
 use crate::batch::{Batch, BatchId, Cut, Key, Part, Position, Shard, Target};
 use crate::buffers::Buffers;
 use crate::checkpoint::{Again, Delivered, Totals};
+use crate::digest;
 use crate::error::{Error, Kind, Result};
 use crate::job::IdCollision;
 use crate::limits;
 use crate::plan::{self, Picks, Plan};
-use crate::simd;
 use crate::sink::held::{Compared, Difference, Held, Holder, Way, What};
 use crate::source::Files;
 
@@ -50,7 +49,7 @@ pub struct Content {
 pub struct FirstDifference {
     /// What it is known by: a number or a string.
     pub id: serde_json::Value,
-    /// `missing`, `copies`, `other vector`, `other id` or `unreadable`.
+    /// `missing`, `copies`, `other vector`, `other value`, `other id` or `unreadable`.
     pub what: &'static str,
     /// The file it was read from.
     pub file: String,
@@ -280,9 +279,7 @@ impl Work<'_> {
             let batch = self.batch(shard, index, first_row, cut.parts, cut.next);
             let batch = self.as_delivered(batch)?;
             for part in &batch.parts {
-                let width = part.vectors().len() / part.len();
-                let digest = simd::digest_rows(part.ids(), part.vectors(), width);
-                self.digest = self.digest.wrapping_add(digest);
+                self.digest = self.digest.wrapping_add(digest::part(part));
                 self.delivered += part.len() as u64;
             }
             let batch = self.without_repeats(batch);
@@ -336,7 +333,7 @@ impl Work<'_> {
                 while let Some(pick) = picks.next_if(|pick| *pick < after) {
                     let row = (pick - before) as usize;
                     if self.repeated.is_empty() || !self.repeated.contains(&part.key(row)) {
-                        picked.push(copied(part, row)?);
+                        picked.push(part.copied(row));
                     }
                 }
                 before = after;
@@ -381,8 +378,8 @@ impl Work<'_> {
     }
 
     fn compare(&mut self, batch: Batch, files: &Files) -> Result<()> {
-        let (row_bytes, _) = self.target.columns.row_bytes();
-        let most = (limits::LOOK_UP_BYTES / row_bytes).clamp(1, limits::LOOK_UP_ROWS_MAX);
+        let row_bytes = batch.bytes().div_ceil(batch.rows().max(1));
+        let most = (limits::LOOK_UP_BYTES / row_bytes.max(1)).clamp(1, limits::LOOK_UP_ROWS_MAX);
         for piece in pieces(batch, most) {
             (self.hands.check)()?;
             let holder = &mut self.holder;
@@ -500,12 +497,4 @@ fn pieces(batch: Batch, most: u64) -> Vec<Batch> {
 
 fn rows(cut: &Cut) -> u64 {
     cut.parts.iter().map(|p| p.len() as u64).sum()
-}
-
-/// One row, copied: the batch it came from may be large.
-fn copied(part: &Part, row: usize) -> Result<Part> {
-    let one = part.slice(row, 1);
-    let vector = Bytes::copy_from_slice(one.vectors());
-    let columns = Arc::clone(one.columns());
-    Part::of_vectors(&columns, one.ids().to_vec(), vector, &one.file, one.row)
 }

@@ -6,10 +6,11 @@ use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Existing, IdCollision, Mode, OnDoubt, Verify};
 use crate::milvus::{Collection, Flavour};
-use crate::schema::Metric;
+use crate::schema::{Column, Metric};
 use crate::sink::{Action, Count, Decision, Sink, Strength};
 
 use super::Milvus;
+use super::columns;
 use super::fit;
 use super::settings::IndexWanted;
 
@@ -148,8 +149,8 @@ impl Milvus {
         let settings = &self.settings;
         let server = self.client.server();
         let mut wrong = Vec::new();
-        wrong.extend(fit::vectors(target.vector(), server).err());
-        wrong.extend(fit::index(target, settings).err());
+        wrong.extend(columns::supported(target, server).err());
+        wrong.extend(fit::indexes(target, settings).err());
         for warning in fit::warnings(target, settings) {
             warn!("{warning}");
         }
@@ -218,17 +219,14 @@ impl Milvus {
             .first
             .entry(target.name.collection.clone())
             .or_insert_with(|| target.clone());
-        if first.vector() == target.vector() {
+        if first.columns.hold_the_same(&target.columns) {
             return Ok(());
         }
         Err(Error::new(
             Kind::Unsupported,
             format!(
                 "{} ({}) and {} ({}) cannot go into one collection",
-                first.name,
-                first.vector(),
-                target.name,
-                target.vector()
+                first.name, first.columns, target.name, target.columns
             ),
         )
         .hint("`into:` gives collections other names"))
@@ -236,7 +234,7 @@ impl Milvus {
 
     /// Complains of a collection that does not fit.
     fn check_found(&self, target: &Target, found: &Collection) -> Result<()> {
-        let schema = fit::schema(found, target, &self.settings);
+        let schema = self.fields(found, target).map(|_| ());
         let index = self.check_index(target, found);
         Error::check(
             [schema, index]
@@ -248,7 +246,7 @@ impl Milvus {
 
     /// A collection without an index cannot be loaded.
     fn check_load(&self, target: &Target, has_index: bool) -> Result<()> {
-        let makes_one = fit::index(target, &self.settings)?.is_some();
+        let makes_one = !fit::indexes(target, &self.settings)?.is_empty();
         if !self.settings.load || has_index || makes_one {
             return Ok(());
         }
@@ -259,34 +257,43 @@ impl Milvus {
         .hint("such as `index: {type: AUTOINDEX}`"))
     }
 
-    /// An index that is there stays; the job must not want another.
+    /// Indexes that are there stay; the job must not want others.
     fn check_index(&self, target: &Target, found: &Collection) -> Result<()> {
-        let there = self.client.index(&found.name, fit::vector_name(target))?;
-        self.check_load(target, there.is_some())?;
-        let Some(there) = there else { return Ok(()) };
-        if self.settings.index != IndexWanted::None
-            && let Some(wanted) = fit::index(target, &self.settings)?
-        {
-            let same = wanted.kind == "AUTOINDEX" || wanted.kind == there.kind;
-            if !same || wanted.metric != there.metric {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!(
-                        "collection {} has an index {} by {}, the job wants {} by {}",
-                        found.name, there.kind, there.metric, wanted.kind, wanted.metric
-                    ),
-                )
-                .hint("leave `index` out to keep it, or drop it first"));
-            }
+        let vectors = target.columns.vectors().map(|(_, column)| column);
+        let vectors: Vec<&Column> = vectors.collect();
+        let mut there = Vec::with_capacity(vectors.len());
+        for column in &vectors {
+            there.push(self.client.index(&found.name, &column.name)?);
         }
-        let metric = fit::metric(target, &self.settings)?;
-        if let Some(metric) = metric.as_ref().map(Metric::name)
-            && metric != there.metric
-        {
-            warn!(
-                "the index on collection {} measures by {}, not by {metric}",
-                found.name, there.metric
-            );
+        self.check_load(target, there.iter().all(Option::is_some))?;
+        let wanted = match self.settings.index {
+            IndexWanted::None => Vec::new(),
+            _ => fit::indexes(target, &self.settings)?,
+        };
+        for (column, there) in vectors.iter().zip(there) {
+            let Some(there) = there else { continue };
+            if let Some((_, wanted)) = wanted.iter().find(|(field, _)| *field == column.name) {
+                let same = wanted.kind == "AUTOINDEX" || wanted.kind == there.kind;
+                if !same || wanted.metric != there.metric {
+                    return Err(Error::new(
+                        Kind::Refused,
+                        format!(
+                            "collection {} has an index {} by {}, the job wants {} by {}",
+                            found.name, there.kind, there.metric, wanted.kind, wanted.metric
+                        ),
+                    )
+                    .hint("leave `index` out to keep it, or drop it first"));
+                }
+            }
+            let metric = fit::metric(column, &self.settings, vectors.len() == 1)?;
+            if let Some(metric) = metric.as_ref().map(Metric::name)
+                && metric != there.metric
+            {
+                warn!(
+                    "the index on collection {} measures by {}, not by {metric}",
+                    found.name, there.metric
+                );
+            }
         }
         Ok(())
     }

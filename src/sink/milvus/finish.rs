@@ -97,9 +97,11 @@ impl Milvus {
         let step = match step {
             Some(step) => step,
             None => {
-                let wanted = fit::index(target, &self.settings)?.is_some();
-                let there = || self.client.index(collection, fit::vector_name(target));
-                match wanted && there()?.is_none() {
+                let mut missing = false;
+                for (field, _) in fit::indexes(target, &self.settings)? {
+                    missing |= self.client.index(collection, &field)?.is_none();
+                }
+                match missing {
                     true => Step::Flushed,
                     false => Step::Indexed,
                 }
@@ -174,35 +176,40 @@ impl Milvus {
         shared.all(|(number, _)| state.filled.contains(number))
     }
 
-    /// Makes the index, unless there is one; whether one is wanted at all.
+    /// Makes the indexes that are not there; whether any are wanted at all.
     fn begin_index(&self, target: &Target, collection: &str) -> Result<bool> {
-        let Some(plan) = fit::index(target, &self.settings)? else {
-            return Ok(false);
-        };
-        let field = fit::vector_name(target);
-        if self.client.index(collection, field)?.is_none() {
-            self.client
-                .create_index(collection, field, "", plan.extra_params())?;
-            info!("index {} by {} on {collection}", plan.kind, plan.metric);
+        let plans = fit::indexes(target, &self.settings)?;
+        for (field, plan) in &plans {
+            if self.client.index(collection, field)?.is_none() {
+                self.client
+                    .create_index(collection, field, "", plan.extra_params())?;
+                info!("index {} by {} on {collection}", plan.kind, plan.metric);
+            }
         }
-        Ok(true)
+        Ok(!plans.is_empty())
     }
 
-    /// How many rows have been indexed, of how many; `None` when all have.
+    /// How many rows have been indexed, of how many, all fields together; `None` when all have.
     fn index_rows(&self, target: &Target, collection: &str) -> Result<Option<(u64, u64)>> {
-        let Some(index) = self.client.index(collection, fit::vector_name(target))? else {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("the index on {collection} was made, and is gone"),
-            ));
-        };
-        if let Some(reason) = index.failed {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("the server could not build the index on {collection}: {reason}"),
-            ));
+        let (mut rows, mut finished) = ((0u64, 0u64), true);
+        for (field, _) in fit::indexes(target, &self.settings)? {
+            let Some(index) = self.client.index(collection, &field)? else {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!("the index on {collection} was made, and is gone"),
+                ));
+            };
+            if let Some(reason) = index.failed {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!("the server could not build the index on {collection}: {reason}"),
+                ));
+            }
+            rows.0 = rows.0.saturating_add(index.rows.0);
+            rows.1 = rows.1.saturating_add(index.rows.1);
+            finished &= index.finished;
         }
-        Ok((!index.finished).then_some(index.rows))
+        Ok((!finished).then_some(rows))
     }
 
     /// The strongest figure there is without building or loading. What was appended to is counted as it was

@@ -1,4 +1,4 @@
-//! Does a target fit a server? Names, types, dimensions, schemas, metrics, indexes.
+//! Does a target fit a server? Names, vectors, metrics, indexes.
 //! Pure: knows what was asked and what is there, and calls nobody. Three wrong requests are acknowledged by
 //! Milvus 2.3 and then destroy it (no dimension, text keys for int64, another dimension): none passes here.
 
@@ -7,9 +7,9 @@ use std::fmt;
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::milvus::proto::{KeyValue, data_type};
-use crate::milvus::{Collection, Server, wire};
-use crate::schema::{Element, Index, Metric, VectorType};
+use crate::milvus::Server;
+use crate::milvus::proto::KeyValue;
+use crate::schema::{Column, ColumnType, Index, Metric, Role, VectorType};
 
 use super::settings::{IndexWanted, Settings};
 
@@ -22,16 +22,6 @@ pub struct IndexPlan {
     pub metric: String,
     /// Names and values.
     pub params: Vec<(String, String)>,
-}
-
-/// The primary key's name in a target.
-pub fn id_name(target: &Target) -> &str {
-    &target.columns.all()[0].name
-}
-
-/// The vector's name in a target.
-pub fn vector_name(target: &Target) -> &str {
-    &target.columns.all()[1].name
 }
 
 /// Complains of names Milvus 2.x does not allow.
@@ -49,8 +39,9 @@ pub fn names(target: &Target) -> Result<()> {
         // 2.3.5 takes partitions that begin with a digit.
         name("partition", &target.name.partition, false)?;
     }
-    name("field", id_name(target), true)?;
-    name("field", vector_name(target), true)
+    let columns = target.columns.all().iter();
+    let mut fields = columns.filter(|column| column.role != Role::Dynamic);
+    fields.try_for_each(|column| name("field", &column.name, true))
 }
 
 /// The longest name of a collection, partition or field.
@@ -137,84 +128,20 @@ pub fn vectors(kind: VectorType, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Complains of a collection that rows of this target do not fit.
-pub fn schema(found: &Collection, target: &Target, settings: &Settings) -> Result<()> {
-    let there: Vec<String> = found.fields.iter().map(|f| f.describe()).collect();
-    let there = there.join(", ");
-    let mismatch = |what: String| {
-        Error::new(
-            Kind::Refused,
-            format!("schema mismatch: collection {} {what}", found.name),
-        )
+/// The metric an index on a column gets: the job's, else the source's. Complains of what cannot be. Where a target has
+/// several vectors, a column's own comes first, and the job's is for those that it measures.
+pub fn metric(column: &Column, settings: &Settings, alone: bool) -> Result<Option<Metric>> {
+    let ColumnType::Vector(kind) = column.kind else {
+        // There is no other for sparse vectors.
+        return Ok(Some(Metric::Ip));
     };
-    let rename = format!("`fields: {{id: …, vector: …}}` names the fields; there are: {there}");
-    let (id, vector) = (id_name(target), vector_name(target));
-    let Some(key) = found.fields.iter().find(|f| f.is_primary_key) else {
-        return Err(mismatch("has no primary key".to_owned()));
+    let binary = kind.is_binary();
+    let said = settings.metric.as_ref();
+    let said = match alone {
+        true => said,
+        false => said.filter(|said| column.metric.is_none() && said.is_binary() == binary),
     };
-    if key.data_type != data_type::INT64 {
-        let kind = data_type::name(key.data_type);
-        return Err(mismatch(format!(
-            "has a {kind} primary key `{}`, the ids here are INT64",
-            key.name
-        )));
-    }
-    match (found.auto_id, settings.auto_id) {
-        (true, false) => {
-            return Err(mismatch(
-                "makes its own ids, so that those of the source cannot be kept".to_owned(),
-            )
-            .hint("`auto_id: true` leaves them out"));
-        }
-        (false, true) => {
-            return Err(
-                mismatch("does not make ids, and the job sends none".to_owned())
-                    .hint("leave `auto_id: true` out"),
-            );
-        }
-        (false, false) if key.name != id => {
-            let what = format!("keeps its ids in `{}`, not in `{id}`", key.name);
-            return Err(mismatch(what).hint(rename));
-        }
-        _ => {}
-    }
-    let Some(field) = found.field(vector) else {
-        return Err(mismatch(format!("has no field `{vector}`")).hint(rename));
-    };
-    let kind = target.vector();
-    let wanted = wire::vector_data_type(kind.element);
-    if field.data_type != wanted || field.dimension() != Some(kind.dimension) {
-        return Err(mismatch(format!(
-            "has {}, the vectors here are {}({})",
-            field.describe(),
-            data_type::name(wanted),
-            kind.dimension
-        )));
-    }
-    let ours = |name: &str| name == vector || name == key.name;
-    let others = found
-        .fields
-        .iter()
-        .filter(|f| !ours(&f.name) && f.is_required());
-    let others: Vec<String> = others.map(|f| f.describe()).collect();
-    if !others.is_empty() {
-        return Err(mismatch(format!(
-            "needs values that the source does not have: {}",
-            others.join(", ")
-        )));
-    }
-    if found.has_partition_key() && !target.name.partition.is_empty() {
-        return Err(mismatch(
-            "has a partition key, so that no partition can be named".to_owned(),
-        ));
-    }
-    Ok(())
-}
-
-/// The metric an index gets: the job's, else the source's. Complains of what cannot be.
-pub fn metric(target: &Target, settings: &Settings) -> Result<Option<Metric>> {
-    let binary = target.vector().is_binary();
-    let metric = match (&settings.metric, target.metric()) {
+    let metric = match (said, &column.metric) {
         (Some(metric), _) => metric.clone(),
         (None, None) => return Ok(None),
         (None, Some(Metric::Other(name))) => {
@@ -229,18 +156,18 @@ pub fn metric(target: &Target, settings: &Settings) -> Result<Option<Metric>> {
         (None, Some(metric)) => metric.clone(),
     };
     if metric.is_binary() != binary {
-        let kind = if binary { "binary" } else { "float" };
+        let name = if binary { "binary" } else { "float" };
         return Err(Error::new(
             Kind::Job,
             format!(
                 "metric {} does not measure {} vectors",
                 metric.name(),
-                target.vector().element.name()
+                kind.element.name()
             ),
         )
         .hint(match binary {
-            true => format!("{kind} vectors are measured by HAMMING or JACCARD"),
-            false => format!("{kind} vectors are measured by L2, IP or COSINE"),
+            true => format!("{name} vectors are measured by HAMMING or JACCARD"),
+            false => format!("{name} vectors are measured by L2, IP or COSINE"),
         }));
     }
     Ok(Some(match metric {
@@ -269,9 +196,12 @@ pub fn warnings(target: &Target, settings: &Settings) -> Vec<String> {
             source.name()
         ));
     }
-    if let Ok(Some(plan)) = index(target, settings) {
-        warnings.extend(super::foresee::unknown_kind(&plan));
-    }
+    let plans = indexes(target, settings).unwrap_or_default();
+    let unknown = plans
+        .iter()
+        .filter_map(|(_, plan)| super::foresee::unknown_kind(plan));
+    warnings.extend(unknown);
+    warnings.dedup();
     if settings.index == IndexWanted::Source && target.index().is_none() {
         warnings.push(format!(
             "`index: source`, but the source of {} has no index to go by: none is made",
@@ -281,33 +211,63 @@ pub fn warnings(target: &Target, settings: &Settings) -> Vec<String> {
     warnings
 }
 
-/// The index to make, if any. Complains of what cannot be.
-pub fn index(target: &Target, settings: &Settings) -> Result<Option<IndexPlan>> {
-    let metric = metric(target, settings)?;
-    let index = match &settings.index {
-        IndexWanted::None => return Ok(None),
-        IndexWanted::This(index) => index.clone(),
-        IndexWanted::Source => match target.index() {
-            Some(index) => index.clone(),
-            None => return Ok(None),
-        },
-    };
-    let binary = target.vector().element == Element::Bit;
-    let Index { kind, params } = index;
-    if kind != "AUTOINDEX" && kind.starts_with("BIN_") != binary && !kind.starts_with("MINHASH") {
-        let kinds = if binary {
-            "BIN_FLAT, BIN_IVF_FLAT"
-        } else {
-            "FLAT, IVF_FLAT, HNSW …"
+/// The indexes to make, each with its field. Complains of what cannot be.
+pub fn indexes(target: &Target, settings: &Settings) -> Result<Vec<(String, IndexPlan)>> {
+    let vectors: Vec<&Column> = target.columns.vectors().map(|(_, column)| column).collect();
+    let alone = vectors.len() == 1;
+    let mut plans = Vec::new();
+    for column in vectors {
+        let metric = metric(column, settings, alone)?;
+        let index = match &settings.index {
+            IndexWanted::None => continue,
+            IndexWanted::This(index) => index.clone(),
+            IndexWanted::Source => match &column.index {
+                Some(index) => index.clone(),
+                None => continue,
+            },
         };
-        return Err(Error::new(
-            Kind::Job,
-            format!(
-                "an index {kind} does not hold {} vectors",
-                target.vector().element.name()
-            ),
-        )
-        .hint(format!("such as do: {kinds}")));
+        let index = match alone || holds(&index.kind, column.kind) {
+            true => index,
+            // A collection is loaded only where each of its vectors has an index.
+            false => simplest(column.kind),
+        };
+        plans.push((column.name.clone(), planned(index, column.kind, metric)?));
+    }
+    Ok(plans)
+}
+
+fn holds(index: &str, kind: ColumnType) -> bool {
+    let binary = index.starts_with("BIN_") || index.starts_with("MINHASH");
+    let sparse = index.starts_with("SPARSE_");
+    match kind {
+        _ if index == "AUTOINDEX" => true,
+        ColumnType::Vector(kind) => !sparse && kind.is_binary() == binary,
+        _ => sparse,
+    }
+}
+
+fn simplest(kind: ColumnType) -> Index {
+    let name = match kind {
+        ColumnType::Vector(kind) if kind.is_binary() => "BIN_FLAT",
+        ColumnType::Vector(_) => "FLAT",
+        _ => "SPARSE_INVERTED_INDEX",
+    };
+    Index {
+        kind: name.to_owned(),
+        params: Vec::new(),
+    }
+}
+
+fn planned(index: Index, column: ColumnType, metric: Option<Metric>) -> Result<IndexPlan> {
+    let Index { kind, params } = index;
+    if !holds(&kind, column) {
+        let (vectors, kinds) = match column {
+            ColumnType::Vector(kind) if kind.is_binary() => ("binary", "BIN_FLAT, BIN_IVF_FLAT"),
+            ColumnType::Vector(kind) => (kind.element.name(), "FLAT, IVF_FLAT, HNSW …"),
+            _ => ("sparse", "SPARSE_INVERTED_INDEX, SPARSE_WAND"),
+        };
+        let what = format!("an index {kind} does not hold {vectors} vectors");
+        return Err(Error::new(Kind::Job, what).hint(format!("such as do: {kinds}")));
     }
     let Some(metric) = metric else {
         return Err(Error::new(
@@ -316,11 +276,11 @@ pub fn index(target: &Target, settings: &Settings) -> Result<Option<IndexPlan>> 
         )
         .hint("`sink.milvus.metric` (classic jobs: metric_type) names it"));
     };
-    Ok(Some(IndexPlan {
+    Ok(IndexPlan {
         kind,
         metric: metric.name().to_owned(),
         params,
-    }))
+    })
 }
 
 impl fmt::Display for IndexPlan {

@@ -11,6 +11,7 @@ use crate::job::Verify;
 use crate::sink::{Action, Decision, Foreseen};
 
 use super::Milvus;
+use super::columns;
 use super::fit::{self, IndexPlan};
 
 /// Kinds of index that Milvus has had so far.
@@ -47,17 +48,25 @@ const KINDS: [&str; 27] = [
 impl Milvus {
     pub(super) fn foreseen(&self, target: &Target, decision: &Decision) -> Result<Foreseen> {
         let settings = &self.settings;
-        let index = fit::index(target, settings)?;
+        let index = fit::indexes(target, settings)?;
         let in_source = target.metric();
-        let there = match decision.action {
-            Action::Append | Action::Skip => self
-                .client
-                .index(&target.name.collection, fit::vector_name(target))?,
-            _ => None,
+        let vectors: Vec<_> = target.columns.vectors().map(|(_, column)| column).collect();
+        // The metric and an index that is there are those of the first vector.
+        let (there, metric) = match vectors.first() {
+            Some(first) => {
+                let there = match decision.action {
+                    Action::Append | Action::Skip => {
+                        self.client.index(&target.name.collection, &first.name)?
+                    }
+                    _ => None,
+                };
+                (there, fit::metric(first, settings, vectors.len() == 1)?)
+            }
+            None => (None, None),
         };
-        let metric = match (&there, fit::metric(target, settings)?) {
-            (Some(there), _) => Some(there.metric.clone()),
-            (None, metric) => metric.map(|m| m.name().to_owned()),
+        let metric = match &there {
+            Some(there) => Some(there.metric.clone()),
+            None => metric.map(|m| m.name().to_owned()),
         };
         let said_by = match (&there, &settings.metric, in_source) {
             (Some(_), ..) => "the index that is there".to_owned(),
@@ -77,11 +86,15 @@ impl Milvus {
         let skips = decision.action == Action::Skip;
         Ok(Foreseen {
             metric_in_target: metric.map(|metric| (metric, said_by)),
-            index: match (&there, &index) {
+            index: match (&there, index.as_slice()) {
                 (Some(there), _) => format!("{} by {}, which is there and stays", there.kind, there.metric),
-                (None, Some(_)) if skips => "none".to_owned(),
-                (None, Some(plan)) => format!("{plan}, made when all rows are in"),
-                (None, None) => "none is made: searches choose the metric, and what has no index cannot be loaded".to_owned(),
+                (None, [_, ..]) if skips => "none".to_owned(),
+                (None, [(_, plan)]) => format!("{plan}, made when all rows are in"),
+                (None, plans @ [_, ..]) => {
+                    let plans: Vec<String> = plans.iter().map(|(field, plan)| format!("{field}: {plan}")).collect();
+                    format!("{}, made when all rows are in", plans.join("; "))
+                }
+                (None, []) => "none is made: searches choose the metric, and what has no index cannot be loaded".to_owned(),
             },
             load: match settings.load && !skips {
                 true => "when all rows are in",
@@ -98,28 +111,38 @@ impl Milvus {
 
     /// Has the server look at type and parameters of an index before anything is removed or sent.
     pub(super) fn prove_index(&self, target: &Target, decision: &Decision) -> Result<()> {
-        let Some(plan) = fit::index(target, &self.settings)? else {
-            return Ok(());
+        let mut plans = fit::indexes(target, &self.settings)?;
+        let kind = |field: &str| {
+            let mut columns = target.columns.all().iter();
+            columns.find(|c| c.name == field).map(|c| c.kind)
         };
-        let field = fit::vector_name(target);
-        let kept = decision.action == Action::Append || !target.name.partition.is_empty();
-        let proven = (plan, target.vector());
-        if decision.action == Action::Skip || self.state().proven.contains(&proven) {
+        plans.retain(|(field, plan)| {
+            let proven = kind(field).map(|kind| (plan.clone(), kind));
+            !proven.is_some_and(|proven| self.state().proven.contains(&proven))
+        });
+        if decision.action == Action::Skip || plans.is_empty() {
             return Ok(());
         }
+        let kept = decision.action == Action::Append || !target.name.partition.is_empty();
         // An index that is there has been compared with the one that is wanted.
-        if kept
-            && let Some(found) = self.client.collection(&target.name.collection)?
-            && self.client.index(&found.name, field)?.is_some()
-        {
-            return Ok(());
+        if kept && let Some(found) = self.client.collection(&target.name.collection)? {
+            let mut open = Vec::new();
+            for (field, plan) in plans {
+                if self.client.index(&found.name, &field)?.is_none() {
+                    open.push((field, plan));
+                }
+            }
+            plans = open;
+            if plans.is_empty() {
+                return Ok(());
+            }
         }
         let name = proof_name();
         let made = self.client.create_collection(
             &name,
             "made by milvusdm to try an index, and removed at once",
-            (fit::id_name(target), field),
-            target.vector(),
+            &target.columns,
+            |column| columns::is_nullable(column, self.client.server()),
             false,
             1,
         );
@@ -131,30 +154,28 @@ impl Milvus {
             warn!("the index cannot be tried beforehand: {error:#}");
             return Ok(());
         }
-        let tried = self
-            .client
-            .create_index(&name, field, "", proven.0.extra_params());
+        let tried = plans.iter().try_for_each(|(field, plan)| {
+            let tried = self.client.create_index(&name, field, "", plan.extra_params());
+            tried.map_err(|error| match error.kind() {
+                Kind::Refused => {
+                    let what = format!("the server refuses the index {plan}: {}", error.what());
+                    Error::new(Kind::Refused, what).hint(
+                        "`sink.milvus.index` (classic jobs: `index`) has its type and params; nothing was sent, made or removed",
+                    )
+                }
+                _ => error,
+            })
+        });
         let gone = self.client.drop_collection(&name);
         if let Err(error) = gone {
             warn!("collection {name}, made to try the index, could not be removed: {error:#}");
         }
-        match tried {
-            Ok(()) => {
-                self.state().proven.insert(proven);
-                Ok(())
-            }
-            Err(error) if error.kind() == Kind::Refused => {
-                let what = format!(
-                    "the server refuses the index {}: {}",
-                    proven.0,
-                    error.what()
-                );
-                Err(Error::new(Kind::Refused, what).hint(
-                    "`sink.milvus.index` (classic jobs: `index`) has its type and params; nothing was sent, made or removed",
-                ))
-            }
-            Err(error) => Err(error),
+        tried?;
+        for (field, plan) in plans {
+            let kind = kind(&field).expect("plans are of the target's columns");
+            self.state().proven.insert((plan, kind));
         }
+        Ok(())
     }
 }
 

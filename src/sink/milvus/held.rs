@@ -1,15 +1,19 @@
 //! What does a collection hold of what was delivered to it? Rows are asked for by their keys, and counted.
 //! Never loads: what is not loaded cannot be read.
 
-use bytes::Bytes;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
 
 use crate::batch::{Batch, Key, Part, Target};
 use crate::error::{Error, Kind, Result};
-use crate::job::NonFinite;
-use crate::milvus::{Client, Flavour, LookUp};
+use crate::job::{Misfits, NonFinite};
+use crate::limits;
+use crate::milvus::{Client, Flavour, Found, LookUp};
+use crate::schema::ColumnType;
 use crate::sink::held::{Compared, Held, Holder, Way, What};
 
-use super::{Milvus, fit, pack};
+use super::check::Check;
+use super::{Milvus, equal, pack};
 
 impl Milvus {
     pub(super) fn held_there(&self, target: &Target) -> Result<Held<'_>> {
@@ -20,9 +24,10 @@ impl Milvus {
         let Some(found) = self.client.collection(&name.collection)? else {
             return Ok(Held::no_collection(name));
         };
-        if let Err(error) = fit::schema(&found, target, &self.settings) {
-            return Ok(Held::Another(error.what().to_owned()));
-        }
+        let fields = match self.fields(&found, target) {
+            Ok(fields) => fields,
+            Err(error) => return Ok(Held::Another(error.what().to_owned())),
+        };
         let partition = self.counted_partition(target, found.has_partition_key());
         if let Some(partition) = partition
             && !partition.is_empty()
@@ -38,17 +43,33 @@ impl Milvus {
                     .to_owned(),
             });
         }
+        let columns = target.columns.all();
+        let mut looks = Vec::new();
+        for field in &fields.sent {
+            let others = field.column.filter(|at| *at != target.columns.key_number());
+            let Some(number) = others else { continue };
+            let defaulted = found
+                .field(&field.name)
+                .is_some_and(|field| field.default_value.is_some());
+            looks.push(Look { number, defaulted });
+        }
         let look_up = LookUp {
             collection: found.name.clone(),
             partition: partition.map(str::to_owned),
-            id: fit::id_name(target).to_owned(),
-            vector: fit::vector_name(target).to_owned(),
-            kind: target.vector(),
+            key: target.columns.key().name.clone(),
+            columns: looks
+                .iter()
+                .map(|look| columns[look.number].clone())
+                .collect(),
             since: self.client.now()?,
         };
         Ok(Held::Rows(Box::new(Keyed {
             client: &self.client,
             look_up,
+            looks,
+            plain: target.plain().is_some(),
+            checks: fields.checks,
+            misfit: self.run.rules.misfit,
             // It keeps one row for a key, and does not count by partition.
             counts: self.client.server().flavour != Flavour::LitePython,
         })))
@@ -59,15 +80,19 @@ impl Milvus {
 struct Keyed<'s> {
     client: &'s Client,
     look_up: LookUp,
+    /// For each column that is read, which of the rows' it is.
+    looks: Vec<Look>,
+    plain: bool,
+    checks: Vec<Check>,
+    misfit: Misfits,
     counts: bool,
 }
 
-/// A row that was delivered.
-#[derive(Clone, Copy)]
-struct Wanted<'b> {
-    id: i64,
-    part: &'b Part,
-    row: usize,
+/// A column to compare.
+struct Look {
+    number: usize,
+    /// Rows that had no value have another there.
+    defaulted: bool,
 }
 
 /// Questions asked to tell rows with copies apart: of as many as half of them each row is named exactly.
@@ -81,11 +106,12 @@ struct Copies<'b> {
     first: Option<(Wanted<'b>, u64)>,
 }
 
-impl Wanted<'_> {
-    fn vector(&self) -> &[u8] {
-        let width = self.part.vectors().len() / self.part.len();
-        &self.part.vectors()[self.row * width..][..width]
-    }
+/// A row that was delivered.
+#[derive(Clone)]
+struct Wanted<'b> {
+    key: Key,
+    part: &'b Part,
+    row: usize,
 }
 
 impl Holder for Keyed<'_> {
@@ -93,41 +119,50 @@ impl Holder for Keyed<'_> {
         Way::ById
     }
 
-    fn as_delivered(&self, mut batch: Batch) -> Result<Batch> {
-        let floats = pack::floats(self.look_up.kind.element);
-        pack::leave_out(&mut batch, NonFinite::Skip, floats)?;
+    fn as_delivered(&self, batch: Batch) -> Result<Batch> {
+        // What was delivered was allowed: the rules were those of the run.
+        let (mut batch, _) = pack::fitted(&self.checks, self.misfit, batch)?;
+        pack::leave_out(&mut batch, NonFinite::Skip)?;
         Ok(batch)
     }
 
     fn compare(&mut self, batch: &Batch) -> Result<Compared> {
+        if key_bytes(batch) > limits::LOOK_UP_KEY_BYTES
+            && let Some((left, right)) = batch.halves()
+        {
+            let mut compared = self.compare(&left)?;
+            compared.add(self.compare(&right)?);
+            return Ok(compared);
+        }
         let rows = batch.parts.iter().flat_map(|part| {
-            let ids = part.ids().iter().enumerate();
-            ids.map(move |(row, id)| Wanted { id: *id, part, row })
+            let keys = part.keys().enumerate();
+            keys.map(move |(row, key)| Wanted { key, part, row })
         });
         let rows: Vec<Wanted<'_>> = rows.collect();
-        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        let found = self.client.rows(&self.look_up, &ids);
+        let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
+        let found = self.client.rows(&self.look_up, &keys);
         let found = found.map_err(|e| self.unloaded(e))?;
-        let width = self.look_up.kind.row_bytes() as usize;
-        let there = There::new(&found.ids, found.vectors, width);
+        let there = There::new(found);
         let mut compared = Compared::default();
         // Rows that a query gave, each of which has to be there once.
         let mut given = Vec::with_capacity(rows.len());
         for row in &rows {
-            match there.vector(row.id) {
-                Some(vector) => {
+            match there.row(&row.key) {
+                Some(at) => {
                     compared.rows += 1;
-                    given.push(*row);
-                    if vector != row.vector() {
-                        compared.differs(row.part, row.row, What::OtherVector);
+                    given.push(row.clone());
+                    if let Some(what) = self.differs(row, &there, at) {
+                        compared.differs(row.part, row.row, what);
                     }
                 }
                 // A key that queries of real servers do not give: it can be counted.
-                None if row.id == i64::MAX && self.counts => match self.count(&[row.id])? {
-                    0 => compared.differs(row.part, row.row, What::Missing),
-                    1 => compared.unread += 1,
-                    n => compared.differs(row.part, row.row, What::Copies(n)),
-                },
+                None if row.key == Key::Int(i64::MAX) && self.counts => {
+                    match self.count(std::slice::from_ref(&row.key))? {
+                        0 => compared.differs(row.part, row.row, What::Missing),
+                        1 => compared.unread += 1,
+                        n => compared.differs(row.part, row.row, What::Copies(n)),
+                    }
+                }
                 None => compared.differs(row.part, row.row, What::Missing),
             }
         }
@@ -144,28 +179,61 @@ impl Holder for Keyed<'_> {
     }
 
     fn present(&mut self, keys: &[Key]) -> Result<Option<Vec<Key>>> {
-        let ids: Vec<i64> = keys.iter().filter_map(Key::number).collect();
-        let found = self.client.present(&self.look_up, &ids);
+        let found = self.client.present(&self.look_up, keys);
         let mut there = found.map_err(|e| self.unloaded(e))?;
         // A key that queries of real servers do not give.
-        if ids.contains(&i64::MAX) && self.counts && self.count(&[i64::MAX])? > 0 {
-            there.push(i64::MAX);
+        let last = Key::Int(i64::MAX);
+        if keys.contains(&last) && self.counts && self.count(std::slice::from_ref(&last))? > 0 {
+            there.push(last);
         }
         there.sort_unstable();
         there.dedup();
-        Ok(Some(there.into_iter().map(Key::Int).collect()))
+        Ok(Some(there))
     }
 
     fn copies(&mut self, keys: &[Key]) -> Result<Option<u64>> {
-        let ids: Vec<i64> = keys.iter().filter_map(Key::number).collect();
         match self.counts {
-            true => self.count(&ids).map(Some),
+            true => self.count(keys).map(Some),
             false => Ok(None),
         }
     }
 }
 
+/// Bytes of a batch's keys, where they are text.
+fn key_bytes(batch: &Batch) -> usize {
+    let keys = batch.parts.iter().filter_map(Part::text_keys);
+    keys.map(|keys| keys.iter().flatten().map(str::len).sum::<usize>())
+        .sum()
+}
+
 impl Keyed<'_> {
+    /// What is there in place of a row's values.
+    fn differs(&self, wanted: &Wanted<'_>, there: &There, at: usize) -> Option<What> {
+        let columns = self.look_up.columns.iter().zip(&there.columns);
+        for (look, (column, array)) in self.looks.iter().zip(columns) {
+            let same = match column.kind {
+                ColumnType::Vector(kind) => {
+                    let width = kind.row_bytes() as usize;
+                    let vectors = wanted.part.vectors_of(look.number);
+                    let bytes = array.as_fixed_size_binary().value(at);
+                    vectors[wanted.row * width..][..width] == *bytes
+                }
+                kind => {
+                    let value = wanted.part.column(look.number);
+                    look.defaulted && value.is_null(wanted.row)
+                        || equal::values(kind, (&value, wanted.row), (array, at))
+                }
+            };
+            if !same {
+                return Some(match self.plain {
+                    true => What::OtherVector,
+                    false => What::OtherValue(column.name.clone()),
+                });
+            }
+        }
+        None
+    }
+
     /// A query gives one row of a key, however many there are; counting tells.
     fn look_for_copies(&self, given: &[Wanted<'_>], compared: &mut Compared) -> Result<()> {
         if given.is_empty() {
@@ -203,7 +271,7 @@ impl Keyed<'_> {
             return Ok(0);
         }
         if let [row] = some {
-            found.first.get_or_insert((*row, total));
+            found.first.get_or_insert_with(|| (row.clone(), total));
             return Ok(1);
         }
         if found.questions == 0 && found.first.is_some() {
@@ -218,12 +286,12 @@ impl Keyed<'_> {
     }
 
     fn count_rows(&self, rows: &[Wanted<'_>]) -> Result<u64> {
-        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        self.count(&ids)
+        let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
+        self.count(&keys)
     }
 
-    fn count(&self, ids: &[i64]) -> Result<u64> {
-        let count = self.client.copies(&self.look_up, ids);
+    fn count(&self, keys: &[Key]) -> Result<u64> {
+        let count = self.client.copies(&self.look_up, keys);
         count.map_err(|e| self.unloaded(e))
     }
 
@@ -258,29 +326,28 @@ impl Keyed<'_> {
 /// What a query gave, to be found by key.
 struct There {
     /// Keys, and which of the rows each is.
-    keys: Vec<(i64, usize)>,
+    keys: Vec<(Key, usize)>,
     distinct: usize,
-    vectors: Bytes,
-    width: usize,
+    columns: Vec<ArrayRef>,
 }
 
 impl There {
-    fn new(ids: &[i64], vectors: Bytes, width: usize) -> There {
-        let mut keys: Vec<(i64, usize)> = ids.iter().copied().zip(0..).collect();
+    fn new(found: Found) -> There {
+        let mut keys: Vec<(Key, usize)> = found.keys.into_iter().zip(0..).collect();
         keys.sort_unstable();
         let distinct = keys.chunk_by(|a, b| a.0 == b.0).count();
         There {
             keys,
             distinct,
-            vectors,
-            width,
+            columns: found.columns,
         }
     }
 
-    fn vector(&self, id: i64) -> Option<&[u8]> {
-        let at = self.keys.binary_search_by_key(&id, |(key, _)| *key).ok()?;
-        self.vectors
-            .get(self.keys[at].1 * self.width..)?
-            .get(..self.width)
+    fn row(&self, key: &Key) -> Option<usize> {
+        let at = self
+            .keys
+            .binary_search_by(|(there, _)| there.cmp(key))
+            .ok()?;
+        Some(self.keys[at].1)
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
-use crate::schema::Element;
+use crate::schema::{Column, ColumnType, Element};
 use crate::sink::Loan;
 
 use super::fit::{self, IndexPlan};
@@ -28,7 +28,7 @@ impl Milvus {
         let Some(found) = self.client.collection(name)? else {
             return Ok(());
         };
-        let (name, field) = (&found.name, fit::vector_name(target));
+        let name = &found.name;
         let partition = self.counted_partition(target, found.has_partition_key());
         if self.client.is_loaded(name, partition)? {
             return Ok(());
@@ -38,12 +38,18 @@ impl Milvus {
         {
             return Ok(());
         }
-        if self.client.index(name, field)?.is_none() {
+        // What is loaded has an index on each of its vectors.
+        let alone = target.columns.vectors().count() == 1;
+        for (_, column) in target.columns.vectors() {
+            let field = &column.name;
+            if self.client.index(name, field)?.is_some() {
+                continue;
+            }
             loans.push(Loan::Index {
                 collection: name.clone(),
-                field: field.to_owned(),
+                field: field.clone(),
             });
-            let plan = self.plainest(target)?;
+            let plan = self.plainest(column, alone);
             (self.client).create_index(name, field, INDEX, plan.extra_params())?;
             self.until("building the index", check, || {
                 let index = self.client.index(name, field)?;
@@ -82,18 +88,23 @@ impl Milvus {
     }
 
     /// An index that takes the least to build; by the job's metric, where that is known.
-    fn plainest(&self, target: &Target) -> Result<IndexPlan> {
-        let metric = fit::metric(target, &self.settings).ok().flatten();
-        let (kind, otherwise) = match target.vector().element {
-            Element::Bit => ("BIN_FLAT", "HAMMING"),
-            Element::Float32 => ("FLAT", "L2"),
-            _ => ("AUTOINDEX", "L2"),
+    fn plainest(&self, column: &Column, alone: bool) -> IndexPlan {
+        let metric = fit::metric(column, &self.settings, alone).ok().flatten();
+        let element = match column.kind {
+            ColumnType::Vector(kind) => Some(kind.element),
+            _ => None,
         };
-        Ok(IndexPlan {
+        let (kind, otherwise) = match element {
+            Some(Element::Bit) => ("BIN_FLAT", "HAMMING"),
+            Some(Element::Float32) => ("FLAT", "L2"),
+            Some(_) => ("AUTOINDEX", "L2"),
+            None => ("SPARSE_INVERTED_INDEX", "IP"),
+        };
+        IndexPlan {
             kind: kind.to_owned(),
             metric: metric.map_or(otherwise.to_owned(), |m| m.name().to_owned()),
             params: Vec::new(),
-        })
+        }
     }
 
     fn until(

@@ -2,7 +2,10 @@
 //! Checks everything against the server's own description before the first byte is sent, and sends vector bytes
 //! from where they are mapped. Never tries anything twice, and drops nothing that it was not asked to replace.
 
+mod check;
+mod columns;
 mod decide;
+mod equal;
 mod finish;
 mod fit;
 mod foresee;
@@ -22,10 +25,10 @@ use tracing::warn;
 use crate::batch::{Batch, Keys, Limits, Target, TargetName};
 use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
-use crate::job::{Existing, Form, IdCollision, NonFinite, OnDoubt, RunSettings, Verify};
+use crate::job::{Existing, Form, IdCollision, OnDoubt, RunSettings, Verify};
 use crate::limits;
 use crate::milvus::{self, Client, Collection, Flavour, Write, wire};
-use crate::schema::VectorType;
+use crate::schema::ColumnType;
 
 use super::held::Held;
 use super::{
@@ -66,7 +69,10 @@ impl Spec for Settings {
                 on_doubt: run.on_doubt,
                 id_collision: run.id_collision,
                 existing: run.existing,
-                non_finite: run.non_finite,
+                rules: pack::Rules {
+                    non_finite: run.non_finite,
+                    misfit: run.misfit,
+                },
                 verify: run.verify,
             },
             state: Mutex::default(),
@@ -95,7 +101,7 @@ struct Run {
     on_doubt: OnDoubt,
     id_collision: IdCollision,
     existing: Existing,
-    non_finite: NonFinite,
+    rules: pack::Rules,
     verify: Verify,
 }
 
@@ -111,7 +117,7 @@ struct State {
     /// Partitions that this job made or replaced.
     made_partitions: HashSet<TargetName>,
     /// Indexes that the server takes, with the vectors they are on.
-    proven: HashSet<(fit::IndexPlan, VectorType)>,
+    proven: HashSet<(fit::IndexPlan, ColumnType)>,
     /// Targets that have all their rows.
     filled: HashSet<u32>,
     /// The server's number for each collection, when the last target in it was made ready.
@@ -127,6 +133,7 @@ struct State {
 /// A target whose place is there, and was found to fit.
 struct Ready {
     envelope: wire::Envelope,
+    checks: Vec<check::Check>,
     decision: Decision,
     /// Whether the place could be counted exactly before the first row.
     exact: bool,
@@ -271,7 +278,7 @@ impl Sink for Milvus {
     fn pack(&self, batch: Batch, room: Buffer) -> Result<Parcel> {
         let ready = self.ready(batch.target);
         let ready = ready.expect("targets are prepared before their batches are packed");
-        pack::pack(&ready.envelope, self.run.non_finite, batch, room)
+        pack::pack(&ready.envelope, &ready.checks, self.run.rules, batch, room)
     }
 
     fn deliver(&self, parcel: &Parcel, attempt: Attempt) -> Result<Receipt> {

@@ -1,43 +1,75 @@
-//! How does a batch become a parcel? Each row is looked at once (is it finite, what is its digest), and copied while
-//! it is in the cache where it lies alone. This is where pages of a mapping fault in.
+//! How does a batch become a parcel? Each row is looked at once (does it fit, is it finite, what is its digest), and
+//! copied while it is in the cache where it lies alone. This is where pages of a mapping fault in.
 
+use std::borrow::Cow;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, StringArray};
+use arrow_buffer::NullBuffer;
+
+use super::check::{Check, Misfit};
 use crate::batch::{Batch, LeftOut, Part};
 use crate::buffers::Buffer;
+use crate::digest;
 use crate::error::{Error, Kind, Result};
-use crate::job::NonFinite;
+use crate::job::{Misfits, NonFinite};
 use crate::milvus::wire::{Envelope, Piece, frame, frame_checked};
-use crate::schema::Element;
+use crate::schema::{ColumnType, Element, TooLong, VectorType};
 use crate::simd::{self, Floats};
 use crate::sink::Parcel;
 
-/// Packs a batch for the place that the envelope names.
+/// What becomes of rows that a collection does not take.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Of rows with NaN or infinity in a vector.
+    pub non_finite: NonFinite,
+    /// Of rows with another value that does not fit.
+    pub misfit: Misfits,
+}
+
+/// Packs a batch for the place that the envelope names, where values that `checks` knows of have to fit.
 pub fn pack(
     envelope: &Envelope,
-    non_finite: NonFinite,
-    mut batch: Batch,
+    checks: &[Check],
+    rules: Rules,
+    batch: Batch,
     mut room: Buffer,
 ) -> Result<Parcel> {
-    let floats = floats(envelope.kind.element);
-    let (mut left_out, mut digest) = (Vec::new(), 0u64);
-    // Nearly always all is finite: framed as if it were, and looked at on the way.
-    let framed = frame_checked(envelope, &batch.parts, &mut room.bytes, |part, room| {
-        let (ids, vectors) = (part.ids(), part.vectors());
-        let width = vectors.len() / ids.len().max(1);
-        let (sum, odd) = match room {
-            Some(room) => simd::check_and_gather(floats, ids, vectors, width, room),
-            None => simd::check_and_digest(floats, ids, vectors, width),
-        };
-        digest = digest.wrapping_add(sum);
-        odd.is_none()
-    });
-    let pieces = match framed {
-        Some(pieces) => pieces,
-        None => {
-            room.bytes.clear();
-            (left_out, digest) = leave_out(&mut batch, non_finite, floats)?;
-            match batch.rows() {
-                0 => Vec::new(),
-                _ => frame(envelope, &batch.parts, &mut room.bytes),
+    let (mut batch, mut left_out) = fitted(checks, rules.misfit, batch)?;
+    let mut digest = 0u64;
+    let pieces = match batch.rows() {
+        // The server refuses empty inserts.
+        0 => Vec::new(),
+        // Nearly always all is finite: framed as if it were, and looked at on the way.
+        _ => {
+            let framed = frame_checked(
+                envelope,
+                &batch.parts,
+                &mut room.bytes,
+                |part, column, room| {
+                    let ColumnType::Vector(kind) = part.columns().all()[column].kind else {
+                        unreachable!("only dense vectors are looked at");
+                    };
+                    let (sum, odd) = look(part, column, kind, room);
+                    digest = digest.wrapping_add(sum);
+                    odd.is_none()
+                },
+            );
+            match framed {
+                Some(pieces) => {
+                    digest = digest.wrapping_add(other_digests(&batch.parts));
+                    pieces
+                }
+                None => {
+                    room.bytes.clear();
+                    left_out.extend(leave_out(&mut batch, rules.non_finite)?);
+                    let digests = batch.parts.iter().map(digest::part);
+                    digest = digests.fold(0, u64::wrapping_add);
+                    match batch.rows() {
+                        0 => Vec::new(),
+                        _ => frame(envelope, &batch.parts, &mut room.bytes),
+                    }
+                }
             }
         }
     };
@@ -50,7 +82,7 @@ pub fn pack(
     Ok(Parcel {
         id: batch.id,
         rows: u32::try_from(rows).expect("batches have at most BATCH_ROWS_MAX rows"),
-        payload_bytes: rows * (envelope.kind.row_bytes() + 8),
+        payload_bytes: batch.bytes(),
         digest,
         body: body.collect(),
         left_out,
@@ -58,8 +90,38 @@ pub fn pack(
     })
 }
 
+/// The digest of a part's vectors, and whether one is not finite; gathered where there is a room.
+fn look(
+    part: &Part,
+    column: usize,
+    kind: VectorType,
+    room: Option<&mut Vec<u8>>,
+) -> (u64, Option<usize>) {
+    let (keys, width) = (digest::keys(part, column), kind.row_bytes() as usize);
+    let (floats, vectors) = (floats(kind.element), part.vectors_of(column));
+    match room {
+        Some(room) => simd::check_and_gather(floats, &keys, vectors, width, room),
+        None => simd::check_and_digest(floats, &keys, vectors, width),
+    }
+}
+
+/// The digests of what is no dense vector.
+fn other_digests(parts: &[Part]) -> u64 {
+    let mut sum = 0u64;
+    for part in parts {
+        let columns = part.columns();
+        for (number, column) in columns.all().iter().enumerate() {
+            let is_dense = matches!(column.kind, ColumnType::Vector(_));
+            if !is_dense && number != columns.key_number() {
+                sum = sum.wrapping_add(digest::column(part, number));
+            }
+        }
+    }
+    sum
+}
+
 /// The floats of vectors of these elements, to be looked at.
-pub fn floats(element: Element) -> Floats {
+fn floats(element: Element) -> Floats {
     match element {
         Element::Float32 => Floats::F32,
         Element::Float16 => Floats::F16,
@@ -68,61 +130,176 @@ pub fn floats(element: Element) -> Floats {
     }
 }
 
-/// Takes rows that are not finite out of a batch, if that is allowed; they, and the digest of the others.
-pub fn leave_out(
-    batch: &mut Batch,
-    non_finite: NonFinite,
-    floats: Floats,
-) -> Result<(Vec<LeftOut>, u64)> {
+/// Brings a batch's values into the shape their fields take, or takes rows out, as far as that is allowed; the batch,
+/// and the rows that were taken out.
+pub fn fitted(checks: &[Check], rule: Misfits, mut batch: Batch) -> Result<(Batch, Vec<LeftOut>)> {
+    if checks.is_empty() {
+        return Ok((batch, Vec::new()));
+    }
     let mut kept = Vec::with_capacity(batch.parts.len());
-    let (mut left_out, mut digest) = (Vec::new(), 0);
+    let mut left_out = Vec::new();
     for part in &batch.parts {
-        let odd = check(part, floats, &mut digest);
+        let (mut odd, mut part) = (Vec::new(), Cow::Borrowed(part));
+        for check in checks {
+            let array = part.column(check.column);
+            let misfits = check.misfits(&array);
+            if misfits.is_empty() {
+                continue;
+            }
+            let mut mended = Mended::default();
+            for (row, misfit) in misfits {
+                match treatment(check, rule, &misfit) {
+                    Treatment::Refuse => {
+                        return Err(misfitting(&part, check, row, &misfit).batch(batch.id));
+                    }
+                    Treatment::LeaveOut => odd.push(row),
+                    Treatment::Null => mended.nulls.push(row),
+                    Treatment::Cut => mended.cut.push(row),
+                }
+            }
+            if let Some(array) = mended.apply(check, &array) {
+                part = Cow::Owned(part.with_column(check.column, array));
+            }
+        }
+        odd.sort_unstable();
+        odd.dedup();
+        part.without(&odd, &mut kept);
+        left_out.extend(odd.iter().map(|row| LeftOut::of(&part, *row)));
+    }
+    batch.parts = kept;
+    Ok((batch, left_out))
+}
+
+/// What is done with a value that does not fit.
+enum Treatment {
+    Refuse,
+    LeaveOut,
+    Null,
+    Cut,
+}
+
+fn treatment(check: &Check, rule: Misfits, misfit: &Misfit) -> Treatment {
+    let is_text = matches!(check.kind, ColumnType::VarChar { .. });
+    if is_text && matches!(misfit, Misfit::TooLong(..)) {
+        match check.too_long {
+            TooLong::Truncate => return Treatment::Cut,
+            TooLong::Skip => return Treatment::LeaveOut,
+            TooLong::Fail => {}
+        }
+    }
+    match rule {
+        Misfits::Null if check.nulls => Treatment::Null,
+        Misfits::Skip => Treatment::LeaveOut,
+        Misfits::Fail | Misfits::Null => Treatment::Refuse,
+    }
+}
+
+/// Rows of a column whose values are made to fit.
+#[derive(Default)]
+struct Mended {
+    nulls: Vec<usize>,
+    cut: Vec<usize>,
+}
+
+impl Mended {
+    fn apply(self, check: &Check, array: &ArrayRef) -> Option<ArrayRef> {
+        if self.nulls.is_empty() && self.cut.is_empty() {
+            return None;
+        }
+        let mut array = array.clone();
+        if !self.cut.is_empty() {
+            let mut cut = self.cut.iter().peekable();
+            let texts = array.as_string::<i32>().iter().enumerate();
+            let texts = texts.map(|(row, text)| match cut.next_if(|cut| **cut == row) {
+                Some(_) => text.map(|text| &text[..text.floor_char_boundary(check.bytes_max)]),
+                None => text,
+            });
+            array = std::sync::Arc::new(texts.collect::<StringArray>());
+        }
+        if !self.nulls.is_empty() {
+            let mut valid: Vec<bool> = (0..array.len()).map(|row| array.is_valid(row)).collect();
+            self.nulls.iter().for_each(|row| valid[*row] = false);
+            let data = array.to_data().into_builder();
+            let data = data.nulls(Some(NullBuffer::from(valid))).build();
+            array = arrow_array::make_array(data.expect("there are as many validities as values"));
+        }
+        Some(array)
+    }
+}
+
+fn misfitting(part: &Part, check: &Check, row: usize, misfit: &Misfit) -> Error {
+    let LeftOut { key, row, file } = LeftOut::of(part, row);
+    let column = &part.columns().all()[check.column].name;
+    let error = Error::path(
+        Kind::Unsupported,
+        &file,
+        format!("row {row} (id {key}): `{column}` {misfit}"),
+    );
+    error.hint(match misfit {
+        Misfit::TooLong(..) => {
+            "`too_long: truncate` under `fields.columns` cuts such texts, `run.misfit: skip` leaves their rows out, \
+             counted and listed"
+        }
+        _ => {
+            "`run.misfit: skip` leaves such rows out, and counts and lists them; `run.misfit: null` leaves the value \
+             out where the field is nullable"
+        }
+    })
+}
+
+/// Takes rows that are not finite out of a batch, if that is allowed.
+pub fn leave_out(batch: &mut Batch, rule: NonFinite) -> Result<Vec<LeftOut>> {
+    let mut kept = Vec::with_capacity(batch.parts.len());
+    let mut left_out = Vec::new();
+    for part in &batch.parts {
+        let mut odd = Vec::new();
+        for (number, column) in part.columns().vectors() {
+            if let ColumnType::Vector(kind) = column.kind {
+                let rows = part
+                    .vectors_of(number)
+                    .chunks_exact(kind.row_bytes() as usize);
+                let rows = rows.enumerate();
+                let found = rows.filter(|(_, row)| !simd::finite(floats(kind.element), row));
+                odd.extend(found.map(|(row, _)| (row, number, kind)));
+            }
+        }
         match odd.first() {
             None => kept.push(part.clone()),
-            Some(row) if non_finite == NonFinite::Fail => {
-                return Err(refused(part, *row, floats).batch(batch.id));
+            Some((row, number, kind)) if rule == NonFinite::Fail => {
+                return Err(refused(part, *row, *number, *kind).batch(batch.id));
             }
             Some(_) => {
-                part.without(&odd, &mut kept);
-                left_out.extend(odd.iter().map(|row| LeftOut::of(part, *row)));
+                let mut rows: Vec<usize> = odd.iter().map(|(row, ..)| *row).collect();
+                rows.sort_unstable();
+                rows.dedup();
+                part.without(&rows, &mut kept);
+                left_out.extend(rows.iter().map(|row| LeftOut::of(part, *row)));
             }
         }
     }
     batch.parts = kept;
-    Ok((left_out, digest))
+    Ok(left_out)
 }
 
-/// The rows of a part that are not finite; the digests of the others are added up.
-fn check(part: &Part, floats: Floats, digest: &mut u64) -> Vec<usize> {
-    let width = part.vectors().len() / part.len().max(1);
-    let rows = part.ids().iter().zip(part.vectors().chunks_exact(width));
-    let mut odd = Vec::new();
-    for (row, (id, vector)) in rows.enumerate() {
-        if simd::finite(floats, vector) {
-            *digest = digest.wrapping_add(simd::row_digest(*id, vector));
-        } else {
-            odd.push(row);
-        }
-    }
-    odd
-}
-
-fn refused(part: &Part, row: usize, floats: Floats) -> Error {
-    let width = part.vectors().len() / part.len();
-    let vector = &part.vectors()[row * width..(row + 1) * width];
+fn refused(part: &Part, row: usize, column: usize, kind: VectorType) -> Error {
+    let width = kind.row_bytes() as usize;
+    let vector = &part.vectors_of(column)[row * width..][..width];
+    let floats = floats(kind.element);
     let bytes = if floats == Floats::F32 { 4 } else { 2 };
     let component = vector
         .chunks_exact(bytes)
         .position(|c| !simd::finite(floats, c))
         .expect("the row was found not to be finite");
+    let LeftOut { key, row, file } = LeftOut::of(part, row);
+    let of = match part.columns().as_plain() {
+        Some(_) => String::new(),
+        None => format!(" of `{}`", part.columns().all()[column].name),
+    };
     Error::path(
         Kind::Unsupported,
-        &part.file,
+        &file,
         format!(
-            "row {} (id {}) has NaN or infinity as component {component}, which Milvus 2.x refuses",
-            part.row + row as u64,
-            part.ids()[row]
+            "row {row} (id {key}) has NaN or infinity as component {component}{of}, which Milvus 2.x refuses",
         ),
     )
     .hint("`run.non_finite: skip` leaves such rows out, and counts and lists them")

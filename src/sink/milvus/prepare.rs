@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::milvus::{Collection, wire};
 use crate::sink::{Action, Decision, Strength};
 
-use super::{Milvus, Ready, State, fit};
+use super::{Milvus, Ready, State, columns, fit};
 
 impl Milvus {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -28,7 +28,7 @@ impl Milvus {
         }
         let name = &target.name;
         fit::names(target)?;
-        fit::vectors(target.vector(), self.client.server())?;
+        columns::supported(target, self.client.server())?;
         // One at a time: targets may share a collection.
         let found = {
             let mut state = self.state();
@@ -46,7 +46,7 @@ impl Milvus {
             state.numbers.insert(name.collection.clone(), found.number);
             found
         };
-        fit::schema(&found, target, &self.settings)?;
+        let columns::Fields { sent, checks } = self.fields(&found, target)?;
         if !name.partition.is_empty() {
             // Side by side: no two targets share a partition.
             if !begun {
@@ -61,12 +61,11 @@ impl Milvus {
             db: self.client.db().to_owned(),
             collection: found.name.clone(),
             partition: name.partition.clone(),
-            id: (!self.settings.auto_id).then(|| fit::id_name(target).to_owned()),
-            vector: fit::vector_name(target).to_owned(),
-            kind: target.vector(),
+            fields: sent,
         };
         let ready = Ready {
             envelope,
+            checks,
             decision: decision.clone(),
             exact,
             has_partition_key: found.has_partition_key(),
@@ -75,6 +74,11 @@ impl Milvus {
         let mut all = self.ready.write().expect("no one panics with it locked");
         all.insert(target.number, Arc::new(ready));
         Ok(())
+    }
+
+    /// How a target's rows are sent to a collection, if they fit.
+    pub(super) fn fields(&self, found: &Collection, target: &Target) -> Result<columns::Fields> {
+        columns::fields(found, target, &self.settings, self.client.server())
     }
 
     /// Whether a target takes part in replacing its whole collection.
@@ -144,7 +148,7 @@ impl Milvus {
             if wanted_new && !begun && !state.made.contains(name) && found.description != state.mark
             {
                 // It came since the look: empty, it is what an earlier start of this job made.
-                fit::schema(&found, target, &self.settings)?;
+                self.fields(&found, target)?;
                 self.check_empty(target, &found, &format!("collection {name}"))?;
             }
             state.known.insert(name.clone(), found.clone());
@@ -156,8 +160,8 @@ impl Milvus {
         self.client.create_collection(
             name,
             &state.mark,
-            (fit::id_name(target), fit::vector_name(target)),
-            target.vector(),
+            &target.columns,
+            |column| columns::is_nullable(column, self.client.server()),
             self.settings.auto_id,
             self.settings.shards,
         )?;
@@ -177,6 +181,8 @@ impl Milvus {
                 format!("collection {name} was made, and is not there"),
             )
         })?;
+        // A server drops, without a word, what it does not know.
+        columns::as_asked(&found, target, self.client.server())?;
         state.known.insert(name.clone(), found.clone());
         Ok(found)
     }
@@ -237,7 +243,7 @@ impl Milvus {
             return Err(Error::new(Kind::Refused, what)
                 .hint("what was delivered to it before is lost: `milvusdm run --again` loads everything anew"));
         }
-        fit::schema(&found, target, &self.settings)
+        self.fields(&found, target).map(|_| ())
     }
 }
 

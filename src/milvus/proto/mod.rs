@@ -4,14 +4,26 @@
 
 #![allow(missing_docs)] // A message's fields are documented in milvus-proto; the numbers are the contract.
 
+mod rows;
+
 use std::collections::HashMap;
 
 use prost::Message;
 
+pub use rows::*;
+
 /// Data types of a field, as `FieldSchema.data_type` and `FieldData.type` have them.
 pub mod data_type {
+    pub const BOOL: i32 = 1;
+    pub const INT8: i32 = 2;
+    pub const INT16: i32 = 3;
+    pub const INT32: i32 = 4;
     pub const INT64: i32 = 5;
+    pub const FLOAT: i32 = 10;
+    pub const DOUBLE: i32 = 11;
     pub const VARCHAR: i32 = 21;
+    pub const ARRAY: i32 = 22;
+    pub const JSON: i32 = 23;
     pub const BINARY_VECTOR: i32 = 100;
     pub const FLOAT_VECTOR: i32 = 101;
     pub const FLOAT16_VECTOR: i32 = 102;
@@ -22,17 +34,17 @@ pub mod data_type {
     /// Its name, for people.
     pub fn name(number: i32) -> String {
         let name = match number {
-            1 => "BOOL",
-            2 => "INT8",
-            3 => "INT16",
-            4 => "INT32",
+            BOOL => "BOOL",
+            INT8 => "INT8",
+            INT16 => "INT16",
+            INT32 => "INT32",
             INT64 => "INT64",
-            10 => "FLOAT",
-            11 => "DOUBLE",
+            FLOAT => "FLOAT",
+            DOUBLE => "DOUBLE",
             20 => "STRING",
             VARCHAR => "VARCHAR",
-            22 => "ARRAY",
-            23 => "JSON",
+            ARRAY => "ARRAY",
+            JSON => "JSON",
             24 => "GEOMETRY",
             25 => "TEXT",
             BINARY_VECTOR => "BINARY_VECTOR",
@@ -175,6 +187,8 @@ pub struct FieldSchema {
     pub type_params: Vec<KeyValue>,
     #[prost(bool, tag = "8")]
     pub auto_id: bool,
+    #[prost(int32, tag = "10")]
+    pub element_type: i32,
     #[prost(message, optional, tag = "11")]
     pub default_value: Option<ValueField>,
     #[prost(bool, tag = "12")]
@@ -476,63 +490,6 @@ pub struct QueryResults {
     pub status: Option<Status>,
     #[prost(message, repeated, tag = "2")]
     pub fields_data: Vec<FieldData>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct FieldData {
-    #[prost(int32, tag = "1")]
-    pub data_type: i32,
-    #[prost(string, tag = "2")]
-    pub field_name: String,
-    #[prost(message, optional, tag = "3")]
-    pub scalars: Option<ScalarField>,
-    #[prost(message, optional, tag = "4")]
-    pub vectors: Option<VectorField>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct ScalarField {
-    #[prost(message, optional, tag = "3")]
-    pub long_data: Option<LongArray>,
-}
-
-/// Vectors, byte for byte: `float_vector` stands as the bytes of its FloatArray.
-#[derive(Clone, PartialEq, Message)]
-pub struct VectorField {
-    #[prost(int64, tag = "1")]
-    pub dim: i64,
-    #[prost(message, optional, tag = "2")]
-    pub float_vector: Option<FloatBytes>,
-    #[prost(bytes = "bytes", optional, tag = "3")]
-    pub binary_vector: Option<bytes::Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "4")]
-    pub float16_vector: Option<bytes::Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "5")]
-    pub bfloat16_vector: Option<bytes::Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "7")]
-    pub int8_vector: Option<bytes::Bytes>,
-}
-
-/// A FloatArray whose packed floats are kept as the bytes they are: little-endian f32 after f32.
-#[derive(Clone, PartialEq, Message)]
-pub struct FloatBytes {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub data: bytes::Bytes,
-}
-
-/// The shape of InsertRequest and of UpsertRequest, which agree on fields 1 to 7.
-#[derive(Clone, PartialEq, Message)]
-pub struct InsertRequest {
-    #[prost(string, tag = "2")]
-    pub db_name: String,
-    #[prost(string, tag = "3")]
-    pub collection_name: String,
-    #[prost(string, tag = "4")]
-    pub partition_name: String,
-    #[prost(message, repeated, tag = "5")]
-    pub fields_data: Vec<FieldData>,
-    #[prost(uint32, tag = "7")]
-    pub num_rows: u32,
 }
 
 /// The answer to Insert and Upsert. The ids and row numbers it echoes are skipped.

@@ -1,0 +1,310 @@
+//! Does a value fit its field? Looked at while a batch is packed, so that nothing is sent that a server would refuse,
+//! or would take and end by.
+
+use std::fmt;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{Array, ArrayRef};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+use crate::schema::{ColumnType, Role, Scalar, TooLong};
+
+/// Which values a field takes.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The number of the column.
+    pub column: usize,
+    /// What its values are.
+    pub kind: ColumnType,
+    /// What it is there for.
+    pub role: Role,
+    /// Whether a row may have none.
+    pub nulls: bool,
+    /// Bytes of the longest text, or of the longest JSON.
+    pub bytes_max: usize,
+    /// Values of the longest list.
+    pub values_max: usize,
+    /// Whether NaN and infinity are taken.
+    pub takes_nan: bool,
+    /// Whether JSON has to be an object.
+    pub objects_only: bool,
+    /// Whether sparse vectors may be empty.
+    pub takes_empty: bool,
+    /// Names that keys of a dynamic field must not have.
+    pub taken: Vec<String>,
+    /// What becomes of text that is too long.
+    pub too_long: TooLong,
+}
+
+/// Why a value does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// There is none.
+    Null,
+    /// It has so many bytes, and so many are allowed.
+    TooLong(usize, usize),
+    /// A list of so many values, and so many are allowed.
+    TooMany(usize, usize),
+    /// A list with nothing in the place of a value.
+    NullInside,
+    /// NaN or infinity.
+    NotFinite,
+    /// It is not JSON, or not such as is allowed.
+    Json(String),
+    /// It is no sparse vector, or not such as is allowed.
+    Sparse(&'static str),
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Misfit::Null => f.write_str("has no value, and the field needs one"),
+            Misfit::TooLong(bytes, most) => {
+                write!(f, "has {bytes} bytes, and the field takes {most}")
+            }
+            Misfit::TooMany(values, most) => {
+                write!(f, "is a list of {values}, and the field takes {most}")
+            }
+            Misfit::NullInside => f.write_str("is a list with a null in it"),
+            Misfit::NotFinite => f.write_str("is NaN or infinite, which Milvus refuses"),
+            Misfit::Json(why) => write!(f, "is JSON that Milvus does not take: {why}"),
+            Misfit::Sparse(why) => write!(f, "is no sparse vector that Milvus takes: {why}"),
+        }
+    }
+}
+
+impl Check {
+    /// The rows whose values do not fit.
+    pub fn misfits(&self, array: &ArrayRef) -> Vec<(usize, Misfit)> {
+        let nulls = array.null_count() > 0;
+        let none = || (!self.nulls).then_some(Misfit::Null);
+        let rows = (0..array.len()).filter_map(|row| {
+            let misfit = match nulls && array.is_null(row) {
+                true => none(),
+                false => self.misfit(array, row),
+            };
+            misfit.map(|misfit| (row, misfit))
+        });
+        match self.kind {
+            // Any of their values fits.
+            ColumnType::Scalar(scalar) if !nulls && !self.may_be_odd(scalar) => Vec::new(),
+            ColumnType::Vector(_) if !nulls => Vec::new(),
+            _ => rows.collect(),
+        }
+    }
+
+    fn may_be_odd(&self, scalar: Scalar) -> bool {
+        matches!(scalar, Scalar::Float | Scalar::Double) && !self.takes_nan
+    }
+
+    fn misfit(&self, array: &ArrayRef, row: usize) -> Option<Misfit> {
+        match self.kind {
+            ColumnType::Scalar(Scalar::Float) if !self.takes_nan => {
+                let value = array.as_primitive::<Float32Type>().value(row);
+                (!value.is_finite()).then_some(Misfit::NotFinite)
+            }
+            ColumnType::Scalar(Scalar::Double) if !self.takes_nan => {
+                let value = array.as_primitive::<Float64Type>().value(row);
+                (!value.is_finite()).then_some(Misfit::NotFinite)
+            }
+            ColumnType::VarChar { .. } => self.text(array.as_string::<i32>().value(row)),
+            ColumnType::Json => self.json(array.as_string::<i32>().value(row)),
+            ColumnType::Array { of, .. } => {
+                let list = array.as_list::<i32>().value(row);
+                if list.len() > self.values_max {
+                    return Some(Misfit::TooMany(list.len(), self.values_max));
+                }
+                if list.null_count() > 0 {
+                    return Some(Misfit::NullInside);
+                }
+                match of {
+                    Scalar::VarChar => {
+                        let texts = list.as_string::<i32>();
+                        (0..texts.len()).find_map(|at| self.text(texts.value(at)))
+                    }
+                    _ => None,
+                }
+            }
+            ColumnType::Sparse => {
+                sparse(array.as_binary::<i64>().value(row), self.takes_empty).map(Misfit::Sparse)
+            }
+            _ => None,
+        }
+    }
+
+    fn text(&self, text: &str) -> Option<Misfit> {
+        let is_long = text.len() > self.bytes_max;
+        is_long.then_some(Misfit::TooLong(text.len(), self.bytes_max))
+    }
+
+    fn json(&self, text: &str) -> Option<Misfit> {
+        if let Some(long) = self.text(text) {
+            return Some(long);
+        }
+        let whole = match serde_json::from_str::<Whole>(text) {
+            Ok(whole) => whole,
+            Err(why) => return Some(Misfit::Json(why.to_string())),
+        };
+        let Whole::Object(keys) = whole else {
+            let needs_object = self.objects_only || self.role == Role::Dynamic;
+            return needs_object.then(|| Misfit::Json("it is not an object".to_owned()));
+        };
+        if self.role != Role::Dynamic {
+            return None;
+        }
+        let taken = |key: &String| key == "$meta" || self.taken.contains(key);
+        let key = keys.into_iter().find(taken)?;
+        Some(Misfit::Json(format!(
+            "its key `{key}` is the name of a field"
+        )))
+    }
+}
+
+/// What is wrong with a sparse vector.
+fn sparse(bytes: &[u8], takes_empty: bool) -> Option<&'static str> {
+    let (pairs, rest) = bytes.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Some("it is not pairs of an index and a value of 4 bytes each");
+    }
+    if pairs.is_empty() && !takes_empty {
+        return Some("it is empty, which this server refuses");
+    }
+    let mut last = None;
+    for pair in pairs {
+        let [a, b, c, d, rest @ ..] = *pair;
+        let index = u32::from_le_bytes([a, b, c, d]);
+        let value = f32::from_le_bytes(rest);
+        if last >= Some(index) {
+            return Some("its indexes do not ascend");
+        }
+        if index == u32::MAX {
+            return Some("its index 4294967295 is too large");
+        }
+        if !value.is_finite() {
+            return Some("it holds NaN or infinity");
+        }
+        if value < 0.0 {
+            return Some("it holds a negative value");
+        }
+        last = Some(index);
+    }
+    None
+}
+
+/// A JSON text that was read to its end, and of which only this is kept.
+enum Whole {
+    /// An object, and its keys.
+    Object(Vec<String>),
+    /// Anything else.
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Whole, D::Error> {
+        from.deserialize_any(Reading)
+    }
+}
+
+struct Reading;
+
+macro_rules! takes {
+    ($($visit:ident: $kind:ty),*) => {
+        $(fn $visit<E>(self, _: $kind) -> Result<Whole, E> {
+            Ok(Whole::Other)
+        })*
+    };
+}
+
+impl<'de> Visitor<'de> for Reading {
+    type Value = Whole;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    takes!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_str: &str);
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Whole, E> {
+        match value.is_finite() {
+            true => Ok(Whole::Other),
+            false => Err(E::custom("a number is too large")),
+        }
+    }
+
+    fn visit_unit<E>(self) -> Result<Whole, E> {
+        Ok(Whole::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Whole, A::Error> {
+        while list.next_element::<Whole>()?.is_some() {}
+        Ok(Whole::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Whole, A::Error> {
+        let mut keys = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value::<Whole>()
+                .map_err(|e| A::Error::custom(format!("under `{key}`: {e}")))?;
+            keys.push(key);
+        }
+        Ok(Whole::Object(keys))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(role: Role) -> Check {
+        Check {
+            column: 0,
+            kind: ColumnType::Json,
+            role,
+            nulls: false,
+            bytes_max: 40,
+            values_max: 0,
+            takes_nan: false,
+            objects_only: false,
+            takes_empty: false,
+            taken: vec!["title".to_owned()],
+            too_long: TooLong::Fail,
+        }
+    }
+
+    #[test]
+    fn json_is_read_to_its_end() {
+        let fits = |role, text: &str| check(role).json(text).is_none();
+        for good in [r#"{"a": [1, {"b": null}]}"#, "null", "[]", "3.5", r#""x""#] {
+            assert!(fits(Role::Plain, good), "{good}");
+        }
+        for bad in ["", "{", r#"{"a": 1e400}"#, "{} x", "nul", r#"{"a": [1,]}"#] {
+            assert!(!fits(Role::Plain, bad), "{bad}");
+        }
+        assert!(!fits(Role::Plain, &"[".repeat(39)));
+        assert!(!fits(Role::Plain, &format!("\"{}\"", "x".repeat(39))));
+        for bad in ["null", "[]", r#"{"$meta": 1}"#, r#"{"title": 1}"#] {
+            assert!(!fits(Role::Dynamic, bad), "{bad}");
+        }
+        assert!(fits(Role::Dynamic, r#"{"a": {"title": 1}}"#));
+    }
+
+    #[test]
+    fn sparse_vectors_are_pairs_in_order() {
+        let row = |pairs: &[(u32, f32)]| -> Vec<u8> {
+            let bytes = pairs
+                .iter()
+                .map(|(i, v)| [i.to_le_bytes(), v.to_le_bytes()]);
+            bytes.flatten().flatten().collect()
+        };
+        let fits = |bytes: &[u8]| sparse(bytes, true).is_none();
+        assert!(fits(&row(&[])) && sparse(&[], false).is_some());
+        assert!(fits(&row(&[(0, 1.0), (7, -0.0), (u32::MAX - 1, f32::MAX)])));
+        assert!(!fits(&row(&[(3, 1.0), (3, 1.0)])));
+        assert!(!fits(&row(&[(3, 1.0), (2, 1.0)])));
+        assert!(!fits(&row(&[(u32::MAX, 1.0)])));
+        assert!(!fits(&row(&[(1, f32::NAN)])));
+        assert!(!fits(&row(&[(1, -1.0)])));
+        assert!(!fits(&row(&[(1, 1.0)])[..7]));
+    }
+}

@@ -1,0 +1,330 @@
+//! Which field takes which column? The collection as the server describes it decides: nothing is sent that it has no
+//! place for, and nothing is left out that it needs.
+//! Pure: knows what is asked and what is there, and calls nobody.
+
+use crate::batch::Target;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::milvus::proto::{FieldSchema, data_type};
+use crate::milvus::wire::Field;
+use crate::milvus::{Collection, Flavour, Server, values};
+use crate::schema::{Column, ColumnType, Role, Scalar};
+
+use super::check::Check;
+use super::fit;
+use super::settings::Settings;
+
+/// How a target's rows are sent to a collection.
+#[derive(Clone, Debug)]
+pub struct Fields {
+    /// What is sent, vectors last.
+    pub sent: Vec<Field>,
+    /// What values have to be; none where rows are plain.
+    pub checks: Vec<Check>,
+}
+
+/// Complains of columns that Milvus, or this server, does not have.
+pub fn supported(target: &Target, server: &Server) -> Result<()> {
+    let columns = target.columns.all();
+    let wrong = |what: String| Err(Error::new(Kind::Unsupported, what));
+    if columns.len() > limits::MILVUS_FIELDS_MAX {
+        return wrong(format!(
+            "{} columns: Milvus takes at most {}",
+            columns.len(),
+            limits::MILVUS_FIELDS_MAX
+        ));
+    }
+    let vectors: Vec<&Column> = target.columns.vectors().map(|(_, column)| column).collect();
+    let most = vectors_max(server);
+    if vectors.is_empty() || vectors.len() > most {
+        let names: Vec<&str> = vectors.iter().map(|column| &*column.name).collect();
+        return wrong(format!(
+            "{} vectors ({}): {server} takes 1 to {most}",
+            vectors.len(),
+            names.join(", ")
+        ));
+    }
+    for column in columns {
+        if let ColumnType::Vector(kind) = column.kind {
+            fit::vectors(kind, server)?;
+        }
+        if let Some(why) = unsupported(column, server) {
+            return wrong(format!("column `{}`: {why}", column.name)).map_err(|e: Error| {
+                e.hint("`fields.columns` gives columns another type, or leaves them out")
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Releases that say `None` are taken for new ones: services do not tell.
+fn since(server: &Server, release: (u32, u32)) -> bool {
+    server.release.is_none_or(|r| r >= release)
+}
+
+fn vectors_max(server: &Server) -> usize {
+    match server.flavour {
+        Flavour::Full if !since(server, (2, 4)) => 1,
+        Flavour::Full if since(server, (3, 0)) => 10,
+        Flavour::V1 => 1,
+        _ => 4,
+    }
+}
+
+/// Whether rows of nullable fields may have no value there.
+fn has_nulls(server: &Server) -> bool {
+    match server.flavour {
+        Flavour::Full => since(server, (2, 5)),
+        Flavour::LitePython => true,
+        // Acknowledges them, and reads what was never written.
+        Flavour::LiteCpp | Flavour::V1 => false,
+    }
+}
+
+/// Whether a field of a collection that is made for this column is nullable.
+pub fn is_nullable(column: &Column, server: &Server) -> bool {
+    column.nullable && column.role == Role::Plain && has_nulls(server)
+}
+
+fn unsupported(column: &Column, server: &Server) -> Option<String> {
+    let lacks = |what: &str| Some(format!("{server} has no {what}"));
+    let full = server.flavour == Flavour::Full;
+    match column.kind {
+        ColumnType::Vector(_) | ColumnType::Sparse if column.nullable => {
+            Some("rows may have no vector, which Milvus does not take".to_owned())
+        }
+        ColumnType::Sparse if full && !since(server, (2, 4)) => lacks("sparse vectors"),
+        ColumnType::Array { .. } if full && !since(server, (2, 3)) => lacks("arrays"),
+        ColumnType::Json if full && !since(server, (2, 2)) => lacks("JSON"),
+        ColumnType::Geometry | ColumnType::Timestamptz => {
+            Some(format!("{} is not written to Milvus yet", column.kind))
+        }
+        _ => None,
+    }
+}
+
+/// What is sent to a collection, and what values have to be there. Complains of a collection that rows of this target
+/// do not fit.
+pub fn fields(
+    found: &Collection,
+    target: &Target,
+    settings: &Settings,
+    server: &Server,
+) -> Result<Fields> {
+    let there: Vec<String> = found.fields.iter().map(|f| f.describe()).collect();
+    let there = there.join(", ");
+    let mismatch = |what: String| {
+        Error::new(
+            Kind::Refused,
+            format!("schema mismatch: collection {} {what}", found.name),
+        )
+    };
+    let rename = format!("`fields: {{id: …, vector: …}}` names the fields; there are: {there}");
+    let Some(key) = found.fields.iter().find(|f| f.is_primary_key) else {
+        return Err(mismatch("has no primary key".to_owned()));
+    };
+    let id = target.columns.key();
+    let wanted = values::data_type_of(id.kind);
+    if Some(key.data_type) != wanted {
+        let kind = data_type::name(key.data_type);
+        return Err(mismatch(format!(
+            "has a {kind} primary key `{}`, the ids here are {}",
+            key.name,
+            wanted.map(data_type::name).unwrap_or_default()
+        )));
+    }
+    match (found.auto_id, settings.auto_id) {
+        (true, false) => {
+            return Err(mismatch(
+                "makes its own ids, so that those of the source cannot be kept".to_owned(),
+            )
+            .hint("`auto_id: true` leaves them out"));
+        }
+        (false, true) => {
+            return Err(
+                mismatch("does not make ids, and the job sends none".to_owned())
+                    .hint("leave `auto_id: true` out"),
+            );
+        }
+        (false, false) if key.name != id.name => {
+            let what = format!("keeps its ids in `{}`, not in `{}`", key.name, id.name);
+            return Err(mismatch(what).hint(rename));
+        }
+        _ => {}
+    }
+    let mut sent = Vec::new();
+    let mut checks = Vec::new();
+    for (number, column) in target.columns.all().iter().enumerate() {
+        if column.role == Role::Key && settings.auto_id {
+            continue;
+        }
+        let field = match (column.role, found.field(&column.name)) {
+            (Role::Dynamic, None) if found.is_dynamic => None,
+            (Role::Dynamic, _) => {
+                return Err(mismatch("has no dynamic field".to_owned())
+                    .hint("`fields: {rest: drop}` leaves what has no field of its own behind"));
+            }
+            (_, None) => {
+                return Err(mismatch(format!("has no field `{}`", column.name)).hint(rename));
+            }
+            (_, Some(field)) => Some(field),
+        };
+        if let Some(field) = field {
+            field_fits(column, field).map_err(mismatch)?;
+        }
+        let nulls = has_nulls(server)
+            && field.is_some_and(|field| field.nullable || field.default_value.is_some());
+        sent.push(Field {
+            name: field.map_or(String::new(), |field| field.name.clone()),
+            column: Some(number),
+            kind: column.kind,
+            tells_nulls: nulls,
+            is_dynamic: column.role == Role::Dynamic,
+        });
+        checks.push(check(found, column, number, field, nulls, server));
+    }
+    let ours = |field: &FieldSchema| {
+        field.name == key.name || sent.iter().any(|sent| sent.name == field.name)
+    };
+    let others: Vec<&FieldSchema> = found.fields.iter().filter(|f| !ours(f)).collect();
+    let missing = others
+        .iter()
+        .filter(|f| f.is_required() || !may_be_left_out(f, server));
+    let missing: Vec<String> = missing.map(|f| f.describe()).collect();
+    if !missing.is_empty() {
+        return Err(mismatch(format!(
+            "needs values that the source does not have: {}",
+            missing.join(", ")
+        )));
+    }
+    // Before 2.5 a server ends where a field with a default is left out; empty, each row gets the default.
+    let defaulted = others.iter().filter(|f| f.default_value.is_some());
+    if server.flavour == Flavour::Full && !since(server, (2, 5)) {
+        let kind_of = |field: &FieldSchema| kind_of(field.data_type);
+        sent.extend(defaulted.filter_map(|field| {
+            Some(Field {
+                column: None,
+                ..Field::new(&field.name, 0, kind_of(field)?)
+            })
+        }));
+    }
+    if found.has_partition_key() && !target.name.partition.is_empty() {
+        return Err(mismatch(
+            "has a partition key, so that no partition can be named".to_owned(),
+        ));
+    }
+    // The sort is stable: the other fields come in the order of the columns.
+    sent.sort_by_key(|field| field.kind.is_vector());
+    if target.plain().is_some() {
+        checks.clear();
+    }
+    Ok(Fields { sent, checks })
+}
+
+/// Whether rows may come without a field that has a default or may be null.
+fn may_be_left_out(field: &FieldSchema, server: &Server) -> bool {
+    let by_us = field.default_value.is_some() && kind_of(field.data_type).is_some();
+    match server.flavour {
+        Flavour::LiteCpp => false,
+        Flavour::Full if !since(server, (2, 5)) => by_us || field.default_value.is_none(),
+        _ => true,
+    }
+}
+
+/// Fields that may have a default.
+fn kind_of(number: i32) -> Option<ColumnType> {
+    let scalar = Scalar::ALL
+        .into_iter()
+        .find(|scalar| values::scalar_type(*scalar) == number)?;
+    Some(match scalar {
+        Scalar::VarChar => ColumnType::VarChar { max_bytes: None },
+        scalar => ColumnType::Scalar(scalar),
+    })
+}
+
+/// Complains of a collection that was made otherwise than it was asked for.
+pub fn as_asked(found: &Collection, target: &Target, server: &Server) -> Result<()> {
+    let columns = target.columns.all().iter();
+    for column in columns {
+        let made = match (column.role, found.field(&column.name)) {
+            (Role::Dynamic, _) => found.is_dynamic,
+            (Role::PartitionKey, Some(field)) => field.is_partition_key,
+            (_, Some(field)) => field.nullable || !is_nullable(column, server),
+            (_, None) => false,
+        };
+        if !made {
+            return Err(Error::new(
+                Kind::Refused,
+                format!(
+                    "{server} made collection {} without what `{column}` needs",
+                    found.name
+                ),
+            )
+            .hint("`fields.columns` gives columns another type, or leaves them out"));
+        }
+    }
+    Ok(())
+}
+
+/// A sentence where a field does not hold values of a column.
+fn field_fits(column: &Column, field: &FieldSchema) -> std::result::Result<(), String> {
+    let wanted = values::data_type_of(column.kind);
+    let has = |what: String| Err(format!("has {}, {what}", field.describe()));
+    match column.kind {
+        ColumnType::Vector(kind)
+            if Some(field.data_type) != wanted || field.dimension() != Some(kind.dimension) =>
+        {
+            return has(format!(
+                "the vectors here are {}({})",
+                wanted.map(data_type::name).unwrap_or_default(),
+                kind.dimension
+            ));
+        }
+        ColumnType::Array { of, .. } if field.element_type != values::scalar_type(of) => {
+            return has(format!("column `{}` is {}", column.name, column.kind));
+        }
+        _ if Some(field.data_type) != wanted => {
+            return has(format!("column `{}` is {}", column.name, column.kind));
+        }
+        _ => {}
+    }
+    match field.is_function_output {
+        true => has("which the server fills itself".to_owned()),
+        false => Ok(()),
+    }
+}
+
+fn check(
+    found: &Collection,
+    column: &Column,
+    number: usize,
+    field: Option<&FieldSchema>,
+    nulls: bool,
+    server: &Server,
+) -> Check {
+    let param = |name: &str, otherwise: usize| {
+        let value = field.and_then(|field| field.param(name));
+        value.unwrap_or(otherwise)
+    };
+    let is_json = column.kind == ColumnType::Json;
+    let old = server.flavour == Flavour::Full && !since(server, (2, 4));
+    Check {
+        column: number,
+        kind: column.kind,
+        role: column.role,
+        nulls,
+        bytes_max: match is_json {
+            true => limits::MILVUS_JSON_BYTES_MAX,
+            false => param("max_length", limits::MILVUS_TEXT_BYTES_MAX),
+        },
+        values_max: param("max_capacity", limits::MILVUS_ARRAY_MAX),
+        takes_nan: old,
+        objects_only: is_json && (old || server.flavour == Flavour::LitePython),
+        takes_empty: server.flavour != Flavour::LitePython,
+        taken: match column.role {
+            Role::Dynamic => found.fields.iter().map(|f| f.name.clone()).collect(),
+            _ => Vec::new(),
+        },
+        too_long: column.too_long,
+    }
+}
