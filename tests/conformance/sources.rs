@@ -242,8 +242,10 @@ fn other_data_have_another_identity_and_are_noticed_while_they_are_read() {
             let source = open(kind, &input.settings).ok()?;
             Some(source.survey(WIDE).unwrap().identity)
         };
+        let content = || open(kind, &input.settings).ok()?.content().unwrap();
         let source = open(kind, &input.settings).unwrap();
         let before = source.survey(WIDE).unwrap();
+        let (held, known_held) = (source.content().unwrap().is_some(), content());
         let known = Some(before.identity.clone());
         assert_eq!(known, identity(), "{kind}: nothing changed");
         let shard = before.manifest.shards.iter().find(|s| s.rows > 0).unwrap();
@@ -269,6 +271,14 @@ fn other_data_have_another_identity_and_are_noticed_while_they_are_read() {
                 "{kind}: {what}"
             );
             assert_ne!(known, identity(), "{kind}: {what}");
+            // What a source holds is told apart from when it was written, where it can be.
+            if held {
+                assert_eq!(
+                    known_held == content(),
+                    what == "the time",
+                    "{kind}: {what}"
+                );
+            }
         }
         let error = source
             .open(shard, shard.start, WIDE)

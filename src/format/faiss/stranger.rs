@@ -35,7 +35,7 @@ const BEGINNINGS: &[(&[u8], Words)] = &[
     (b"\x04\x22\x4d\x18", ("packed by lz4", UNPACK)),
     (b"7z\xbc\xaf\x27\x1c", ("a 7-Zip archive", UNPACK)),
     (b"Rar!", ("a RAR archive", UNPACK)),
-    (b"\x93NUMPY", ("a NumPy array (.npy)", BUILD)),
+    (b"\x93NUMPY", ("a NumPy array (.npy)", NUMPY)),
     (
         b"\x89HDF\r\n\x1a\n",
         (
@@ -54,6 +54,9 @@ const BEGINNINGS: &[(&[u8], Words)] = &[
     ),
     (b"%PDF", ("a PDF document", PAGE)),
 ];
+
+/// What to do with arrays.
+const NUMPY: &str = "the source `numpy` reads it";
 
 /// Endings of files of plain rows, and the bytes of a component.
 const ROWS: [(&str, u64); 9] = [
@@ -113,7 +116,7 @@ fn words(head: &[u8], file: &View) -> Result<Option<Words>> {
     if rows(head, file)? {
         return Ok(Some((
             "rows of vectors without an index (fvecs, fbin and the like)",
-            BUILD,
+            "the source `vecs` reads it",
         )));
     }
     if head.iter().all(|byte| *byte == 0) {
@@ -133,7 +136,7 @@ fn archive(head: &[u8], path: &Path) -> Words {
     });
     let member = head.get(30..length.saturating_add(30)).unwrap_or_default();
     if member.ends_with(b".npy") || ending(path) == "npz" {
-        return ("a NumPy archive (.npz)", BUILD);
+        return ("a NumPy archive (.npz)", NUMPY);
     }
     if member.ends_with(b"/data.pkl") {
         return ("a file of PyTorch", BUILD);
@@ -284,13 +287,13 @@ mod tests {
             ("a", b"\x28\xb5\x2f\xfdrest", "zstd", "unpack"),
             ("a", b"BZh91AY", "bzip2", "unpack"),
             ("a", &zip("docs/a.txt"), "ZIP", "unpack"),
-            ("a", &zip("arr_0.npy"), ".npz", "write_index"),
-            ("rows.npz", b"PK\x03\x04", ".npz", "write_index"),
+            ("a", &zip("arr_0.npy"), ".npz", "`numpy`"),
+            ("rows.npz", b"PK\x03\x04", ".npz", "`numpy`"),
             ("a", &zip("archive/data.pkl"), "PyTorch", "write_index"),
             ("a", &tar, "tar archive", "unpack"),
             ("a", b"\x80\x04\x95rest", "pickle", "faiss.write_index()"),
             ("a", b"\x80\x02}q", "pickle", "faiss.write_index()"),
-            ("a", b"\x93NUMPY\x01\0", ".npy", "write_index"),
+            ("a", b"\x93NUMPY\x01\0", ".npy", "`numpy`"),
             ("a", b"\x89HDF\r\n\x1a\n", "HDF5", "`hdf5`"),
             ("a", b"PAR1rest", "Parquet", "faiss"),
             ("a", b"SQLite format 3\0", "SQLite", "beside"),
@@ -305,25 +308,25 @@ mod tests {
             ("a", b"\xef\xbb\xbf{\"a\": 1}", "JSON", "beside"),
             ("a", b"[1, 2]", "JSON", "beside"),
             ("a", b"Not found, says caf\xc3", "text", "index itself"),
-            ("a", &fvecs, "rows of vectors", "write_index"),
-            ("a", &words(4 + 96, &[96]), "rows of vectors", "write_index"),
+            ("a", &fvecs, "rows of vectors", "`vecs`"),
+            ("a", &words(4 + 96, &[96]), "rows of vectors", "`vecs`"),
             (
                 "a",
                 &words(8 + 50 * 8 * 4, &[50, 8]),
                 "rows of vectors",
-                "write_index",
+                "`vecs`",
             ),
             (
                 "a",
                 &words(8 + 50 * 7, &[50, 7]),
                 "rows of vectors",
-                "write_index",
+                "`vecs`",
             ),
             (
                 "base.fbin",
                 &words(8, &[50, 8]),
                 "rows of vectors",
-                "write_index",
+                "`vecs`",
             ),
             ("a", &[0; 600], "zeros", "again"),
             (

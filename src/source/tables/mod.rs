@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use super::files::{identity, shard_rows};
 use super::values::Stored;
-use super::{Reader, Source, Survey};
+use super::{Reader, Source, Survey, content};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::input::View;
+use crate::job::absolute;
 use crate::limits;
 use crate::schema::{Columns, Element, VectorType};
 
@@ -279,6 +280,19 @@ impl Source for Tables {
                 shards,
             },
         })
+    }
+
+    fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
+        let mut pieces = BTreeMap::new();
+        for (number, pair) in (1..).zip(&self.pairs) {
+            for table in std::iter::once(&pair.vectors).chain(&pair.ids) {
+                // Row numbers go on from file to file: their order is part of what they are.
+                let path = absolute(table.view.path());
+                let name = format!("file {number}: {}", path.display());
+                pieces.insert(name, content::of(&table.view)?);
+            }
+        }
+        Ok(Some(pieces))
     }
 
     fn open<'s>(
