@@ -156,7 +156,7 @@ fn what_milvus_2_does_not_take_is_refused_by_name() {
         sink("collection: stated, partition: 'a b'"),
     ];
     let refused = jobs.run("stated", &stated.concat()).code(2);
-    refused.says(&["no partition named `a b`"]);
+    refused.says(&["does not allow the partition name `a b`"]);
     assert_eq!(read_back(&["stated"]), json!({"stated": null}));
 }
 

@@ -112,11 +112,11 @@ impl Checkpoint {
         let mut file = match File::open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                // A run would have to make it.
-                return match path
-                    .parent()
-                    .is_none_or(|p| p.as_os_str().is_empty() || p.is_dir())
-                {
+                // A run makes the state directory, and no other folder.
+                let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+                let there =
+                    plan.settings.checkpoint_why.is_some() || folder.is_none_or(Path::is_dir);
+                return match there {
                     true => Ok(None),
                     false => Err(Error::io(path, "open the checkpoint", &e)),
                 };

@@ -126,11 +126,11 @@ impl Client {
         };
         if let Err(error) = &heard
             && plain
-            && matches!(error.kind(), Kind::Lost | Kind::Unreachable)
+            && matches!(error.kind(), Kind::Lost | Kind::Slow | Kind::Unreachable)
         {
             match probe(&self.address) {
                 // Milvus perhaps, with much to do.
-                Found::Http2 if error.kind() == Kind::Lost => {
+                Found::Http2 if error.kind() != Kind::Unreachable => {
                     heard = self.ask("Connect", &request);
                 }
                 found => return Err(self.found(found, heard.expect_err("it was looked at"))),
@@ -215,7 +215,7 @@ impl Client {
     fn unheard(&self, error: Error) -> Error {
         let secure = self.address.starts_with("https://");
         match error.kind() {
-            Kind::Lost if !secure => error
+            Kind::Lost | Kind::Slow if !secure => error
                 .with_kind(Kind::Unreachable)
                 .hint("if the server speaks TLS, its address begins with https://"),
             Kind::Lost | Kind::Unreachable if secure && is_cut(&error) => error

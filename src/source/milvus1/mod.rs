@@ -582,20 +582,19 @@ fn shard_rows(rows: u64, vector: VectorType, limits: Limits) -> u64 {
 
 /// The shards of a segment: first row, row after the last, live rows; none without live rows.
 fn cuts(segment: &Segment, shard_rows: u64) -> Result<Vec<(u64, u64, u64)>> {
-    if segment.rows <= shard_rows || segment.live == segment.rows {
-        let starts = (0..segment.rows).step_by(shard_rows.max(1) as usize);
-        let cut = |start: u64| (start, segment.rows.min(start + shard_rows));
-        let cuts = starts.map(cut).map(|(start, end)| match segment.rows {
-            rows if rows <= shard_rows => (start, end, segment.live),
-            _ => (start, end, end - start),
-        });
-        return Ok(cuts.filter(|(_, _, live)| *live > 0).collect());
+    if segment.rows <= shard_rows {
+        let whole = (segment.live > 0).then_some((0, segment.rows, segment.live));
+        return Ok(Vec::from_iter(whole));
     }
-    let deleted = segment.open(Access::Read)?.deleted;
-    let starts = (0..segment.rows).step_by(shard_rows as usize);
+    let deleted = match segment.live < segment.rows {
+        true => Some(segment.open(Access::Read)?.deleted),
+        false => None,
+    };
+    let starts = (0..segment.rows).step_by(shard_rows.max(1) as usize);
     let cuts = starts.map(|start| {
         let end = segment.rows.min(start + shard_rows);
-        (start, end, deleted.live(start, end))
+        let live = deleted.as_ref().map_or(end - start, |d| d.live(start, end));
+        (start, end, live)
     });
     Ok(cuts.filter(|(_, _, live)| *live > 0).collect())
 }
