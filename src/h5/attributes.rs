@@ -68,9 +68,7 @@ pub fn names(object: &Location, most: usize) -> Vec<String> {
         // SAFETY: the library gives a C string, and what the call below handed in.
         unsafe { Names::note(name, names) }
     }
-    let names = Vec::new();
-    let mut found = Names { names, most };
-    hdf5::sync::sync(|| {
+    Names::listed(most, |found| {
         // SAFETY: the object is open as long as it is borrowed; `found` is what the function takes it for. What cannot be
         // listed to its end has the names found so far.
         unsafe {
@@ -80,11 +78,10 @@ pub fn names(object: &Location, most: usize) -> Vec<String> {
                 H5_iter_order_t::H5_ITER_INC,
                 std::ptr::null_mut(),
                 Some(note),
-                (&raw mut found).cast(),
+                found,
             )
-        }
-    });
-    found.names
+        };
+    })
 }
 
 /// What an object's attribute of this name says; `None` where it has none.

@@ -352,6 +352,14 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// The first names that a walk of the library notes here, no more of them than `most`, under the library's lock.
+    pub(super) fn listed(most: usize, walk: impl FnOnce(*mut c_void)) -> Vec<String> {
+        let names = Vec::new();
+        let mut found = Names { names, most };
+        hdf5::sync::sync(|| walk((&raw mut found).cast()));
+        found.names
+    }
+
     /// Takes one more; 0 as long as there is room for others, which is how the library wants to be told.
     ///
     /// # Safety
@@ -381,9 +389,7 @@ pub fn members(group: &Location, most: usize) -> Vec<String> {
         // SAFETY: the library gives a C string, and what the call below handed in.
         unsafe { Names::note(name, names) }
     }
-    let names = Vec::new();
-    let mut found = Names { names, most };
-    hdf5::sync::sync(|| {
+    Names::listed(most, |found| {
         // SAFETY: the group is open as long as it is borrowed; `found` is what the function takes it for. A group that
         // cannot be listed to its end has the members found so far.
         unsafe {
@@ -393,11 +399,10 @@ pub fn members(group: &Location, most: usize) -> Vec<String> {
                 H5_iter_order_t::H5_ITER_INC,
                 std::ptr::null_mut(),
                 Some(note),
-                (&raw mut found).cast(),
+                found,
             )
-        }
-    });
-    found.names
+        };
+    })
 }
 
 /// What a link leads to.
