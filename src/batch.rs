@@ -14,7 +14,7 @@ use arrow_data::transform::MutableArrayData;
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
-use crate::schema::{Columns, Index, Metric, VectorType};
+use crate::schema::{CollectionTraits, Columns, Index, Metric, VectorType};
 
 /// The name of a batch: within a run the same name always means the same rows,
 /// whichever thread carries it, however often the run dies and is resumed.
@@ -132,6 +132,8 @@ pub struct Target {
     pub name: TargetName,
     /// What its rows have.
     pub columns: Arc<Columns>,
+    /// What the collection is beside them, where the source knows.
+    pub traits: Arc<CollectionTraits>,
     /// Where the ids come from.
     pub keys: Keys,
     /// Whether the source's ids were made by the server there.

@@ -180,6 +180,7 @@ fn target(kind: VectorType, collection: &str, partition: &str) -> Target {
             }),
             None,
         ),
+        traits: Default::default(),
         keys: Keys::Stored,
         auto_id: false,
         rows: 0,

@@ -68,6 +68,7 @@ fn manifest() -> Manifest {
             partition: String::new(),
         },
         columns: columns.clone(),
+        traits: Default::default(),
         keys: Keys::Stored,
         auto_id: false,
         rows,

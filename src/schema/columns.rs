@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use super::{Index, Metric, VectorType};
+use super::{ColumnTraits, Index, Metric, VectorType};
 use crate::error::{Error, Kind, Result};
 
 /// What may stand in an array.
@@ -221,6 +221,8 @@ pub struct Column {
     pub index: Option<Index>,
     /// Of text: what becomes of what is too long.
     pub too_long: TooLong,
+    /// What its field carries beside the type.
+    pub traits: ColumnTraits,
 }
 
 impl Column {
@@ -234,6 +236,7 @@ impl Column {
             metric: None,
             index: None,
             too_long: TooLong::Fail,
+            traits: ColumnTraits::default(),
         }
     }
 
@@ -342,9 +345,16 @@ impl Columns {
         Arc::new(columns)
     }
 
-    /// Whether both hold the same: names, types and roles; how vectors are measured and indexed aside.
+    /// Whether both hold the same: names, types and roles; how vectors are measured and indexed aside, and what else
+    /// their fields carry.
     pub fn hold_the_same(&self, other: &Columns) -> bool {
-        self.measured(None, None).all == other.measured(None, None).all
+        let bare = |columns: &Columns| {
+            let mut bare = columns.measured(None, None).all.clone();
+            bare.iter_mut()
+                .for_each(|c| c.traits = ColumnTraits::default());
+            bare
+        };
+        bare(self) == bare(other)
     }
 
     /// All of them, in order.

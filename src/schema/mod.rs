@@ -4,11 +4,18 @@
 //! A vector column is `FixedSizeBinary(row_bytes)`. Payloads of Faiss files begin at byte 45 or 49, never aligned for f32, and arrow-rs panics on
 //! misaligned typed buffers; byte arrays have alignment 1, so a mapped file becomes a column without a copy.
 
+mod collection;
 mod columns;
+mod json;
+mod words;
 
 use std::fmt;
 
+pub use collection::{
+    CollectionTraits, ColumnTraits, Consistency, DefaultValue, FieldIndex, Function, FunctionKind,
+};
 pub use columns::{Column, ColumnType, Columns, Role, Scalar, TooLong};
+pub use words::Bounds;
 
 /// What one component of a vector is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

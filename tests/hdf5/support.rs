@@ -75,6 +75,7 @@ pub fn target(number: u32, name: (&str, &str), vector: VectorType, rows: u64) ->
             }),
             None,
         ),
+        traits: Default::default(),
         keys: Keys::Stored,
         auto_id: false,
         rows,

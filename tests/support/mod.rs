@@ -203,6 +203,7 @@ pub fn target(sink: &dyn Sink, kind: VectorType) -> Target {
         number: 0,
         name: sink.name(&none),
         columns: Columns::plain("id", "embedding", kind).unwrap(),
+        traits: Default::default(),
         keys: Keys::Stored,
         auto_id: false,
         rows: 0,

@@ -272,6 +272,7 @@ mod tests {
             columns: Columns::plain("id", "embedding", kind)
                 .unwrap()
                 .measured(metric, None),
+            traits: Default::default(),
             keys: Keys::Stored,
             auto_id: false,
             rows: 1,

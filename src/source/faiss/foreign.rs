@@ -173,6 +173,7 @@ impl Source for Foreign {
                 partition: String::new(),
             },
             columns: self.columns.clone(),
+            traits: Default::default(),
             keys: match self.ids {
                 Some(_) => Keys::Stored,
                 None => Keys::RowNumbers,

@@ -298,6 +298,7 @@ impl Source for Faiss {
                 partition: String::new(),
             },
             columns: self.columns.clone(),
+            traits: Default::default(),
             keys: match self.indexes.iter().any(|index| index.stored_ids) {
                 true => Keys::Stored,
                 false => Keys::RowNumbers,

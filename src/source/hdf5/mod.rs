@@ -297,6 +297,7 @@ impl Hdf5 {
                         number: targets.len() as u32,
                         name: file.name.clone(),
                         columns: Columns::plain("id", "embedding", file.vector)?,
+                        traits: Default::default(),
                         keys: match file.ids {
                             Some(_) => Keys::Stored,
                             None => Keys::RowNumbers,

@@ -379,10 +379,8 @@ impl Milvus1 {
         );
         let (index, lost) = collection.index();
         // Once for a collection.
-        let fresh = self
-            .tables
-            .iter()
-            .all(|t| t.name.collection != name.collection);
+        let mut tables = self.tables.iter();
+        let fresh = tables.all(|t| t.name.collection != name.collection);
         self.warnings.extend(lost.filter(|_| fresh));
         let first = self.segments.len();
         let mut notes = Notes::default();
@@ -528,6 +526,7 @@ impl Source for Milvus1 {
                 number,
                 name: table.name.clone(),
                 columns: table.columns.clone(),
+                traits: Default::default(),
                 keys: Keys::Stored,
                 auto_id: table.auto_id,
                 rows,

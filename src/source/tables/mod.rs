@@ -260,6 +260,7 @@ impl Source for Tables {
                 partition: String::new(),
             },
             columns: self.columns.clone(),
+            traits: Default::default(),
             keys: match first.ids {
                 Some(_) => Keys::Stored,
                 None => Keys::RowNumbers,

@@ -1,0 +1,263 @@
+//! What is a collection beside the columns that rows have? All that a Milvus 2.x schema carries and no row does.
+//! A source fills in what it knows; a sink makes of it what its server has.
+
+use super::{Column, Columns, Index};
+
+/// What a collection is beside its columns. The default: nothing is known, as for files without a schema.
+///
+/// Whether keys are made by the server is told by the target, the partition key and the dynamic field by the roles of
+/// columns, the metric and the index of a vector by its column.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CollectionTraits {
+    /// What it says of itself.
+    pub description: String,
+    /// How many shards it has.
+    pub shards: Option<u32>,
+    /// With a partition key: over how many partitions it spreads rows.
+    pub partitions: Option<u32>,
+    /// What queries see that do not say what they want to see.
+    pub consistency: Option<Consistency>,
+    /// Names and values, such as `("collection.ttl.seconds", "3600")`.
+    pub properties: Vec<(String, String)>,
+    /// What the server computes while rows come in.
+    pub functions: Vec<Function>,
+    /// The fields that functions fill. No row has them: they are made, and never sent.
+    pub outputs: Vec<Column>,
+    /// Indexes beside those on vectors that rows have: on scalars, on paths into JSON, on outputs of functions.
+    pub indexes: Vec<FieldIndex>,
+    /// Other names it goes by.
+    pub aliases: Vec<String>,
+}
+
+/// What a column is beside its type: what a Milvus 2.x field carries and no value does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColumnTraits {
+    /// What it says of itself.
+    pub description: String,
+    /// What rows have that come without a value.
+    pub default: Option<DefaultValue>,
+    /// Whether rows are sorted by it.
+    pub is_clustering_key: bool,
+    /// Names and values, such as `("enable_analyzer", "true")`; not those that the type tells: `dim`, `max_length`,
+    /// `max_capacity`.
+    pub params: Vec<(String, String)>,
+    /// Of a vector: the name of its index; empty: the server gives it one.
+    pub index_name: String,
+}
+
+/// What a row has that comes without a value.
+#[derive(Clone, Debug)]
+pub enum DefaultValue {
+    /// Of a bool.
+    Bool(bool),
+    /// Of whole numbers of any size.
+    Int(i64),
+    /// Of a float.
+    Float(f32),
+    /// Of a double.
+    Double(f64),
+    /// Of text.
+    Text(String),
+}
+
+/// Bit by bit, so that NaN is what it is.
+impl PartialEq for DefaultValue {
+    fn eq(&self, other: &DefaultValue) -> bool {
+        use DefaultValue::*;
+        match (self, other) {
+            (Bool(a), Bool(b)) => a == b,
+            (Int(a), Int(b)) => a == b,
+            (Float(a), Float(b)) => a.to_bits() == b.to_bits(),
+            (Double(a), Double(b)) => a.to_bits() == b.to_bits(),
+            (Text(a), Text(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for DefaultValue {}
+
+/// What queries see that do not say what they want to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// All that was acknowledged before.
+    Strong,
+    /// All that the same client wrote.
+    Session,
+    /// What is older than a few seconds.
+    Bounded,
+    /// Anything.
+    Eventually,
+    /// What the query says.
+    Customized,
+}
+
+impl Consistency {
+    /// All, in the order of Milvus's numbers.
+    pub const ALL: [Consistency; 5] = [
+        Consistency::Strong,
+        Consistency::Session,
+        Consistency::Bounded,
+        Consistency::Eventually,
+        Consistency::Customized,
+    ];
+
+    /// Milvus's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Consistency::Strong => "Strong",
+            Consistency::Session => "Session",
+            Consistency::Bounded => "Bounded",
+            Consistency::Eventually => "Eventually",
+            Consistency::Customized => "Customized",
+        }
+    }
+}
+
+/// What the server computes while rows come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// What it is called.
+    pub name: String,
+    /// What it says of itself.
+    pub description: String,
+    /// What it does.
+    pub kind: FunctionKind,
+    /// The columns it reads.
+    pub inputs: Vec<String>,
+    /// The fields it fills.
+    pub outputs: Vec<String>,
+    /// Names and values.
+    pub params: Vec<(String, String)>,
+}
+
+/// What a function does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionKind {
+    /// Sparse vectors of words' weights.
+    Bm25,
+    /// Dense vectors by a model somewhere.
+    TextEmbedding,
+    /// An order of hits; fills no field.
+    Rerank,
+    /// Binary vectors of hashed words.
+    MinHash,
+}
+
+impl FunctionKind {
+    /// All, in the order of Milvus's numbers, which begin at 1.
+    pub const ALL: [FunctionKind; 4] = [
+        FunctionKind::Bm25,
+        FunctionKind::TextEmbedding,
+        FunctionKind::Rerank,
+        FunctionKind::MinHash,
+    ];
+
+    /// Milvus's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FunctionKind::Bm25 => "BM25",
+            FunctionKind::TextEmbedding => "TextEmbedding",
+            FunctionKind::Rerank => "Rerank",
+            FunctionKind::MinHash => "MinHash",
+        }
+    }
+}
+
+/// An index on a field that is no vector of the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldIndex {
+    /// The field it is on.
+    pub field: String,
+    /// What it is called; empty: the server gives it a name.
+    pub name: String,
+    /// Its type and parameters, `metric_type`, `json_path` and `json_cast_type` among them where there are such.
+    pub index: Index,
+}
+
+impl CollectionTraits {
+    /// The same of a collection whose columns have other names; what is about columns that are gone goes with them.
+    pub fn renamed(&self, name: impl Fn(&str) -> Option<String>) -> CollectionTraits {
+        let is_output = |field: &str| self.outputs.iter().any(|output| output.name == field);
+        let rename = |field: &str| match is_output(field) {
+            true => Some(field.to_owned()),
+            false => name(field),
+        };
+        let functions = self.functions.iter().filter_map(|function| {
+            let inputs = function.inputs.iter().map(|input| rename(input));
+            Some(Function {
+                inputs: inputs.collect::<Option<_>>()?,
+                ..function.clone()
+            })
+        });
+        let functions: Vec<Function> = functions.collect();
+        let filled = |field: &str| {
+            functions
+                .iter()
+                .any(|f| f.outputs.iter().any(|o| o == field))
+        };
+        let outputs = self.outputs.iter().filter(|output| filled(&output.name));
+        let outputs: Vec<Column> = outputs.cloned().collect();
+        let indexes = self.indexes.iter().filter_map(|index| {
+            let gone = is_output(&index.field) && !filled(&index.field);
+            Some(FieldIndex {
+                field: rename(&index.field).filter(|_| !gone)?,
+                ..index.clone()
+            })
+        });
+        CollectionTraits {
+            indexes: indexes.collect(),
+            functions,
+            outputs,
+            ..self.clone()
+        }
+    }
+}
+
+impl Columns {
+    /// Whether any of them carries more than a type.
+    pub fn have_traits(&self) -> bool {
+        let nothing = ColumnTraits::default();
+        self.all().iter().any(|column| column.traits != nothing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ColumnType;
+    use super::*;
+
+    #[test]
+    fn what_is_about_a_column_goes_with_it() {
+        let function = |name: &str, input: &str| Function {
+            name: name.to_owned(),
+            description: String::new(),
+            kind: FunctionKind::Bm25,
+            inputs: vec![input.to_owned()],
+            outputs: vec![format!("{name}_out")],
+            params: Vec::new(),
+        };
+        let index = |field: &str| FieldIndex {
+            field: field.to_owned(),
+            name: String::new(),
+            index: Index {
+                kind: "INVERTED".to_owned(),
+                params: Vec::new(),
+            },
+        };
+        let traits = CollectionTraits {
+            functions: vec![function("f", "title"), function("g", "secret")],
+            outputs: ["f_out", "g_out"]
+                .map(|name| Column::new(name, ColumnType::Sparse))
+                .to_vec(),
+            indexes: ["title", "secret", "f_out", "g_out"].map(index).to_vec(),
+            ..CollectionTraits::default()
+        };
+        let renamed = traits.renamed(|name| (name == "title").then(|| "titel".to_owned()));
+        assert_eq!(renamed.functions.len(), 1);
+        assert_eq!(renamed.functions[0].inputs, ["titel"]);
+        assert_eq!(renamed.outputs[0].name, "f_out");
+        let on: Vec<&str> = renamed.indexes.iter().map(|i| &*i.field).collect();
+        assert_eq!(on, ["titel", "f_out"]);
+    }
+}
