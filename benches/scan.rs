@@ -50,7 +50,12 @@ fn job(source: &str, sink: &str) -> Job {
 fn source(kind: &str, settings: &str) -> Box<dyn Source> {
     let job = job(&format!("{kind}: {{{settings}}}"), "none: {}");
     let found = SOURCES.iter().find(|k| k.name == kind).unwrap();
-    let mut form = Form::new("source", job.source.settings.clone(), &job.mistakes);
+    let mut form = Form::new(
+        "source",
+        job.source.settings.clone(),
+        found.settings,
+        &job.mistakes,
+    );
     let spec = (found.read)(&mut form).unwrap();
     spec.open().unwrap()
 }
@@ -58,7 +63,12 @@ fn source(kind: &str, settings: &str) -> Box<dyn Source> {
 fn hdf5_sink(settings: &str) -> Box<dyn Sink> {
     let job = job("none: {}", &format!("hdf5: {{{settings}}}"));
     let found = SINKS.iter().find(|k| k.name == "hdf5").unwrap();
-    let mut form = Form::new("sink", job.sink.settings.clone(), &job.mistakes);
+    let mut form = Form::new(
+        "sink",
+        job.sink.settings.clone(),
+        found.settings,
+        &job.mistakes,
+    );
     let spec = (found.read)(&mut form).unwrap();
     spec.open(&job.run).unwrap()
 }

@@ -22,7 +22,12 @@ fn open(sink: &str, run: &str) -> Result<Box<dyn Sink>> {
     let text =
         format!("source: {{faiss: {{path: x}}}}\nsink: {{milvus: {{{sink}}}}}\nrun: {{{run}}}\n");
     let job = Job::parse(Path::new("test.yaml"), text).unwrap();
-    let mut form = Form::new("sink.milvus", job.sink.settings.clone(), &job.mistakes);
+    let mut form = Form::new(
+        "sink.milvus",
+        job.sink.settings.clone(),
+        KIND.settings,
+        &job.mistakes,
+    );
     let spec = (KIND.read)(&mut form);
     form.done();
     job.check().unwrap();

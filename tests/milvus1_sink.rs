@@ -158,8 +158,9 @@ fn open(server: &StandIn, more: &str) -> Box<dyn Sink> {
         server.address()
     );
     let job = Job::parse(Path::new("test.yaml"), text).unwrap();
-    let mut form = Form::new("sink.milvus1", job.sink.settings.clone(), &job.mistakes);
     let kind = SINKS.iter().find(|kind| kind.name == "milvus1").unwrap();
+    let settings = job.sink.settings.clone();
+    let mut form = Form::new("sink.milvus1", settings, kind.settings, &job.mistakes);
     let spec = (kind.read)(&mut form);
     form.done();
     job.check().unwrap();

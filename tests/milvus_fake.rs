@@ -26,7 +26,12 @@ fn open(fake: &Fake, sink: &str, run: &str) -> Result<Box<dyn Sink>> {
         "source: {{faiss: {{path: x}}}}\nsink: {{milvus: {{address: '{address}', collection: c, {sink}}}}}\nrun: {{{run}}}\n"
     );
     let job = Job::parse(Path::new("test.yaml"), text).unwrap();
-    let mut form = Form::new("sink.milvus", job.sink.settings.clone(), &job.mistakes);
+    let mut form = Form::new(
+        "sink.milvus",
+        job.sink.settings.clone(),
+        KIND.settings,
+        &job.mistakes,
+    );
     let spec = (KIND.read)(&mut form);
     form.done();
     job.check().unwrap();

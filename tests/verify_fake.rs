@@ -54,7 +54,12 @@ fn open(fake: &Fake) -> Box<dyn Sink> {
         fake.address
     );
     let job = Job::parse(Path::new("test.yaml"), text).unwrap();
-    let mut form = Form::new("sink.milvus", job.sink.settings.clone(), &job.mistakes);
+    let mut form = Form::new(
+        "sink.milvus",
+        job.sink.settings.clone(),
+        KIND.settings,
+        &job.mistakes,
+    );
     let spec = (KIND.read)(&mut form);
     form.done();
     spec.unwrap().open(&job.run).unwrap()

@@ -211,7 +211,12 @@ pub fn child() -> ExitCode {
             allow,
             block,
         }) => {
-            let mut form = Form::new("source.hdf5", settings, &Mistakes::default());
+            let mut form = Form::new(
+                "source.hdf5",
+                settings,
+                files::KIND.settings,
+                &Mistakes::default(),
+            );
             let admitted = Globs { allow, block };
             files::rehearse(&mut form, &admitted, &mut |file| {
                 tell(&match file {

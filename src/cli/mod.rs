@@ -2,12 +2,15 @@
 //! The only room that prints.
 
 mod carry;
+mod formats;
+mod init;
 mod inspect;
 mod known;
 mod look;
 mod progress;
 mod report;
 mod say;
+mod schema;
 mod show;
 mod verify;
 
@@ -23,12 +26,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::error::{Error, Result, shown};
-use crate::job::{CLASSIC, classic_settings};
-use crate::sink::SINKS;
-use crate::source::SOURCES;
+use crate::error::{Error, shown};
 
-use say::{LogLine, Screen, Text, line, print_json};
+use say::{LogLine, Screen, print_json};
 
 /// Moves billions of vectors into, out of and between Milvus installations.
 #[derive(Parser)]
@@ -112,6 +112,22 @@ enum Command {
     },
     /// List sources and sinks and their settings
     Formats,
+    /// Write a commented job for a source and a sink
+    Init {
+        /// The kind of source, as `milvusdm formats` lists them
+        source: String,
+        /// The kind of sink
+        sink: String,
+        /// The job file to write, if it is not there yet; left out: standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Write the JSON Schema of job files, for editors and checks
+    Schema {
+        /// The file to write; left out: standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Look at HDF5 files for another process of this program
     #[command(name = look::COMMAND, hide = true)]
     LookAtHdf5,
@@ -129,7 +145,13 @@ pub fn main() -> ExitCode {
         Some(Command::Plan { job }) => carry::plan_job(&job, &common),
         Some(Command::Verify { job, flags }) => verify::verify_job(&job, &flags, &common),
         Some(Command::Inspect { path }) => inspect::inspect(&path, &common),
-        Some(Command::Formats) => formats(&common),
+        Some(Command::Formats) => formats::formats(&common),
+        Some(Command::Init {
+            source,
+            sink,
+            output,
+        }) => init::init(&source, &sink, output.as_deref()),
+        Some(Command::Schema { output }) => schema::write(output.as_deref()),
         Some(Command::LookAtHdf5) => return look::child(),
         None => {
             let Some(job) = cli.yaml else {
@@ -227,54 +249,4 @@ where
         }
         write!(writer, "{word}: {}", shown(&words))
     }
-}
-
-fn formats(common: &Common) -> Result<()> {
-    type Entry = (
-        &'static str,
-        &'static str,
-        &'static [(&'static str, &'static str)],
-    );
-    let sources: Vec<Entry> = SOURCES
-        .iter()
-        .map(|k| (k.name, k.summary, k.settings))
-        .collect();
-    let sinks: Vec<Entry> = SINKS
-        .iter()
-        .map(|k| (k.name, k.summary, k.settings))
-        .collect();
-    if common.json {
-        let list = |entries: &[Entry]| -> serde_json::Value {
-            let one = |(name, summary, settings): &Entry| {
-                let settings: serde_json::Map<String, serde_json::Value> = settings
-                    .iter()
-                    .map(|(k, v)| (k.to_string(), (*v).into()))
-                    .collect();
-                serde_json::json!({"name": name, "summary": summary, "settings": settings})
-            };
-            entries.iter().map(one).collect()
-        };
-        return print_json(&serde_json::json!({"sources": list(&sources), "sinks": list(&sinks)}));
-    }
-    let mut text = Text::default();
-    for (title, entries) in [("Sources", sources), ("Sinks", sinks)] {
-        line!(text, "{title}");
-        for (name, summary, settings) in entries {
-            line!(text, "  {name:<10} {summary}");
-            for (key, meaning) in settings {
-                line!(text, "      {key:<16} {meaning}");
-            }
-        }
-    }
-    line!(
-        text,
-        "Classic jobs: the Python tool's, and what each setting stands for"
-    );
-    for job in CLASSIC {
-        line!(text, "  {job}");
-        for (key, meaning) in classic_settings(job) {
-            line!(text, "      {key:<37} {meaning}");
-        }
-    }
-    text.print()
 }

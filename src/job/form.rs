@@ -8,20 +8,7 @@ use std::time::Duration;
 use serde_yaml::{Mapping, Value};
 
 use super::place::from_home;
-
-/// Settings that are paths, wherever they stand: a `~` at their beginning is the home directory.
-const PATHS: [&str; 10] = [
-    "path",
-    "paths",
-    "dir",
-    "lists",
-    "ids_file",
-    "checkpoint",
-    "ca",
-    "cert",
-    "key",
-    "meta",
-];
+use super::settings::{self, Setting};
 
 /// A mistake in a job: the key path it is about, what is wrong, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,24 +41,30 @@ impl Mistakes {
     }
 }
 
-/// A map of settings. Each getter takes a key; keys that nobody took are mistakes when it is done.
+/// A map of settings. Each getter takes a key; keys that the map's list of settings does not have are mistakes when
+/// it is done.
 ///
 /// Getters return `None` for what is absent, null, `''`, or wrong; what is wrong is noted.
 pub struct Form {
     path: String,
     map: Mapping,
-    taken: Vec<&'static str>,
+    settings: &'static [Setting],
     mistakes: Mistakes,
     before: usize,
 }
 
 impl Form {
-    /// A form over the map at this key path.
-    pub fn new(path: impl Into<String>, map: Mapping, mistakes: &Mistakes) -> Form {
+    /// A form over the map at this key path, which may hold these settings.
+    pub fn new(
+        path: impl Into<String>,
+        map: Mapping,
+        settings: &'static [Setting],
+        mistakes: &Mistakes,
+    ) -> Form {
         Form {
             path: path.into(),
             map,
-            taken: Vec::new(),
+            settings,
             mistakes: mistakes.clone(),
             before: mistakes.0.borrow().len(),
         }
@@ -92,9 +85,16 @@ impl Form {
         self.mistakes.add(self.key(key), what, Some(hint.into()));
     }
 
+    /// What the list of settings says of a key.
+    fn setting(&self, key: &str) -> Option<&'static Setting> {
+        let found = settings::find(self.settings, key);
+        debug_assert!(found.is_some(), "{} is in no list", self.key(key));
+        found
+    }
+
     /// The value as it stands; `None` for absent, null and `''`.
     pub fn value(&mut self, key: &'static str) -> Option<Value> {
-        self.taken.push(key);
+        self.setting(key);
         match self.map.get(key) {
             None | Some(Value::Null) => None,
             Some(Value::String(s)) if s.is_empty() => None,
@@ -128,9 +128,11 @@ impl Form {
         text
     }
 
-    /// A whole number between bounds.
-    pub fn number(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
+    /// A whole number between the setting's bounds.
+    pub fn number(&mut self, key: &'static str) -> Option<u64> {
         let text = self.text(key)?;
+        let bounds = self.setting(key).and_then(|s| s.takes.bounds());
+        let (min, max) = bounds.unwrap_or((0, u64::MAX));
         match text.parse::<u64>() {
             Ok(n) if (min..=max).contains(&n) => Some(n),
             _ => {
@@ -143,11 +145,11 @@ impl Form {
         }
     }
 
-    /// A whole number between bounds, or `auto`, which is `None`.
-    pub fn number_or_auto(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
+    /// A whole number between the setting's bounds, or `auto`, which is `None`.
+    pub fn number_or_auto(&mut self, key: &'static str) -> Option<u64> {
         match self.value(key) {
             Some(Value::String(s)) if s == "auto" => None,
-            _ => self.number(key, min, max),
+            _ => self.number(key),
         }
     }
 
@@ -164,8 +166,9 @@ impl Form {
         }
     }
 
-    /// One of some words. A bare `off` or `no` of the YAML arrives as false, and is taken as `off`.
-    pub fn choice(&mut self, key: &'static str, choices: &[&'static str]) -> Option<&'static str> {
+    /// One of the setting's words. A bare `off` or `no` of the YAML arrives as false, and is taken as `off`.
+    pub fn choice(&mut self, key: &'static str) -> Option<&'static str> {
+        let choices = self.setting(key).map_or(&[][..], |s| s.takes.words());
         let text = match self.value(key)? {
             Value::Bool(false) => "off".to_owned(),
             value => self.scalar(key, &value)?,
@@ -219,7 +222,11 @@ impl Form {
     /// A map of settings within this one.
     pub fn form(&mut self, key: &'static str) -> Option<Form> {
         match self.value(key)? {
-            Value::Mapping(map) => Some(Form::new(self.key(key), map, &self.mistakes)),
+            Value::Mapping(map) => {
+                let settings = self.setting(key).and_then(|s| s.takes.settings());
+                let settings = settings.unwrap_or_default();
+                Some(Form::new(self.key(key), map, settings, &self.mistakes))
+            }
             _ => {
                 self.mistake(key, "must be a map of settings");
                 None
@@ -238,7 +245,8 @@ impl Form {
                 return None;
             }
         };
-        let expanded = expand(&text).and_then(|text| match PATHS.contains(&key) {
+        let is_path = self.setting(key).is_some_and(|s| s.takes.is_path());
+        let expanded = expand(&text).and_then(|text| match is_path {
             true => from_home(text),
             false => Ok(text),
         });
@@ -251,28 +259,24 @@ impl Form {
         }
     }
 
-    /// Complains of keys that nobody took. True when this form has no mistakes.
+    /// Complains of keys that are in no list. True when this form has no mistakes.
     pub fn done(self) -> bool {
+        let names: Vec<&str> = self.settings.iter().map(|setting| setting.name).collect();
         for key in self.map.keys() {
             let name = match key {
                 Value::String(s) => s.clone(),
                 other => format!("{other:?}"),
             };
-            if !self.taken.iter().any(|t| *t == name) {
-                let hint = did_you_mean(&name, &self.taken).or_else(|| {
-                    (!self.taken.is_empty()).then(|| format!("known here: {}", self.known()))
+            if !names.contains(&name.as_str()) {
+                let hint = did_you_mean(&name, &names).or_else(|| {
+                    let mut known = names.clone();
+                    known.sort_unstable();
+                    (!known.is_empty()).then(|| format!("known here: {}", known.join(", ")))
                 });
                 self.mistakes.add(self.key(&name), "unknown key", hint);
             }
         }
         self.mistakes.0.borrow().len() == self.before
-    }
-
-    fn known(&self) -> String {
-        let mut known = self.taken.clone();
-        known.sort_unstable();
-        known.dedup();
-        known.join(", ")
     }
 
     fn key(&self, key: &str) -> String {
@@ -382,8 +386,16 @@ fn parse_duration(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
+    const SETTINGS: &[Setting] = &[
+        Setting::text("address", "where the server is").required(),
+        Setting::choice("mode", &["skip", "append", "overwrite"], "what exists"),
+        Setting::number("shards", (1, 64), "shards"),
+        Setting::choice("verify", &["off", "count"], "what is compared"),
+    ];
+
     fn form(yaml: &str, mistakes: &Mistakes) -> Form {
-        Form::new("sink.milvus", serde_yaml::from_str(yaml).unwrap(), mistakes)
+        let map = serde_yaml::from_str(yaml).unwrap();
+        Form::new("sink.milvus", map, SETTINGS, mistakes)
     }
 
     #[test]
@@ -403,8 +415,8 @@ mod tests {
         let mistakes = Mistakes::default();
         let mut form = form("{adress: x, mode: apend, shards: 0}", &mistakes);
         form.required("address", "where the server is");
-        form.choice("mode", &["skip", "append", "overwrite"]);
-        form.number("shards", 1, 64);
+        form.choice("mode");
+        form.number("shards");
         assert!(!form.done());
         let said: Vec<String> = mistakes
             .all()
@@ -443,7 +455,7 @@ mod tests {
     fn a_bare_off_is_the_word_off() {
         let mistakes = Mistakes::default();
         let mut form = form("verify: false", &mistakes);
-        assert_eq!(form.choice("verify", &["off", "count"]), Some("off"));
+        assert_eq!(form.choice("verify"), Some("off"));
         assert!(form.done());
     }
 }

@@ -3,7 +3,8 @@
 
 use serde_yaml::{Mapping, Value};
 
-use super::{Mistakes, did_you_mean};
+use super::{Mistakes, Setting, did_you_mean};
+use crate::limits;
 
 /// Where a key of a classic job goes: (classic key, general key path).
 type Moves = &'static [(&'static str, &'static str)];
@@ -30,14 +31,34 @@ const TO_MILVUS: Moves = &[
     ("index", "sink.milvus.index"),
     ("load", "sink.milvus.load"),
 ];
+/// What the job says the data has; no general job says it.
+pub const DIMENSION: Setting = Setting::number(
+    "dimension",
+    (1, limits::DIMENSIONS_MAX),
+    "the dimension that the data must have",
+);
 /// What stands in `collection_parameter`.
 const PARAMETERS: [(&str, &str); 3] = [
-    ("collection_parameter.dimension", "what the data must have"),
+    ("collection_parameter.dimension", "dimension"),
     (
         "collection_parameter.index_file_size",
         "sink.milvus.index_file_size",
     ),
     ("collection_parameter.metric_type", "sink.milvus.metric"),
+];
+/// A hint in two spellings.
+const VERSION: [Setting; 2] = [
+    Setting::text("milvus_version", "a hint; the server is asked what it is"),
+    Setting::text("milvus-version", "the same"),
+];
+/// The address in two parts.
+const ADDRESS: [Setting; 2] = [
+    Setting::text(
+        "dest_host",
+        "where the server is: with dest_port, sink.milvus.address",
+    )
+    .required(),
+    Setting::number("dest_port", (0, u16::MAX as u64), "its port").or("19530"),
 ];
 const FROM_FAISS: Moves = &[
     ("data_path", "source.faiss.path"),
@@ -77,14 +98,25 @@ const TO_HDF5: Moves = &[
     ("chunk_rows", "sink.hdf5.chunk_rows"),
 ];
 
-/// The settings of each classic job, each with the general key it stands for.
-pub fn settings(classic: &str) -> Vec<(&'static str, &'static str)> {
+/// A key of a classic job.
+pub enum ClassicKey {
+    /// Another name of this key path of a general job; in `collection_parameter` where it has a dot.
+    Means(&'static str, &'static str),
+    /// A key that general jobs do not have.
+    Own(Setting),
+}
+
+/// The keys of a classic job.
+pub fn keys(classic: &str) -> Vec<ClassicKey> {
     let (from, to) = moves(classic);
-    let mut all: Vec<_> = from.iter().chain(to).chain(COMMON).copied().collect();
-    all.push(("milvus_version", "a hint; the server is asked what it is"));
+    let moved = from.iter().chain(to).chain(COMMON);
+    let mut all: Vec<_> = moved
+        .map(|(old, new)| ClassicKey::Means(old, new))
+        .collect();
+    all.extend(VERSION.map(ClassicKey::Own));
     if std::ptr::eq(to, TO_MILVUS) {
-        all.push(("dest_host, dest_port", "sink.milvus.address"));
-        all.extend(PARAMETERS);
+        all.extend(ADDRESS.map(ClassicKey::Own));
+        all.extend(PARAMETERS.map(|(old, new)| ClassicKey::Means(old, new)));
     }
     all
 }
@@ -140,7 +172,7 @@ pub fn rewrite(
         aliases: Vec::new(),
         classic,
     };
-    let mut known = vec!["milvus_version", "milvus-version"];
+    let mut known: Vec<&str> = VERSION.iter().map(|setting| setting.name).collect();
     for (old, new) in from.iter().chain(to).chain(COMMON) {
         known.push(old);
         job.aliases
@@ -153,7 +185,8 @@ pub fn rewrite(
         job.alias("source.faiss.paths", "data_path");
     }
     if to_milvus {
-        known.extend(["dest_host", "dest_port", "collection_parameter"]);
+        known.extend(ADDRESS.iter().map(|setting| setting.name));
+        known.push("collection_parameter");
         address(&mut job, &body, mistakes);
         parameters(&mut job, &body, mistakes);
     }
@@ -289,13 +322,10 @@ fn address(job: &mut Rewritten, body: &Mapping, mistakes: &Mistakes) {
 }
 
 fn parameters(job: &mut Rewritten, body: &Mapping, mistakes: &Mistakes) {
-    const MOVES: Moves = &[
-        ("dimension", "dimension"),
-        ("index_file_size", "sink.milvus.index_file_size"),
-        ("metric_type", "sink.milvus.metric"),
-    ];
-    for (old, new) in MOVES {
-        job.alias(new, &format!("collection_parameter.{old}"));
+    let inner = |old: &'static str| old.split_once('.').map_or(old, |(_, name)| name);
+    let moves = PARAMETERS.map(|(old, new)| (inner(old), new));
+    for (old, new) in PARAMETERS {
+        job.alias(new, old);
     }
     let parameters = match body.get("collection_parameter") {
         None | Some(Value::Null) => return,
@@ -308,11 +338,11 @@ fn parameters(job: &mut Rewritten, body: &Mapping, mistakes: &Mistakes) {
     };
     for (key, value) in &parameters {
         let name = key.as_str().unwrap_or_default();
-        match MOVES.iter().find(|(old, _)| *old == name) {
+        match moves.iter().find(|(old, _)| *old == name) {
             Some(_) if is_absent(value) => {}
             Some((_, new)) => job.set(new, value.clone()),
             None => {
-                let known: Vec<&str> = MOVES.iter().map(|(old, _)| *old).collect();
+                let known: Vec<&str> = moves.iter().map(|(old, _)| *old).collect();
                 let key = format!("{}.collection_parameter.{name}", job.classic);
                 mistakes.add(key, "unknown key", did_you_mean(name, &known));
             }

@@ -6,6 +6,7 @@ mod form;
 mod globs;
 mod legacy;
 mod place;
+pub mod settings;
 mod yaml;
 
 use std::io::Read;
@@ -20,9 +21,10 @@ use crate::limits;
 
 pub use form::{Form, Mistake, Mistakes, did_you_mean, expand};
 pub use globs::{Globs, matches};
-pub use legacy::settings as classic_settings;
+pub use legacy::{ClassicKey, keys as classic_keys};
 use place::CheckpointPlace;
 pub use place::{absolute, state_directory};
+pub use settings::{Need, Setting, Takes};
 
 /// The YAML, checked for shape, nothing touched.
 #[derive(Debug)]
@@ -311,7 +313,11 @@ impl Job {
             root = general;
             aliases = names;
         }
-        let mut form = Form::new("", root, &mistakes);
+        let settings = match classic {
+            Some(_) => settings::REWRITTEN,
+            None => settings::JOB,
+        };
+        let mut form = Form::new("", root, settings, &mistakes);
         let source = endpoint(&mut form, "source");
         let sink = endpoint(&mut form, "sink");
         let collections = form
@@ -321,10 +327,7 @@ impl Job {
         let into = form.form("into").map(read_into).unwrap_or_default();
         let fields = read_fields(form.form("fields"));
         let run = read_run(form.form("run"), path);
-        let dimension = form.number("dimension", 1, limits::DIMENSIONS_MAX);
-        if classic.is_none() && form.has("dimension") {
-            form.mistake("dimension", "unknown key");
-        }
+        let dimension = classic.and_then(|_| form.number("dimension"));
         form.done();
         Ok(Job {
             path: path.into(),
@@ -463,9 +466,9 @@ fn read_fields(form: Option<Form>) -> FieldSettings {
         Some(Value::Mapping(_)) => {
             let mut inner = form.form("vector").expect("it is a map");
             fields.vector = inner.text("name").unwrap_or(fields.vector);
-            let store_as = inner.choice("as", StoreAs::WORDS);
+            let store_as = inner.choice("as");
             fields.store_as = store_as.and_then(StoreAs::of);
-            let normalize = inner.choice("normalize", Normalize::WORDS);
+            let normalize = inner.choice("normalize");
             fields.normalize = normalize.and_then(Normalize::of);
             if fields.normalize.is_some() && fields.store_as == Some(StoreAs::Int8) {
                 let what = "int8 holds whole numbers, which rows of length 1 have none of";
@@ -510,9 +513,9 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
     };
     let Some(mut form) = form else { return run };
     let small = |n: u64| n as usize;
-    run.threads = form.number_or_auto("threads", 1, 1024).map(small);
-    run.connections = form.number_or_auto("connections", 1, 256).map(small);
-    run.in_flight = form.number_or_auto("in_flight", 1, 64).map(small);
+    run.threads = form.number_or_auto("threads").map(small);
+    run.connections = form.number_or_auto("connections").map(small);
+    run.in_flight = form.number_or_auto("in_flight").map(small);
     if let Some(batch) = form.size("batch") {
         let (min, max) = (limits::BATCH_BYTES_MIN, limits::BATCH_BYTES_MAX);
         if (min..=max).contains(&batch) {
@@ -524,7 +527,7 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
             );
         }
     }
-    run.max_rows_per_s = form.number("max_rows_per_s", 1, u64::MAX);
+    run.max_rows_per_s = form.number("max_rows_per_s");
     run.max_bytes_per_s = form.size("max_bytes_per_s");
     if run.max_bytes_per_s == Some(0) {
         form.mistake("max_bytes_per_s", "0 bytes a second never ends");
@@ -535,28 +538,28 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
     }
     run.patience = form.duration("patience").unwrap_or(run.patience);
     run.on_doubt = form
-        .choice("on_doubt", OnDoubt::WORDS)
+        .choice("on_doubt")
         .and_then(OnDoubt::of)
         .unwrap_or(run.on_doubt);
     run.id_collision = form
-        .choice("id_collision", IdCollision::WORDS)
+        .choice("id_collision")
         .and_then(IdCollision::of)
         .unwrap_or(run.id_collision);
     run.existing = form
-        .choice("existing", Existing::WORDS)
+        .choice("existing")
         .and_then(Existing::of)
         .unwrap_or(run.existing);
     run.allow_empty = form.flag("allow_empty").unwrap_or(false);
     run.misfit = form
-        .choice("misfit", Misfits::WORDS)
+        .choice("misfit")
         .and_then(Misfits::of)
         .unwrap_or(run.misfit);
     run.non_finite = form
-        .choice("non_finite", NonFinite::WORDS)
+        .choice("non_finite")
         .and_then(NonFinite::of)
         .unwrap_or(run.non_finite);
     run.verify = form
-        .choice("verify", Verify::WORDS)
+        .choice("verify")
         .and_then(Verify::of)
         .unwrap_or(run.verify);
     form.done();

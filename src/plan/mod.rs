@@ -17,7 +17,7 @@ use crate::batch::{Batch, Limits, Manifest, Shard, Target, TargetName};
 use crate::buffers::Buffers;
 use crate::convert::{Conversion, Converted};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Endpoint, Form, Job, NonFinite, RunSettings, did_you_mean};
+use crate::job::{Endpoint, Form, Job, NonFinite, RunSettings, Setting, did_you_mean};
 use crate::limits;
 use crate::schema::Columns;
 use crate::sink::{Decision, Foreseen, SINKS, Sink, SinkKind};
@@ -172,9 +172,9 @@ fn find_kind<'k, K>(
     found
 }
 
-fn form(job: &Job, what: &str, endpoint: &Endpoint) -> Form {
+fn form(job: &Job, what: &str, endpoint: &Endpoint, settings: &'static [Setting]) -> Form {
     let path = format!("{what}.{}", endpoint.name);
-    Form::new(path, endpoint.settings.clone(), &job.mistakes)
+    Form::new(path, endpoint.settings.clone(), settings, &job.mistakes)
 }
 
 /// The settings under a kind; keys that it does not know are mistakes.
@@ -225,8 +225,8 @@ pub fn draft(job: &Job) -> Draft {
     let mut draft = Draft::default();
     let source: Option<&SourceKind> = find_kind(job, "source", &job.source, SOURCES, |k| k.name);
     let sink: Option<&SinkKind> = find_kind(job, "sink", &job.sink, SINKS, |k| k.name);
-    let source = source.and_then(|k| read(form(job, "source", &job.source), k.read));
-    let sink = sink.and_then(|k| read(form(job, "sink", &job.sink), k.read));
+    let source = source.and_then(|k| read(form(job, "source", &job.source, k.settings), k.read));
+    let sink = sink.and_then(|k| read(form(job, "sink", &job.sink, k.settings), k.read));
     draft.mistakes = job.mistaken();
     let wanted = Limits {
         batch_bytes: job.run.batch_bytes,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::batch::{Batch, BatchId, Keys, LeftOut, Limits, Target, TargetName};
 use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
-use crate::job::{Form, RunSettings};
+use crate::job::{Form, RunSettings, Setting};
 use crate::progress::Phase;
 
 use held::Held;
@@ -24,8 +24,8 @@ pub struct SinkKind {
     pub name: &'static str,
     /// One line for `milvusdm formats`.
     pub summary: &'static str,
-    /// Settings, each with what it means.
-    pub settings: &'static [(&'static str, &'static str)],
+    /// The settings that a job may name.
+    pub settings: &'static [Setting],
     /// Reads the settings, noting mistakes in the form; `None` when there are any.
     pub read: fn(&mut Form) -> Option<Box<dyn Spec>>,
 }

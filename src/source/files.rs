@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::input::{Access, View};
-use crate::job::{Form, matches};
+use crate::job::{Form, Setting, matches};
 use crate::limits;
 
 /// Which files a job names: one, a list in its order, or those of a directory or a glob in natural order.
@@ -20,18 +20,23 @@ pub enum Named {
     Glob(String),
 }
 
-/// What the settings that [`Named::read`] takes mean, for the first entries of a source's list.
-pub const PATHS: (&str, &str) = (
-    "paths",
-    "the file, or a list of files in this order (path: too); or dir, or glob",
-);
-/// See [`PATHS`].
-pub const GLOB: (&str, &str) = (
+/// The settings that [`Named::read`] takes besides `dir`, for the list of a source.
+pub const PATH: Setting = Setting::paths("path", "the file").one_of();
+/// See [`PATH`].
+pub const PATHS: Setting = Setting::paths("paths", "the files, in this order").one_of();
+/// See [`PATH`].
+pub const GLOB: Setting = Setting::path(
     "glob",
     "files whose path fits, such as shards/*.fbin, in natural order: 2 before 10",
-);
+)
+.one_of();
 /// How bytes are got at.
-pub const ACCESS: (&str, &str) = ("access", "map (default) or read: for network mounts");
+pub const ACCESS: Setting = Setting::choice(
+    "access",
+    &["map", "read"],
+    "how bytes are got at; read: for network mounts",
+)
+.or("map");
 
 impl Named {
     /// Reads `path`, `paths`, `dir` or `glob`, of which there must be just one.
@@ -65,7 +70,7 @@ impl Named {
 
 /// Reads `access`.
 pub fn access(form: &mut Form) -> Access {
-    match form.choice("access", &["map", "read"]) {
+    match form.choice("access") {
         Some("read") => Access::Read,
         _ => Access::Map,
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::batch::{Cut, Limits, Manifest, Position, Shard};
 use crate::error::Result;
 use crate::input::View;
-use crate::job::{Form, Globs};
+use crate::job::{Form, Globs, Setting};
 
 pub use inspect::inspect;
 
@@ -28,8 +28,8 @@ pub struct SourceKind {
     pub name: &'static str,
     /// One line for `milvusdm formats`.
     pub summary: &'static str,
-    /// Settings, each with what it means.
-    pub settings: &'static [(&'static str, &'static str)],
+    /// The settings that a job may name.
+    pub settings: &'static [Setting],
     /// Reads the settings, noting mistakes in the form; `None` when there are any.
     pub read: fn(&mut Form) -> Option<Box<dyn Spec>>,
 }

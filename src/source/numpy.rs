@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::npy::{self, Header};
 use crate::format::zip::{self, Member, Packing};
 use crate::input::{Access, View};
-use crate::job::Form;
+use crate::job::{Form, Setting, settings};
 use crate::limits;
 use crate::schema::Element;
 
@@ -20,18 +20,23 @@ pub const KIND: SourceKind = SourceKind {
     name: "numpy",
     summary: "arrays of numpy: .npy files, and members of .npz archives as file.npz:name",
     settings: &[
-        (
+        Setting::paths(
             "vectors",
             "the array, of two dimensions, or a list of arrays in this order",
-        ),
-        (
+        )
+        .required()
+        .example("embeddings.npy"),
+        Setting::paths(
             "ids",
-            "the array of ids, or a list of as many (default: rows are numbered)",
-        ),
-        (
+            "the array of ids, or a list of as many; left out: rows are numbered",
+        )
+        .example("ids.npy"),
+        Setting::number(
             "first_id",
-            "the id of the first row, where rows are numbered: 0 (default)",
-        ),
+            settings::IDS,
+            "the id of the first row, where rows are numbered",
+        )
+        .or("0"),
         values::AS,
         files::ACCESS,
     ],
@@ -53,7 +58,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     }
     let ids = form.list("ids").filter(|ids| ids != &["row_number"]);
     let element = values::read_as(form);
-    let first_id = form.number("first_id", 0, i64::MAX as u64);
+    let first_id = form.number("first_id");
     let access = files::access(form);
     if let (Some(vectors), Some(ids)) = (&vectors, &ids) {
         if vectors.len() != ids.len() {

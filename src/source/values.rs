@@ -1,19 +1,20 @@
 //! How are numbers stored in files, and how do they become vectors and ids?
 //! Pure: bytes in, bytes out.
 
-use crate::job::Form;
+use crate::job::{Form, Setting};
 use crate::schema::Element;
 use crate::simd;
 
-/// What the setting that [`read_as`] takes means.
-pub const AS: (&str, &str) = (
+/// The setting that [`read_as`] takes.
+pub const AS: Setting = Setting::choice(
     "as",
-    "what whole numbers become: float32, int8, or binary (bytes of eight bits each)",
+    &["float32", "int8", "binary"],
+    "what whole numbers become; binary: bytes of eight bits each",
 );
 
 /// Reads `as`: what the components of vectors become.
 pub fn read_as(form: &mut Form) -> Option<Element> {
-    let word = form.choice("as", &["float32", "int8", "binary"])?;
+    let word = form.choice("as")?;
     Element::named(word)
 }
 

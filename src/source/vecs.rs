@@ -15,7 +15,7 @@ use super::values::{self, Stored};
 use super::{Source, SourceKind, Spec as AnySpec};
 use crate::error::{Error, Kind, Result};
 use crate::input::{Access, Cursor, View};
-use crate::job::Form;
+use crate::job::{Form, Setting, settings};
 use crate::limits;
 use crate::schema::Element;
 
@@ -24,22 +24,27 @@ pub const KIND: SourceKind = SourceKind {
     name: "vecs",
     summary: "files of vectors as benchmarks publish them: fvecs, bvecs, ivecs, fbin, u8bin, i8bin",
     settings: &[
+        files::PATH.example("base.fvecs"),
         files::PATHS,
-        (
+        Setting::path(
             "dir",
             "directory: all its files of these kinds, in natural order",
-        ),
+        )
+        .one_of(),
         files::GLOB,
-        (
+        Setting::choice(
             "format",
-            "fvecs, bvecs, ivecs, fbin, u8bin or i8bin (default: the ending of each file)",
+            &FORMATS,
+            "how they are laid out; left out: by the ending of each",
         ),
         values::AS,
-        (
+        Setting::choice(
             "ids",
-            "row_number: rows are numbered over all files in order",
-        ),
-        ("first_id", "the id of the first row: 0 (default)"),
+            &["row_number"],
+            "rows are numbered over all files in order",
+        )
+        .or("row_number"),
+        Setting::number("first_id", settings::IDS, "the id of the first row").or("0"),
         files::ACCESS,
     ],
     read,
@@ -57,10 +62,10 @@ struct Spec {
 
 fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     let named = Named::read(form);
-    let format = form.choice("format", &FORMATS);
+    let format = form.choice("format");
     let element = values::read_as(form);
-    form.choice("ids", &["row_number"]);
-    let first_id = form.number("first_id", 0, i64::MAX as u64).unwrap_or(0);
+    form.choice("ids");
+    let first_id = form.number("first_id").unwrap_or(0);
     let access = files::access(form);
     Some(Box::new(Spec {
         named: named?,

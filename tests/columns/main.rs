@@ -54,7 +54,12 @@ fn open(server: &Server, sink: &str, run: &str) -> Box<dyn Sink> {
         "source: {{faiss: {{path: x}}}}\nsink: {{milvus: {{address: '{address}', {sink}}}}}\nrun: {{{run}}}\n"
     );
     let job = Job::parse(Path::new("test.yaml"), text).unwrap();
-    let mut form = Form::new("sink.milvus", job.sink.settings.clone(), &job.mistakes);
+    let mut form = Form::new(
+        "sink.milvus",
+        job.sink.settings.clone(),
+        KIND.settings,
+        &job.mistakes,
+    );
     let spec = (KIND.read)(&mut form);
     form.done();
     job.check().unwrap();

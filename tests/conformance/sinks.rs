@@ -126,7 +126,12 @@ fn open(kind: &str, settings: &str) -> Result<Box<dyn Sink>> {
     let text = format!("source: {{none: {{}}}}\nsink: {{{kind}: {{{settings}}}}}\n");
     let job = Job::parse(Path::new("job.yaml"), text).unwrap();
     let known = SINKS.iter().find(|k| k.name == kind).unwrap();
-    let mut form = Form::new("sink", job.sink.settings.clone(), &job.mistakes);
+    let mut form = Form::new(
+        "sink",
+        job.sink.settings.clone(),
+        known.settings,
+        &job.mistakes,
+    );
     let spec = (known.read)(&mut form);
     form.done();
     job.check().unwrap();

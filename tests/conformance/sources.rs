@@ -56,8 +56,8 @@ fn each(check: impl Fn(&str, &Input)) {
 fn open(kind: &str, settings: &str) -> Result<Box<dyn Source>> {
     let mistakes = Mistakes::default();
     let map = serde_yaml::from_str(&format!("{{{settings}}}")).unwrap();
-    let mut form = Form::new("source", map, &mistakes);
     let known = SOURCES.iter().find(|k| k.name == kind).unwrap();
+    let mut form = Form::new("source", map, known.settings, &mistakes);
     let spec = (known.read)(&mut form);
     assert!(form.done(), "{settings}: {:?}", mistakes.all());
     spec.unwrap().open()

@@ -42,7 +42,12 @@ pub fn sink(settings: &str) -> Box<dyn Sink> {
     let text = format!("source: {{none: {{}}}}\nsink: {{hdf5: {settings}}}\n");
     let job = Job::parse(Path::new("job.yaml"), text).unwrap();
     let kind = SINKS.iter().find(|k| k.name == "hdf5").unwrap();
-    let mut form = Form::new("sink.hdf5", job.sink.settings.clone(), &job.mistakes);
+    let mut form = Form::new(
+        "sink.hdf5",
+        job.sink.settings.clone(),
+        kind.settings,
+        &job.mistakes,
+    );
     let spec = (kind.read)(&mut form);
     form.done();
     job.check().unwrap();
@@ -54,7 +59,12 @@ pub fn mistakes(settings: &str) -> String {
     let text = format!("source: {{none: {{}}}}\nsink: {{hdf5: {settings}}}\n");
     let job = Job::parse(Path::new("job.yaml"), text).unwrap();
     let kind = SINKS.iter().find(|k| k.name == "hdf5").unwrap();
-    let mut form = Form::new("sink.hdf5", job.sink.settings.clone(), &job.mistakes);
+    let mut form = Form::new(
+        "sink.hdf5",
+        job.sink.settings.clone(),
+        kind.settings,
+        &job.mistakes,
+    );
     let _ = (kind.read)(&mut form);
     form.done();
     job.check().unwrap_err().to_string()
@@ -197,7 +207,12 @@ pub fn source(settings: &str) -> Result<Box<dyn Source>> {
     let text = format!("source: {{hdf5: {settings}}}\nsink: {{none: {{}}}}\n");
     let job = Job::parse(Path::new("job.yaml"), text).unwrap();
     let kind = SOURCES.iter().find(|k| k.name == "hdf5").unwrap();
-    let mut form = Form::new("source.hdf5", job.source.settings.clone(), &job.mistakes);
+    let mut form = Form::new(
+        "source.hdf5",
+        job.source.settings.clone(),
+        kind.settings,
+        &job.mistakes,
+    );
     let spec = (kind.read)(&mut form);
     form.done();
     job.check()?;

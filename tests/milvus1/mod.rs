@@ -75,7 +75,7 @@ fn spec(path: &Path, settings: &str) -> Box<dyn milvusdm::source::Spec> {
     let mistakes = Mistakes::default();
     let text = format!("path: {:?}\n{settings}", path.to_str().unwrap());
     let map = serde_yaml::from_str(&text).unwrap();
-    let mut form = Form::new("source.milvus1", map, &mistakes);
+    let mut form = Form::new("source.milvus1", map, milvus1::KIND.settings, &mistakes);
     let spec = (milvus1::KIND.read)(&mut form);
     assert!(form.done(), "{settings}: {:?}", mistakes.all());
     spec.unwrap()

@@ -68,8 +68,8 @@ pub fn expected(name: &str) -> Expected {
 pub fn open(settings: &str) -> Result<Box<dyn Source>> {
     let mistakes = Mistakes::default();
     let map = serde_yaml::from_str(settings).unwrap();
-    let mut form = Form::new("source.faiss", map, &mistakes);
     let kind = SOURCES.iter().find(|kind| kind.name == "faiss").unwrap();
+    let mut form = Form::new("source.faiss", map, kind.settings, &mistakes);
     let spec = (kind.read)(&mut form);
     assert!(form.done(), "{:?}", mistakes.all());
     spec.unwrap().open()
@@ -84,8 +84,8 @@ pub fn settings(path: &Path, lossy: bool, more: &str) -> String {
 pub fn mistakes(settings: &str) -> Vec<String> {
     let mistakes = Mistakes::default();
     let map = serde_yaml::from_str(settings).unwrap();
-    let mut form = Form::new("source.faiss", map, &mistakes);
     let kind = SOURCES.iter().find(|kind| kind.name == "faiss").unwrap();
+    let mut form = Form::new("source.faiss", map, kind.settings, &mistakes);
     let _ = (kind.read)(&mut form);
     let all = mistakes.all().into_iter();
     all.map(|m| format!("{}: {}", m.key, m.what)).collect()

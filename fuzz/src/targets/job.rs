@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use milvusdm::job::{Form, Job, matches};
+use milvusdm::job::{Endpoint, Form, Job, Setting, matches};
 use milvusdm::sink::SINKS;
 use milvusdm::source::SOURCES;
 
@@ -15,21 +15,18 @@ pub fn run(bytes: &[u8]) {
     let Ok(job) = Job::parse(Path::new("job.yaml"), text.to_owned()) else {
         return;
     };
-    let form = |what: &str, endpoint: &milvusdm::job::Endpoint| {
-        Form::new(
-            format!("{what}.{}", endpoint.name),
-            endpoint.settings.clone(),
-            &job.mistakes,
-        )
+    let form = |what: &str, endpoint: &Endpoint, settings: &'static [Setting]| {
+        let path = format!("{what}.{}", endpoint.name);
+        Form::new(path, endpoint.settings.clone(), settings, &job.mistakes)
     };
     if let Some(kind) = SOURCES.iter().find(|kind| kind.name == job.source.name) {
-        let mut form = form("source", &job.source);
+        let mut form = form("source", &job.source, kind.settings);
         let spec = (kind.read)(&mut form);
         assert!(spec.is_some() || !job.mistakes.all().is_empty());
         form.done();
     }
     if let Some(kind) = SINKS.iter().find(|kind| kind.name == job.sink.name) {
-        let mut form = form("sink", &job.sink);
+        let mut form = form("sink", &job.sink, kind.settings);
         let spec = (kind.read)(&mut form);
         assert!(spec.is_some() || !job.mistakes.all().is_empty());
         form.done();

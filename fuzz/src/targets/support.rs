@@ -52,7 +52,7 @@ pub fn files(directory: &str, ending: &str) -> Vec<PathBuf> {
 pub fn open(kind: &SourceKind, settings: &str) -> Result<Box<dyn Source>> {
     let mistakes = Mistakes::default();
     let settings = serde_yaml::from_str(settings).expect("settings are YAML");
-    let mut form = Form::new("source", settings, &mistakes);
+    let mut form = Form::new("source", settings, kind.settings, &mistakes);
     let spec = (kind.read)(&mut form).unwrap_or_else(|| panic!("{:?}", mistakes.all()));
     spec.open()
 }

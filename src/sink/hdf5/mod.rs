@@ -22,7 +22,7 @@ use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
 use crate::h5;
 use crate::h5::filter::Filter;
-use crate::job::{Form, Mode, RunSettings};
+use crate::job::{Form, Mode, RunSettings, Setting};
 use crate::schema::{Element, VectorType};
 
 use super::held::Held;
@@ -36,21 +36,25 @@ pub const KIND: SinkKind = SinkKind {
     name: "hdf5",
     summary: "HDF5 files: one, or one for each partition",
     settings: &[
-        ("path", "the file to write; or dir"),
-        (
+        Setting::path("path", "the file to write").one_of(),
+        Setting::path(
             "dir",
             "directory for <collection>/<partition>.h5; made if missing",
-        ),
-        (
+        )
+        .one_of()
+        .example("out"),
+        Setting::choice(
             "mode",
-            "where a file exists: fail (default), skip, overwrite",
-        ),
-        ("compression", "none (default), gzip1 … gzip9, lzf"),
-        (
+            &["fail", "skip", "overwrite"],
+            "what to do if a file exists",
+        )
+        .or("fail"),
+        Setting::choice("compression", &COMPRESSIONS, "how chunks are compressed").or("none"),
+        Setting::flag(
             "shuffle",
-            "bytes of equal weight together before compression: true, false (default)",
+            "bytes of equal weight together before compression",
         ),
-        ("chunk_rows", "rows of a chunk: auto (default) or a number"),
+        Setting::number_or_auto("chunk_rows", (1, u32::MAX as u64), "rows of a chunk"),
     ],
     read: |form| Some(Box::new(Spec::read(form)?)),
 };
@@ -105,8 +109,8 @@ impl Spec {
                 None
             }
         };
-        let mode = form.choice("mode", &["fail", "skip", "overwrite"]);
-        let compression = form.choice("compression", &COMPRESSIONS);
+        let mode = form.choice("mode");
+        let compression = form.choice("compression");
         let level = compression.and_then(|c| c.strip_prefix("gzip")?.parse().ok());
         let compression = match (level, compression) {
             (Some(level), _) => Some(Filter::Deflate(level)),
@@ -116,7 +120,7 @@ impl Spec {
         let layout = Layout {
             compression,
             shuffle: form.flag("shuffle").unwrap_or(false),
-            chunk_rows: form.number_or_auto("chunk_rows", 1, u64::from(u32::MAX)),
+            chunk_rows: form.number_or_auto("chunk_rows"),
         };
         Some(Spec {
             place: place?,

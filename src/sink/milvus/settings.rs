@@ -6,48 +6,105 @@ use std::path::{Path, PathBuf};
 use serde_yaml::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::job::{Form, Mode};
+use crate::job::{Form, Mode, Setting, Takes};
 use crate::milvus::{self, Login, Secret};
 use crate::schema::{Index, Metric};
 
-/// The settings, each with what it means.
-pub const SETTINGS: &[(&str, &str)] = &[
-    (
+/// The settings.
+pub const SETTINGS: &[Setting] = &[
+    Setting::text(
         "address",
         "where the server is: http://host:port, or https:// for TLS",
+    )
+    .required()
+    .example("\"http://127.0.0.1:19530\""),
+    Setting::text("user", "how to log in, with password").example("root"),
+    Setting::secret("password", "that user's password").example("\"${MILVUS_PASSWORD}\""),
+    Setting::secret("token", "how to log in, in place of user and password")
+        .example("\"${MILVUS_TOKEN}\""),
+    Setting::text("db", "the database").or("default"),
+    Setting::map(
+        "tls",
+        TLS,
+        "certificates that https:// needs beyond the system's",
     ),
-    ("user, password", "how to log in"),
-    ("token", "how to log in, in place of user and password"),
-    ("db", "the database; absent: the default one"),
-    ("tls", "map of PEM files: ca, cert and key; and server_name"),
-    (
-        "collection",
-        "the collection; absent: named as in the source",
+    COLLECTION,
+    PARTITION,
+    MODE,
+    Setting::choice(
+        "metric",
+        &METRICS,
+        "how distances are measured; kept with the index",
+    )
+    .example("L2"),
+    Setting::number("shards", (1, 1024), "shards of a collection that is made").or("1"),
+    AUTO_ID,
+    INDEX,
+    LOAD,
+    Setting::number(
+        "index_file_size",
+        INDEX_FILE_SIZES,
+        "for Milvus 1.x only; ignored",
     ),
-    (
-        "partition",
-        "the partition; absent: the default one, or as in the source where the collection is",
-    ),
-    (
-        "mode",
-        "what to do with what exists: fail, skip, append (the default) or overwrite",
-    ),
-    ("metric", "how distances are measured; kept with the index"),
-    (
-        "shards",
-        "shards of a collection that is made; 1 unless said",
-    ),
-    ("auto_id", "true: the server makes new ids"),
-    (
-        "index",
-        "{type, params}, or `source`: as the source's was; absent: none is made",
-    ),
-    ("load", "true: load the collection when all is in"),
-    ("index_file_size", "for Milvus 1.x only; ignored"),
-    (
+    Setting::text(
         "version_hint",
         "the version the job thinks the server has; it is asked anyway",
     ),
+];
+
+const TLS: &[Setting] = &[
+    Setting::path("ca", "PEM file of the authority; left out: the system's"),
+    Setting::path("cert", "PEM file of the client's certificate, with key"),
+    Setting::path("key", "PEM file of its key"),
+    Setting::text(
+        "server_name",
+        "the name in the server's certificate, if it is not the address",
+    ),
+];
+
+/// The collection.
+pub const COLLECTION: Setting = Setting::text(
+    "collection",
+    "the collection; left out: named as in the source",
+)
+.example("my_collection");
+/// The partition.
+pub const PARTITION: Setting = Setting::text(
+    "partition",
+    "the partition; left out: the default one, or as in the source where the collection is",
+);
+/// What to do with what exists.
+pub const MODE: Setting =
+    Setting::choice("mode", Mode::WORDS, "what to do with what exists").or("append");
+/// Who makes ids.
+pub const AUTO_ID: Setting = Setting::flag("auto_id", "true: the server makes new ids");
+/// Which index to make.
+pub const INDEX: Setting = Setting::new(
+    "index",
+    Takes::Any(&[
+        Takes::Choice(&["source"]),
+        Takes::Map(&[
+            Setting::text("type", "which index, such as HNSW or IVF_FLAT").required(),
+            Setting::new("params", Takes::Names(&Takes::Text), "its parameters"),
+        ]),
+    ]),
+    "the index to make; source: as the source's was; left out: none",
+)
+.example("{ type: HNSW, params: { M: 16, efConstruction: 200 } }");
+/// Whether to load.
+pub const LOAD: Setting = Setting::flag("load", "true: load the collection when all is in");
+/// Megabytes of a segment of Milvus 1.x.
+pub const INDEX_FILE_SIZES: (u64, u64) = (1, 131_072);
+/// Ways to measure distances.
+pub const METRICS: [&str; 8] = [
+    "L2",
+    "IP",
+    "COSINE",
+    "HAMMING",
+    "JACCARD",
+    "TANIMOTO",
+    "SUBSTRUCTURE",
+    "SUPERSTRUCTURE",
 ];
 
 /// `sink.milvus` of a job.
@@ -117,15 +174,15 @@ impl Settings {
             collection: form.text("collection"),
             partition: form.text("partition"),
             mode: form
-                .choice("mode", Mode::WORDS)
+                .choice("mode")
                 .and_then(Mode::of)
                 .unwrap_or(Mode::Append),
             metric: read_metric(form),
-            shards: form.number("shards", 1, 1024).unwrap_or(1) as u32,
+            shards: form.number("shards").unwrap_or(1) as u32,
             auto_id: form.flag("auto_id").unwrap_or(false),
             index: read_index(form),
             load: form.flag("load").unwrap_or(false),
-            index_file_size: form.number("index_file_size", 1, 131_072),
+            index_file_size: form.number("index_file_size"),
             version_hint: form.text("version_hint"),
         };
         match milvus::address(&address?, settings.tls.is_some()) {
@@ -222,17 +279,7 @@ fn read_login(form: &mut Form) -> Login {
 
 /// The metric, where the job names one.
 pub fn read_metric(form: &mut Form) -> Option<Metric> {
-    const WORDS: [&str; 8] = [
-        "L2",
-        "IP",
-        "COSINE",
-        "HAMMING",
-        "JACCARD",
-        "TANIMOTO",
-        "SUBSTRUCTURE",
-        "SUPERSTRUCTURE",
-    ];
-    form.choice("metric", &WORDS).and_then(Metric::named)
+    form.choice("metric").and_then(Metric::named)
 }
 
 /// The index to make.
@@ -286,6 +333,7 @@ mod tests {
         let mut form = Form::new(
             "sink.milvus",
             serde_yaml::from_str(yaml).unwrap(),
+            SETTINGS,
             &mistakes,
         );
         let settings = Settings::read(&mut form);

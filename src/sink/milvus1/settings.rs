@@ -4,40 +4,34 @@
 use tracing::warn;
 
 use crate::error::{Error, Kind, Result};
-use crate::job::{Form, Mode};
+use crate::job::{Form, Mode, Setting};
 use crate::milvus::{self, Login};
 use crate::schema::Metric;
 use crate::sink::milvus::settings::{self as v2, IndexWanted};
 
-/// The settings, each with what it means.
-pub const SETTINGS: &[(&str, &str)] = &[
-    ("address", "where the server is: host:port"),
-    (
-        "collection",
-        "the collection; absent: named as in the source",
-    ),
-    (
-        "partition",
-        "the partition; absent: the default one, or as in the source where the collection is",
-    ),
-    (
-        "mode",
-        "what to do with what exists: fail, skip, append (the default) or overwrite",
-    ),
-    (
+/// The settings.
+pub const SETTINGS: &[Setting] = &[
+    Setting::text("address", "where the server is: host:port")
+        .required()
+        .example("\"127.0.0.1:19530\""),
+    v2::COLLECTION,
+    v2::PARTITION,
+    v2::MODE,
+    Setting::choice(
         "metric",
-        "how distances are measured; absent: as in the source, else L2",
-    ),
-    (
+        &v2::METRICS,
+        "how distances are measured; left out: as in the source, else L2",
+    )
+    .example("L2"),
+    Setting::number(
         "index_file_size",
-        "megabytes of a segment before it is indexed; 1024 unless said",
-    ),
-    ("auto_id", "true: the server makes new ids"),
-    (
-        "index",
-        "{type, params}, or `source`: as the source's was; absent: none is made",
-    ),
-    ("load", "true: load the collection when all is in"),
+        v2::INDEX_FILE_SIZES,
+        "megabytes of a segment before it is indexed",
+    )
+    .or("1024"),
+    v2::AUTO_ID,
+    v2::INDEX,
+    v2::LOAD,
 ];
 
 /// Megabytes of a segment before it is indexed, where the job does not say: Milvus's own default.
@@ -75,13 +69,11 @@ impl Settings {
             collection: form.text("collection"),
             partition: form.text("partition"),
             mode: form
-                .choice("mode", Mode::WORDS)
+                .choice("mode")
                 .and_then(Mode::of)
                 .unwrap_or(Mode::Append),
             metric: v2::read_metric(form),
-            index_file_size: form
-                .number("index_file_size", 1, 131_072)
-                .unwrap_or(INDEX_FILE_SIZE),
+            index_file_size: form.number("index_file_size").unwrap_or(INDEX_FILE_SIZE),
             auto_id: form.flag("auto_id").unwrap_or(false),
             index: v2::read_index(form),
             load: form.flag("load").unwrap_or(false),
@@ -166,7 +158,12 @@ mod tests {
     use crate::job::Mistakes;
 
     fn form(path: &str, yaml: &str, mistakes: &Mistakes) -> Form {
-        Form::new(path, serde_yaml::from_str(yaml).unwrap(), mistakes)
+        let settings = match path {
+            "sink.milvus" => v2::SETTINGS,
+            _ => SETTINGS,
+        };
+        let map = serde_yaml::from_str(yaml).unwrap();
+        Form::new(path, map, settings, mistakes)
     }
 
     #[test]

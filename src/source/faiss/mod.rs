@@ -23,7 +23,7 @@ use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::format::faiss::{Body, Codec, Node};
 use crate::input::{Access, View};
-use crate::job::{Form, absolute};
+use crate::job::{Form, Setting, absolute, settings};
 use crate::limits;
 use crate::schema::{Columns, Index};
 use ids::IdFile;
@@ -34,32 +34,42 @@ pub const KIND: SourceKind = SourceKind {
     name: "faiss",
     summary: "index files of Faiss: flat, IVF, graphs, id maps, transforms, binary; others lossily",
     settings: &[
+        files::PATH.example("vectors.index"),
         files::PATHS,
-        (
+        Setting::path(
             "dir",
             "directory: all its .index and .faiss files, in natural order: 2 before 10",
-        ),
+        )
+        .one_of(),
         files::GLOB,
-        (
+        Setting::choice(
             "ids",
-            "stored (default): as in the file, row numbers where it has none; row_number: row numbers",
-        ),
-        (
+            &["stored", "row_number"],
+            "stored: as in the file, row numbers if it has none",
+        )
+        .or("stored"),
+        Setting::number(
             "first_id",
-            "the first of the row numbers that are ids: 0 (default); they go on from file to file",
-        ),
-        (
+            settings::IDS,
+            "the first of the row numbers that are ids; they go on from file to file",
+        )
+        .or("0"),
+        Setting::path(
             "ids_file",
             "ids beside the index, one for each row: a text of one id a line, or an int64 .npy",
-        ),
-        (
+        )
+        .example("ids.txt"),
+        Setting::choice(
             "lossy",
-            "refuse (default) | allow: take vectors that come back only nearly (quantized)",
-        ),
-        (
+            &["refuse", "allow"],
+            "vectors that come back only nearly, because they are quantized",
+        )
+        .or("refuse"),
+        Setting::path(
             "lists",
             "where the file of on-disk inverted lists is, if it was moved",
-        ),
+        )
+        .example("moved.ivfdata"),
         files::ACCESS,
     ],
     read,
@@ -88,10 +98,10 @@ struct Spec {
 
 fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     let named = Named::read(form);
-    let ids = form.choice("ids", &["stored", "row_number"]);
-    let first_id = form.number("first_id", 0, i64::MAX as u64);
+    let ids = form.choice("ids");
+    let first_id = form.number("first_id");
     let ids_file = form.text("ids_file").map(PathBuf::from);
-    let lossy = form.choice("lossy", &["refuse", "allow"]) == Some("allow");
+    let lossy = form.choice("lossy") == Some("allow");
     let lists = form.text("lists").map(PathBuf::from);
     let access = files::access(form);
     if ids_file.is_some() && (first_id.is_some() || ids == Some("row_number")) {

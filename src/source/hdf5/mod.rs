@@ -17,10 +17,11 @@ use std::path::{Path, PathBuf};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target};
 use crate::error::{Error, Kind, Result};
 use crate::input::Access;
-use crate::job::{Form, Globs, absolute};
+use crate::job::{Form, Globs, Setting, absolute, settings};
 use crate::limits;
 use crate::schema::{Columns, Metric};
 
+use super::files;
 use super::files::{identity, natural, shard_rows};
 use super::{Reader, Source, SourceKind, Survey, content};
 use kinds::Wish;
@@ -34,36 +35,45 @@ pub const KIND: SourceKind = SourceKind {
     name: "hdf5",
     summary: "HDF5 files of vectors and ids",
     settings: &[
-        ("paths", "the file, or a list of files; or dir"),
-        (
+        Setting::paths("paths", "the file, or a list of files")
+            .one_of()
+            .example("[vectors.h5]"),
+        Setting::path(
             "dir",
             "directory: all its .h5 and .hdf5 files, by name; numbers in names count as such",
-        ),
-        (
+        )
+        .one_of(),
+        Setting::text(
             "vectors",
-            "dataset of vectors: embeddings (default); of a compound, as table/member",
-        ),
-        (
+            "dataset of vectors; of a compound, as table/member",
+        )
+        .or("embeddings"),
+        Setting::text(
             "ids",
-            "dataset of ids: ids (default; row numbers where it is missing), or row_number",
-        ),
-        (
+            "dataset of ids (row numbers if there is none), or row_number",
+        )
+        .or("ids"),
+        Setting::flag(
             "transpose",
-            "true: rows and columns are exchanged, as MATLAB, Julia and Fortran write them; false (default)",
+            "true: rows and columns are exchanged, as MATLAB, Julia and Fortran write them",
         ),
-        (
+        Setting::choice(
             "as",
-            "float32: whole numbers are components (default: bytes of binary vectors)",
+            &["float32"],
+            "whole numbers are components; left out: bytes of binary vectors",
         ),
-        (
+        Setting::choice(
             "pack",
-            "bits: booleans are packed into binary vectors, eight to a byte",
+            &["bits"],
+            "booleans are packed into binary vectors, eight to a byte",
         ),
-        (
+        Setting::number(
             "first_id",
-            "the id of the first row where rows are numbered; 0 unless said",
-        ),
-        ("access", "map (default) or read"),
+            settings::IDS,
+            "the id of the first row, where rows are numbered",
+        )
+        .or("0"),
+        files::ACCESS,
     ],
     read: |form| Some(Box::new(Spec::read(form)?)),
 };
@@ -84,7 +94,7 @@ impl Spec {
         if !fits {
             form.mistake("paths", "needs exactly one of paths and dir");
         }
-        let access = form.choice("access", &["map", "read"]);
+        let access = form.choice("access");
         let vectors = form.text("vectors");
         let ids = match form.text("ids").as_deref() {
             None => Ids::IfThere,
@@ -92,13 +102,13 @@ impl Spec {
             Some(name) => Ids::Named(name.to_owned()),
         };
         let transpose = form.flag("transpose");
-        let floats = form.choice("as", &["float32"]).is_some();
-        let bits = form.choice("pack", &["bits"]).is_some();
+        let floats = form.choice("as").is_some();
+        let bits = form.choice("pack").is_some();
         if floats && bits {
             form.mistake("pack", "cannot be given together with `as`");
             fits = false;
         }
-        let first_id = form.number("first_id", 0, i64::MAX as u64).unwrap_or(0);
+        let first_id = form.number("first_id").unwrap_or(0);
         fits.then(|| Spec {
             first_id,
             paths: paths.into_iter().map(PathBuf::from).collect(),

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use crate::job::Form;
+use crate::job::{Form, Setting};
 use crate::limits;
 use crate::schema::Metric;
 
@@ -31,21 +31,38 @@ const METRICS: [&str; 7] = [
     "SUPERSTRUCTURE",
 ];
 
+/// The settings of `without_metadata`.
+pub const SETTINGS: &[Setting] = &[
+    Setting::text("collection", "the name of the collection").required(),
+    Setting::number(
+        "dimension",
+        (1, limits::MILVUS_DIMENSIONS_MAX as u64),
+        "what each vector has",
+    )
+    .required(),
+    Setting::choice(
+        "metric",
+        &METRICS,
+        "says whether vectors are floats or bits",
+    )
+    .required(),
+    Setting::text("partition", "the partition; left out: the default one"),
+];
+
 impl Alone {
     /// Reads `{collection, partition, dimension, metric}`; `None` when it has mistakes.
     pub fn read(mut form: Form) -> Option<Alone> {
         let collection = form.required("collection", "the name of the collection");
         let partition = form.text("partition").unwrap_or_default();
-        let most = u64::from(limits::MILVUS_DIMENSIONS_MAX);
         let dimension = match form.has("dimension") {
-            true => form.number("dimension", 1, most),
+            true => form.number("dimension"),
             false => {
                 form.mistake("dimension", "is missing: what each vector has");
                 None
             }
         };
         let metric = match form.has("metric") {
-            true => form.choice("metric", &METRICS).and_then(Metric::named),
+            true => form.choice("metric").and_then(Metric::named),
             false => {
                 form.mistake(
                     "metric",

@@ -10,6 +10,9 @@ use crate::job::{Form, Globs, did_you_mean, matches};
 
 use super::meta::Meta;
 
+/// The setting.
+pub const KEY: &str = "collections";
+
 /// What a job wants of a source.
 #[derive(Clone, Default, Debug)]
 pub struct Choice {
@@ -31,7 +34,6 @@ pub struct Chosen {
 impl Choice {
     /// Reads a map of collections with their partitions, or a list of collections.
     pub fn read(form: &mut Form) -> Choice {
-        const KEY: &str = "collections";
         let mut choice = Choice::default();
         match form.value(KEY) {
             None => {}

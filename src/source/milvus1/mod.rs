@@ -27,11 +27,12 @@ use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::digest;
 use crate::error::{Error, Kind, Result};
 use crate::input::Access;
-use crate::job::{Form, Globs};
+use crate::job::{Form, Globs, Setting, Takes};
 use crate::limits;
 use crate::schema::{Columns, VectorType};
 
 use super::content::SAMPLED;
+use super::files;
 use super::{Reader, Source, SourceKind, Spec, Survey};
 use alone::Alone;
 use choose::{Choice, Chosen};
@@ -47,31 +48,30 @@ pub const KIND: SourceKind = SourceKind {
     name: "milvus1",
     summary: "a data directory of Milvus 0.7 to 1.1, no server needed",
     settings: &[
-        (
-            "path",
-            "the directory that holds db/, or the db directory itself",
-        ),
-        (
-            "mysql",
-            "where the metadata is, if not in db/meta.sqlite: {host, port, user, password, database, tls: {ca}}",
-        ),
-        (
-            "collections",
-            "a map of collections to partitions (empty: all of it; _default: the default partition), or a list of collections; globs allowed; absent: everything",
-        ),
-        (
-            "ignore_wal",
-            "true: leave out what is in the log and was never flushed (default: refuse)",
-        ),
-        (
+        Setting::path("path", "the directory that holds db/, or the db directory itself")
+            .required()
+            .example("/var/lib/milvus"),
+        Setting::map("mysql", mysql::SETTINGS, "where the metadata is, if not in db/meta.sqlite"),
+        Setting::new(
+            choose::KEY,
+            Takes::Any(&[Takes::Texts, Takes::Names(&Takes::Texts)]),
+            "a list of collections, or a map of collections to partitions (empty: all of it; _default: the \
+             default partition); globs; left out: everything",
+        )
+        .example("[\"*\"]"),
+        Setting::flag("ignore_wal", "true: leave out what is in the log and was never flushed"),
+        Setting::choice(
             "missing_segments",
-            "refuse (default) | skip: leave out segments whose directory, vectors or ids are not there",
-        ),
-        (
+            &["refuse", "skip"],
+            "skip: leave out segments whose directory, vectors or ids are not there",
+        )
+        .or("refuse"),
+        Setting::map(
             "without_metadata",
-            "{collection, dimension, metric, partition}: path is one directory below db/tables, and no metadata is left",
+            alone::SETTINGS,
+            "path is one directory below db/tables, and no metadata is left",
         ),
-        ("access", "map (default) or read"),
+        files::ACCESS,
     ],
     read: |form| Some(Box::new(Settings::read(form)?)),
 };
@@ -94,13 +94,10 @@ impl Settings {
         let mysql = form.form("mysql").and_then(Mysql::read);
         let choice = Choice::read(form);
         let ignore_wal = form.flag("ignore_wal").unwrap_or(false);
-        let skip_missing = form.choice("missing_segments", &["refuse", "skip"]) == Some("skip");
+        let skip_missing = form.choice("missing_segments") == Some("skip");
         let has_alone = form.value("without_metadata").is_some();
         let alone = form.form("without_metadata").and_then(Alone::read);
-        let access = match form.choice("access", &["map", "read"]) {
-            Some("read") => Access::Read,
-            _ => Access::Map,
-        };
+        let access = files::access(form);
         if has_alone && has_mysql {
             form.mistake("without_metadata", "there is metadata: `mysql` says where");
         }

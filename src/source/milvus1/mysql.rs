@@ -8,7 +8,7 @@ use mysql::prelude::Queryable;
 use mysql::{AccessMode, Conn, IsolationLevel, OptsBuilder, SslOpts, Transaction, TxOpts, Value};
 
 use crate::error::{Error, Kind, Place, Result};
-use crate::job::Form;
+use crate::job::{Form, Setting};
 
 use super::meta::{self, Cell, Database, Meta};
 
@@ -28,11 +28,30 @@ struct Tls {
     ca: Option<PathBuf>,
 }
 
+/// The settings of `mysql`.
+pub const SETTINGS: &[Setting] = &[
+    Setting::text("host", "where the MySQL server is")
+        .required()
+        .example("127.0.0.1"),
+    Setting::number("port", (1, u16::MAX as u64), "its port").or("3306"),
+    Setting::text("user", "who may read the metadata").required(),
+    Setting::secret("password", "that user's password"),
+    Setting::text("database", "the database Milvus keeps its metadata in").required(),
+    Setting::map(
+        "tls",
+        &[Setting::path(
+            "ca",
+            "PEM file of the authority; left out: the system's",
+        )],
+        "have the connection encrypted",
+    ),
+];
+
 impl Mysql {
     /// Reads `mysql: {host, port, user, password, database, tls: {ca}}`; `None` when it has mistakes.
     pub fn read(mut form: Form) -> Option<Mysql> {
         let host = form.required("host", "where the MySQL server is");
-        let port = form.number("port", 1, u64::from(u16::MAX)).unwrap_or(3306);
+        let port = form.number("port").unwrap_or(3306);
         let user = form.required("user", "who may read the metadata");
         let password = form.text("password");
         let database = form.required("database", "the database Milvus keeps its metadata in");
