@@ -162,7 +162,7 @@ fn main() {
         target: 0,
         first_row: 0,
         parts,
-        next: Position(0),
+        next: Position::Row(0),
     };
     let batch_bytes = BATCH_ROWS * ROW_BYTES;
     let rows = |index: usize| whole.slice(index * batch_bytes..(index + 1) * batch_bytes);

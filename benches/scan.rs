@@ -78,7 +78,7 @@ fn scan(source: &dyn Source) -> (u64, u64) {
     let manifest = source.survey(LIMITS).unwrap().manifest;
     let (mut rows, mut digest) = (0, 0u64);
     for shard in &manifest.shards {
-        let mut reader = source.open(shard, shard.start, LIMITS).unwrap();
+        let mut reader = source.open(shard, shard.start.clone(), LIMITS).unwrap();
         while let Some(cut) = reader.next().unwrap() {
             for part in &cut.parts {
                 rows += part.len() as u64;
@@ -179,7 +179,7 @@ fn carry(source: &dyn Source, sink: &dyn Sink) {
     sink.prepare(target, &decision, false).unwrap();
     let rooms = Buffers::default();
     for shard in &manifest.shards {
-        let mut reader = source.open(shard, shard.start, LIMITS).unwrap();
+        let mut reader = source.open(shard, shard.start.clone(), LIMITS).unwrap();
         let (mut first_row, mut index) = (shard.first_row, 0);
         while let Some(cut) = reader.next().unwrap() {
             let batch = Batch {

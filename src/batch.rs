@@ -34,10 +34,31 @@ impl fmt::Display for BatchId {
     }
 }
 
-/// Where reading goes on: a row of the shard's source, counted in stored order. Recorded, compared, printed;
-/// never guessed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Position(pub u64);
+/// Where reading goes on in a shard. Recorded, compared, printed; never guessed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Position {
+    /// Before the first row, whatever its key.
+    Start,
+    /// At this row of the shard's source, counted in stored order.
+    Row(u64),
+    /// Behind the row with this key, in a source that is read in the order of its keys: numbers by value, texts by their
+    /// bytes.
+    After(Key),
+    /// Behind the last row, whatever its key.
+    End,
+}
+
+impl Position {
+    /// The number of the row, for sources that count them. A log that someone tampered with may have something else:
+    /// a key is behind any row.
+    pub fn row(&self) -> u64 {
+        match self {
+            Position::Start => 0,
+            Position::Row(row) => *row,
+            Position::After(_) | Position::End => u64::MAX,
+        }
+    }
+}
 
 /// How much may travel together. All sizes count vectors and ids, 8 bytes each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +141,8 @@ pub enum Keys {
     RowNumbers,
     /// From the source: may repeat unless a check says otherwise.
     Stored,
+    /// From the source, which gives each key once.
+    Unique,
 }
 
 /// One place where rows end up: a collection and partition, or a file. A job may have many, of

@@ -79,7 +79,7 @@ fn batch(parts: usize, rows: usize) -> Batch {
         target: 0,
         first_row: 0,
         parts: (0..parts).map(part).collect(),
-        next: Position(0),
+        next: Position::Row(0),
     }
 }
 

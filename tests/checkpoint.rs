@@ -39,7 +39,7 @@ fn receive(checkpoint: &Checkpoint, shard: &Shard, index: u32) {
         target: 0,
         first_row: 0,
         parts: Vec::new(),
-        next: Position(u64::from(index) + 1),
+        next: Position::Row(u64::from(index) + 1),
     };
     let parcel = Parcel {
         id,
@@ -54,7 +54,10 @@ fn receive(checkpoint: &Checkpoint, shard: &Shard, index: u32) {
         rows: 10,
         upserted: false,
     };
-    checkpoint.record(&parcel, &receipt, None, None).unwrap();
+    let from = Position::Row(u64::from(index));
+    checkpoint
+        .record(&parcel, &receipt, &from, false, None)
+        .unwrap();
 }
 
 /// The log of a run that had sent more than it had receipts for.

@@ -68,16 +68,16 @@ fn shards_cover_all_rows_once_and_resume_anywhere() {
         let path = fixtures().join(format!("{name}.index"));
         let source = open(&settings(&path, expected.lossy, "")).unwrap();
         let survey = source.survey(LIMITS).unwrap();
-        let mut next = Position(0);
+        let mut next = Position::Row(0);
         for shard in &survey.manifest.shards {
             assert_eq!(shard.start, next, "{name}");
-            assert_eq!(shard.end.0 - shard.start.0, shard.rows, "{name}");
-            next = shard.end;
-            let (parts, ends) = read(&*source, shard, shard.start).unwrap();
+            assert_eq!(shard.end.row() - shard.start.row(), shard.rows, "{name}");
+            next = shard.end.clone();
+            let (parts, ends) = read(&*source, shard, shard.start.clone()).unwrap();
             assert_eq!(ends.last(), Some(&shard.end), "{name}");
             let all = rows(&parts);
             assert_eq!(all.len() as u64, shard.rows, "{name}");
-            let mut row = shard.start.0;
+            let mut row = shard.start.row();
             for part in &parts {
                 assert_eq!(
                     part.row, row,
@@ -86,13 +86,13 @@ fn shards_cover_all_rows_once_and_resume_anywhere() {
                 row += part.len() as u64;
             }
             for end in ends {
-                let (rest, _) = read(&*source, shard, end).unwrap();
-                let done = (end.0 - shard.start.0) as usize;
+                let (rest, _) = read(&*source, shard, end.clone()).unwrap();
+                let done = (end.row() - shard.start.row()) as usize;
                 assert_eq!(rows(&rest), all[done..], "{name} from {end:?}");
             }
         }
-        assert_eq!(next.0, survey.manifest.targets[0].rows, "{name}");
-        assert_eq!(next.0, expected.rows.len() as u64, "{name}");
+        assert_eq!(next.row(), survey.manifest.targets[0].rows, "{name}");
+        assert_eq!(next.row(), expected.rows.len() as u64, "{name}");
     }
 }
 
@@ -246,7 +246,7 @@ fn memory_does_not_grow_with_the_file() {
         let before = resident();
         let (mut most, mut seen) = (0, 0);
         for shard in source.survey(limits).unwrap().manifest.shards {
-            let mut reader = source.open(&shard, shard.start, limits).unwrap();
+            let mut reader = source.open(&shard, shard.start.clone(), limits).unwrap();
             while let Some(cut) = reader.next().unwrap() {
                 for part in &cut.parts {
                     seen += part.len() as u64;

@@ -142,11 +142,11 @@ fn libfaiss_decodes_what_our_reader_does_not() {
         assert!(survey.warnings.len() >= 2, "{name}");
         let mut next = 0;
         for shard in &survey.manifest.shards {
-            assert_eq!(shard.start.0, next, "{name}");
-            next = shard.end.0;
+            assert_eq!(shard.start.row(), next, "{name}");
+            next = shard.end.row();
             let (_, ends) = read(&*source, shard, shard.start).unwrap();
             let (rest, _) = read(&*source, shard, ends[0]).unwrap();
-            let done = (ends[0].0 - shard.start.0) as usize;
+            let done = (ends[0].row() - shard.start.row()) as usize;
             let whole = rows(&read(&*source, shard, shard.start).unwrap().0);
             assert_eq!(rows(&rest), whole[done..], "{name}: from the middle");
         }

@@ -100,10 +100,10 @@ fn files_are_one_collection_in_natural_order_or_as_listed() {
     assert!(
         shards
             .iter()
-            .map(|s| s.start)
-            .eq([0, 5, 0, 5].map(Position))
+            .map(|s| s.start.clone())
+            .eq([0, 5, 0, 5].map(Position::Row))
     );
-    let (parts, _) = read(&*source, &shards[3], Position(7)).unwrap();
+    let (parts, _) = read(&*source, &shards[3], Position::Row(7)).unwrap();
     assert!(rows(&parts).iter().map(|row| row.0).eq(1017..1020));
     flat(&dir.join("part2.index"), 20, 9);
     assert_eq!(source.unchanged().unwrap_err().kind(), Kind::Changed);

@@ -80,7 +80,7 @@ fn batch_of(kind: VectorType, index: u32, ids: Vec<i64>, bytes: Vec<u8>) -> Batc
         target: 0,
         first_row: 0,
         parts: vec![part],
-        next: Position(0),
+        next: Position::Row(0),
     }
 }
 

@@ -110,12 +110,12 @@ fn reading_goes_on_from_any_position_as_if_it_had_never_stopped() {
             let ids = |c: &milvusdm::batch::Cut| -> Vec<i64> {
                 c.parts.iter().flat_map(|p| p.ids().to_vec()).collect()
             };
-            cuts.iter().map(|c| (ids(c), c.next)).collect()
+            cuts.iter().map(|c| (ids(c), c.next.clone())).collect()
         };
-        let whole = said(shard.start);
+        let whole = said(shard.start.clone());
         assert_eq!(whole.last().unwrap().1, shard.end);
         for (index, (_, next)) in whole.iter().enumerate() {
-            assert_eq!(said(*next), whole[index + 1..]);
+            assert_eq!(said(next.clone()), whole[index + 1..]);
         }
     }
 }
@@ -325,7 +325,7 @@ fn a_source_that_changes_is_noticed() {
     let source = open(&path, "").unwrap();
     let survey = source.survey(SMALL).unwrap();
     let shard = &survey.manifest.shards[0];
-    let mut reader = source.open(shard, shard.start, SMALL).unwrap();
+    let mut reader = source.open(shard, shard.start.clone(), SMALL).unwrap();
     let file = reader.next().unwrap().unwrap().parts[0].file.clone();
     let bytes = std::fs::read(&file).unwrap();
     reader.files().unchanged().unwrap();
@@ -336,7 +336,10 @@ fn a_source_that_changes_is_noticed() {
         Kind::Changed
     );
     assert_eq!(source.unchanged().unwrap_err().kind(), Kind::Changed);
-    let reopened = source.open(shard, shard.start, SMALL).err().unwrap();
+    let reopened = source
+        .open(shard, shard.start.clone(), SMALL)
+        .err()
+        .unwrap();
     assert_eq!(reopened.kind(), Kind::Changed);
     let source = open(&path, "").unwrap();
     source.unchanged().unwrap();

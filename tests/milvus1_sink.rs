@@ -237,7 +237,7 @@ fn our_requests_are_byte_for_byte_those_of_the_real_client() {
                 target: 0,
                 first_row: 0,
                 parts: parts.into_iter().filter(|p| !p.is_empty()).collect(),
-                next: Position(rows as u64),
+                next: Position::Row(rows as u64),
             };
             let parcel = sink.pack(batch, Buffers::default().take()).unwrap();
             let ours = parcel.body.concat();

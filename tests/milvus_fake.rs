@@ -57,7 +57,7 @@ fn batch(kind: VectorType, rows: usize) -> Batch {
         target: 0,
         first_row: 100,
         parts: vec![Part::of_vectors(&columns, ids, Bytes::from(bytes), &file, 0).unwrap()],
-        next: Position(0),
+        next: Position::Row(0),
     }
 }
 

@@ -66,7 +66,7 @@ fn batch(kind: VectorType, first: i64, rows: i64) -> Batch {
         target: 0,
         first_row: first as u64,
         parts: vec![Part::of_vectors(&columns, ids, Bytes::from(bytes), &file, 0).unwrap()],
-        next: Position(0),
+        next: Position::Row(0),
     }
 }
 

@@ -92,7 +92,7 @@ fn batch(ids: &[i64]) -> Batch {
         target: 0,
         first_row: 0,
         parts: ids.iter().enumerate().map(part).collect(),
-        next: Position(0),
+        next: Position::Row(0),
     }
 }
 

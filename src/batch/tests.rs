@@ -48,7 +48,7 @@ fn halves_keep_every_row_once_and_in_order() {
         target: 0,
         first_row: 10,
         parts: vec![part(vec![1]), part(vec![2, 3, 4]), part(vec![5])],
-        next: Position(5),
+        next: Position::Row(5),
     };
     let (left, right) = batch.halves().unwrap();
     let ids = |b: &Batch| -> Vec<i64> { b.parts.iter().flat_map(|p| p.ids().to_vec()).collect() };

@@ -7,10 +7,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::batch::Position;
+use crate::batch::{Key, Position, Shard};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::sink::{Action, Count, Decision, Strength};
+
+use super::intervals::Intervals;
 
 /// What the records say.
 #[derive(Default)]
@@ -18,6 +20,8 @@ pub struct Log {
     pub header: Option<Header>,
     pub targets: BTreeMap<u32, TargetLog>,
     pub shards: BTreeMap<u32, ShardLog>,
+    /// Shards of a source that would give others when it is asked again.
+    pub given: Vec<Shard>,
     pub finished: Option<Finished>,
     pub left_out: Vec<(u32, String, u64, Value)>,
 }
@@ -34,7 +38,7 @@ pub struct TargetLog {
 }
 
 /// A batch that has a receipt, and was sent more than once to get it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Again {
     /// Its shard.
     pub shard: u32,
@@ -42,6 +46,8 @@ pub struct Again {
     pub index: u32,
     /// Where in the shard it starts.
     pub from: Position,
+    /// Where it ends.
+    pub to: Position,
     /// Its rows.
     pub rows: u64,
 }
@@ -58,6 +64,8 @@ pub struct ShardLog {
     /// Batches below the window of a run that ended in good order that may have been sent, and have no receipt.
     pub doubt: BTreeSet<u32>,
     pub closed: Option<u32>,
+    /// The same, where batches are known by the keys they hold.
+    pub intervals: Intervals,
 }
 
 /// What was delivered to a target, this run and the ones it resumes together.
@@ -103,10 +111,73 @@ pub struct Header {
     pub stamps: BTreeMap<String, String>,
 }
 
+/// A position: a row's number, `"start"`, `"end"`, `{"after": 7}` or `{"after": "seven"}`.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum At {
+    Row(u64),
+    Edge(Edge),
+    Key { after: KeyAt },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edge {
+    Start,
+    End,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum KeyAt {
+    Int(i64),
+    Text(String),
+}
+
+impl From<&Position> for At {
+    fn from(position: &Position) -> At {
+        let key = |key: &Key| match key {
+            Key::Int(id) => KeyAt::Int(*id),
+            Key::Text(text) => KeyAt::Text(text.to_string()),
+        };
+        match position {
+            Position::Start => At::Edge(Edge::Start),
+            Position::Row(row) => At::Row(*row),
+            Position::After(after) => At::Key { after: key(after) },
+            Position::End => At::Edge(Edge::End),
+        }
+    }
+}
+
+impl From<At> for Position {
+    fn from(at: At) -> Position {
+        match at {
+            At::Row(row) => Position::Row(row),
+            At::Edge(Edge::Start) => Position::Start,
+            At::Edge(Edge::End) => Position::End,
+            At::Key { after } => Position::After(match after {
+                KeyAt::Int(id) => Key::Int(id),
+                KeyAt::Text(text) => Key::Text(text.into()),
+            }),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
     Header(Header),
+    /// A stretch of a source that would be cut otherwise when it is asked again.
+    Shard {
+        number: u32,
+        target: u32,
+        part: u32,
+        name: String,
+        rows: u64,
+        first_row: u64,
+        start: At,
+        end: At,
+    },
     Target {
         number: u32,
         action: String,
@@ -132,7 +203,7 @@ pub enum Record {
         shard: u32,
         target: u32,
         index: u32,
-        next: u64,
+        next: At,
         rows: u64,
         bytes: u64,
         digest: u64,
@@ -142,7 +213,10 @@ pub enum Record {
         upserted: bool,
         /// Where the batch starts, if it was sent more than once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        again: Option<u64>,
+        again: Option<At>,
+        /// Where the batch starts, where batches are known by their keys.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<At>,
         /// Rows left out of it.
         #[serde(default, skip_serializing_if = "is_zero")]
         left_out: u64,
@@ -161,9 +235,39 @@ pub enum Record {
         target: u32,
         batches: u32,
     },
+    /// A batch of a source that changes: what it holds, before it may be sent.
+    Cut {
+        shard: u32,
+        target: u32,
+        index: u32,
+        from: At,
+        next: At,
+    },
+    /// A stretch of such a source in which there are no rows.
+    Empty {
+        shard: u32,
+        target: u32,
+        from: At,
+        next: At,
+    },
     Reset(u32),
     Done(u32),
     Finished(Finished),
+}
+
+impl From<&Shard> for Record {
+    fn from(shard: &Shard) -> Record {
+        Record::Shard {
+            number: shard.number,
+            target: shard.target,
+            part: shard.part,
+            name: shard.name.clone(),
+            rows: shard.rows,
+            first_row: shard.first_row,
+            start: (&shard.start).into(),
+            end: (&shard.end).into(),
+        }
+    }
 }
 
 fn hexadecimal<S: serde::Serializer>(digest: &u64, to: S) -> std::result::Result<S::Ok, S::Error> {
@@ -232,10 +336,16 @@ impl Log {
                 relative_error,
                 upserted,
                 again,
+                from,
                 left_out,
                 rows_left_out,
             } => {
-                if !self.shard(shard, target).receive(index, Position(next)) {
+                let (known, next) = (self.shard(shard, target), Position::from(next));
+                let is_new = match from {
+                    Some(from) => known.intervals.received(index, from.into(), next.clone()),
+                    None => known.receive(index, next.clone()),
+                };
+                if !is_new {
                     return;
                 }
                 // Logs of the first version do not say which batches were sent more than once; none else were upserted.
@@ -245,7 +355,8 @@ impl Log {
                 log.again.extend(again.map(|from| Again {
                     shard,
                     index,
-                    from: Position(from),
+                    from: from.into(),
+                    to: next,
                     rows,
                 }));
                 let totals = &mut log.totals;
@@ -272,6 +383,45 @@ impl Log {
                 let log = self.shard(shard, target);
                 log.window = 0;
                 log.doubt.extend(batches);
+                log.intervals.only(&log.doubt);
+            }
+            Record::Shard {
+                number,
+                target,
+                part,
+                name,
+                rows,
+                first_row,
+                start,
+                end,
+            } => self.given.push(Shard {
+                number,
+                target,
+                part,
+                name,
+                rows,
+                first_row,
+                start: start.into(),
+                end: end.into(),
+            }),
+            Record::Cut {
+                shard,
+                target,
+                index,
+                from,
+                next,
+            } => {
+                let log = self.shard(shard, target);
+                log.intervals.cut(index, from.into(), next.into());
+            }
+            Record::Empty {
+                shard,
+                target,
+                from,
+                next,
+            } => {
+                let log = self.shard(shard, target);
+                log.intervals.cover(from.into(), next.into());
             }
             Record::Closed {
                 shard,

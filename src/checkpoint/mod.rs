@@ -5,10 +5,11 @@
 //! `target | prepared | window | received | doubt | closed | done | finished`. A torn last line is cut; a bad line before it is
 //! corruption. Of a shard we know which batches have a receipt, and how far a window was opened: in doubt
 //! are just the batches of that window without a receipt; after an end in good order just those of them that were handed to
-//! the sink.
+//! the sink. Batches of a source that changes are recorded one by one, by the keys they hold: see `intervals`.
 
 mod deliveries;
 mod differs;
+mod intervals;
 mod log;
 mod open;
 mod past;
@@ -25,8 +26,9 @@ use crate::limits;
 use crate::sink::{Action, Decision, Parcel, Receipt};
 
 pub use deliveries::{Deliveries, Delivery};
+pub use intervals::Gap;
 pub use log::{Again, Finished, Totals};
-use log::{Header, Log, Record, encode};
+use log::{Header, Log, Record, ShardLog, encode};
 pub use open::Found;
 pub use past::{Delivered, Past};
 
@@ -35,6 +37,8 @@ pub struct Checkpoint {
     path: PathBuf,
     run: u64,
     resumed: bool,
+    /// Whether batches are known by the keys they hold.
+    moves: bool,
     /// The finished run of a job that differs, which this one takes the place of.
     replaces: Option<Earlier>,
     state: Mutex<State>,
@@ -63,7 +67,7 @@ struct State {
     file: File,
     log: Log,
     /// What the log will begin with: nothing is written, and nothing put aside, before there is something to record.
-    pending: Option<Header>,
+    pending: Option<Beginning>,
     /// Where the log went that was there before.
     aside: Option<PathBuf>,
     /// What is said when it goes there.
@@ -73,18 +77,27 @@ struct State {
     failed: bool,
 }
 
+/// What a log begins with.
+struct Beginning {
+    header: Header,
+    /// The shards of a source that would give others when it is asked again.
+    shards: Vec<Shard>,
+}
+
 /// What the log says of a shard.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Every batch was read and has a receipt.
     pub closed: bool,
-    /// Where reading goes on.
-    pub from: Position,
-    /// The index of the batch that starts there.
+    /// What is left to be read.
+    pub gaps: Vec<Gap>,
+    /// The index of the first batch of it.
     pub index: u32,
     received: BTreeSet<u32>,
     window: u32,
     doubt: BTreeSet<u32>,
+    /// Batches without a receipt that were cut from what is left.
+    cut: BTreeSet<u32>,
 }
 
 impl Standing {
@@ -97,7 +110,8 @@ impl Standing {
     pub fn doubts(&self) -> BTreeSet<u32> {
         let window = self.index..self.window;
         let all = window.chain(self.doubt.iter().copied());
-        all.filter(|index| self.in_doubt(*index)).collect()
+        let all = all.filter(|index| self.in_doubt(*index));
+        all.chain(self.cut.iter().copied()).collect()
     }
 
     /// Whether a batch may have been sent before the program ended, and has no receipt.
@@ -110,6 +124,16 @@ impl Checkpoint {
     /// The run's number, drawn when the log was created.
     pub fn run(&self) -> u64 {
         self.run
+    }
+
+    /// The shards that the run began with, where the source would give others now.
+    pub fn shards(&self) -> Option<Vec<Shard>> {
+        let state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        let given = &state.log.given;
+        (!given.is_empty()).then(|| given.clone())
     }
 
     /// Whether this is the log of an earlier, unfinished attempt.
@@ -213,23 +237,33 @@ impl Checkpoint {
             .state
             .lock()
             .expect("no one panics with the log locked");
-        let Some(log) = state.log.shards.get(&shard.number) else {
+        let nothing = ShardLog::default();
+        let log = state.log.shards.get(&shard.number).unwrap_or(&nothing);
+        let (start, end) = (&shard.start, &shard.end);
+        if self.moves {
+            let gaps = log.intervals.gaps(start, end);
             return Standing {
-                closed: false,
-                from: shard.start,
-                index: 0,
+                closed: gaps.is_empty(),
+                gaps,
+                index: log.intervals.unused(),
                 received: BTreeSet::new(),
                 window: 0,
                 doubt: BTreeSet::new(),
+                cut: log.intervals.doubts(),
             };
-        };
+        }
         Standing {
             closed: log.closed.is_some_and(|n| log.below >= n),
-            from: log.from.unwrap_or(shard.start),
+            gaps: vec![Gap {
+                from: log.from.as_ref().unwrap_or(start).clone(),
+                to: end.clone(),
+                doubt: false,
+            }],
             index: log.below,
             received: log.beyond.keys().copied().collect(),
             window: log.window,
             doubt: log.doubt.clone(),
+            cut: BTreeSet::new(),
         }
     }
 
@@ -239,6 +273,27 @@ impl Checkpoint {
             shard: shard.number,
             target: shard.target,
             upto,
+        })
+    }
+
+    /// A batch of a source that changes may be on its way from now on: behind `from`, up to and with `next`. Synced.
+    pub fn cut(&self, shard: &Shard, index: u32, from: &Position, next: &Position) -> Result<()> {
+        self.write_synced(Record::Cut {
+            shard: shard.number,
+            target: shard.target,
+            index,
+            from: from.into(),
+            next: next.into(),
+        })
+    }
+
+    /// Records that such a source has no rows behind `from`, up to and with `next`.
+    pub fn empty(&self, shard: &Shard, from: &Position, next: &Position) -> Result<()> {
+        self.write(Record::Empty {
+            shard: shard.number,
+            target: shard.target,
+            from: from.into(),
+            next: next.into(),
         })
     }
 
@@ -252,13 +307,14 @@ impl Checkpoint {
         })
     }
 
-    /// Records a receipt; where its batch starts, if it was sent more than once; and by how much converted components
-    /// were off. Written at once, synced with the next window: a lost receipt only widens the doubt.
+    /// Records a receipt of a batch that starts there; whether it was sent more than once; and by how much converted
+    /// components were off. Written at once, synced with the next window: a lost receipt only widens the doubt.
     pub fn record(
         &self,
         parcel: &Parcel,
         receipt: &Receipt,
-        again: Option<Position>,
+        from: &Position,
+        again: bool,
         relative_error: Option<f32>,
     ) -> Result<()> {
         let listed = parcel.left_out.iter().take(limits::LISTED_MAX);
@@ -273,13 +329,14 @@ impl Checkpoint {
             shard: parcel.id.shard,
             target: parcel.batch.target,
             index: parcel.id.index,
-            next: parcel.batch.next.0,
+            next: (&parcel.batch.next).into(),
             rows: u64::from(receipt.rows),
             bytes: parcel.payload_bytes,
             digest: parcel.digest,
             relative_error,
             upserted: receipt.upserted,
-            again: again.map(|from| from.0),
+            again: again.then(|| from.into()),
+            from: self.moves.then(|| from.into()),
             left_out: parcel.left_out.len() as u64,
             rows_left_out: listed.collect(),
         })
@@ -406,8 +463,8 @@ impl Checkpoint {
     }
 
     fn append(&self, state: &mut State, record: Record) -> Result<()> {
-        if let Some(header) = state.pending.take() {
-            let begun = self.begin(state, header);
+        if let Some(beginning) = state.pending.take() {
+            let begun = self.begin(state, beginning);
             state.failed |= begun.is_err();
             begun?;
         }
@@ -415,7 +472,7 @@ impl Checkpoint {
     }
 
     /// Begins the log. One that is there is put aside.
-    fn begin(&self, state: &mut State, header: Header) -> Result<()> {
+    fn begin(&self, state: &mut State, beginning: Beginning) -> Result<()> {
         let there = state.file.metadata().map_or(0, |meta| meta.len());
         if there > 0 {
             state.aside = Some(open::put_aside(&self.path)?);
@@ -424,7 +481,10 @@ impl Checkpoint {
                 tracing::warn!("{said}");
             }
         }
-        self.put(state, Record::Header(header))?;
+        self.put(state, Record::Header(beginning.header))?;
+        for shard in beginning.shards {
+            self.put(state, (&shard).into())?;
+        }
         (state.file.sync_data()).map_err(|e| Error::io(&self.path, "sync the checkpoint", &e))?;
         open::sync_directory(&self.path)
     }

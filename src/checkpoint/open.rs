@@ -7,12 +7,14 @@ use std::sync::Mutex;
 
 use super::differs::{another, differences, in_place_of, is_of, named};
 use super::log::{self, Finished, Header, Log};
-use super::{Checkpoint, Earlier, State, now};
+use super::{Beginning, Checkpoint, Earlier, State, now};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Fingerprint, Plan};
 
 /// The version of the log's format. Version 1 spelt fingerprints as the job was written.
 const VERSION: u32 = 2;
+/// The version of logs whose batches are known by the keys they hold: who knows only the others cannot go on with it.
+const VERSION_BY_KEY: u32 = 3;
 
 /// What was found where the checkpoint should be.
 pub enum Found {
@@ -51,7 +53,7 @@ impl Checkpoint {
             let differs = differences(&log, &plan.fingerprint);
             match (&log.finished, differs.is_empty()) {
                 (Some(finished), true) if !again => return Ok(Found::Finished(finished.clone())),
-                (None, true) if !again => return resume(path, file, log),
+                (None, true) if !again => return resume(path, file, log, plan),
                 // Nothing can have been sent: there is nothing to lose.
                 (None, false) if !again && !log.shards.is_empty() => {
                     return Err(another(path, &differs));
@@ -66,8 +68,9 @@ impl Checkpoint {
             }
         }
         let run = draw();
+        let moves = plan.moves();
         let header = Header {
-            version: VERSION,
+            version: if moves { VERSION_BY_KEY } else { VERSION },
             run: format!("{run:016x}"),
             created: now(),
             fingerprint: plan.fingerprint.meaning.clone(),
@@ -77,11 +80,18 @@ impl Checkpoint {
             path: path.to_owned(),
             run,
             resumed: false,
+            moves,
             replaces,
             state: Mutex::new(State {
                 file,
                 log: Log::default(),
-                pending: Some(header),
+                pending: Some(Beginning {
+                    header,
+                    shards: match moves {
+                        true => plan.manifest.shards.clone(),
+                        false => Vec::new(),
+                    },
+                }),
                 aside: None,
                 said,
                 failed: false,
@@ -211,7 +221,7 @@ fn read_log(file: &mut File, path: &Path) -> Result<Log> {
     Ok(log)
 }
 
-fn resume(path: &Path, file: File, log: Log) -> Result<Found> {
+fn resume(path: &Path, file: File, log: Log, plan: &Plan) -> Result<Found> {
     let header = log
         .header
         .as_ref()
@@ -223,7 +233,11 @@ fn resume(path: &Path, file: File, log: Log) -> Result<Found> {
             "the checkpoint's run number is not hexadecimal",
         )
     })?;
-    if !(1..=VERSION).contains(&header.version) {
+    let known = match plan.moves() {
+        true => header.version == VERSION_BY_KEY,
+        false => (1..=VERSION).contains(&header.version),
+    };
+    if !known {
         let what = format!("was written by another version (format {})", header.version);
         return Err(Error::path(Kind::Job, path, what));
     }
@@ -231,6 +245,7 @@ fn resume(path: &Path, file: File, log: Log) -> Result<Found> {
         path: path.to_owned(),
         run,
         resumed: true,
+        moves: plan.moves(),
         replaces: None,
         state: Mutex::new(State {
             file,

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Checkpoint;
 use super::differs::{differences, named};
 use super::log::{self, Again, Log, TargetLog, Totals};
+use crate::batch::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Fingerprint, Plan};
 use crate::sink::{Action, Decision};
@@ -17,6 +18,8 @@ pub struct Past {
     pub targets: Vec<Delivered>,
     /// Rows that were left out, some of them: target, file, row, id.
     pub left_out: Vec<(u32, String, u64, serde_json::Value)>,
+    /// The shards that it read, where the source would give others now.
+    pub shards: Option<Vec<Shard>>,
 }
 
 /// What was decided about a target, and what was delivered to it.
@@ -116,10 +119,12 @@ impl Checkpoint {
             .map(|t| finished(&log, t.number));
         let targets: Option<Vec<_>> = targets.collect();
         let left_out = log.left_out.clone();
+        let shards = Some(log.given.clone()).filter(|given| !given.is_empty());
         let past = |targets| Past {
             run,
             targets,
             left_out,
+            shards,
         };
         targets.map(past).ok_or_else(|| {
             let rows: u64 = plan.manifest.targets.iter().map(|t| t.rows).sum();

@@ -192,7 +192,7 @@ fn run_reported(
     if !flags.again {
         known::begun_with(&mut job);
     }
-    let plan = known::placed(planned(&job, progress, &stop)?);
+    let mut plan = known::placed(planned(&job, progress, &stop)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
@@ -211,6 +211,7 @@ fn run_reported(
             }
         }
         Found::Open(checkpoint) => {
+            plan.adopt(checkpoint.shards());
             let ready = (progress, shown);
             let result = carry(&plan, checkpoint, &stop, flags, common, ready, report);
             let delivered = match &result {

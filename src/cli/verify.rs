@@ -127,13 +127,14 @@ fn look(
     report.checkpoint = log.display().to_string();
     Checkpoint::expect(&log)?;
     look::survives(&job)?;
-    let plan = placed(plan::plan(&job)?);
+    let mut plan = placed(plan::plan(&job)?);
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
     report.destination = plan.sink.describe();
     report.warnings = plan.warnings.clone();
-    let past = Checkpoint::past(&plan.settings.checkpoint, &plan)?;
+    let mut past = Checkpoint::past(&plan.settings.checkpoint, &plan)?;
+    plan.adopt(past.shards.take());
     let verify = match plan.settings.verify {
         Verify::Sample => Verify::Sample,
         _ if flags.sample => Verify::Sample,

@@ -11,6 +11,7 @@ use crate::job::Existing;
 use crate::limits;
 use crate::sink::held::Held;
 use crate::sink::{Action, Decision};
+use crate::source::Stillness;
 
 /// How many of the keys that are there an error lists.
 const SHOWN: usize = 5;
@@ -161,15 +162,27 @@ fn check_keys(
 fn sample(plan: &Plan, target: &Target, stop: &dyn Fn() -> Result<()>) -> Result<Vec<Key>> {
     let mut keys = Vec::new();
     let shards = plan.manifest.shards.iter();
-    for shard in shards.filter(|s| s.target == target.number && s.rows > 0) {
-        let stored = shard.end.0 - shard.start.0;
+    let by_key = plan.source.stillness() != Stillness::Frozen;
+    let shards: Vec<&Shard> = shards
+        .filter(|s| s.target == target.number && s.rows > 0)
+        .collect();
+    for shard in &shards {
+        if by_key {
+            stop()?;
+            let most = limits::KEYS_LOOKED_UP.div_ceil(shards.len() as u64);
+            keys.extend(keys_from(plan, target, shard, shard.start.clone(), most)?);
+            continue;
+        }
+        let stored = shard.end.row() - shard.start.row();
         let picks = Picks::of(stored, target.rows, limits::KEYS_LOOKED_UP, 0);
         for pick in picks {
             stop()?;
-            let at = shard.start.0 + pick;
+            let at = shard.start.row() + pick;
             keys.extend(match pick + 1 == stored {
                 true => last_key(plan, target, shard)?,
-                false => keys_from(plan, target, shard, at, 1)?.first().cloned(),
+                false => keys_from(plan, target, shard, Position::Row(at), 1)?
+                    .first()
+                    .cloned(),
             });
         }
     }
@@ -180,10 +193,11 @@ fn sample(plan: &Plan, target: &Target, stop: &dyn Fn() -> Result<()>) -> Result
 
 /// The key of a shard's last row that is not deleted.
 fn last_key(plan: &Plan, target: &Target, shard: &Shard) -> Result<Option<Key>> {
-    let stored = shard.end.0 - shard.start.0;
+    let stored = shard.end.row() - shard.start.row();
     let mut back = 1;
     loop {
-        let keys = keys_from(plan, target, shard, shard.end.0 - back, back)?;
+        let at = Position::Row(shard.end.row() - back);
+        let keys = keys_from(plan, target, shard, at, back)?;
         if !keys.is_empty() || back >= stored.min(limits::LOOK_UP_ROWS_MAX) {
             return Ok(keys.last().cloned());
         }
@@ -192,13 +206,19 @@ fn last_key(plan: &Plan, target: &Target, shard: &Shard) -> Result<Option<Key>> 
 }
 
 /// Keys of the next rows of a shard, up to so many, from a place in it.
-fn keys_from(plan: &Plan, target: &Target, shard: &Shard, at: u64, most: u64) -> Result<Vec<Key>> {
+fn keys_from(
+    plan: &Plan,
+    target: &Target,
+    shard: &Shard,
+    at: Position,
+    most: u64,
+) -> Result<Vec<Key>> {
     let row_bytes = target.columns.row_bytes().0;
     let few = Limits {
         batch_bytes: plan.limits.batch_bytes.min(row_bytes * most),
         batch_rows: most,
     };
-    let mut reader = plan.source.open(shard, Position(at), few)?;
+    let mut reader = plan.source.open(shard, at, few)?;
     let cut = reader.next()?;
     let parts = cut.iter().flat_map(|cut| &cut.parts);
     Ok(parts.flat_map(|part| part.keys()).collect())

@@ -10,6 +10,7 @@ use crate::digest;
 use crate::error::{Error, Kind, Result};
 use crate::job::IdCollision;
 use crate::limits;
+use crate::source::Stillness;
 
 /// For each target, the place of the last row of each key that several rows have: its file, and its number there.
 pub type LastRows = BTreeMap<u32, HashMap<Key, (u64, u64)>>;
@@ -19,6 +20,10 @@ pub type LastRows = BTreeMap<u32, HashMap<Key, (u64, u64)>>;
 pub fn find_last(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<u64> {
     if plan.settings.id_collision != IdCollision::Last || plan.last.get().is_some() {
         return Ok(0);
+    }
+    if plan.source.stillness() != Stillness::Frozen {
+        let what = "`run.id_collision: last` needs a source that keeps its order, and this one may change while it is read";
+        return Err(Error::new(Kind::Unsupported, what));
     }
     let (mut all, mut behind) = (LastRows::new(), 0);
     for target in plan.manifest.targets.iter().filter(|t| plan.keyed(t)) {

@@ -11,7 +11,7 @@ use crate::convert::Conversion;
 use crate::error::Result;
 use crate::job::{Endpoint, FieldSettings, Job, absolute, expand};
 use crate::sink::Sink;
-use crate::source::{Source, Survey};
+use crate::source::{Source, Stillness, Survey};
 
 /// What a checkpoint must agree with, key by key, so that a difference can be named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,16 +101,24 @@ pub fn fingerprint(
     }
     note(Fingerprint::BATCH_BYTES, limits.batch_bytes.to_string());
     note("batches: rows", limits.batch_rows.to_string());
-    note("batches: shards", manifest.shards.len().to_string());
+    // What comes and goes tells nothing.
+    let still = source.stillness() == Stillness::Frozen;
+    if still {
+        note("batches: shards", manifest.shards.len().to_string());
+    }
     for (target, from) in manifest.targets.iter().zip(from) {
         let from: Vec<&str> = from.iter().map(String::as_str).collect();
         let from = match from.join(", ") {
             names if names.is_empty() => String::new(),
             names => format!(" from {names}"),
         };
+        let rows = match still {
+            true => format!("{} rows of ", target.rows),
+            false => String::new(),
+        };
         note(
             &format!("{}{}", Fingerprint::TARGET, target.name),
-            format!("{} rows of {}{from}", target.rows, target.columns),
+            format!("{rows}{}{from}", target.columns),
         );
     }
     for (key, value) in content.as_ref().unwrap_or(identity) {

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_yaml::Value;
 
-use crate::batch::{Batch, Limits, Manifest, Shard, Target, TargetName};
+use crate::batch::{Batch, Keys, Limits, Manifest, Shard, Target, TargetName};
 use crate::buffers::Buffers;
 use crate::convert::{Conversion, Converted};
 use crate::error::{Error, Kind, Result};
@@ -21,7 +21,7 @@ use crate::job::{Endpoint, Form, Job, NonFinite, RunSettings, Setting, did_you_m
 use crate::limits;
 use crate::schema::Columns;
 use crate::sink::{Decision, Foreseen, SINKS, Sink, SinkKind};
-use crate::source::{SOURCES, Source, SourceKind, Survey};
+use crate::source::{SOURCES, Source, SourceKind, Stillness, Survey};
 
 pub use crate::source::content::SAMPLED;
 
@@ -75,6 +75,19 @@ impl Plan {
             0
         };
         (2 * self.threads + self.in_flight.end() + beside) as u64 * self.limits.batch_bytes
+    }
+
+    /// Whether batches are known by the keys they hold, because the source may change while it is read. A destination
+    /// that is written anew after a death needs no such knowledge.
+    pub fn moves(&self) -> bool {
+        self.source.stillness() != Stillness::Frozen && self.sink.resumable()
+    }
+
+    /// Goes on with the shards that a run began with, where the source would give others now.
+    pub fn adopt(&mut self, shards: Option<Vec<Shard>>) {
+        if let Some(shards) = shards.filter(|_| self.moves()) {
+            self.manifest.shards = shards;
+        }
     }
 
     /// Rows of a full batch of a target: batches are measured as they are read.
@@ -281,7 +294,8 @@ fn concrete(
     warnings.extend(renamed.values().cloned());
     let wrong = check(job, &manifest, sink.as_ref());
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let threads = job.run.threads.unwrap_or(cores);
+    let readers = cores.max(source.reads_at_once().unwrap_or(0));
+    let threads = job.run.threads.unwrap_or(readers);
     let in_flight = in_flight(&job.run, sink.as_ref());
     let fingerprint = meaning::fingerprint(
         job,
@@ -557,8 +571,9 @@ fn merge(into: &mut Target, other: &Target) -> Result<()> {
         // Nobody asks for it: the job would have been refused.
         into.columns = into.columns.measured(into.metric().cloned(), None);
     }
-    if into.keys != other.keys {
-        into.keys = crate::batch::Keys::Stored;
+    // What is unique in each need not be so in both.
+    if into.keys != other.keys || into.keys == Keys::Unique {
+        into.keys = Keys::Stored;
     }
     Ok(())
 }

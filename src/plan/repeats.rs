@@ -53,8 +53,8 @@ pub fn repeats(
     most: usize,
     stop: &dyn Fn() -> Result<()>,
 ) -> Result<(u64, Vec<Key>)> {
-    // A source numbers rows over all its files.
-    if target.keys == Keys::RowNumbers {
+    // A source numbers rows over all its files; or gives each key once.
+    if target.keys != Keys::Stored {
         return Ok((0, Vec::new()));
     }
     let mut ids = Ids::new(limits::ID_SORT_BYTES / 8);
@@ -128,7 +128,7 @@ pub fn each_part(
 ) -> Result<()> {
     let shards = plan.manifest.shards.iter();
     for shard in shards.filter(|s| s.target == target.number) {
-        let mut reader = plan.source.open(shard, shard.start, plan.limits)?;
+        let mut reader = plan.source.open(shard, shard.start.clone(), plan.limits)?;
         while let Some(cut) = reader.next()? {
             stop()?;
             for part in &cut.parts {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::batch::{Batch, Key, Target};
+use crate::batch::{Batch, Key, Shard, Target};
 use crate::checkpoint::{Again, batch_id};
 use crate::error::{Error, Kind, Result};
 use crate::job::OnDoubt;
@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::progress::{Phase, Progress};
 use crate::sink::held::Held;
 use crate::sink::{Attempt, Finishing, Parcel, Redelivery};
+use crate::source::Steady;
 
 use super::deliver::{Way, deliver};
 use super::wait::{patiently, sleep};
@@ -159,39 +160,50 @@ fn may_replace(run: &Run<'_>, target: &Target) -> bool {
 
 /// Looks after one batch; whether it was sent.
 fn look_after(run: &Run<'_>, target: &Target, again: &Again) -> Result<bool> {
-    run.check()?;
     let plan = run.plan;
     let mut shards = plan.manifest.shards.iter();
     let shard = shards.find(|s| s.number == again.shard);
     let shard = shard.expect("the log is of this plan");
-    let mut reader = plan.source.open(shard, again.from, plan.limits)?;
-    let files = reader.files();
-    let Some(cut) = reader.next()? else {
+    let stretch = Shard {
+        end: again.to.clone(),
+        ..shard.clone()
+    };
+    let source = plan.source.as_ref();
+    let mut reader = Steady::new(source, stretch, again.from.clone(), plan.limits);
+    let files = run.patiently(|| reader.files())?;
+    let (mut sent, mut any) = (false, false);
+    // A source that changes may by now have more rows there than one batch has.
+    while let Some(cut) = run.patiently(|| reader.rows())? {
+        run.check()?;
+        any = true;
+        let id = batch_id(run.checkpoint, shard, again.index);
+        let batch = Batch {
+            id,
+            target: target.number,
+            first_row: shard.first_row,
+            parts: cut.parts,
+            next: cut.next,
+        };
+        let packed = pack(run, batch);
+        files.unchanged()?;
+        let (parcel, _) = packed.map_err(|e| e.batch(id))?;
+        if run.patiently(|| is_there_once(run, target, &parcel))? {
+            continue;
+        }
+        let mut way = Way::new(run, id, &files, true);
+        run.enter()?;
+        let delivered = deliver(run, &parcel, Attempt::Again, &mut way);
+        run.leave();
+        delivered.map_err(|e| e.batch(id))?;
+        files.unchanged()?;
+        run.handed(id, false);
+        sent = true;
+    }
+    if !any && !plan.moves() {
         let what = format!("{}: a batch that was delivered is gone", target.source);
         return Err(Error::new(Kind::Changed, what));
-    };
-    let id = batch_id(run.checkpoint, shard, again.index);
-    let batch = Batch {
-        id,
-        target: target.number,
-        first_row: shard.first_row,
-        parts: cut.parts,
-        next: cut.next,
-    };
-    let packed = pack(run, batch);
-    files.unchanged()?;
-    let (parcel, _) = packed.map_err(|e| e.batch(id))?;
-    if run.patiently(|| is_there_once(run, target, &parcel))? {
-        return Ok(false);
     }
-    let mut way = Way::new(run, id, &files, true);
-    run.enter()?;
-    let delivered = deliver(run, &parcel, Attempt::Again, &mut way);
-    run.leave();
-    delivered.map_err(|e| e.batch(id))?;
-    files.unchanged()?;
-    run.handed(id, false);
-    Ok(true)
+    Ok(sent)
 }
 
 /// Whether a look shows that each row of a batch is there once, or that no look can show that.

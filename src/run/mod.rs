@@ -16,20 +16,20 @@ use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded}
 
 use crate::batch::{Batch, Cut, Position, Shard};
 use crate::buffers::Buffers;
-use crate::checkpoint::{Checkpoint, Deliveries, Standing, batch_id};
+use crate::checkpoint::{Checkpoint, Deliveries, Gap, Standing, batch_id};
 use crate::error::{Error, Kind, Result};
 use crate::job::Existing;
 use crate::limits;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::sink::{Action, Attempt, Decision, Parcel};
-use crate::source::Files;
+use crate::source::{Files, Steady};
 
 use deliver::{Way, deliver};
 use finish::finish;
 use flow::Flow;
 use prepare::prepare;
-use wait::{Pace, sleep};
+use wait::{Pace, Patience, sleep};
 
 pub use finish::complete;
 pub use wait::patiently;
@@ -251,53 +251,98 @@ fn stretches<'s, 'p>(
     }
 }
 
-/// On the pool: one shard, from where it stands to its end.
+/// What the batches of a shard are counted by.
+struct Counted {
+    index: u32,
+    /// Batches below it may be on their way, as the log has it.
+    window: u32,
+    /// Rows of the target before the next batch: only sinks that do not resume inside a target rely on it, and these
+    /// begin shards anew.
+    first_row: u64,
+}
+
+/// On the pool: what is left of one shard.
 fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Sent>) -> Result<()> {
+    let mut counted = Counted {
+        index: standing.index,
+        window: 0,
+        first_row: shard.first_row,
+    };
+    for gap in &standing.gaps {
+        pack_gap(run, shard, standing, gap, &mut counted, out)?;
+    }
+    match run.plan.moves() {
+        // What arrived says by itself what it was.
+        true => Ok(()),
+        false => run.checkpoint.close(shard, counted.index),
+    }
+}
+
+/// One stretch of a shard, from its beginning to its end.
+fn pack_gap(
+    run: &Run<'_>,
+    shard: &Shard,
+    standing: &Standing,
+    gap: &Gap,
+    counted: &mut Counted,
+    out: &Sender<Sent>,
+) -> Result<()> {
     let plan = run.plan;
-    let opened = plan.source.open(shard, standing.from, plan.limits);
-    let mut reader = opened.map_err(|e| plan.source.unchanged().err().unwrap_or(e))?;
-    let files = reader.files();
+    let moves = plan.moves();
+    let stretch = Shard {
+        end: gap.to.clone(),
+        ..shard.clone()
+    };
+    let source = plan.source.as_ref();
+    let mut reader = Steady::new(source, stretch, gap.from.clone(), plan.limits);
+    let mut patience = Patience::new(&plan.settings, run.progress, u64::from(shard.number));
+    let files = wait_for(run, &mut patience, || reader.files())?;
     run.files.lock().expect("no one panics with it locked")[shard.target as usize]
         .push(files.clone());
-    let (mut index, mut at) = (standing.index, standing.from);
-    let mut window = 0;
-    // Rows of the target before the next batch: only sinks that do not resume inside a target rely on it, and
-    // these begin shards anew.
-    let mut first_row = shard.first_row;
-    // What seems broken while it is read may have been whole when it was surveyed.
-    while let Some(Cut { parts, next }) =
-        (reader.next()).map_err(|e| files.unchanged().err().unwrap_or(e))?
-    {
+    loop {
+        let from = reader.at().clone();
+        let cut = wait_for(run, &mut patience, || reader.rows())?;
+        let Some(Cut { parts, next }) = cut else {
+            // So that nobody asks again what is between the last row and the end.
+            return match moves && from < gap.to {
+                true => run.checkpoint.empty(shard, &from, &gap.to),
+                false => Ok(()),
+            };
+        };
         run.check()?;
-        let id = batch_id(run.checkpoint, shard, index);
-        let from = std::mem::replace(&mut at, next);
+        let id = batch_id(run.checkpoint, shard, counted.index);
         let batch = Batch {
             id,
             target: shard.target,
-            first_row,
+            first_row: counted.first_row,
             parts,
             next,
         };
         let rows = batch.rows();
-        first_row += rows;
-        index += 1;
-        if standing.received(id.index) {
+        counted.first_row += rows;
+        counted.index += 1;
+        if standing.received(id.index) && !moves {
             continue;
         }
         run.progress.read(rows);
+        if moves {
+            run.checkpoint.cut(shard, id.index, &from, &batch.next)?;
+        }
         let packed = pack(run, batch);
         // Asked after the bytes were read, and before they are believed: a page that vanished under the packer
         // reads as zeros.
         files.unchanged()?;
         let (parcel, relative_error) = packed.map_err(|e| e.batch(id))?;
         // Nobody asks what was on its way to a target that is begun anew.
-        if plan.sink.resumable() && window <= id.index {
-            window = index.saturating_add(limits::WINDOW_BATCHES - 1);
-            run.checkpoint.open_window(shard, window)?;
+        if plan.sink.resumable() && counted.window <= id.index {
+            counted.window = counted.index.saturating_add(limits::WINDOW_BATCHES - 1);
+            if !moves {
+                run.checkpoint.open_window(shard, counted.window)?;
+            }
             let mut handed = run.handed.lock().expect("no one panics with it locked");
             handed.entry(shard.number).or_default();
         }
-        let again = standing.in_doubt(id.index);
+        let again = gap.doubt || standing.in_doubt(id.index);
         let attempt = match again {
             true => run.doubt(shard.target).map_err(|e| e.batch(id))?,
             false => run.first_attempt(shard.target),
@@ -313,7 +358,23 @@ fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Se
         };
         run.send(out, sent)?; // Blocks: the backpressure.
     }
-    run.checkpoint.close(shard, index)
+}
+
+/// Reads, as often as it takes a source that stays away for a while to answer again.
+fn wait_for<T>(
+    run: &Run<'_>,
+    patience: &mut Patience<'_>,
+    mut read: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    loop {
+        match read() {
+            Ok(read) => {
+                patience.ended();
+                return Ok(read);
+            }
+            Err(error) => sleep(patience.wait(error)?, &|| run.check())?,
+        }
+    }
 }
 
 /// Packs a batch, converted where the job asks for it; by how much its components are then off.
@@ -338,12 +399,8 @@ fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -
         // than what the destination made of them.
         let receipt = files.unchanged().and(receipt);
         let (receipt, again) = receipt.map_err(|e| e.batch(parcel.id))?;
-        run.checkpoint.record(
-            parcel,
-            &receipt,
-            again.then_some(sent.from),
-            sent.relative_error,
-        )?;
+        run.checkpoint
+            .record(parcel, &receipt, &sent.from, again, sent.relative_error)?;
         run.handed(parcel.id, false);
         run.progress
             .delivered(u64::from(receipt.rows), parcel.payload_bytes);

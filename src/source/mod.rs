@@ -55,8 +55,25 @@ pub trait Source: Send + Sync {
     /// (row ranges, inverted lists, segments), and an identity that changes when the data does.
     fn survey(&self, limits: Limits) -> Result<Survey>;
 
-    /// Opens a shard at a position. The batches that follow are a pure function
-    /// of (source, shard, position, limits): this is what makes resuming possible.
+    /// Whether it stays as it is while it is read.
+    fn stillness(&self) -> Stillness {
+        Stillness::Frozen
+    }
+
+    /// How many readers at a time it serves well, where they wait for a network; `None`: as many as there are cores.
+    fn reads_at_once(&self) -> Option<usize> {
+        None
+    }
+
+    /// Makes readable what is not, as far as the job wants that; taken back when the source is dropped.
+    fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Opens a shard, which may be a stretch of one that the survey found, at a position. Of a frozen source the batches
+    /// that follow are a pure function of (source, shard, position, limits): this is what makes resuming possible. Of
+    /// others all that is certain is that they hold the rows behind the position, up to the shard's end, in the order
+    /// of their keys.
     fn open<'s>(
         &'s self,
         shard: &Shard,
@@ -73,6 +90,86 @@ pub trait Source: Send + Sync {
     /// Complains, with `Kind::Changed`, when the source is no longer what was surveyed. Called when a target is
     /// finished, and when a mapping may have broken under the sender.
     fn unchanged(&self) -> Result<()>;
+}
+
+/// Whether a source stays as it is while it is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stillness {
+    /// Files: they do not change, or that is noticed.
+    Frozen,
+    /// A server keeps the state of one moment for us, as long as it can.
+    Pinned,
+    /// Rows come and go meanwhile.
+    Live,
+}
+
+impl Stillness {
+    /// The word in plans and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stillness::Frozen => "frozen",
+            Stillness::Pinned => "pinned",
+            Stillness::Live => "live",
+        }
+    }
+}
+
+/// Reads a shard, and goes on after an error where it was: whoever asks for the next rows once more gets them, once the
+/// source gives them again.
+pub struct Steady<'s> {
+    source: &'s dyn Source,
+    shard: Shard,
+    at: Position,
+    limits: Limits,
+    reader: Option<Box<dyn Reader + 's>>,
+}
+
+impl<'s> Steady<'s> {
+    /// The rows of a shard from a position on.
+    pub fn new(source: &'s dyn Source, shard: Shard, from: Position, limits: Limits) -> Self {
+        Steady {
+            source,
+            shard,
+            at: from,
+            limits,
+            reader: None,
+        }
+    }
+
+    /// Where the next rows start.
+    pub fn at(&self) -> &Position {
+        &self.at
+    }
+
+    fn opened(&mut self) -> Result<&mut Box<dyn Reader + 's>> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => {
+                let opened = (self.source).open(&self.shard, self.at.clone(), self.limits);
+                opened.map_err(|e| self.source.unchanged().err().unwrap_or(e))?
+            }
+        };
+        Ok(self.reader.insert(reader))
+    }
+
+    /// The files it reads from.
+    pub fn files(&mut self) -> Result<Files> {
+        Ok(self.opened()?.files())
+    }
+
+    /// The next rows, or `None` at the end.
+    pub fn rows(&mut self) -> Result<Option<Cut>> {
+        let reader = self.opened()?;
+        // What seems broken while it is read may have been whole when it was surveyed.
+        let cut = reader.next();
+        let cut = cut.map_err(|e| reader.files().unchanged().err().unwrap_or(e));
+        match &cut {
+            Ok(Some(cut)) => self.at = cut.next.clone(),
+            Ok(None) => {}
+            Err(_) => self.reader = None,
+        }
+        cut
+    }
 }
 
 /// What a look at a source found.

@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Existing, Verify};
 use crate::plan::Plan;
 use crate::sink::{Action, Count, Strength};
+use crate::source::Stillness;
 
 pub use content::{Content, Extent, FirstDifference};
 
@@ -43,6 +44,9 @@ pub struct TargetReport {
     pub rows_removed: Option<u64>,
     /// `exact count` or `statistics`.
     pub removed_rests_on: Option<String>,
+    /// Whether the source may have changed while it was read.
+    #[serde(skip)]
+    pub moving: bool,
     /// Rows in the source, deleted ones not counted.
     pub rows_read: u64,
     /// Rows of the source that are marked deleted.
@@ -194,7 +198,9 @@ fn acknowledged(plan: &Plan, target: &Target, past: &Delivered) -> TargetReport 
     let Delivered {
         decision, totals, ..
     } = past;
+    let moving = plan.source.stillness() != Stillness::Frozen;
     TargetReport {
+        moving,
         name: target.name.to_string(),
         source: target.source.clone(),
         vector: target.columns.to_string(),
@@ -202,7 +208,11 @@ fn acknowledged(plan: &Plan, target: &Target, past: &Delivered) -> TargetReport 
         rows_before: decision.rows_before,
         rows_removed: decision.removes.map(|count| count.rows),
         removed_rests_on: decision.removes.map(|count| count.strength.to_string()),
-        rows_read: target.rows,
+        rows_read: match moving {
+            // What was read is all that there was when it was read.
+            true => totals.delivered + totals.left_out,
+            false => target.rows,
+        },
         rows_deleted: target.rows_deleted,
         totals: *totals,
         replaces: decision.action == Action::Append
@@ -232,10 +242,10 @@ fn count(
     if decision.action == Action::Skip {
         return Ok(report);
     }
-    if totals.delivered + totals.left_out != target.rows {
+    if totals.delivered + totals.left_out != report.rows_read {
         report.disagree(format!(
             "{} rows were read, {} delivered and {} left out",
-            target.rows, totals.delivered, totals.left_out
+            report.rows_read, totals.delivered, totals.left_out
         ));
     }
     if verify == Verify::Off {
@@ -276,6 +286,8 @@ impl TargetReport {
         // Statistics count rows that an upsert replaced, too, as often as it had to be sent.
         let most = match strength {
             Strength::Statistics if self.totals.upserted > 0 => u64::MAX,
+            // Rows that were sent, and were gone from the source when they would have been sent again.
+            _ if self.moving && self.totals.sent_again > 0 => u64::MAX,
             _ => all,
         };
         (least, most)
@@ -293,6 +305,14 @@ impl TargetReport {
                 self.rows_before, self.totals.delivered
             ));
             return;
+        }
+        let all = self.rows_before + self.totals.delivered;
+        if self.moving && counted > all && strength != Strength::Statistics {
+            self.note(format!(
+                "{} rows more than were acknowledged are there: they were sent, and were gone from the source when they \
+                 would have been sent again",
+                counted - all
+            ));
         }
         if self.replaces && self.totals.sent_again == 0 {
             // How many rows were replaced is known from the count alone.

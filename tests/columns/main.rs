@@ -93,7 +93,7 @@ fn batch(columns: &Arc<Columns>, rows: Vec<ArrayRef>) -> Batch {
         target: 0,
         first_row: 0,
         parts: parts.into_iter().filter(|part| !part.is_empty()).collect(),
-        next: Position(0),
+        next: Position::Row(0),
     }
 }
 

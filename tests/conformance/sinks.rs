@@ -182,7 +182,7 @@ fn batches(target: &Target, sizes: &[usize]) -> Vec<Batch> {
             target: target.number,
             first_row: first as u64,
             parts: parts.into_iter().filter(|p| !p.is_empty()).collect(),
-            next: Position(past as u64),
+            next: Position::Row(past as u64),
         });
         first = past;
     }

@@ -97,7 +97,7 @@ fn batches(
         ..shard.clone()
     };
     let most = limits.rows(manifest.targets[shard.target as usize].vector());
-    let mut reader = source.open(&aimed, from, limits)?;
+    let mut reader = source.open(&aimed, from.clone(), limits)?;
     let (mut found, mut at) = (Vec::new(), from);
     while let Some(cut) = reader.next()? {
         let rows = rows(&cut.parts);
@@ -118,7 +118,7 @@ fn batches(
             shard.name,
             cut.next
         );
-        at = cut.next;
+        at = cut.next.clone();
         found.push((rows, cut.next));
     }
     assert!(
@@ -142,7 +142,7 @@ fn all(source: &dyn Source, limits: Limits) -> Result<Vec<Vec<Batch>>> {
             "{}",
             shard.name
         );
-        let of = batches(source, &manifest, shard, shard.start, limits)?;
+        let of = batches(source, &manifest, shard, shard.start.clone(), limits)?;
         let rows: usize = of.iter().map(|b| b.0.len()).sum();
         assert_eq!(rows as u64, shard.rows, "{}", shard.name);
         before[shard.target as usize] += shard.rows;
@@ -180,7 +180,7 @@ fn a_batch_of_a_name_has_the_same_rows_whoever_opens_the_source() {
                 for (shard, expected) in manifest.shards.iter().zip(&mapped).rev() {
                     let (source, manifest) = (&*sources[0], &manifest);
                     scope.spawn(move || {
-                        let found = batches(source, manifest, shard, shard.start, limits);
+                        let found = batches(source, manifest, shard, shard.start.clone(), limits);
                         assert!(found.unwrap() == *expected, "{kind}: {}", shard.name);
                     });
                 }
@@ -222,7 +222,7 @@ fn reading_goes_on_from_any_batch() {
             let whole = all(&*source, limits).unwrap();
             for (shard, expected) in manifest.shards.iter().zip(&whole) {
                 for (number, (_, next)) in expected.iter().enumerate() {
-                    let rest = batches(&*source, &manifest, shard, *next, limits).unwrap();
+                    let rest = batches(&*source, &manifest, shard, next.clone(), limits).unwrap();
                     assert!(
                         rest == expected[number + 1..],
                         "{kind}: {} from {next:?}",
@@ -281,7 +281,7 @@ fn other_data_have_another_identity_and_are_noticed_while_they_are_read() {
             }
         }
         let error = source
-            .open(shard, shard.start, WIDE)
+            .open(shard, shard.start.clone(), WIDE)
             .and_then(|reader| reader.files().unchanged());
         // Some sources look at all their files only when a target is finished.
         assert!(

@@ -549,7 +549,7 @@ fn a_file_that_changes_is_noticed() {
     let source = source(&made.settings("")).unwrap();
     let manifest = source.survey(limits(10)).unwrap().manifest;
     let shard = &manifest.shards[0];
-    let mut reader = source.open(shard, shard.start, limits(10)).unwrap();
+    let mut reader = source.open(shard, shard.start.clone(), limits(10)).unwrap();
     reader.next().unwrap();
     let mut bytes = std::fs::read(&made.path).unwrap();
     bytes.push(0);
@@ -809,7 +809,7 @@ fn mapped_rows_are_not_copied() {
     let shard = &source.survey(limits(20_000)).unwrap().manifest.shards[0];
     let read = || {
         source
-            .open(shard, shard.start, limits(20_000))
+            .open(shard, shard.start.clone(), limits(20_000))
             .unwrap()
             .next()
             .unwrap()

@@ -152,7 +152,7 @@ pub fn batches(target: &Target, bytes: &Bytes, sizes: &[u64]) -> Vec<Batch> {
             target: target.number,
             first_row: first,
             parts,
-            next: Position(first + rows),
+            next: Position::Row(first + rows),
         });
         first += rows;
     }
@@ -239,12 +239,12 @@ pub fn read_all(source: &dyn Source, limits: Limits) -> Result<Vec<(Vec<i64>, Ve
         assert_eq!(shard.first_row, ids.len() as u64, "{}", shard.name);
         let vector = manifest.targets[shard.target as usize].vector();
         let before = ids.len();
-        let mut from = shard.start;
-        let mut reader = source.open(shard, from, limits)?;
+        let mut from = shard.start.clone();
+        let mut reader = source.open(shard, from.clone(), limits)?;
         while let Some(cut) = reader.next()? {
             let rows: usize = cut.parts.iter().map(Part::len).sum();
             assert!(rows > 0 && rows as u64 <= limits.rows(vector));
-            let mut row = from.0;
+            let mut row = from.row();
             for part in &cut.parts {
                 assert!(!part.is_empty());
                 assert_eq!(part.row, row);
@@ -253,7 +253,7 @@ pub fn read_all(source: &dyn Source, limits: Limits) -> Result<Vec<(Vec<i64>, Ve
                 bytes.extend_from_slice(part.vectors());
             }
             // The same batch again, from its position.
-            let again = source.open(shard, from, limits)?.next()?.unwrap();
+            let again = source.open(shard, from.clone(), limits)?.next()?.unwrap();
             assert_eq!(again.next, cut.next);
             let flat = |c: &Cut| {
                 c.parts

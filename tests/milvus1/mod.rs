@@ -97,7 +97,7 @@ pub fn read(source: &dyn Source, limits: Limits) -> Result<Read> {
         let of: &mut Vec<_> = &mut rows[shard.target as usize];
         assert_eq!(shard.first_row, of.len() as u64, "{}", shard.name);
         let before = of.len();
-        for cut in cuts(source, shard, shard.start, limits)? {
+        for cut in cuts(source, shard, shard.start.clone(), limits)? {
             take(&cut, target, limits, of);
         }
         assert_eq!((of.len() - before) as u64, shard.rows, "{}", shard.name);

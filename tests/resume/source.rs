@@ -40,8 +40,8 @@ pub fn manifest() -> Manifest {
         name: format!("{start}..{end}"),
         rows: end - start,
         first_row,
-        start: Position(start),
-        end: Position(end),
+        start: Position::Row(start),
+        end: Position::Row(end),
     };
     Manifest {
         targets: vec![target(0, 50), target(1, 13), target(2, 0)],
@@ -70,8 +70,8 @@ impl Source for Numbers {
         _: Limits,
     ) -> Result<Box<dyn Reader + 's>> {
         Ok(Box::new(NumbersReader {
-            at: from.0,
-            end: shard.end.0,
+            at: from.row(),
+            end: shard.end.row(),
         }))
     }
 
@@ -104,7 +104,7 @@ impl Reader for NumbersReader {
         self.at = last;
         Ok(Some(Cut {
             parts: vec![part],
-            next: Position(last),
+            next: Position::Row(last),
         }))
     }
 

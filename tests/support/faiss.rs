@@ -124,7 +124,7 @@ pub fn all(source: &dyn Source) -> Result<Vec<Row>> {
     let survey = source.survey(LIMITS)?;
     let mut found = Vec::new();
     for shard in &survey.manifest.shards {
-        found.extend(rows(&read(source, shard, shard.start)?.0));
+        found.extend(rows(&read(source, shard, shard.start.clone())?.0));
     }
     Ok(found)
 }

@@ -63,7 +63,7 @@ pub fn read_all(source: &dyn Source) -> Result<u64> {
     let mut all = 0;
     for shard in &manifest.shards {
         let width = manifest.targets[shard.target as usize].vector().row_bytes();
-        let (mut reader, mut rows) = (source.open(shard, shard.start, LIMITS)?, 0);
+        let (mut reader, mut rows) = (source.open(shard, shard.start.clone(), LIMITS)?, 0);
         while let Some(cut) = reader.next()? {
             // HDF5 has rows that take no room in the file: no end of them is waited for.
             if rows > ROWS_MAX {

@@ -210,8 +210,8 @@ impl Source for Foreign {
     ) -> Result<Box<dyn Reader + 's>> {
         Ok(Box::new(Rows {
             foreign: self,
-            next: from.0,
-            end: shard.end.0,
+            next: from.row(),
+            end: shard.end.row(),
             batch_rows: limits.rows(self.vector),
         }))
     }
@@ -242,7 +242,7 @@ impl Reader for Rows<'_> {
         self.next += count;
         Ok(Some(Cut {
             parts: vec![part],
-            next: Position(self.next),
+            next: Position::Row(self.next),
         }))
     }
 

@@ -358,7 +358,12 @@ impl Source for Faiss {
             let what = format!("there is no index file for {}", shard.name);
             return Err(Error::new(Kind::Changed, what));
         };
-        Ok(Box::new(reader::Rows::new(index, from, shard.end, limits)))
+        Ok(Box::new(reader::Rows::new(
+            index,
+            from,
+            shard.end.clone(),
+            limits,
+        )))
     }
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {

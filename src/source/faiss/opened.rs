@@ -136,8 +136,8 @@ pub fn cut(shards: &mut Vec<Shard>, start: u64, end: u64, unit: u64) {
             name: format!("rows {first}..{past}"),
             rows: past - first,
             first_row: first,
-            start: Position(first),
-            end: Position(past),
+            start: Position::Row(first),
+            end: Position::Row(past),
         });
         first = past;
     }

@@ -25,8 +25,8 @@ impl<'s> Rows<'s> {
     pub fn new(faiss: &'s Opened, from: Position, end: Position, limits: Limits) -> Rows<'s> {
         Rows {
             faiss,
-            next: from.0,
-            end: end.0,
+            next: from.row(),
+            end: end.row(),
             batch_rows: limits.rows(faiss.rows.vector),
             stretch: None,
             codes: Vec::new(),
@@ -61,7 +61,7 @@ impl Reader for Rows<'_> {
         };
         Ok(Some(Cut {
             parts,
-            next: Position(self.next),
+            next: Position::Row(self.next),
         }))
     }
 

@@ -354,8 +354,8 @@ impl Source for Hdf5 {
                     name: format!("{} rows {start}..{end}", name.display()),
                     rows: end - start,
                     first_row: first_rows[target],
-                    start: Position(start),
-                    end: Position(end),
+                    start: Position::Row(start),
+                    end: Position::Row(end),
                 });
                 first_rows[target] += end - start;
                 start = end;
@@ -406,8 +406,8 @@ impl Source for Hdf5 {
         let first_id = self.first_id + self.rows_before(part);
         Ok(Box::new(read::FileReader::new(
             file,
-            from.0,
-            shard.end.0,
+            from.row(),
+            shard.end.row(),
             first_id,
             limits,
         )?))

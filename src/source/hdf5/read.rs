@@ -125,7 +125,7 @@ impl Reader for FileReader<'_> {
         }
         Ok(Some(Cut {
             parts,
-            next: Position(self.row),
+            next: Position::Row(self.row),
         }))
     }
 

@@ -513,8 +513,8 @@ impl Source for Milvus1 {
                         name: format!("{} {} rows {start}..{end}", table.name, segment.name()),
                         rows: live,
                         first_row,
-                        start: Position(start),
-                        end: Position(end),
+                        start: Position::Row(start),
+                        end: Position::Row(end),
                     });
                     first_row += live;
                 }

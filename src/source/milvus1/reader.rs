@@ -41,7 +41,7 @@ impl Rows {
         let (Some(segment), Some(table)) = (source.segments.get(part), source.table(part)) else {
             return Err(wrong("there is no such segment now".to_owned()));
         };
-        let Position(end) = shard.end;
+        let end = shard.end.row();
         if end > segment.rows || from > shard.end {
             let rows = segment.rows;
             return Err(wrong(format!(
@@ -56,7 +56,7 @@ impl Rows {
             segment: segment.open(source.access)?,
             columns: table.columns.clone(),
             row_bytes: vector.row_bytes(),
-            at: from.0,
+            at: from.row(),
             end,
             rows_max: limits.rows(vector),
         })
@@ -146,7 +146,7 @@ impl Reader for Rows {
             .will_need();
         Ok(Some(Cut {
             parts,
-            next: Position(self.at),
+            next: Position::Row(self.at),
         }))
     }
 
@@ -250,6 +250,6 @@ mod tests {
         let cut = rows.next().unwrap().unwrap();
         let numbers: Vec<u64> = cut.parts.iter().map(|p| p.row).collect();
         assert_eq!(numbers, (0..10).map(|n| n * 100).collect::<Vec<u64>>());
-        assert_eq!(cut.next, Position(1000));
+        assert_eq!(cut.next, Position::Row(1000));
     }
 }

@@ -245,8 +245,8 @@ impl Source for Tables {
                     name: format!("{} rows {start}..{end}", file.display()),
                     rows: end - start,
                     first_row,
-                    start: Position(start),
-                    end: Position(end),
+                    start: Position::Row(start),
+                    end: Position::Row(end),
                 });
                 first_row += end - start;
                 start = end;
@@ -308,7 +308,7 @@ impl Source for Tables {
             return Err(Error::new(Kind::Changed, what));
         };
         let first_id = self.first_id + self.rows_before(part);
-        let range = from.0..shard.end.0;
+        let range = from.row()..shard.end.row();
         Ok(Box::new(read::PairReader::new(
             pair,
             &self.columns,

@@ -66,7 +66,7 @@ impl Reader for PairReader<'_> {
         let file = self.vectors.table().view.path();
         Ok(Some(Cut {
             parts: vec![Part::of_vectors(self.columns, ids, vectors, file, first)?],
-            next: Position(self.row),
+            next: Position::Row(self.row),
         }))
     }
 
