@@ -1,8 +1,9 @@
 //! Mistakes that need no server: one sentence each that a tired person can act on, the right exit code, and nothing
 //! left behind.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A flat L2 index of 2 × 4 zeros, as Faiss lays it out.
 fn flat() -> Vec<u8> {
@@ -256,4 +257,226 @@ fn where_the_folder_cannot_be_written_the_log_is_in_the_state_directory() {
     );
     assert!(run("run").contains("nothing to do"));
     mode(&jobs, 0o755);
+}
+
+/// The output of a program, if there is such a program here.
+fn output_of(program: &str, arguments: &[&str]) -> Option<std::process::Output> {
+    Command::new(program).args(arguments).output().ok()
+}
+
+#[test]
+fn no_arguments_are_a_question_for_help() {
+    let (code, out, said) = milvusdm(Path::new("/"), &[]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    for part in ["Usage: milvusdm", "run ", "plan ", "init "] {
+        assert!(said.contains(part), "no {part}: {said}");
+    }
+}
+
+#[test]
+fn completions_are_scripts_that_their_shells_can_read() {
+    let room = tempfile::tempdir().unwrap();
+    for (shell, check) in [
+        ("bash", &["-n"][..]),
+        ("zsh", &["-n"]),
+        ("fish", &["--no-execute"]),
+        ("elvish", &["-compileonly"]),
+        ("powershell", &[]),
+    ] {
+        let (code, script, said) = milvusdm(room.path(), &["completions", shell]);
+        assert_eq!(code, Some(0), "{said}");
+        for word in ["verify", "init", "progress"] {
+            assert!(script.contains(word), "{shell}: no {word}");
+        }
+        assert!(!script.contains("look-at-hdf5"), "{shell}");
+        let file = room.path().join(shell);
+        std::fs::write(&file, &script).unwrap();
+        let arguments = [check, &[file.to_str().unwrap()]].concat();
+        if let Some(output) = output_of(shell, &arguments).filter(|_| !check.is_empty()) {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{shell}: {said}");
+        }
+    }
+    // bash completes a command and a kind of source by it.
+    let script = room.path().join("bash");
+    let ask = format!(
+        "source {} && COMP_WORDS=(milvusdm init fa) && COMP_CWORD=2 && _milvusdm milvusdm fa init && echo \"${{COMPREPLY[@]}}\"",
+        script.display()
+    );
+    let output = output_of("bash", &["-c", &ask]).expect("the tests have bash");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("faiss"), "{output:?}");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let (_, help, _) = milvusdm(Path::new("/"), &["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = commands.take_while(|line| !line.is_empty());
+    let names = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+    let commands: Vec<&str> = commands
+        .filter(names)
+        .filter_map(|l| l.split_whitespace().next())
+        .collect();
+    assert!(commands.len() >= 9, "{commands:?}");
+    let room = tempfile::tempdir().unwrap();
+    let pages = commands.iter().filter(|command| **command != "help");
+    for command in pages.map(|command| Some(*command)).chain([None]) {
+        let arguments: Vec<&str> = ["man"].into_iter().chain(command).collect();
+        let (code, page, said) = milvusdm(room.path(), &arguments);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(page.contains(".TH milvusdm"), "{page}");
+        assert!(
+            page.contains(".SH SYNOPSIS") && page.contains("\\-\\-log"),
+            "{page}"
+        );
+        let file = room.path().join("page.1");
+        std::fs::write(&file, &page).unwrap();
+        let arguments = ["-man", "-Tascii", "-ww", file.to_str().unwrap()];
+        if let Some(output) = output_of("groff", &arguments) {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success() && said.is_empty(),
+                "{command:?}: {said}"
+            );
+        }
+    }
+    let (code, _, said) = milvusdm(room.path(), &["man", "rin"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("did you mean `run`?"), "{said}");
+}
+
+const TO_HDF5: &str = "source: {faiss: {path: a.index}}\nsink: {hdf5: {path: out.h5}}\n";
+
+#[test]
+fn what_the_command_line_says_of_a_job_is_part_of_its_meaning() {
+    let directory = tempfile::tempdir().unwrap();
+    let room = directory.path();
+    std::fs::write(room.join("a.index"), flat()).unwrap();
+    std::fs::write(room.join("job.yaml"), TO_HDF5).unwrap();
+    let (code, planned, said) =
+        milvusdm(room, &["plan", "job.yaml", "--set", "sink.hdf5.path=b.h5"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        planned.contains("b.h5") && !planned.contains("out.h5"),
+        "{planned}"
+    );
+    let dry = [
+        "run",
+        "--dry-run",
+        "job.yaml",
+        "--set",
+        "sink.hdf5.path=b.h5",
+    ];
+    assert_eq!(milvusdm(room, &dry).1, planned, "a dry run is a plan");
+    let dry = [
+        "--yaml",
+        "job.yaml",
+        "--dry-run",
+        "--set",
+        "sink.hdf5.path=b.h5",
+    ];
+    assert_eq!(milvusdm(room, &dry).1, planned, "in the old spelling, too");
+    assert_eq!(
+        std::fs::read_dir(room).unwrap().count(),
+        2,
+        "a plan changes nothing"
+    );
+    for path in ["b.h5", "c.h5"] {
+        let set = format!("sink.hdf5.path={path}");
+        let (code, _, said) = milvusdm(room, &["run", "job.yaml", "--set", &set]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(room.join(path).exists());
+        let (code, out, said) = milvusdm(room, &["run", "job.yaml", "--set", &set]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(out.contains("nothing to do"), "{out}");
+        let (code, _, said) = milvusdm(room, &["verify", "job.yaml", "--set", &set]);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let (code, _, said) = milvusdm(room, &["plan", "job.yaml", "--set", "sink.hdf5.mod=skip"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        said.contains("--set: sink.hdf5.mod: unknown key (did you mean `mode`?)")
+            || said.contains("--set: sink.hdf5.mod: unknown key"),
+        "{said}"
+    );
+    let (code, _, said) = milvusdm(room, &["plan", "job.yaml", "--set", "sink.hdf5.mode"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("KEY=VALUE"), "{said}");
+}
+
+/// A command that reads its job from standard input: its exit code and all that it says.
+fn through_stdin(
+    room: &Path,
+    home: Option<&Path>,
+    arguments: &[&str],
+    job: &str,
+) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_milvusdm"));
+    command.args(arguments).current_dir(room);
+    command.env_remove("HOME").env_remove("XDG_STATE_HOME");
+    if let Some(home) = home {
+        command.env("HOME", home);
+    }
+    let pipes = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(job.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+#[test]
+fn a_job_may_come_through_standard_input() {
+    let directory = tempfile::tempdir().unwrap();
+    let (room, home) = (directory.path().join("room"), directory.path().join("home"));
+    std::fs::create_dir_all(&room).unwrap();
+    std::fs::write(room.join("a.index"), flat()).unwrap();
+    let state = home.join(".local/state/milvusdm/stdin-");
+    let place = state.to_str().unwrap();
+    let (code, said) = through_stdin(&room, Some(&home), &["plan", "-"], TO_HDF5);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains(place) && said.contains("known by its text"),
+        "{said}"
+    );
+    for told in ["done: 2 rows", "nothing to do"] {
+        let (code, said) = through_stdin(&room, Some(&home), &["run", "-"], TO_HDF5);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(told), "{said}");
+    }
+    let (code, said) = through_stdin(&room, Some(&home), &["verify", "-"], TO_HDF5);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(
+        std::fs::read_dir(&room).unwrap().count(),
+        2,
+        "no checkpoint beside the data"
+    );
+    let (code, said) = through_stdin(&room, None, &["run", "-"], TO_HDF5);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("run.checkpoint: is missing"), "{said}");
+    let set = [
+        "run",
+        "-",
+        "--set",
+        "run.checkpoint=j.ckpt",
+        "--set",
+        "sink.hdf5.path=b.h5",
+    ];
+    let (code, said) = through_stdin(&room, None, &set, TO_HDF5);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(room.join("j.ckpt").exists() && room.join("b.h5").exists());
+    let (code, said) = through_stdin(&room, Some(&home), &["plan", "-"], "sink: [");
+    assert_eq!(code, Some(2), "{said}");
 }

@@ -11,7 +11,7 @@ use super::progress::{Shown, Style};
 use super::report::{self, About, writable};
 use super::say::{Screen, print_json};
 use super::verify::compare;
-use super::{Common, RunFlags, known, look, show};
+use super::{Common, RunFlags, Sets, known, look, show};
 use crate::checkpoint::{Checkpoint, Delivered, Deliveries, Found, Totals};
 use crate::error::{Error, Kind, Result, shown};
 use crate::job::Job;
@@ -81,8 +81,8 @@ pub struct LeftOutRow {
 }
 
 /// `milvusdm plan`: says what would be done.
-pub fn plan_job(path: &Path, common: &Common) -> Result<()> {
-    let mut job = Job::read(path)?;
+pub fn plan_job(path: &Path, sets: &Sets, common: &Common) -> Result<()> {
+    let mut job = Job::read_with(path, &sets.set)?;
     known::begun_with(&mut job);
     look::survives(&job)?;
     let mut draft = plan::draft(&job);
@@ -188,7 +188,7 @@ fn run_reported(
         &common.screen,
     )?;
     let shown = Shown::start(flags.progress, progress.clone(), common);
-    let mut job = Job::read(path)?;
+    let mut job = Job::read_with(path, &flags.sets.set)?;
     if !flags.again {
         known::begun_with(&mut job);
     }

@@ -7,15 +7,15 @@ use super::formats::{Entry, sinks, sources};
 use super::say::print;
 use crate::error::{Error, Kind, Result, shown};
 use crate::job::settings::{GENERAL, find};
-use crate::job::{Need, Setting, Takes, did_you_mean};
+use crate::job::{Need, Setting, Takes};
 
 /// The column in which comments begin, where lines are shorter.
 const COMMENTS: usize = 44;
 
 /// `milvusdm init`: a job on standard output, or in a file that is not there yet.
 pub fn init(source: &str, sink: &str, file: Option<&Path>) -> Result<()> {
-    let source = named("source", source, sources())?;
-    let sink = named("sink", sink, sinks())?;
+    let source = named(source, sources())?;
+    let sink = named(sink, sinks())?;
     let name = file.map_or("JOB.yaml".to_owned(), |file| file.display().to_string());
     let job = job(&source, &sink, &shown(&name));
     match file {
@@ -40,14 +40,9 @@ pub fn create(file: &Path, text: &str) -> Result<()> {
     })
 }
 
-fn named(what: &str, name: &str, kinds: Vec<Entry>) -> Result<Entry> {
-    let found = kinds.iter().find(|kind| kind.name == name);
-    found.copied().ok_or_else(|| {
-        let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
-        let hint = did_you_mean(name, &names);
-        let hint = hint.unwrap_or_else(|| format!("there are {}", names.join(", ")));
-        Error::new(Kind::Job, format!("unknown {what} `{name}`")).hint(hint)
-    })
+fn named(name: &str, kinds: Vec<Entry>) -> Result<Entry> {
+    let found = kinds.into_iter().find(|kind| kind.name == name);
+    found.ok_or_else(|| Error::new(Kind::Job, format!("unknown kind `{name}`")))
 }
 
 /// A job that runs once the lines marked EDIT are right; all else that may be said is there as a comment.

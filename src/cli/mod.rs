@@ -3,6 +3,7 @@
 
 mod carry;
 mod formats;
+mod help;
 mod init;
 mod inspect;
 mod known;
@@ -18,7 +19,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
@@ -27,12 +30,13 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::error::{Error, shown};
+use crate::job::Set;
 
 use say::{LogLine, Screen, print_json};
 
 /// Moves billions of vectors into, out of and between Milvus installations.
 #[derive(Parser)]
-#[command(name = "milvusdm", version)]
+#[command(name = "milvusdm", version, arg_required_else_help = true)]
 struct Cli {
     /// The job to run: the Python tool's spelling of `milvusdm run JOB`
     #[arg(long, value_name = "JOB")]
@@ -58,8 +62,18 @@ struct Common {
     screen: Screen,
 }
 
+/// What the command line says of a job.
+#[derive(Args, Clone, Default)]
+struct Sets {
+    /// Put a value into the job before it is read, such as `--set sink.milvus.mode=skip`; may be given many times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Set>,
+}
+
 #[derive(Args, Clone, Default)]
 struct RunFlags {
+    #[command(flatten)]
+    sets: Sets,
     /// How progress is shown
     #[arg(long, value_enum, default_value_t = progress::Style::Auto)]
     progress: progress::Style,
@@ -69,7 +83,7 @@ struct RunFlags {
     /// Load anew what was loaded before, or begin an unfinished load anew
     #[arg(long)]
     again: bool,
-    /// Only say what would be done, as `plan` does
+    /// Say what would be done, and do nothing: the same as `plan`
     #[arg(long)]
     dry_run: bool,
 }
@@ -88,19 +102,21 @@ enum LogLevel {
 enum Command {
     /// Run a job; the same command goes on after a crash or stop
     Run {
-        /// The job file
+        /// The job file; `-`: standard input
         job: PathBuf,
         #[command(flatten)]
         flags: RunFlags,
     },
     /// Say what a job would do; changes nothing anywhere
     Plan {
-        /// The job file
+        /// The job file; `-`: standard input
         job: PathBuf,
+        #[command(flatten)]
+        sets: Sets,
     },
     /// Compare source and destination of a finished job, row by row; changes nothing anywhere
     Verify {
-        /// The job file
+        /// The job file; `-`: standard input
         job: PathBuf,
         #[command(flatten)]
         flags: verify::VerifyFlags,
@@ -114,9 +130,11 @@ enum Command {
     Formats,
     /// Write a commented job for a source and a sink
     Init {
-        /// The kind of source, as `milvusdm formats` lists them
+        /// The kind of source
+        #[arg(value_parser = PossibleValuesParser::new(names(formats::sources())))]
         source: String,
         /// The kind of sink
+        #[arg(value_parser = PossibleValuesParser::new(names(formats::sinks())))]
         sink: String,
         /// The job file to write, if it is not there yet; left out: standard output
         #[arg(short, long, value_name = "FILE")]
@@ -127,6 +145,17 @@ enum Command {
         /// The file to write; left out: standard output
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+    },
+    /// Write what a shell needs to complete commands
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write a manual page
+    Man {
+        /// The command it is of; left out: the program
+        #[arg(value_name = "COMMAND")]
+        of: Option<String>,
     },
     /// Look at HDF5 files for another process of this program
     #[command(name = look::COMMAND, hide = true)]
@@ -140,9 +169,11 @@ pub fn main() -> ExitCode {
     logging(&common);
     open_many_files();
     let result = match cli.command {
-        Some(Command::Run { job, flags }) if flags.dry_run => carry::plan_job(&job, &common),
+        Some(Command::Run { job, flags }) if flags.dry_run => {
+            carry::plan_job(&job, &flags.sets, &common)
+        }
         Some(Command::Run { job, flags }) => carry::run_job(&job, &flags, &common),
-        Some(Command::Plan { job }) => carry::plan_job(&job, &common),
+        Some(Command::Plan { job, sets }) => carry::plan_job(&job, &sets, &common),
         Some(Command::Verify { job, flags }) => verify::verify_job(&job, &flags, &common),
         Some(Command::Inspect { path }) => inspect::inspect(&path, &common),
         Some(Command::Formats) => formats::formats(&common),
@@ -152,6 +183,8 @@ pub fn main() -> ExitCode {
             output,
         }) => init::init(&source, &sink, output.as_deref()),
         Some(Command::Schema { output }) => schema::write(output.as_deref()),
+        Some(Command::Completions { shell }) => help::completions(shell),
+        Some(Command::Man { of }) => help::man(of.as_deref()),
         Some(Command::LookAtHdf5) => return look::child(),
         None => {
             let Some(job) = cli.yaml else {
@@ -160,7 +193,7 @@ pub fn main() -> ExitCode {
                 return ExitCode::from(2);
             };
             match cli.run.dry_run {
-                true => carry::plan_job(&job, &common),
+                true => carry::plan_job(&job, &cli.run.sets, &common),
                 false => carry::run_job(&job, &cli.run, &common),
             }
         }
@@ -169,6 +202,10 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, &common),
     }
+}
+
+fn names(entries: Vec<formats::Entry>) -> Vec<&'static str> {
+    entries.iter().map(|entry| entry.name).collect()
 }
 
 /// Asks for as many open files as the system lets us have, often more than the 1024 that a shell allows: a job may name

@@ -12,7 +12,7 @@ use super::known::{log_of, placed};
 use super::progress::{Shown, Style};
 use super::report::{self, About, writable};
 use super::say::print_json;
-use super::{Common, look, show};
+use super::{Common, Sets, look, show};
 use crate::checkpoint::{Checkpoint, Delivered};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Job, Verify};
@@ -31,6 +31,8 @@ pub struct VerifyFlags {
     /// Have collections loaded that are not, with an index if they have none, and leave them as they were found
     #[arg(long)]
     load: bool,
+    #[command(flatten)]
+    sets: Sets,
     /// How progress is shown
     #[arg(long, value_enum, default_value_t = Style::Auto)]
     progress: Style,
@@ -115,7 +117,7 @@ fn look(
     if let Some(path) = &flags.report {
         writable(path)?;
     }
-    let job = Job::read(path)?;
+    let job = Job::read_with(path, &flags.sets.set)?;
     let stop = Stop::default();
     watch_signals(
         &stop,

@@ -268,7 +268,8 @@ impl Rewritten {
     }
 }
 
-fn is_absent(value: &Value) -> bool {
+/// Whether a value is the same as nothing.
+pub fn is_absent(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(s) => s.is_empty(),

@@ -6,6 +6,7 @@ mod form;
 mod globs;
 mod legacy;
 mod place;
+mod set;
 pub mod settings;
 mod yaml;
 
@@ -24,6 +25,7 @@ pub use globs::{Globs, matches};
 pub use legacy::{ClassicKey, keys as classic_keys};
 use place::CheckpointPlace;
 pub use place::{absolute, state_directory};
+pub use set::Set;
 pub use settings::{Need, Setting, Takes};
 
 /// The YAML, checked for shape, nothing touched.
@@ -51,6 +53,7 @@ pub struct Job {
     pub mistakes: Mistakes,
     text: String,
     aliases: Vec<(String, String)>,
+    sets: Vec<Set>,
 }
 
 /// A source or sink by name, its settings not yet read.
@@ -251,8 +254,24 @@ words!(
 pub const CLASSIC: [&str; 4] = ["F2M", "H2M", "M2M", "M2H"];
 
 impl Job {
+    /// The name of a job that comes through standard input.
+    pub const STDIN: &'static str = "-";
+
     /// Reads a job file.
     pub fn read(path: &Path) -> Result<Job> {
+        Job::read_with(path, &[])
+    }
+
+    /// Reads a job file, or standard input for `-`, and puts in what the command line says.
+    pub fn read_with(path: &Path, sets: &[Set]) -> Result<Job> {
+        let text = match path.as_os_str() == Job::STDIN {
+            true => bounded(path, std::io::stdin().lock())?,
+            false => Job::file(path)?,
+        };
+        Job::parse_with(path, text, sets)
+    }
+
+    fn file(path: &Path) -> Result<String> {
         let meta = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
         if meta.len() > limits::JOB_BYTES_MAX {
             return Err(Error::path(
@@ -261,28 +280,19 @@ impl Job {
                 format!("{} bytes is too long for a job file", meta.len()),
             ));
         }
-        // What is no file says no length beforehand.
-        let mut bytes = Vec::new();
-        let most = limits::JOB_BYTES_MAX;
-        let file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
-        let read = file.take(most + 1).read_to_end(&mut bytes);
-        if read.map_err(|e| unreadable(path, &e))? as u64 > most {
-            let what = format!("more than {most} bytes is too long for a job file");
-            return Err(Error::path(Kind::Job, path, what));
-        }
-        let text = String::from_utf8(bytes).map_err(|e| {
-            let at = e.utf8_error().valid_up_to();
-            Error::path(
-                Kind::Job,
-                path,
-                format!("is not text: byte {at} is not UTF-8"),
-            )
-        })?;
-        Job::parse(path, text)
+        bounded(
+            path,
+            std::fs::File::open(path).map_err(|e| unreadable(path, &e))?,
+        )
     }
 
     /// The job that this text is.
     pub fn parse(path: &Path, text: String) -> Result<Job> {
+        Job::parse_with(path, text, &[])
+    }
+
+    /// The same, with what the command line says put in.
+    pub fn parse_with(path: &Path, text: String, sets: &[Set]) -> Result<Job> {
         let root = yaml::read(&text).map_err(|(line, what, hint)| {
             let error = Error::new(Kind::Job, what).at(Place::Job {
                 path: path.into(),
@@ -308,11 +318,17 @@ impl Job {
         let mistakes = Mistakes::default();
         let mut aliases = Vec::new();
         let classic = CLASSIC.into_iter().find(|c| root.contains_key(*c));
+        // Keys of a classic job and those of the general job that it means both have their place.
+        let (own, general): (Vec<&Set>, Vec<&Set>) = sets
+            .iter()
+            .partition(|set| classic.is_some_and(|c| set.is_below(c)));
+        own.iter().for_each(|set| set.put(&mut root, &mistakes));
         if let Some(classic) = classic {
             let (general, names) = legacy::rewrite(classic, root, &mistakes);
             root = general;
             aliases = names;
         }
+        general.iter().for_each(|set| set.put(&mut root, &mistakes));
         let settings = match classic {
             Some(_) => settings::REWRITTEN,
             None => settings::JOB,
@@ -326,7 +342,11 @@ impl Job {
             .unwrap_or_default();
         let into = form.form("into").map(read_into).unwrap_or_default();
         let fields = read_fields(form.form("fields"));
-        let run = read_run(form.form("run"), path);
+        let place = match path.as_os_str() == Job::STDIN {
+            true => CheckpointPlace::of_text(&format!("{text}{sets:?}")),
+            false => Some(CheckpointPlace::of(path)),
+        };
+        let run = read_run(form.form("run"), place, &mistakes);
         let dimension = classic.and_then(|_| form.number("dimension"));
         form.done();
         Ok(Job {
@@ -342,6 +362,7 @@ impl Job {
             mistakes,
             text,
             aliases,
+            sets: sets.to_vec(),
         })
     }
 
@@ -373,12 +394,28 @@ impl Job {
 
     /// Where a key stands in the file, under the name it has there.
     pub fn place(&self, key: &str) -> Place {
-        let key = self.original_key(key);
+        let original = self.original_key(key);
+        let covered = |set: &Set| set.covers(key) || set.covers(&original);
+        let made = |set: &Set| set.makes(key) && !self.says(key);
+        if self.sets.iter().any(|set| covered(set) || made(set)) {
+            return Place::Job {
+                path: Path::new("--set").into(),
+                line: 0,
+                key: key.to_owned(),
+            };
+        }
+        let key = original;
         Place::Job {
             path: self.path.clone(),
             line: find_line(&self.text, &key),
             key,
         }
+    }
+
+    /// Whether a key stands in the file.
+    fn says(&self, key: &str) -> bool {
+        let name = key.rsplit('.').next().unwrap_or_default();
+        self.text.lines().any(|line| has_key(line, name))
     }
 
     /// The key as the operator wrote it: classic jobs have other names.
@@ -391,6 +428,23 @@ impl Job {
             None => key.to_owned(),
         }
     }
+}
+
+/// All of a text, if it is no longer than a job can be.
+fn bounded(path: &Path, from: impl Read) -> Result<String> {
+    // What is no file says no length beforehand.
+    let mut bytes = Vec::new();
+    let most = limits::JOB_BYTES_MAX;
+    let read = from.take(most + 1).read_to_end(&mut bytes);
+    if read.map_err(|e| unreadable(path, &e))? as u64 > most {
+        let what = format!("more than {most} bytes is too long for a job file");
+        return Err(Error::path(Kind::Job, path, what));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        let what = format!("is not text: byte {at} is not UTF-8");
+        Error::path(Kind::Job, path, what)
+    })
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {
@@ -488,8 +542,14 @@ fn read_fields(form: Option<Form>) -> FieldSettings {
     fields
 }
 
-fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
-    let place = CheckpointPlace::of(job);
+/// `place`: where the checkpoint goes unless the job says it; `None`: nowhere.
+fn read_run(
+    form: Option<Form>,
+    place: Option<CheckpointPlace>,
+    mistakes: &Mistakes,
+) -> RunSettings {
+    let is_placed = place.is_some();
+    let place = place.unwrap_or_default();
     let mut run = RunSettings {
         threads: None,
         connections: None,
@@ -511,7 +571,17 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
         misfit: Misfits::Fail,
         verify: Verify::Count,
     };
-    let Some(mut form) = form else { return run };
+    let without_place = || {
+        let what =
+            "is missing: a job from standard input has no folder, and there is no home directory";
+        mistakes.add("run.checkpoint", what, None);
+    };
+    let Some(mut form) = form else {
+        if !is_placed {
+            without_place();
+        }
+        return run;
+    };
     let small = |n: u64| n as usize;
     run.threads = form.number_or_auto("threads").map(small);
     run.connections = form.number_or_auto("connections").map(small);
@@ -535,6 +605,8 @@ fn read_run(form: Option<Form>, job: &Path) -> RunSettings {
     if let Some(path) = form.text("checkpoint") {
         run.checkpoint = absolute(Path::new(&path));
         (run.checkpoint_why, run.checkpoint_before) = (None, None);
+    } else if !is_placed {
+        without_place();
     }
     run.patience = form.duration("patience").unwrap_or(run.patience);
     run.on_doubt = form

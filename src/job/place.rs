@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// The place of a checkpoint that the job does not name.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CheckpointPlace {
     /// The file.
     pub path: PathBuf,
@@ -41,6 +41,18 @@ impl CheckpointPlace {
                 before,
             },
         }
+    }
+}
+
+impl CheckpointPlace {
+    /// Of a job that came as this text through standard input: in the state directory. `None` where there is none.
+    pub fn of_text(text: &str) -> Option<CheckpointPlace> {
+        let name = format!("stdin-{:08x}.ckpt", crc32fast::hash(text.as_bytes()));
+        Some(CheckpointPlace {
+            path: state_directory()?.join(name),
+            why: Some("the job came through standard input, and is known by its text".to_owned()),
+            before: None,
+        })
     }
 }
 
