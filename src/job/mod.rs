@@ -5,12 +5,13 @@ mod foreign;
 mod form;
 mod globs;
 mod legacy;
+mod lines;
 mod place;
 mod set;
 pub mod settings;
+mod text;
 mod yaml;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::limits;
 pub use form::{Form, Mistake, Mistakes, did_you_mean, expand};
 pub use globs::{Globs, matches};
 pub use legacy::{ClassicKey, keys as classic_keys};
+use lines::{find_line, has_key};
 use place::CheckpointPlace;
 pub use place::{absolute, state_directory};
 pub use set::Set;
@@ -264,26 +266,8 @@ impl Job {
 
     /// Reads a job file, or standard input for `-`, and puts in what the command line says.
     pub fn read_with(path: &Path, sets: &[Set]) -> Result<Job> {
-        let text = match path.as_os_str() == Job::STDIN {
-            true => bounded(path, std::io::stdin().lock())?,
-            false => Job::file(path)?,
-        };
+        let text = text::read(path)?;
         Job::parse_with(path, text, sets)
-    }
-
-    fn file(path: &Path) -> Result<String> {
-        let meta = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
-        if meta.len() > limits::JOB_BYTES_MAX {
-            return Err(Error::path(
-                Kind::Job,
-                path,
-                format!("{} bytes is too long for a job file", meta.len()),
-            ));
-        }
-        bounded(
-            path,
-            std::fs::File::open(path).map_err(|e| unreadable(path, &e))?,
-        )
     }
 
     /// The job that this text is.
@@ -428,31 +412,6 @@ impl Job {
             None => key.to_owned(),
         }
     }
-}
-
-/// All of a text, if it is no longer than a job can be.
-fn bounded(path: &Path, from: impl Read) -> Result<String> {
-    // What is no file says no length beforehand.
-    let mut bytes = Vec::new();
-    let most = limits::JOB_BYTES_MAX;
-    let read = from.take(most + 1).read_to_end(&mut bytes);
-    if read.map_err(|e| unreadable(path, &e))? as u64 > most {
-        let what = format!("more than {most} bytes is too long for a job file");
-        return Err(Error::path(Kind::Job, path, what));
-    }
-    String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        let what = format!("is not text: byte {at} is not UTF-8");
-        Error::path(Kind::Job, path, what)
-    })
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
-    let what = match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such job file".to_owned(),
-        _ => format!("cannot read the job file: {error}"),
-    };
-    Error::path(Kind::Job, path, what)
 }
 
 fn endpoint(form: &mut Form, key: &'static str) -> Endpoint {
@@ -636,34 +595,6 @@ fn read_run(
         .unwrap_or(run.verify);
     form.done();
     run
-}
-
-/// The line, counted from 1, on which a key path stands: each of its keys is looked for at or below the line of
-/// the one before it. 0 when it is not there. The parser keeps no positions; this finds them again.
-fn find_line(text: &str, key: &str) -> u64 {
-    let lines: Vec<&str> = text.lines().collect();
-    let (mut line, mut found) = (0, 0);
-    for name in key.split('.').filter(|n| !n.is_empty()) {
-        let hit = (line..lines.len()).find(|i| has_key(lines[*i], name));
-        match hit {
-            Some(i) => (line, found) = (i, i as u64 + 1),
-            // A missing key is reported at the map it is missing from.
-            None => break,
-        }
-    }
-    found
-}
-
-fn has_key(line: &str, name: &str) -> bool {
-    let line = line.split(" #").next().unwrap_or_default();
-    line.match_indices(name).any(|(at, _)| {
-        let before = line[..at].trim_end().chars().next_back();
-        let after = line[at + name.len()..]
-            .trim_start_matches(['"', '\''])
-            .trim_start();
-        let starts = matches!(before, None | Some('{' | ',' | '"' | '\'' | '-'));
-        starts && after.starts_with(':')
-    })
 }
 
 #[cfg(test)]
