@@ -285,3 +285,27 @@ pub const MILVUS_JSON_BYTES_MAX: usize = 65_536;
 
 /// Bytes of text keys that are asked for in one query.
 pub const LOOK_UP_KEY_BYTES: usize = 256 << 10;
+
+/// The footer of a Parquet file: it describes each column of each row group in some hundred bytes.
+pub const PARQUET_FOOTER_BYTES_MAX: u64 = 64 << 20;
+
+/// The header of a page of a Parquet file: its statistics may hold values of any length.
+pub const PARQUET_HEADER_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes of a page, unpacked: usual ones have 1 MiB, those of writers that cut none as many as a row group's column.
+pub const PARQUET_PAGE_BYTES_MAX: u64 = 256 << 20;
+
+/// Values of a page, those that are not there among them: a few bytes can announce any number of these.
+pub const PARQUET_PAGE_VALUES_MAX: u32 = 64 << 20;
+
+/// Rows of a Parquet file: they are counted in its footer, and need not take any room.
+pub const PARQUET_ROWS_MAX: u64 = 1 << 40;
+
+/// Bytes of rows that are read from a Parquet file at once.
+pub const PARQUET_BLOCK_BYTES: u64 = 1 << 20;
+
+/// Rows that are read at once, however short they are.
+pub const PARQUET_BLOCK_ROWS_MAX: u64 = 4096;
+
+/// Rows that are looked at to tell vectors from lists of any length.
+pub const PARQUET_SAMPLE_ROWS: usize = 256;

@@ -45,5 +45,6 @@ targets!(
     milvus1_meta,
     milvus1_segment,
     numpy,
+    parquet,
     vecs
 );

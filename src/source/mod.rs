@@ -8,6 +8,7 @@ pub mod hdf5;
 mod inspect;
 pub mod milvus1;
 pub mod numpy;
+pub mod parquet;
 mod tables;
 mod values;
 pub mod vecs;
@@ -216,5 +217,6 @@ pub const SOURCES: &[SourceKind] = &[
     hdf5::KIND,
     milvus1::KIND,
     numpy::KIND,
+    parquet::KIND,
     vecs::KIND,
 ];

@@ -1,6 +1,13 @@
 //! Small inputs of each kind, made anew for each check.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::types::Float32Type;
+use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
 
 /// An input that was made.
 pub struct Input {
@@ -305,4 +312,34 @@ pub fn npz_stored(dir: &Path) -> Input {
 
 pub fn npz_packed(dir: &Path) -> Input {
     npz(dir, "packed.npz", true)
+}
+
+/// Columns `id` and `embedding`, in row groups of seven.
+fn parquet(dir: &Path, name: &str, properties: WriterProperties) -> Input {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values((0..ROWS).map(id)));
+    let row = |row| Some((0..DIMENSION).map(move |i| Some(component(row, i))));
+    let lists = ListArray::from_iter_primitive::<Float32Type, _, _>((0..ROWS).map(row));
+    let columns: [(&str, ArrayRef); 2] = [("embedding", Arc::new(lists)), ("id", ids)];
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties)).unwrap();
+    writer.write(&rows).unwrap();
+    let path = write(dir, name, &writer.into_inner().unwrap());
+    Input::file(format!("paths: ['{}']", path.display()), path, 200)
+}
+
+pub fn parquet_pages(dir: &Path) -> Input {
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(7));
+    let properties = properties.set_dictionary_enabled(false);
+    parquet(dir, "pages.parquet", properties.build())
+}
+
+pub fn parquet_packed(dir: &Path) -> Input {
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(7));
+    let properties = properties.set_compression(Compression::ZSTD(Default::default()));
+    let version = parquet::file::properties::WriterVersion::PARQUET_2_0;
+    parquet(
+        dir,
+        "packed.parquet",
+        properties.set_writer_version(version).build(),
+    )
 }

@@ -26,6 +26,8 @@ const KINDS: &[Case] = &[
     ("numpy", inputs::npy_columns),
     ("numpy", inputs::npz_stored),
     ("numpy", inputs::npz_packed),
+    ("parquet", inputs::parquet_pages),
+    ("parquet", inputs::parquet_packed),
     ("vecs", inputs::fvecs),
     ("vecs", inputs::bvecs),
     ("vecs", inputs::fbin),
@@ -71,6 +73,13 @@ type Batch = (Vec<Row>, Position);
 
 fn rows(parts: &[Part]) -> Vec<Row> {
     let row = |part: &Part| {
+        if part.columns().as_plain().is_none() {
+            // Where a bit was turned over in a file that says itself what its columns are.
+            let digest = |row| milvusdm::digest::part(&part.slice(row, 1));
+            let all = (0..part.len()).map(|row| (0, digest(row).to_le_bytes().to_vec()));
+            let all = all.zip(part.row..).map(|((id, v), n)| (id, v, n));
+            return all.collect::<Vec<Row>>();
+        }
         let width = part.vectors().len() / part.len();
         let vectors: Vec<Vec<u8>> = part.vectors().chunks(width).map(<[u8]>::to_vec).collect();
         let ids = part.ids().to_vec();
@@ -78,6 +87,7 @@ fn rows(parts: &[Part]) -> Vec<Row> {
             .zip(vectors)
             .zip(part.row..)
             .map(|((id, v), n)| (id, v, n))
+            .collect()
     };
     parts.iter().flat_map(row).collect()
 }
@@ -96,7 +106,8 @@ fn batches(
         target: 77,
         ..shard.clone()
     };
-    let most = limits.rows(manifest.targets[shard.target as usize].vector());
+    let vector = manifest.targets[shard.target as usize].plain();
+    let most = vector.map_or(limits.batch_rows, |vector| limits.rows(vector));
     let mut reader = source.open(&aimed, from.clone(), limits)?;
     let (mut found, mut at) = (Vec::new(), from);
     while let Some(cut) = reader.next()? {

@@ -13,5 +13,6 @@ pub mod milvus1_log;
 pub mod milvus1_meta;
 pub mod milvus1_segment;
 pub mod numpy;
+pub mod parquet;
 pub mod support;
 pub mod vecs;

@@ -1,0 +1,275 @@
+//! Parquet: what is in a file, and how do its rows become columns? The one room with the crate.
+//! Bounded by pages, never by files; what a file says of itself is checked before it is believed.
+
+mod codec;
+mod convert;
+mod guard;
+mod header;
+mod pages;
+mod rows;
+mod text;
+mod types;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Fields};
+
+use ::parquet::arrow::{ProjectionMask, parquet_to_arrow_schema_by_columns};
+use ::parquet::basic::LogicalType;
+use ::parquet::errors::ParquetError;
+use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+use crate::error::{Error, Kind, Result};
+use crate::input::{Access, View};
+use crate::limits;
+
+use guard::guarded;
+
+pub use rows::{Block, Rows};
+pub use types::{Found, Wish, columns, wish};
+
+/// What every file begins and ends with.
+pub const MAGIC: &[u8; 4] = b"PAR1";
+
+/// A file whose footer was read.
+#[derive(Clone)]
+pub struct File {
+    /// Its bytes.
+    pub view: View,
+    /// What its footer says.
+    pub metadata: Arc<ParquetMetaData>,
+    /// Its columns, those within others left out.
+    pub columns: Arc<[Stored]>,
+    /// Rows of all its row groups.
+    pub rows: u64,
+}
+
+/// A column as a file has it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// What it is called.
+    pub name: String,
+    /// As Arrow would have it; what the file says about Arrow is not looked at.
+    pub arrow: DataType,
+    /// JSON text, or UUIDs.
+    pub logical: Option<Logical>,
+    /// The numbers of what it consists of.
+    pub leaves: Range<usize>,
+    /// Whether a row may have no value here.
+    pub optional: bool,
+}
+
+/// What bytes stand for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Logical {
+    /// JSON text.
+    Json,
+    /// 16 bytes that are shown in groups.
+    Uuid,
+    /// Something that is not carried, by its name.
+    Other(&'static str),
+}
+
+impl File {
+    /// Opens a file and reads its footer.
+    pub fn open(path: &Path, access: Access) -> Result<File> {
+        File::of(View::open(path, access)?)
+    }
+
+    /// Reads the footer of a file.
+    pub fn of(view: View) -> Result<File> {
+        let footer = footer(&view)?;
+        let wrong = |what: String| view.corrupt(footer.start(), what);
+        let bytes = footer.bytes()?;
+        let unread = |what: String| wrong(format!("the footer cannot be read: {what}"));
+        let metadata = guarded(|| ParquetMetaDataReader::decode_metadata(&bytes));
+        let metadata = metadata.map_err(unread)?.map_err(|e| unread(said(&e)))?;
+        let mut rows = 0u64;
+        for (number, group) in metadata.row_groups().iter().enumerate() {
+            let count = u64::try_from(group.num_rows()).ok();
+            let sum = count.and_then(|count| rows.checked_add(count));
+            // A row takes room somewhere: what counts more rows than a file can have is damaged.
+            rows = sum
+                .filter(|sum| *sum <= limits::PARQUET_ROWS_MAX)
+                .ok_or_else(|| {
+                    wrong(format!("row group {number} has {} rows", group.num_rows()))
+                })?;
+        }
+        let columns = guarded(|| stored(&metadata)).map_err(unread)?;
+        let columns = columns.map_err(|e| unread(said(&e)))?;
+        Ok(File {
+            view,
+            metadata: Arc::new(metadata),
+            columns: columns.into(),
+            rows,
+        })
+    }
+
+    /// The column of this name.
+    pub fn column(&self, name: &str) -> Option<&Stored> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// Rows of a row group.
+    pub fn group_rows(&self, group: usize) -> u64 {
+        self.metadata.row_group(group).num_rows() as u64
+    }
+
+    /// Which of the columns lie in these leaves.
+    fn mask(&self, columns: &[usize]) -> ProjectionMask {
+        let leaves = columns
+            .iter()
+            .flat_map(|column| self.columns[*column].leaves.clone());
+        ProjectionMask::leaves(self.metadata.file_metadata().schema_descr(), leaves)
+    }
+
+    /// Whether a column has no value in some row, as far as the file tells: `None` where it does not.
+    fn has_nulls(&self, column: &Stored) -> Option<bool> {
+        if !column.optional {
+            return Some(false);
+        }
+        let mut all = Some(false);
+        for group in self.metadata.row_groups() {
+            for leaf in column.leaves.clone() {
+                let statistics = group.column(leaf).statistics();
+                match statistics.and_then(|s| s.null_count_opt()) {
+                    Some(0) => {}
+                    Some(_) => return Some(true),
+                    None if group.num_rows() > 0 => all = None,
+                    None => {}
+                }
+            }
+        }
+        all
+    }
+
+    /// Values of a column's first leaf, those within lists one by one.
+    fn values(&self, column: &Stored) -> u64 {
+        let groups = self.metadata.row_groups().iter();
+        let counts = groups.map(|g| u64::try_from(g.column(column.leaves.start).num_values()));
+        counts.fold(0, |sum, count| {
+            sum.saturating_add(count.unwrap_or(u64::MAX))
+        })
+    }
+
+    fn refuse(&self, kind: Kind, what: impl Into<String>) -> Error {
+        Error::path(kind, self.view.path(), what)
+    }
+}
+
+/// The stretch between the last row group and the file's end that describes the file.
+fn footer(view: &View) -> Result<View> {
+    const TAIL: u64 = 8;
+    let magic = MAGIC.len() as u64;
+    if view.len() < magic + TAIL {
+        return Err(view.corrupt(
+            0,
+            format!("is no Parquet file: it has {} bytes", view.len()),
+        ));
+    }
+    let (mut head, mut tail) = ([0; 4], [0; TAIL as usize]);
+    view.read(0, &mut head)?;
+    view.read(view.len() - TAIL, &mut tail)?;
+    let (len, end) = tail.split_at(4);
+    if end == b"PARE" || head == *b"PARE" {
+        let what = "is encrypted";
+        return Err(Error::path(Kind::Unsupported, view.path(), what));
+    }
+    if head != *MAGIC {
+        return Err(view.corrupt(0, "is no Parquet file: it does not begin with PAR1"));
+    }
+    if end != MAGIC {
+        let what = "does not end with PAR1, as Parquet files do: it is cut short or damaged";
+        return Err(view.corrupt(view.len() - magic, what));
+    }
+    let len = u64::from(u32::from_le_bytes(
+        len.try_into().expect("four bytes were cut"),
+    ));
+    if len > limits::PARQUET_FOOTER_BYTES_MAX {
+        let what = format!("a footer of {len} bytes");
+        return Err(view.corrupt(view.len() - TAIL, what));
+    }
+    let Some(start) = (view.len() - TAIL)
+        .checked_sub(len)
+        .filter(|start| *start >= magic)
+    else {
+        let what = format!("a footer of {len} bytes does not fit in the file");
+        return Err(view.corrupt(view.len() - TAIL, what));
+    };
+    view.cut(start, len)
+}
+
+/// The columns of a file, those within others left out.
+fn stored(metadata: &ParquetMetaData) -> ::parquet::errors::Result<Vec<Stored>> {
+    let schema = metadata.file_metadata().schema_descr();
+    let leaves = schema.num_columns();
+    // The crate walks all leaves of a row group together.
+    for group in metadata.row_groups() {
+        if group.num_columns() != leaves {
+            let what = format!(
+                "a row group has {} columns, not {leaves}",
+                group.num_columns()
+            );
+            return Err(ParquetError::General(what));
+        }
+    }
+    let mut columns = Vec::new();
+    for (root, field) in schema.root_schema().get_fields().iter().enumerate() {
+        let within: Vec<usize> = (0..leaves)
+            .filter(|leaf| schema.get_column_root_idx(*leaf) == root)
+            .collect();
+        let Some((first, last)) = within.first().zip(within.last()) else {
+            continue;
+        };
+        let within = *first..*last + 1;
+        let mask = ProjectionMask::leaves(schema, within.clone());
+        let levels = parquet_to_arrow_schema_by_columns(schema, mask, None)?;
+        let arrow = levels
+            .fields
+            .first()
+            .map_or(DataType::Null, |f| f.data_type().clone());
+        let info = field.get_basic_info();
+        let leaf = schema.column(*first);
+        columns.push(Stored {
+            name: field.name().to_owned(),
+            logical: leaf.logical_type_ref().and_then(logical),
+            optional: leaf.max_def_level() > 0
+                && info.repetition() != ::parquet::basic::Repetition::REQUIRED,
+            arrow,
+            leaves: within,
+        });
+    }
+    Ok(columns)
+}
+
+fn logical(logical: &LogicalType) -> Option<Logical> {
+    Some(match logical {
+        LogicalType::Json => Logical::Json,
+        LogicalType::Uuid => Logical::Uuid,
+        LogicalType::Bson => Logical::Other("BSON"),
+        LogicalType::Geometry { .. } => Logical::Other("geometry"),
+        LogicalType::Geography { .. } => Logical::Other("geography"),
+        LogicalType::Variant { .. } => Logical::Other("variant"),
+        _ => return None,
+    })
+}
+
+/// What the crate says, without its name for the kind of error.
+fn said(error: &ParquetError) -> String {
+    match error {
+        ParquetError::General(what) | ParquetError::EOF(what) | ParquetError::NYI(what) => {
+            what.clone()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// What the file says its columns were in Arrow, where it can be read.
+fn noted_for_arrow(metadata: &ParquetMetaData) -> Option<Fields> {
+    let file = metadata.file_metadata();
+    let (schema, noted) = (file.schema_descr(), file.key_value_metadata());
+    let schema = guarded(|| ::parquet::arrow::parquet_to_arrow_schema(schema, noted));
+    schema.ok()?.ok().map(|schema| schema.fields)
+}

@@ -1,0 +1,245 @@
+//! How are the rows of row groups read? A block at a time, each as long as memory allows.
+
+use std::ops::Range;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+
+use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection, RowSelector};
+use ::parquet::arrow::parquet_to_arrow_field_levels;
+use ::parquet::errors::ParquetError;
+
+use super::guard::guarded;
+use super::pages::Group;
+use super::{File, convert, said};
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::schema::Columns;
+
+/// Rows that lie one behind the other.
+pub struct Block {
+    /// The number of the first in the file.
+    pub row: u64,
+    /// A value for each, by column.
+    pub values: Vec<ArrayRef>,
+}
+
+/// Reads columns of some row groups, forward.
+pub struct Rows<'f> {
+    file: &'f File,
+    /// For each column, its number in the file.
+    from: Vec<usize>,
+    columns: &'f Columns,
+    /// How many columns at the start are not in the file.
+    made: usize,
+    group: usize,
+    end: usize,
+    /// The row of the file that comes next, and that the row group ends at.
+    row: u64,
+    group_end: u64,
+    reader: Option<ParquetRecordBatchReader>,
+}
+
+impl<'f> Rows<'f> {
+    /// A reader of row groups, from a row of the file on; `made` columns at the start are left to the caller.
+    pub fn new(
+        file: &'f File,
+        columns: &'f Columns,
+        made: usize,
+        groups: Range<usize>,
+        from: u64,
+    ) -> Result<Rows<'f>> {
+        let number = |name: &str| file.columns.iter().position(|c| c.name == name);
+        let numbers = columns.all()[made..].iter().map(|c| {
+            let gone = || {
+                file.refuse(
+                    Kind::Changed,
+                    format!("has no column `{}` any more", c.name),
+                )
+            };
+            number(&c.name).ok_or_else(gone)
+        });
+        let first = (0..groups.start)
+            .map(|group| file.group_rows(group))
+            .sum::<u64>();
+        let (mut group, mut group_end) = (groups.start, first);
+        while group < groups.end && group_end + file.group_rows(group) <= from {
+            group_end += file.group_rows(group);
+            group += 1;
+        }
+        Ok(Rows {
+            file,
+            from: numbers.collect::<Result<_>>()?,
+            columns,
+            made,
+            group,
+            end: groups.end,
+            row: from,
+            group_end,
+            reader: None,
+        })
+    }
+
+    /// The next rows; `None` at the end.
+    pub fn next_block(&mut self) -> Result<Option<Block>> {
+        loop {
+            if self.reader.is_none() {
+                if self.group == self.end {
+                    return Ok(None);
+                }
+                self.open_group()?;
+            }
+            let wrong = |e: ParquetError| wrong(self.file, &self.from, self.group, e);
+            let reader = self.reader.as_mut().expect("it was opened");
+            let batch = next(reader).map_err(wrong)?;
+            let rows = batch.as_ref().map_or(0, RecordBatch::num_rows) as u64;
+            if rows > self.group_end - self.row || rows == 0 && self.row < self.group_end {
+                let what = format!(
+                    "row group {} has not the rows it says, {}",
+                    self.group,
+                    self.file.group_rows(self.group)
+                );
+                return Err(self.file.refuse(Kind::Corrupt, what));
+            }
+            let Some(batch) = batch.filter(|_| rows > 0) else {
+                (self.reader, self.group) = (None, self.group + 1);
+                continue;
+            };
+            let row = self.row;
+            self.row += rows;
+            return Ok(Some(Block {
+                row,
+                values: self.converted(&batch, row)?,
+            }));
+        }
+    }
+
+    fn open_group(&mut self) -> Result<()> {
+        self.group_end += self.file.group_rows(self.group);
+        let rows = self.file.group_rows(self.group);
+        let skipped = rows - (self.group_end - self.row);
+        let selection = (skipped > 0).then(|| {
+            RowSelection::from(vec![
+                RowSelector::skip(skipped as usize),
+                RowSelector::select((rows - skipped) as usize),
+            ])
+        });
+        let opened = open(
+            self.file,
+            &self.from,
+            self.group,
+            block_rows(self.file, &self.from, self.group),
+            selection,
+        );
+        self.reader = Some(opened.map_err(|e| wrong(self.file, &self.from, self.group, e))?);
+        Ok(())
+    }
+
+    fn converted(&self, batch: &RecordBatch, row: u64) -> Result<Vec<ArrayRef>> {
+        let wanted = self.columns.all()[self.made..].iter().zip(&self.from);
+        let all = wanted.map(|(column, number)| {
+            let stored = &self.file.columns[*number];
+            // The crate gives columns in the file's order.
+            let values = batch.column_by_name(&stored.name);
+            let values = values.ok_or_else(|| {
+                self.file.refuse(
+                    Kind::Corrupt,
+                    format!("column `{}` is not read", stored.name),
+                )
+            })?;
+            convert::convert(values, stored.logical, column.kind, column.nullable).map_err(
+                |(at, what)| {
+                    let what = format!("column `{}` row {}: {what}", column.name, row + at as u64);
+                    self.file.refuse(Kind::Unsupported, what)
+                },
+            )
+        });
+        all.collect()
+    }
+}
+
+/// Rows that are read at once: as many as take about as many bytes as may be.
+fn block_rows(file: &File, columns: &[usize], group: usize) -> usize {
+    let metadata = file.metadata.row_group(group);
+    let leaves = columns
+        .iter()
+        .flat_map(|column| file.columns[*column].leaves.clone());
+    let bytes = leaves.map(|leaf| metadata.column(leaf)).map(|leaf| {
+        let values = u64::try_from(leaf.num_values())
+            .unwrap_or(0)
+            .saturating_mul(4);
+        u64::try_from(leaf.uncompressed_size())
+            .unwrap_or(0)
+            .max(values)
+    });
+    let each = bytes.fold(0, u64::saturating_add) / file.group_rows(group).max(1);
+    (limits::PARQUET_BLOCK_BYTES / each.max(1)).clamp(1, limits::PARQUET_BLOCK_ROWS_MAX) as usize
+}
+
+fn open(
+    file: &File,
+    columns: &[usize],
+    group: usize,
+    block: usize,
+    selection: Option<RowSelection>,
+) -> ::parquet::errors::Result<ParquetRecordBatchReader> {
+    let schema = file.metadata.file_metadata().schema_descr();
+    let levels = parquet_to_arrow_field_levels(schema, file.mask(columns), None)?;
+    let group = Group {
+        view: &file.view,
+        metadata: &file.metadata,
+        number: group,
+    };
+    let new =
+        || ParquetRecordBatchReader::try_new_with_row_groups(&levels, &group, block, selection);
+    guarded(new).unwrap_or_else(|what| Err(ParquetError::General(what)))
+}
+
+fn next(reader: &mut ParquetRecordBatchReader) -> ::parquet::errors::Result<Option<RecordBatch>> {
+    let next = guarded(|| reader.next()).map_err(ParquetError::General)?;
+    Ok(next.transpose()?)
+}
+
+/// What went wrong with a row group: our own errors as they were.
+fn wrong(file: &File, columns: &[usize], group: usize, error: ParquetError) -> Error {
+    let place = columns.first().map_or(0, |column| {
+        let leaf = file
+            .metadata
+            .row_group(group)
+            .column(file.columns[*column].leaves.start);
+        u64::try_from(leaf.data_page_offset()).unwrap_or(0)
+    });
+    let what = match error {
+        ParquetError::External(error) => match error.downcast::<Error>() {
+            Ok(error) => return *error,
+            Err(other) => other.to_string(),
+        },
+        other => said(&other),
+    };
+    file.view
+        .corrupt(place, format!("row group {group} cannot be read: {what}"))
+}
+
+/// How many values the first rows have in a column of lists or bytes, those without left out.
+pub fn lengths(file: &File, column: usize) -> Result<Vec<usize>> {
+    let groups = file.metadata.num_row_groups();
+    let Some(group) = (0..groups).find(|group| file.group_rows(*group) > 0) else {
+        return Ok(Vec::new());
+    };
+    let columns = [column];
+    let told = |e: ParquetError| wrong(file, &columns, group, e);
+    let rows = block_rows(file, &columns, group).min(limits::PARQUET_SAMPLE_ROWS);
+    let mut reader = open(file, &columns, group, rows, None).map_err(told)?;
+    let Some(batch) = next(&mut reader).map_err(told)? else {
+        return Ok(Vec::new());
+    };
+    let array = batch.column(0);
+    let valid = (0..array.len()).filter(|row| array.is_valid(*row));
+    Ok(match array.as_list_opt::<i32>() {
+        Some(lists) => valid.map(|row| lists.value_length(row) as usize).collect(),
+        None => match array.as_binary_opt::<i32>() {
+            Some(bytes) => valid.map(|row| bytes.value(row).len()).collect(),
+            None => Vec::new(),
+        },
+    })
+}

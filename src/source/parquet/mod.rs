@@ -1,0 +1,272 @@
+//! Parquet: how do files of columns become shards and batches?
+//! Knows which files there are and where they are cut; what their bytes mean, the room `parquet` knows.
+
+mod read;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_yaml::Value;
+
+use super::files::{self, Named, identity};
+use super::{Reader, Source, SourceKind, Spec as AnySpec, Survey, content};
+use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
+use crate::error::{Error, Kind, Result};
+use crate::input::Access;
+use crate::job::{Form, absolute};
+use crate::limits;
+use crate::parquet::{self, File, Wish};
+use crate::schema::Columns;
+
+/// The source `parquet`.
+pub const KIND: SourceKind = SourceKind {
+    name: "parquet",
+    summary: "Parquet files: columns of any type, lists of numbers as vectors",
+    settings: &[
+        files::PATHS,
+        (
+            "dir",
+            "directory: all its .parquet files, by name; numbers in names count as such",
+        ),
+        files::GLOB,
+        (
+            "id",
+            "the column that rows are known by: id (default), or row_number",
+        ),
+        (
+            "columns",
+            "the columns that travel besides it, as a list (default: all)",
+        ),
+        (
+            "types",
+            "what columns become where the file leaves it open, as a map: float_vector, binary_vector, array<int32>, json …",
+        ),
+        files::ACCESS,
+    ],
+    read,
+};
+
+struct Spec {
+    named: Named,
+    id: Option<String>,
+    columns: Option<Vec<String>>,
+    types: BTreeMap<String, Wish>,
+    access: Access,
+}
+
+fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
+    let named = Named::read(form);
+    let id = form.text("id");
+    let columns = form.list("columns");
+    let types = read_types(form);
+    let access = files::access(form);
+    Some(Box::new(Spec {
+        named: named?,
+        id,
+        columns,
+        types: types?,
+        access,
+    }))
+}
+
+fn read_types(form: &mut Form) -> Option<BTreeMap<String, Wish>> {
+    let map = match form.value("types") {
+        None => return Some(BTreeMap::new()),
+        Some(Value::Mapping(map)) => map,
+        Some(_) => {
+            form.mistake("types", "must be a map of columns to types");
+            return None;
+        }
+    };
+    let mut types = BTreeMap::new();
+    for (name, word) in &map {
+        let (name, word) = (form.scalar("types", name)?, form.scalar("types", word)?);
+        let Some(wish) = parquet::wish(&word) else {
+            let what = format!("`{name}`: there is no type `{word}`");
+            form.mistake_hint(
+                "types",
+                what,
+                "such as float_vector, binary_vector, array<int32>, varchar, json",
+            );
+            return None;
+        };
+        types.insert(name, wish);
+    }
+    Some(types)
+}
+
+impl AnySpec for Spec {
+    fn open(&self) -> Result<Box<dyn Source>> {
+        let paths = self.named.files(&["parquet"])?;
+        let mut opened: Vec<File> = Vec::new();
+        for path in &paths {
+            let file = File::open(path, self.access)?;
+            let inode = |file: &File| file.view.stamp().map(|stamp| stamp.inode);
+            if opened.iter().any(|other| inode(other) == inode(&file)) {
+                return Err(Error::path(Kind::Job, path, "is named twice"));
+            }
+            opened.push(file);
+        }
+        let id = match self.id.as_deref() {
+            Some("row_number") => None,
+            Some(name) => Some(name),
+            None if opened[0].column("id").is_some() => Some("id"),
+            None => {
+                let what = "has no column `id` that rows could be known by";
+                let error = Error::path(Kind::Job, opened[0].view.path(), what);
+                return Err(error.hint("`id:` names another column, or row_number"));
+            }
+        };
+        let found = parquet::columns(&opened, id, self.columns.as_deref(), &self.types)?;
+        let name = opened[0].view.path().display().to_string();
+        Ok(Box::new(Parquet {
+            targets: vec![Rows {
+                name: TargetName {
+                    collection: String::new(),
+                    partition: String::new(),
+                },
+                source: name,
+                files: opened,
+                columns: found.columns,
+                numbered: found.numbered,
+            }],
+            warnings: found.notes,
+        }))
+    }
+}
+
+/// The rows of a target: those of its files, one after the other.
+struct Rows {
+    name: TargetName,
+    source: String,
+    files: Vec<File>,
+    columns: Arc<Columns>,
+    numbered: bool,
+}
+
+/// Parquet files as a source.
+struct Parquet {
+    targets: Vec<Rows>,
+    warnings: Vec<String>,
+}
+
+impl Parquet {
+    fn files(&self) -> impl Iterator<Item = &File> {
+        self.targets.iter().flat_map(|target| &target.files)
+    }
+
+    /// The file of this number, and the target it belongs to.
+    fn file(&self, part: u32) -> Option<(&Rows, usize)> {
+        let mut before = part as usize;
+        for target in &self.targets {
+            match target.files.len() {
+                count if before < count => return Some((target, before)),
+                count => before -= count,
+            }
+        }
+        None
+    }
+}
+
+impl Source for Parquet {
+    fn survey(&self, _: Limits) -> Result<Survey> {
+        let (mut shards, mut targets) = (Vec::new(), Vec::new());
+        let mut part = 0;
+        for (number, rows) in self.targets.iter().enumerate() {
+            let mut first_row = 0;
+            let most = (limits::SHARDS_PER_TARGET / rows.files.len() as u64).max(1);
+            for file in &rows.files {
+                for (groups, range) in stretches(file, most) {
+                    let name = file.view.path().file_name().unwrap_or_default();
+                    shards.push(Shard {
+                        number: shards.len() as u32,
+                        target: number as u32,
+                        part,
+                        name: format!(
+                            "{} row groups {}..{}",
+                            name.display(),
+                            groups.start,
+                            groups.end
+                        ),
+                        rows: range.end - range.start,
+                        first_row,
+                        start: Position(range.start),
+                        end: Position(range.end),
+                    });
+                    first_row += range.end - range.start;
+                }
+                part += 1;
+            }
+            targets.push(Target {
+                number: number as u32,
+                name: rows.name.clone(),
+                columns: rows.columns.clone(),
+                keys: match rows.numbered {
+                    true => Keys::RowNumbers,
+                    false => Keys::Stored,
+                },
+                auto_id: false,
+                rows: first_row,
+                rows_deleted: 0,
+                source: rows.source.clone(),
+            });
+        }
+        let identity = self.files().map(|file| {
+            let name = file.view.path().display().to_string();
+            Ok((name, identity(&file.view)?))
+        });
+        Ok(Survey {
+            identity: identity.collect::<Result<BTreeMap<String, String>>>()?,
+            warnings: self.warnings.clone(),
+            manifest: Manifest { targets, shards },
+        })
+    }
+
+    fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
+        let pieces = self.files().map(|file| {
+            let path = absolute(file.view.path()).display().to_string();
+            Ok((path, content::of(&file.view)?))
+        });
+        pieces.collect::<Result<_>>().map(Some)
+    }
+
+    fn open<'s>(
+        &'s self,
+        shard: &Shard,
+        from: Position,
+        limits: Limits,
+    ) -> Result<Box<dyn Reader + 's>> {
+        let Some((rows, number)) = self.file(shard.part) else {
+            let what = format!("there is no file for {}", shard.name);
+            return Err(Error::new(Kind::Changed, what));
+        };
+        let before = rows.files[..number].iter().map(|file| file.rows).sum();
+        let reader = read::FileReader::new(
+            &rows.files[number],
+            &rows.columns,
+            rows.numbered.then_some(before),
+            from.0..shard.end.0,
+            limits,
+        )?;
+        Ok(Box::new(reader))
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        self.files().try_for_each(|file| file.view.unchanged())
+    }
+}
+
+/// Row groups that are read by one thread, and their rows: no more stretches than `most`, and none empty.
+fn stretches(file: &File, most: u64) -> Vec<(Range<usize>, Range<u64>)> {
+    let least = file.rows.div_ceil(most).max(1);
+    let (mut all, mut first, mut start, mut end) = (Vec::new(), 0, 0, 0);
+    for group in 0..file.metadata.num_row_groups() {
+        end += file.group_rows(group);
+        if end - start >= least || end == file.rows && end > start {
+            all.push((first..group + 1, start..end));
+            (first, start) = (group + 1, end);
+        }
+    }
+    all
+}
