@@ -28,7 +28,7 @@ use crate::limits;
 use guard::guarded;
 
 pub use rows::{Block, Rows};
-pub use types::{Found, Wish, columns, wish};
+pub use types::{Found, TYPES, Wish, columns, wish};
 
 /// What every file begins and ends with.
 pub const MAGIC: &[u8; 4] = b"PAR1";

@@ -9,7 +9,7 @@ use arrow_schema::DataType;
 use super::{File, Logical, Stored, convert, noted_for_arrow, rows};
 use crate::error::{Kind, Result};
 use crate::limits;
-use crate::schema::{Column, ColumnType, Columns, Element, Scalar, VectorType};
+use crate::schema::{Bounds, Column, ColumnType, Columns, Element, Scalar, VectorType};
 
 /// What a column is to become, by Milvus' name for it; how many components vectors have, the file tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,28 +20,47 @@ pub enum Wish {
     Vector(Element),
 }
 
+/// The names that [`wish`] knows.
+pub const TYPES: &[&str] = &[
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float",
+    "double",
+    "varchar",
+    "json",
+    "array<bool>",
+    "array<int8>",
+    "array<int16>",
+    "array<int32>",
+    "array<int64>",
+    "array<float>",
+    "array<double>",
+    "array<varchar>",
+    "geometry",
+    "timestamptz",
+    "float_vector",
+    "float16_vector",
+    "bfloat16_vector",
+    "int8_vector",
+    "binary_vector",
+    "sparse_float_vector",
+];
+
 /// The type of this name: `float_vector`, `array<int32>`, `json`.
 pub fn wish(word: &str) -> Option<Wish> {
-    let kind = match word {
-        "float_vector" => return Some(Wish::Vector(Element::Float32)),
-        "float16_vector" => return Some(Wish::Vector(Element::Float16)),
-        "bfloat16_vector" => return Some(Wish::Vector(Element::BFloat16)),
-        "int8_vector" => return Some(Wish::Vector(Element::Int8)),
-        "binary_vector" => return Some(Wish::Vector(Element::Bit)),
-        "sparse_float_vector" => ColumnType::Sparse,
-        "varchar" => ColumnType::VarChar { max_bytes: None },
-        "json" => ColumnType::Json,
-        "timestamptz" => ColumnType::Timestamptz,
-        "geometry" => ColumnType::Geometry,
-        _ => match word
-            .strip_prefix("array<")
-            .and_then(|w| w.strip_suffix('>'))
-        {
-            Some(of) => array(Scalar::named(of)?),
-            None => ColumnType::Scalar(Scalar::named(word)?),
-        },
+    // How many components there are, the file tells.
+    let dim = (word.ends_with("_vector") && !word.starts_with("sparse")).then_some(8);
+    let bounds = Bounds {
+        dim,
+        ..Bounds::default()
     };
-    Some(Wish::Type(kind))
+    Some(match ColumnType::of_word(word, bounds).ok()? {
+        ColumnType::Vector(vector) => Wish::Vector(vector.element),
+        kind => Wish::Type(kind),
+    })
 }
 
 /// The columns of rows, and what the operator should know of them.
@@ -404,4 +423,15 @@ fn uniform(files: &[File], name: &str) -> Result<Option<u64>> {
         Some(DataType::FixedSizeList(_, len)) => u64::try_from(*len).ok(),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_a_type() {
+        assert!(TYPES.iter().all(|name| wish(name).is_some()));
+        assert!(wish("array<json>").is_none() && wish("floats").is_none());
+    }
 }

@@ -44,7 +44,7 @@ fn refused(error: Error) -> Refusal {
 pub fn open(settings: &Value) -> Result<Box<dyn Source>, Refusal> {
     let mistakes = Mistakes::default();
     let map = serde_yaml::from_str(&settings.to_string()).unwrap();
-    let mut form = Form::new("source", map, &mistakes);
+    let mut form = Form::new("source", map, parquet::KIND.settings, &mistakes);
     let spec = (parquet::KIND.read)(&mut form);
     form.done();
     match mistakes.all().first() {
@@ -64,7 +64,9 @@ pub fn rows(source: &dyn Source, limits: Limits) -> Result<(Vec<String>, Vec<Val
         .collect();
     let mut found = Vec::new();
     for shard in &manifest.shards {
-        let mut reader = source.open(shard, shard.start, limits).map_err(refused)?;
+        let mut reader = source
+            .open(shard, shard.start.clone(), limits)
+            .map_err(refused)?;
         while let Some(cut) = reader.next().map_err(refused)? {
             assert!(cut.parts.iter().map(|p| p.len() as u64).sum::<u64>() <= limits.batch_rows);
             cut.parts.iter().for_each(|part| found.extend(of(part)));

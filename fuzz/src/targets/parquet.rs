@@ -23,7 +23,7 @@ pub fn run(bytes: &[u8]) {
     };
     let manifest = source.survey(LIMITS).unwrap().manifest;
     for shard in &manifest.shards {
-        let Ok(mut reader) = source.open(shard, shard.start, LIMITS) else {
+        let Ok(mut reader) = source.open(shard, shard.start.clone(), LIMITS) else {
             return;
         };
         let mut rows = 0;

@@ -14,7 +14,7 @@ use super::{Reader, Source, SourceKind, Spec as AnySpec, Survey, content};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::input::Access;
-use crate::job::{Form, absolute};
+use crate::job::{Form, Setting, Takes, absolute, did_you_mean};
 use crate::limits;
 use crate::parquet::{self, File, Wish};
 use crate::schema::Columns;
@@ -24,23 +24,19 @@ pub const KIND: SourceKind = SourceKind {
     name: "parquet",
     summary: "Parquet files: columns of any type, lists of numbers as vectors",
     settings: &[
-        files::PATHS,
-        (
-            "dir",
-            "directory: all its .parquet files, by name; numbers in names count as such",
-        ),
+        files::PATH,
+        files::PATHS.example("[part-00000.parquet]"),
+        Setting::path("dir", "directory: all its .parquet files, in natural order").one_of(),
         files::GLOB,
-        (
-            "id",
-            "the column that rows are known by: id (default), or row_number",
-        ),
-        (
+        Setting::text("id", "the column that rows are known by, or row_number").or("id"),
+        Setting::texts(
             "columns",
-            "the columns that travel besides it, as a list (default: all)",
+            "the columns that travel besides it; left out: all",
         ),
-        (
+        Setting::new(
             "types",
-            "what columns become where the file leaves it open, as a map: float_vector, binary_vector, array<int32>, json …",
+            Takes::Names(&Takes::Choice(parquet::TYPES)),
+            "what columns become if their own types leave it open",
         ),
         files::ACCESS,
     ],
@@ -80,18 +76,22 @@ fn read_types(form: &mut Form) -> Option<BTreeMap<String, Wish>> {
         }
     };
     let mut types = BTreeMap::new();
-    for (name, word) in &map {
+    for (name, word) in map.iter().filter(|(_, word)| !word.is_null()) {
         let (name, word) = (form.scalar("types", name)?, form.scalar("types", word)?);
-        let Some(wish) = parquet::wish(&word) else {
-            let what = format!("`{name}`: there is no type `{word}`");
-            form.mistake_hint(
-                "types",
-                what,
-                "such as float_vector, binary_vector, array<int32>, varchar, json",
-            );
-            return None;
+        match parquet::wish(&word.to_ascii_lowercase()) {
+            _ if word.is_empty() => continue,
+            Some(wish) => types.insert(name, wish),
+            None => {
+                let hint = did_you_mean(&word, parquet::TYPES);
+                let hint = hint.unwrap_or_else(|| parquet::TYPES.join(", "));
+                form.mistake_hint(
+                    "types",
+                    format!("`{name}`: there is no type `{word}`"),
+                    hint,
+                );
+                return None;
+            }
         };
-        types.insert(name, wish);
     }
     Some(types)
 }
@@ -191,8 +191,8 @@ impl Source for Parquet {
                         ),
                         rows: range.end - range.start,
                         first_row,
-                        start: Position(range.start),
-                        end: Position(range.end),
+                        start: Position::Row(range.start),
+                        end: Position::Row(range.end),
                     });
                     first_row += range.end - range.start;
                 }
@@ -206,6 +206,7 @@ impl Source for Parquet {
                     true => Keys::RowNumbers,
                     false => Keys::Stored,
                 },
+                traits: Default::default(),
                 auto_id: false,
                 rows: first_row,
                 rows_deleted: 0,
@@ -246,7 +247,7 @@ impl Source for Parquet {
             &rows.files[number],
             &rows.columns,
             rows.numbered.then_some(before),
-            from.0..shard.end.0,
+            from.row()..shard.end.row(),
             limits,
         )?;
         Ok(Box::new(reader))

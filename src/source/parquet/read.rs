@@ -91,7 +91,7 @@ impl Reader for FileReader<'_> {
         let Some(last) = parts.last() else {
             return Ok(None);
         };
-        let next = Position((last.row + last.len() as u64).min(self.end));
+        let next = Position::Row((last.row + last.len() as u64).min(self.end));
         Ok(Some(Cut { parts, next }))
     }
 
