@@ -73,6 +73,12 @@ impl Conversion {
         self.store_as.is_some()
     }
 
+    /// What is lost for certain, and without a trace in the largest error.
+    pub fn loses(self) -> Option<&'static str> {
+        (self.store_as == Some(StoreAs::Int8))
+            .then_some("`as: int8` has one zero: a component that is -0.0 arrives as 0")
+    }
+
     /// Makes of a batch what was asked for: its vectors go to a room, as rows of these columns; ids stay where they are.
     pub fn apply(
         self,

@@ -66,7 +66,7 @@ pub const CONTENT_BLOCK_BYTES: u64 = 64 << 10;
 /// Entries of a directory that a job may name as a whole.
 pub const FILES_MAX: usize = 1 << 20;
 
-/// Files whose order and row numbers are listed in a plan.
+/// Files of a target that a plan lists with their rows and first ids, the last one besides.
 pub const FILES_LISTED: usize = 10;
 
 /// The header of a numpy array: those of plain numbers have some 120 bytes.
@@ -184,6 +184,9 @@ pub const HDF5_LOOK_BYTES: u64 = 4 << 30;
 
 /// A description of an HDF5 file, as it passes between processes: 1000 datasets with names of any length.
 pub const HDF5_DESCRIPTION_BYTES_MAX: u64 = 256 << 20;
+
+/// Datasets of a group that are rows: their names are held, some 60 bytes each.
+pub const HDF5_ITEMS_MAX: usize = 1 << 22;
 
 /// Rows of values of variable length that are read from an HDF5 file at once: each is a call for memory in the library.
 pub const HDF5_VARIABLE_ROWS: u64 = 4096;

@@ -114,7 +114,11 @@ pub fn plan_job(path: &Path, sets: &Sets, common: &Common) -> Result<()> {
     }
     let plan = draft.whole(&job)?;
     let foreseen = plan.foresee(&decisions)?;
-    let told = (&*decisions, &*foreseen);
+    let files = plan.manifest.targets.iter();
+    let files: Vec<_> = files
+        .map(|target| plan::files(&plan, target))
+        .collect::<Result<_>>()?;
+    let told = (&*decisions, &*foreseen, &*files);
     if common.json {
         return print_json(&show::plan_json(&job, &plan, told, before));
     }

@@ -6,7 +6,7 @@ use super::carry::Report;
 use super::say::{Text, line};
 use crate::error::{Error, shown};
 use crate::job::Job;
-use crate::plan::Plan;
+use crate::plan::{Files, Listed, Plan};
 use crate::sink::{Decision, Foreseen};
 use crate::verify::{Proof, TargetReport};
 
@@ -94,11 +94,14 @@ pub fn error_json(error: &Error) -> serde_json::Value {
     })
 }
 
+/// What a plan tells of each target.
+pub type Told<'a> = (&'a [Decision], &'a [Foreseen], &'a [Option<Files>]);
+
 /// `milvusdm plan` for people.
 pub fn plan(
     job: &Job,
     plan: &Plan,
-    (decisions, foreseen): (&[Decision], &[Foreseen]),
+    (decisions, foreseen, files): Told,
     before: Option<String>,
 ) -> Text {
     let mut text = Text::default();
@@ -132,11 +135,14 @@ pub fn plan(
         "checkpoint   {}{before}",
         plan.settings.checkpoint.display()
     );
-    let told = decisions.iter().zip(foreseen);
-    for (target, (decision, foreseen)) in plan.manifest.targets.iter().zip(told) {
+    let told = decisions.iter().zip(foreseen).zip(files);
+    for (target, ((decision, foreseen), files)) in plan.manifest.targets.iter().zip(told) {
         line!(text);
         line!(text, "target       {}", name(&target.name.to_string()));
-        line!(text, "  from       {}", target.source);
+        match files {
+            Some(files) => list(&mut text, files),
+            None => line!(text, "  from       {}", target.source),
+        }
         if let Some(why) = plan.renamed.get(&target.number) {
             line!(text, "  renamed    {why}");
         }
@@ -194,6 +200,31 @@ pub fn plan(
     text
 }
 
+/// The files of a target, in columns.
+fn list(text: &mut Text, files: &Files) {
+    line!(
+        text,
+        "  from       {} in this order",
+        count(files.count, "file", "files")
+    );
+    let path = |file: &Listed| shown(&file.path.to_string_lossy()).into_owned();
+    let paths: Vec<String> = files.listed.iter().map(path).collect();
+    let rows = files.listed.iter().map(|f| f.rows.to_string().len());
+    let wide = paths.iter().map(|path| path.chars().count()).max();
+    let (wide, rows_wide) = (wide.unwrap_or(0), rows.max().unwrap_or(0));
+    let hidden = files.count - files.listed.len() as u64;
+    for (number, (path, file)) in paths.iter().zip(&files.listed).enumerate() {
+        if hidden > 0 && number + 1 == files.listed.len() {
+            line!(text, "             … {hidden} more");
+        }
+        let (rows, first) = (file.rows, &file.first_id);
+        line!(
+            text,
+            "             {path:<wide$}  {rows:>rows_wide$} rows, first id {first}"
+        );
+    }
+}
+
 fn name(name: &str) -> &str {
     if name.is_empty() { "(the file)" } else { name }
 }
@@ -211,15 +242,15 @@ fn verb(decision: &Decision) -> &'static str {
 pub fn plan_json(
     job: &Job,
     plan: &Plan,
-    (decisions, foreseen): (&[Decision], &[Foreseen]),
+    (decisions, foreseen, files): Told,
     before: Option<String>,
 ) -> serde_json::Value {
     let targets: Vec<serde_json::Value> = plan
         .manifest
         .targets
         .iter()
-        .zip(decisions.iter().zip(foreseen))
-        .map(|(target, (decision, foreseen))| {
+        .zip(decisions.iter().zip(foreseen).zip(files))
+        .map(|(target, ((decision, foreseen), files))| {
             let columns = &target.columns;
             let vector = columns.vectors().next().map(|(_, vector)| vector);
             let element = target.plain().map(|kind| kind.element.name());
@@ -228,6 +259,7 @@ pub fn plan_json(
                 "collection": target.name.collection,
                 "partition": target.name.partition,
                 "source": target.source,
+                "files": files.as_ref().map(files_json),
                 "renamed": plan.renamed.get(&target.number),
                 "rows": target.rows,
                 "rows_deleted": target.rows_deleted,
@@ -266,6 +298,18 @@ pub fn plan_json(
         "targets": targets,
         "warnings": plan.warnings,
     })
+}
+
+fn files_json(files: &Files) -> serde_json::Value {
+    let one = |file: &Listed| {
+        let (path, first) = (file.path.display().to_string(), &file.first_id);
+        let first = first
+            .number()
+            .map_or_else(|| first.to_string().into(), serde_json::Value::from);
+        serde_json::json!({"path": path, "rows": file.rows, "first_id": first})
+    };
+    let listed: Vec<serde_json::Value> = files.listed.iter().map(one).collect();
+    serde_json::json!({"count": files.count, "listed": listed})
 }
 
 /// What a run did, for people.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
-use super::place::from_home;
-use super::settings::{self, Setting};
+use super::place::{from_home, is_glob};
+use super::settings::{self, Setting, Takes};
 
 /// A mistake in a job: the key path it is about, what is wrong, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,12 +245,22 @@ impl Form {
                 return None;
             }
         };
-        let is_path = self.setting(key).is_some_and(|s| s.takes.is_path());
+        let takes = self.setting(key).map(|s| &s.takes);
+        let is_path = takes.is_some_and(Takes::is_path);
+        let is_one = matches!(takes, Some(Takes::Path)) && key != "glob";
         let expanded = expand(&text).and_then(|text| match is_path {
             true => from_home(text),
             false => Ok(text),
         });
         match expanded {
+            Ok(text) if is_one && is_glob(&text) => {
+                self.mistake_hint(
+                    key,
+                    format!("`{text}` stands for several paths, and one is needed"),
+                    "write it out: globs are for `path`, `paths` and `glob` of sources that read several files",
+                );
+                None
+            }
             Ok(text) => Some(text),
             Err(what) => {
                 self.mistake(key, what);

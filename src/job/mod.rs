@@ -26,7 +26,7 @@ pub use globs::{Globs, matches};
 pub use legacy::{ClassicKey, keys as classic_keys};
 use lines::{find_line, has_key};
 use place::CheckpointPlace;
-pub use place::{absolute, state_directory};
+pub use place::{absolute, is_glob, state_directory};
 pub use set::Set;
 pub use settings::{Need, Setting, Takes};
 

@@ -80,13 +80,30 @@ pub fn absolute(path: &Path) -> PathBuf {
 
 /// A path as a job spells it, a `~` at its beginning replaced by the home directory.
 pub fn from_home(text: String) -> Result<String, String> {
-    if text != "~" && !text.starts_with("~/") {
+    let Some(rest) = text.strip_prefix('~') else {
         return Ok(text);
+    };
+    match rest.split_once('/') {
+        None if rest.is_empty() => {}
+        Some(("", _)) => {}
+        // A file's own name.
+        None => return Ok(text),
+        Some((user, _)) => {
+            return Err(format!(
+                "`{text}` begins in the home directory of {user}, which is not looked up: write the path in full (`./~{user}` \
+                 for a directory called so)"
+            ));
+        }
     }
     let home = std::env::var("HOME").ok().filter(|home| !home.is_empty());
     let home =
         home.ok_or_else(|| format!("`{text}` is in the home directory, and HOME is not set"))?;
     Ok(format!("{home}{}", &text[1..]))
+}
+
+/// Whether a path stands for several, as in a shell: it has a `*` or `?`, and nothing is called so.
+pub fn is_glob(path: &str) -> bool {
+    path.contains(['*', '?']) && !Path::new(path).exists()
 }
 
 #[cfg(test)]
@@ -112,7 +129,9 @@ mod tests {
         };
         check("~/a.index", &format!("{home}/a.index"));
         check("~", &home);
-        check("~bob/a", "~bob/a");
+        check("~bob", "~bob");
+        let refused = from_home("~bob/a".to_owned()).unwrap_err();
+        assert!(refused.contains("home directory of bob"), "{refused}");
         check("a~/b", "a~/b");
     }
 }

@@ -7,12 +7,12 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::input::{Access, View};
-use crate::job::{Form, Setting, matches};
+use crate::job::{Form, Setting, is_glob, matches};
 use crate::limits;
 
 /// Which files a job names: one, a list in its order, or those of a directory or a glob in natural order.
 pub enum Named {
-    /// As they are listed.
+    /// As they are listed; globs among them are files in natural order.
     Paths(Vec<PathBuf>),
     /// All of a directory that have one of the source's endings.
     Dir(PathBuf),
@@ -21,9 +21,14 @@ pub enum Named {
 }
 
 /// The settings that [`Named::read`] takes besides `dir`, for the list of a source.
-pub const PATH: Setting = Setting::paths("path", "the file").one_of();
+pub const PATH: Setting = Setting::paths(
+    "path",
+    "the file; globs are files in natural order: 2 before 10",
+)
+.one_of();
 /// See [`PATH`].
-pub const PATHS: Setting = Setting::paths("paths", "the files, in this order").one_of();
+pub const PATHS: Setting =
+    Setting::paths("paths", "the files in this order, globs among them").one_of();
 /// See [`PATH`].
 pub const GLOB: Setting = Setting::path(
     "glob",
@@ -41,27 +46,39 @@ pub const ACCESS: Setting = Setting::choice(
 impl Named {
     /// Reads `path`, `paths`, `dir` or `glob`, of which there must be just one.
     pub fn read(form: &mut Form) -> Option<Named> {
-        let path = form.list("path").map(Named::paths);
-        let paths = form.list("paths").map(Named::paths);
+        let path = form.list("path").and_then(Named::paths);
+        let paths = form.list("paths").and_then(Named::paths);
         let dir = form.text("dir").map(|dir| Named::Dir(dir.into()));
+        // What is wrong with it has been noted.
+        let is_wrong = dir.is_none() && form.value("dir").is_some();
         let glob = form.text("glob").map(Named::Glob);
         let mut given = [path, paths, dir, glob].into_iter().flatten();
         let one = given.next();
-        if one.is_none() || given.next().is_some() {
+        if one.is_none() && !is_wrong || given.next().is_some() {
             form.mistake("paths", "needs exactly one of paths, dir and glob");
             return None;
         }
         one
     }
 
-    fn paths(paths: Vec<String>) -> Named {
-        Named::Paths(paths.into_iter().map(PathBuf::from).collect())
+    fn paths(paths: Vec<String>) -> Option<Named> {
+        let paths: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
+        (!paths.is_empty()).then_some(Named::Paths(paths))
     }
 
     /// The files, at least one.
     pub fn files(&self, endings: &[&str]) -> Result<Vec<PathBuf>> {
         match self {
-            Named::Paths(paths) => Ok(paths.clone()),
+            Named::Paths(paths) => {
+                let mut files = Vec::with_capacity(paths.len());
+                for path in paths {
+                    match path.to_str().filter(|path| is_glob(path)) {
+                        Some(glob) => files.append(&mut fitting(glob)?),
+                        None => files.push(path.clone()),
+                    }
+                }
+                Ok(files)
+            }
             Named::Dir(dir) => in_directory(dir, endings),
             Named::Glob(glob) => fitting(glob),
         }
@@ -160,26 +177,22 @@ fn fitting(glob: &str) -> Result<Vec<PathBuf>> {
 
 /// The order of people: numbers in names by their value, so that `part2` comes before `part10`.
 pub fn natural(one: &Path, two: &Path) -> Ordering {
-    let (one, two) = (one.to_string_lossy(), two.to_string_lossy());
+    in_numbers(&one.to_string_lossy(), &two.to_string_lossy())
+}
+
+/// The order of people, of names.
+pub fn in_numbers(one: &str, two: &str) -> Ordering {
     let (mut a, mut b) = (one.as_bytes(), two.as_bytes());
+    let digits = |text: &[u8]| text.iter().take_while(|c| c.is_ascii_digit()).count();
     loop {
-        let digits = |text: &[u8]| text.iter().take_while(|c| c.is_ascii_digit()).count();
         let (m, n) = (digits(a), digits(b));
         let order = if m > 0 && n > 0 {
-            let value = |text: &[u8], n: usize| -> Vec<u8> {
-                text[..n]
-                    .iter()
-                    .copied()
-                    .skip_while(|c| *c == b'0')
-                    .collect()
-            };
-            let (x, y) = (value(a, m), value(b, n));
-            let order = x.len().cmp(&y.len()).then_with(|| x.cmp(&y));
+            let (x, y) = (significant(&a[..m]), significant(&b[..n]));
             (a, b) = (&a[m..], &b[n..]);
-            order
+            x.len().cmp(&y.len()).then_with(|| x.cmp(y))
         } else {
             match (a.split_first(), b.split_first()) {
-                (None, None) => return one.cmp(&two),
+                (None, None) => return one.cmp(two),
                 (x, y) => {
                     let order = x.map(|x| x.0).cmp(&y.map(|y| y.0));
                     (a, b) = (x.map_or(a, |x| x.1), y.map_or(b, |y| y.1));
@@ -191,6 +204,12 @@ pub fn natural(one: &Path, two: &Path) -> Ordering {
             return order;
         }
     }
+}
+
+/// The digits behind leading zeros.
+fn significant(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|c| **c == b'0').count();
+    &digits[zeros..]
 }
 
 /// What identifies a file: when any of it differs, the data may.

@@ -14,6 +14,7 @@ mod values;
 pub mod vecs;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::batch::{Cut, Limits, Manifest, Position, Shard};
@@ -86,6 +87,11 @@ pub trait Source: Send + Sync {
     /// table. `None`: only [`Survey::identity`] can.
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
         Ok(None)
+    }
+
+    /// The file that a shard's part is, as the job calls it, where the source is files.
+    fn file(&self, _part: u32) -> Option<&Path> {
+        None
     }
 
     /// Complains, with `Kind::Changed`, when the source is no longer what was surveyed. Called when a target is

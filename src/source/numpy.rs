@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::npy::{self, Header};
 use crate::format::zip::{self, Member, Packing};
 use crate::input::{Access, View};
-use crate::job::{Form, Setting, settings};
+use crate::job::{Form, Setting, is_glob, settings};
 use crate::limits;
 use crate::schema::Element;
 
@@ -51,12 +51,23 @@ struct Spec {
     access: Access,
 }
 
+/// Names of arrays, each in full: which ids belong to which vectors is not left to an order that nobody wrote down.
+fn each(form: &mut Form, key: &'static str) -> Option<Vec<String>> {
+    let names = form.list(key)?;
+    if let Some(name) = names.iter().find(|name| is_glob(name)) {
+        let what = format!("`{name}` stands for several arrays: list them, each in full");
+        form.mistake(key, what);
+        return None;
+    }
+    Some(names)
+}
+
 fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
-    let vectors = form.list("vectors");
+    let vectors = each(form, "vectors");
     if vectors.is_none() && !form.has("vectors") {
         form.mistake("vectors", "is missing: the array, such as embeddings.npy");
     }
-    let ids = form.list("ids").filter(|ids| ids != &["row_number"]);
+    let ids = each(form, "ids").filter(|ids| ids != &["row_number"]);
     let element = values::read_as(form);
     let first_id = form.number("first_id");
     let access = files::access(form);

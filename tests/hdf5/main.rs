@@ -1,5 +1,6 @@
 //! HDF5 in both directions, checked by h5py and h5dump.
 
+mod items;
 mod shapes;
 mod sink;
 mod source;

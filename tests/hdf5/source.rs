@@ -430,7 +430,7 @@ for i in range(3): d[i] = x[i, :4 - i // 2]",
             "f['embeddings/a'] = x",
             "",
             Kind::Unsupported,
-            "`embeddings` is a group",
+            "`embeddings` as a group holds rows, but its `a` is 10 × 4",
         ),
         (
             "f['embeddings'] = h5py.SoftLink('/nowhere')",
@@ -634,16 +634,16 @@ fn files_go_together_or_not_at_all() {
             .contains("is the same file as")
     );
     for (settings, words) in [
-        ("{}".to_owned(), "exactly one of paths and dir"),
+        ("{}".to_owned(), "exactly one of paths, dir and glob"),
         (
             format!("{{paths: {}, dir: x}}", a.display()),
-            "exactly one of paths and dir",
+            "exactly one of paths, dir and glob",
         ),
         ("{paths: /nowhere/a.h5}".to_owned(), "there is no such file"),
         ("{dir: /nowhere}".to_owned(), "there is no such directory"),
         (
             format!("{{dir: {}}}", dir.path().join("empty").display()),
-            "has no .h5 or .hdf5 files",
+            "has no files that end in .h5 or .hdf5",
         ),
     ] {
         let _ = std::fs::create_dir(dir.path().join("empty"));

@@ -70,7 +70,14 @@ pub struct Ids {
     /// The lowest and the highest, where that was cheap to find out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub range: Option<(i64, i64)>,
+    /// How many are there more than once, where they were looked through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeated: Option<u64>,
 }
+
+/// What is said of an index without rows.
+pub const EMPTY: &str =
+    "it has no rows, as an index that was trained and never filled: is it the right file?";
 
 /// Reads a file and describes it. Reads no rows, and ids only where they are few.
 pub fn inspect(view: &View) -> Result<Description> {
@@ -79,6 +86,9 @@ pub fn inspect(view: &View) -> Result<Description> {
     match Recovery::of(view, &node)? {
         Recovery::Rows(rows) => {
             description.notes.extend(rows.warnings.iter().cloned());
+            if rows.rows == 0 {
+                description.notes.push(EMPTY.to_owned());
+            }
             description.ids = Some(ids(&rows)?);
             let (kind, what) = match &rows.faithful {
                 Faithful::Exactly => ("lossless", "the vectors that were added".to_owned()),
@@ -213,34 +223,41 @@ fn ids(rows: &Rows) -> Result<Ids> {
         return Ok(Ids {
             stored: false,
             range,
+            repeated: None,
         });
     }
-    let mut range: Option<(i64, i64)> = None;
-    let mut see = |view: View| -> Result<()> {
-        for word in view.bytes()?.chunks_exact(8) {
-            let id = i64::from_le_bytes(word.try_into().expect("chunks_exact(8)"));
-            let (least, most) = range.unwrap_or((id, id));
-            range = Some((least.min(id), most.max(id)));
-        }
+    let mut all: Vec<i64> = Vec::new();
+    // Of how many words each that is an id is the last.
+    let mut see = |view: View, words: usize| -> Result<()> {
+        let bytes = view.bytes()?;
+        let ids = bytes.chunks_exact(8).skip(words.saturating_sub(1));
+        all.extend(
+            ids.step_by(words)
+                .map(|word| i64::from_le_bytes(word.try_into().expect("chunks_exact(8)"))),
+        );
         Ok(())
     };
     let lists = &rows.stored.lists;
     if rows.rows <= limits::IDS_SCANNED_MAX {
         if let Some(map) = rows.maps.last() {
-            see(map.clone())?;
+            see(map.clone(), 1)?;
         } else if lists.place == Place::Here {
             for run in &lists.runs {
                 let at = run.ids.unwrap_or(0);
-                see(rows.file.cut(at, run.rows.saturating_mul(8))?)?;
+                see(rows.file.cut(at, run.rows.saturating_mul(8))?, 1)?;
             }
+            // Pairs of the id that is stored, and another that has its row.
             if let Some(table) = &rows.stored.duplicates {
-                see(table.clone())?;
+                see(table.clone(), 2)?;
             }
         }
     }
+    all.sort_unstable();
+    let repeated = all.chunk_by(i64::eq).filter(|same| same.len() > 1).count();
     Ok(Ids {
         stored: true,
-        range,
+        range: all.first().copied().zip(all.last().copied()),
+        repeated: (!all.is_empty()).then_some(repeated as u64),
     })
 }
 
@@ -272,9 +289,14 @@ impl Description {
         }
         if let Some(ids) = &self.ids {
             let kind = if ids.stored { "stored" } else { "row numbers" };
-            match ids.range {
-                Some((least, most)) => writeln!(f, "{indent}ids: {kind}, {least} to {most}")?,
-                None => writeln!(f, "{indent}ids: {kind}")?,
+            write!(f, "{indent}ids: {kind}")?;
+            if let Some((least, most)) = ids.range {
+                write!(f, ", {least} to {most}")?;
+            }
+            match ids.repeated {
+                None | Some(0) => writeln!(f)?,
+                Some(1) => writeln!(f, "; 1 id repeats")?,
+                Some(ids) => writeln!(f, "; {ids} ids repeat")?,
             }
         }
         if let Some(recovery) = &self.recovery {

@@ -44,7 +44,7 @@ mod transform;
 mod undo;
 
 pub use decode::Decoder;
-pub use describe::{Described, Description, Ids, inspect};
+pub use describe::{Described, Description, EMPTY, Ids, inspect};
 pub use header::{FourCc, Measure};
 pub use index::{Body, Hnsw, Node, Stored, parse};
 pub use lists::{Layout, Lists, Place, Run};

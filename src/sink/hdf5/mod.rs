@@ -104,6 +104,7 @@ impl Spec {
         let place = match (path, dir) {
             (Some(path), None) => Some(Place::File(path.into())),
             (None, Some(dir)) => Some(Place::Dir(dir.into())),
+            (None, None) if form.value("path").or(form.value("dir")).is_some() => None,
             _ => {
                 form.mistake("path", "needs exactly one of path and dir");
                 None

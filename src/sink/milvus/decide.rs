@@ -16,9 +16,13 @@ use super::settings::IndexWanted;
 
 impl Milvus {
     pub(super) fn decision(&self, target: &Target) -> Result<Decision> {
+        let mut wrong = fit::names(target);
+        let may_be_there = wrong.is_empty();
+        wrong.extend(self.check_job(target));
         // A server is not asked for what it cannot have.
-        fit::names(target)?;
-        let mut wrong = self.check_job(target);
+        if !may_be_there {
+            return Err(Error::several(wrong).expect("one was noted"));
+        }
         let decided = self.decision_of_found(target);
         match decided {
             Err(error) if error.kind().is_silence() => return Err(error),

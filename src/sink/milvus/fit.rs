@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::batch::Target;
+use crate::batch::{Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::milvus::Server;
@@ -24,24 +24,32 @@ pub struct IndexPlan {
     pub params: Vec<(String, String)>,
 }
 
-/// Complains of names Milvus 2.x does not allow.
-pub fn names(target: &Target) -> Result<()> {
-    let collection = &target.name.collection;
+/// Complains of names Milvus 2.x does not allow, of all of them.
+pub fn names(target: &Target) -> Vec<Error> {
+    let TargetName {
+        collection,
+        partition,
+    } = &target.name;
+    let mut wrong = Vec::new();
     if collection.is_empty() {
-        return Err(Error::new(
+        let error = Error::new(
             Kind::Job,
             "the job names no collection, and neither does the source",
-        )
-        .hint("`sink.milvus.collection` (classic jobs: dest_collection_name) names it"));
+        );
+        wrong.push(
+            error.hint("`sink.milvus.collection` (classic jobs: dest_collection_name) names it"),
+        );
+    } else {
+        wrong.extend(name("collection", collection, true).err());
     }
-    name("collection", collection, true)?;
-    if !target.name.partition.is_empty() {
+    if !partition.is_empty() {
         // 2.3.5 takes partitions that begin with a digit.
-        name("partition", &target.name.partition, false)?;
+        wrong.extend(name("partition", partition, false).err());
     }
     let columns = target.columns.all().iter();
-    let mut fields = columns.filter(|column| column.role != Role::Dynamic);
-    fields.try_for_each(|column| name("field", &column.name, true))
+    let fields = columns.filter(|column| column.role != Role::Dynamic);
+    wrong.extend(fields.filter_map(|column| name("field", &column.name, true).err()));
+    wrong
 }
 
 /// The longest name of a collection, partition or field.
@@ -166,7 +174,10 @@ pub fn metric(column: &Column, settings: &Settings, alone: bool) -> Result<Optio
             ),
         )
         .hint(match binary {
-            true => format!("{name} vectors are measured by HAMMING or JACCARD"),
+            true => format!(
+                "{name} vectors are measured by HAMMING or JACCARD; if the source's whole numbers are components, \
+                 `as: float32` in the source carries them as such"
+            ),
             false => format!("{name} vectors are measured by L2, IP or COSINE"),
         }));
     }

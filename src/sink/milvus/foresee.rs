@@ -89,7 +89,7 @@ impl Milvus {
             index: match (&there, index.as_slice()) {
                 (Some(there), _) => format!("{} by {}, which is there and stays", there.kind, there.metric),
                 (None, [_, ..]) if skips => "none".to_owned(),
-                (None, [(_, plan)]) => format!("{plan}, made when all rows are in"),
+                (None, [(_, plan)]) => format!("{plan}, made when all rows are in; a run has the server try it first"),
                 (None, plans @ [_, ..]) => {
                     let plans: Vec<String> = plans.iter().map(|(field, plan)| format!("{field}: {plan}")).collect();
                     format!("{}, made when all rows are in", plans.join("; "))
@@ -184,20 +184,24 @@ pub(super) fn unknown_kind(plan: &IndexPlan) -> Option<String> {
     if KINDS.contains(&plan.kind.as_str()) {
         return None;
     }
-    let letters = |word: &str| {
-        let mut letters: Vec<char> = word.chars().collect();
-        letters.sort_unstable();
-        letters
-    };
-    // The same letters in another order are the commonest slip, and far apart by other measures.
-    let swapped = KINDS.iter().find(|k| letters(k) == letters(&plan.kind));
-    let meant = swapped.map(|kind| format!("did you mean `{kind}`?"));
-    let meant = meant.or_else(|| crate::job::did_you_mean(&plan.kind, &KINDS));
+    let meant = crate::job::did_you_mean(&plan.kind, &KINDS);
     let meant = meant.map(|meant| format!(" ({meant})")).unwrap_or_default();
     Some(format!(
         "no Milvus that this program knows has an index `{}`{meant}: the server is asked before the first row",
         plan.kind
     ))
+}
+
+/// The kind of index that has just the letters of a word, in another order: the commonest slip, and no name of an index
+/// to come.
+pub(super) fn swapped(kind: &str) -> Option<&'static str> {
+    let letters = |word: &str| {
+        let mut letters: Vec<char> = word.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let mut kinds = KINDS.into_iter();
+    kinds.find(|known| *known != kind && letters(known) == letters(kind))
 }
 
 /// A name that no collection has.
@@ -219,15 +223,22 @@ mod tests {
             params: Vec::new(),
         };
         assert_eq!(unknown_kind(&plan("HNSW")), None);
-        for (kind, meant) in [
-            ("HNWS", "`HNSW`"),
-            ("IVF_FLATT", "`IVF_FLAT`"),
-            ("DISKAN", "`DISKANN`"),
-        ] {
+        for (kind, meant) in [("IVF_FLATT", "`IVF_FLAT`"), ("DISKAN", "`DISKANN`")] {
             let said = unknown_kind(&plan(kind)).unwrap();
             assert!(said.contains(meant), "{said}");
         }
         let said = unknown_kind(&plan("SOMETHING_ELSE")).unwrap();
         assert!(!said.contains("did you mean"), "{said}");
+        let slips = ["HNWS", "FALT", "IVF_FLTA", "HNSW", "FLAT", "FLATS"];
+        let meant = slips.map(swapped);
+        let expected = [
+            Some("HNSW"),
+            Some("FLAT"),
+            Some("IVF_FLAT"),
+            None,
+            None,
+            None,
+        ];
+        assert_eq!(meant, expected);
     }
 }

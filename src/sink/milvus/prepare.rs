@@ -27,7 +27,7 @@ impl Milvus {
             return Ok(());
         }
         let name = &target.name;
-        fit::names(target)?;
+        Error::check(fit::names(target))?;
         columns::supported(target, self.client.server())?;
         // One at a time: targets may share a collection.
         let found = {

@@ -10,6 +10,8 @@ use crate::job::{Form, Mode, Setting, Takes};
 use crate::milvus::{self, Login, Secret};
 use crate::schema::{Index, Metric};
 
+use super::foresee::swapped;
+
 /// The settings.
 pub const SETTINGS: &[Setting] = &[
     Setting::text(
@@ -305,12 +307,14 @@ pub fn read_index(form: &mut Form) -> IndexWanted {
                 }
                 Some(_) => inner.mistake("params", "must be a map such as {M: 16}"),
             }
+            let kind = kind.map(|kind| kind.to_uppercase());
+            if let Some((kind, meant)) = kind.as_ref().and_then(|k| Some((k, swapped(k)?))) {
+                let what = format!("`{kind}` is no index of Milvus");
+                inner.mistake_hint("type", what, format!("did you mean `{meant}`?"));
+            }
             inner.done();
             kind.map_or(IndexWanted::None, |kind| {
-                IndexWanted::This(Index {
-                    kind: kind.to_uppercase(),
-                    params,
-                })
+                IndexWanted::This(Index { kind, params })
             })
         }
         Some(_) => {

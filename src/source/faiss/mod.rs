@@ -157,7 +157,7 @@ impl Faiss {
             None => None,
         };
         let mut warnings = Vec::new();
-        number(&mut indexes, spec.first_id, &mut warnings)?;
+        number(&mut indexes, spec.first_id)?;
         let several = indexes.len() > 1;
         for index in &indexes {
             let path = index.file.path().display();
@@ -256,9 +256,8 @@ fn take_ids(indexes: &mut [Opened], path: &Path, access: Access) -> Result<IdFil
 }
 
 /// Gives every index the number of its first row.
-fn number(indexes: &mut [Opened], first_id: Option<u64>, notes: &mut Vec<String>) -> Result<()> {
-    let several = indexes.len() > 1;
-    let (mut next, mut listed) = (first_id.unwrap_or(0), 0);
+fn number(indexes: &mut [Opened], first_id: Option<u64>) -> Result<()> {
+    let mut next = first_id.unwrap_or(0);
     for index in indexes {
         let rows = index.rows.rows;
         if index.stored_ids {
@@ -278,21 +277,7 @@ fn number(indexes: &mut [Opened], first_id: Option<u64>, notes: &mut Vec<String>
             return Err(Error::path(Kind::Job, index.file.path(), what));
         };
         index.first_id = next as i64;
-        listed += 1;
-        if several && listed <= limits::FILES_LISTED {
-            let path = index.file.path().display();
-            notes.push(format!(
-                "{path}: {rows} rows, row numbers from {next} on are their ids"
-            ));
-        }
         next = past;
-    }
-    if listed > limits::FILES_LISTED {
-        let more = listed - limits::FILES_LISTED;
-        notes.push(format!(
-            "and so on with {more} more files, up to row number {}",
-            next - 1
-        ));
     }
     Ok(())
 }
@@ -384,6 +369,11 @@ impl Source for Faiss {
             pieces.insert(name, content::of(&ids.file)?);
         }
         Ok(Some(pieces))
+    }
+
+    fn file(&self, part: u32) -> Option<&Path> {
+        let index = self.indexes.get(part as usize)?;
+        Some(index.file.path())
     }
 
     fn unchanged(&self) -> Result<()> {

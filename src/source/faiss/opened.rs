@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{IdsFrom, Spec, directory, index_of, lists};
 use crate::batch::{Limits, Position, Shard};
 use crate::error::{Error, Kind, Result};
-use crate::format::faiss::{Decoder, Faithful, Rows, parse};
+use crate::format::faiss::{Decoder, EMPTY, Faithful, Rows, parse};
 use crate::input::View;
 use crate::limits;
 use crate::schema::{Columns, Index};
@@ -44,6 +44,9 @@ impl Opened {
         let node = parse(&file)?;
         let rows = Rows::of(&file, &node)?;
         let mut warnings = rows.warnings.clone();
+        if rows.rows == 0 {
+            warnings.push(EMPTY.to_owned());
+        }
         warnings.extend(directory::left_behind(path));
         if let Faithful::Roughly(why) = &rows.faithful {
             if !spec.lossy {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::axes::Role;
 use super::kinds::{self, Wish};
 use super::open::{self, Settings};
-use super::table::Table;
+use super::table::{How, Place, Table};
 use crate::error::{Error, Kind, Result};
 use crate::h5::{self, attribute, attributes, raw};
 use crate::input::{Access, View};
@@ -186,28 +186,51 @@ fn dataset(file: &hdf5::File, path: &Path, view: &View, name: String) -> Dataset
 /// What a dataset could be to a job.
 fn could_be(table: &Table, matlab: bool) -> String {
     let wish = Wish::AsTheFileSays { components: false };
-    let one_to_a_row = table.width.is_none_or(|w| w == 1 && table.shape.len() > 1);
-    // Not longer than an id may be.
-    let text = matches!(table.stored, Stored::Bytes(1..=20));
-    match kinds::vectors(table, wish) {
-        Ok(_) if table.stored.is_whole() && one_to_a_row => "ids".to_owned(),
-        Ok(vector) if matlab => {
+    let vectors = match &table.place {
+        // Text of any length.
+        Place::Bands(bands) if matches!(bands.how, How::Variable) && table.width.is_none() => None,
+        _ => Some(kinds::vectors(table, wish)),
+    };
+    let ids = ids(table);
+    match (vectors, ids) {
+        (None, _) => "ids, if they are digits".to_owned(),
+        (Some(Ok(_)), Some("ids")) if table.rows != 1 => "ids".to_owned(),
+        (Some(Ok(vector)), _) if matlab => {
             let rows = table.rows;
             format!("vectors: with `transpose: true`, {rows} rows of {vector}")
         }
-        Ok(vector) if text => format!("ids, if they are digits; else vectors: {vector}"),
-        Ok(vector) => format!("vectors: {vector}"),
-        Err(_) if one_to_a_row && table.stored.is_whole() => "ids".to_owned(),
-        Err(_) if one_to_a_row && text => "ids, if they are digits".to_owned(),
-        Err(refusal) => match refusal.hint {
+        (Some(Ok(vector)), Some(ids)) => format!("{ids}; else vectors: {vector}"),
+        (Some(Ok(vector)), None) => match (table.stored, table.width) {
+            (Stored::Integer { .. }, Some(width)) => {
+                format!("vectors: {vector}; with `as: float32`, float32 × {width}")
+            }
+            _ => format!("vectors: {vector}"),
+        },
+        (Some(Err(_)), Some(ids)) => ids.to_owned(),
+        (Some(Err(refusal)), None) => match refusal.hint {
             Some(hint) => format!("no vectors: it {}; {hint}", refusal.what),
             None => format!("no vectors: it {}", refusal.what),
         },
     }
 }
 
+/// Whether, and if what, a dataset could be ids: a value to a row, whichever way they lie.
+fn ids(table: &Table) -> Option<&'static str> {
+    let one_each = table.width.is_none_or(|w| w == 1 && table.shape.len() > 1);
+    if table.named || !one_each && table.rows != 1 {
+        return None;
+    }
+    match table.stored {
+        stored if stored.is_whole() => Some("ids"),
+        Stored::Float { .. } => Some("ids, if they are whole numbers"),
+        // Not longer than an id may be.
+        Stored::Bytes(1..=20) => Some("ids, if they are digits"),
+        _ => None,
+    }
+}
+
 fn carried(path: &Path, alive: &mut dyn FnMut()) -> Result<Carried> {
-    let file = open::open(path, &Settings::default(), &Globs::default())?;
+    let file = open::open(path, &Settings::default(), &Globs::default(), alive)?;
     let file = file.expect("no globs admit all");
     let mut range: Option<(i64, i64)> = None;
     let mut all = Vec::new();
@@ -238,8 +261,8 @@ fn carried(path: &Path, alive: &mut dyn FnMut()) -> Result<Carried> {
         Some(table) => format!("`{}`, {}", table.name, table.stored.name()),
         None => "row numbers: there is no dataset `ids`".to_owned(),
     };
-    let mapped = matches!(file.vectors.place, super::Place::Runs(_))
-        && file.wish.takes_as_it_is(&file.vectors);
+    let mapped =
+        matches!(file.vectors.place, Place::Runs(_)) && file.wish.takes_as_it_is(&file.vectors);
     Ok(Carried {
         rows: file.vectors.rows,
         vectors: format!("`{}`, {}", file.vectors.name, file.vector.element.name()),
@@ -259,14 +282,17 @@ impl fmt::Display for Description {
         writeln!(f, "HDF5 file, {} bytes", self.bytes)?;
         for set in &self.datasets {
             let shape: Vec<String> = set.shape.iter().map(u64::to_string).collect();
-            writeln!(
-                f,
-                "  {}: {} × {}, {}",
-                set.name,
-                shape.join(" × "),
-                set.values,
-                set.layout
-            )?;
+            match set.layout.is_empty() {
+                true => writeln!(f, "  {}: {}", set.name, set.values)?,
+                false => writeln!(
+                    f,
+                    "  {}: {} × {}, {}",
+                    set.name,
+                    shape.join(" × "),
+                    set.values,
+                    set.layout
+                )?,
+            }
             writeln!(f, "    could be {}", set.could_be)?;
         }
         if self.datasets_not_listed > 0 {

@@ -5,6 +5,7 @@
 mod axes;
 mod chunks;
 mod inspect;
+mod items;
 mod kinds;
 mod open;
 mod read;
@@ -12,17 +13,15 @@ mod rows;
 mod table;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target};
 use crate::error::{Error, Kind, Result};
-use crate::input::Access;
 use crate::job::{Form, Globs, Setting, absolute, settings};
 use crate::limits;
 use crate::schema::{Columns, Metric};
 
-use super::files;
-use super::files::{identity, natural, shard_rows};
+use super::files::{self, Named, identity, shard_rows};
 use super::{Reader, Source, SourceKind, Survey, content};
 use kinds::Wish;
 use open::{File, Ids, Settings};
@@ -35,17 +34,17 @@ pub const KIND: SourceKind = SourceKind {
     name: "hdf5",
     summary: "HDF5 files of vectors and ids",
     settings: &[
-        Setting::paths("paths", "the file, or a list of files")
-            .one_of()
-            .example("[vectors.h5]"),
+        files::PATH,
+        files::PATHS.example("[vectors.h5]"),
         Setting::path(
             "dir",
-            "directory: all its .h5 and .hdf5 files, by name; numbers in names count as such",
+            "directory: all its .h5 and .hdf5 files, in natural order: 2 before 10",
         )
         .one_of(),
+        files::GLOB,
         Setting::text(
             "vectors",
-            "dataset of vectors; of a compound, as table/member",
+            "dataset of vectors; of a compound, as table/member; or a group, such as /, each dataset in it a row",
         )
         .or("embeddings"),
         Setting::text(
@@ -78,23 +77,20 @@ pub const KIND: SourceKind = SourceKind {
     read: |form| Some(Box::new(Spec::read(form)?)),
 };
 
+/// Endings of files that `dir` takes.
+const ENDINGS: [&str; 2] = ["h5", "hdf5"];
+
 /// The settings.
 struct Spec {
-    paths: Vec<PathBuf>,
-    dir: Option<PathBuf>,
+    files: Named,
     settings: Settings,
     first_id: u64,
 }
 
 impl Spec {
     fn read(form: &mut Form) -> Option<Spec> {
-        let paths = form.list("paths").unwrap_or_default();
-        let dir = form.text("dir");
-        let mut fits = paths.is_empty() != dir.is_none();
-        if !fits {
-            form.mistake("paths", "needs exactly one of paths and dir");
-        }
-        let access = form.choice("access");
+        let named = Named::read(form);
+        let access = files::access(form);
         let vectors = form.text("vectors");
         let ids = match form.text("ids").as_deref() {
             None => Ids::IfThere,
@@ -106,13 +102,11 @@ impl Spec {
         let bits = form.choice("pack").is_some();
         if floats && bits {
             form.mistake("pack", "cannot be given together with `as`");
-            fits = false;
         }
         let first_id = form.number("first_id").unwrap_or(0);
-        fits.then(|| Spec {
+        Some(Spec {
             first_id,
-            paths: paths.into_iter().map(PathBuf::from).collect(),
-            dir: dir.map(PathBuf::from),
+            files: named?,
             settings: Settings {
                 vectors,
                 ids,
@@ -122,21 +116,9 @@ impl Spec {
                     (_, true) => Some(Wish::Bits),
                     _ => None,
                 },
-                access: match access {
-                    Some("read") => Access::Read,
-                    _ => Access::Map,
-                },
+                access,
             },
         })
-    }
-}
-
-impl Spec {
-    fn files(&self) -> Result<Vec<PathBuf>> {
-        match &self.dir {
-            Some(dir) => in_directory(dir),
-            None => Ok(self.paths.clone()),
-        }
     }
 }
 
@@ -144,10 +126,13 @@ impl Spec {
 /// next (`None`: it goes on). Stops at the first that cannot be read; whoever opens them then is told why.
 pub fn rehearse(form: &mut Form, admitted: &Globs, next: &mut dyn FnMut(Option<&Path>)) {
     let Some(spec) = Spec::read(form) else { return };
-    let Ok(files) = spec.files() else { return };
+    let Ok(files) = spec.files.files(&ENDINGS) else {
+        return;
+    };
     for path in &files {
         next(Some(path));
-        let Ok(file) = open::open(path, &spec.settings, admitted) else {
+        let opened = open::open(path, &spec.settings, admitted, &mut || next(None));
+        let Ok(file) = opened else {
             return;
         };
         let tables = file
@@ -168,8 +153,8 @@ impl super::Spec for Spec {
 
     fn open_for(&self, admitted: &Globs) -> Result<Box<dyn Source>> {
         let mut files: Vec<File> = Vec::new();
-        for path in &self.files()? {
-            if let Some(file) = open::open(path, &self.settings, admitted)? {
+        for path in &self.files.files(&ENDINGS)? {
+            if let Some(file) = open::open(path, &self.settings, admitted, &mut || ())? {
                 check(&files, &file)?;
                 files.push(file);
             }
@@ -199,33 +184,6 @@ fn check_numbers(files: &[File], first_id: u64) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// The HDF5 files of a directory, by name; numbers in names count as such.
-fn in_directory(dir: &Path) -> Result<Vec<PathBuf>> {
-    let wrong = |e: &std::io::Error| {
-        let what = match e.kind() {
-            std::io::ErrorKind::NotFound => "there is no such directory".to_owned(),
-            _ => format!("cannot list: {e}"),
-        };
-        Error::path(Kind::Job, dir, what)
-    };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|e| wrong(&e))? {
-        let path = entry.map_err(|e| wrong(&e))?.path();
-        let ending = path
-            .extension()
-            .and_then(|e| e.to_str())
-            .unwrap_or_default();
-        if ["h5", "hdf5"].contains(&ending) && !path.is_dir() {
-            paths.push(path);
-        }
-    }
-    if paths.is_empty() {
-        return Err(Error::path(Kind::Job, dir, "has no .h5 or .hdf5 files"));
-    }
-    paths.sort_by(|one, two| natural(one, two));
-    Ok(paths)
 }
 
 /// Refuses a file that cannot travel together with those before it.
@@ -413,6 +371,12 @@ impl Source for Hdf5 {
         )?))
     }
 
+    fn file(&self, part: u32) -> Option<&Path> {
+        self.files
+            .get(part as usize)
+            .map(|file| &**file.view.path())
+    }
+
     fn unchanged(&self) -> Result<()> {
         self.files.iter().try_for_each(|f| f.view.unchanged())
     }
@@ -433,16 +397,6 @@ impl Hdf5 {
             warnings.push(format!(
                 "{what}: row numbers over all files in order are the ids, unless the target makes its own"
             ));
-        }
-        if without.len() > 1 {
-            // Whose rows get which numbers depends on the order, which is not to be guessed.
-            let listed = without.iter().take(limits::LISTED_MAX);
-            warnings.extend(listed.map(|number| {
-                let file = &self.files[*number];
-                let (path, rows) = (file.view.path().display(), file.vectors.rows);
-                let first = self.first_id + self.rows_before(*number);
-                format!("{path}: {rows} rows, ids from {first}")
-            }));
         }
         warnings.extend(self.files.iter().flat_map(|f| f.notes.clone()));
         warnings

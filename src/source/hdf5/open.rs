@@ -6,6 +6,7 @@ use std::path::Path;
 use hdf5::Dataset;
 
 use super::axes::{Role, times};
+use super::items;
 use super::kinds::{self, Wish};
 use super::rows::Rows;
 use super::table::{Origin, Refusal, Table};
@@ -69,8 +70,13 @@ pub struct File {
     pub notes: Vec<String>,
 }
 
-/// Looks at a file; no further than its name when that is not admitted.
-pub fn open(path: &Path, settings: &Settings, admitted: &Globs) -> Result<Option<File>> {
+/// Looks at a file; no further than its name when that is not admitted. `alive` is called now and then.
+pub fn open(
+    path: &Path,
+    settings: &Settings,
+    admitted: &Globs,
+    alive: &mut dyn FnMut(),
+) -> Result<Option<File>> {
     let view = View::open(path, settings.access)?;
     let file = hdf5::File::open(path).map_err(|e| {
         h5::out_of_reach(path, &e).unwrap_or_else(|| {
@@ -86,7 +92,11 @@ pub fn open(path: &Path, settings: &Settings, admitted: &Globs) -> Result<Option
     if !admitted.admit(&target.collection, &target.partition) {
         return Ok(None);
     }
-    let (vectors, name) = vectors(&file, path, settings, &view)?;
+    let Found {
+        table: vectors,
+        name,
+        ids: named,
+    } = vectors(&file, path, settings, &view, alive)?;
     let refuse = |refusal: Refusal| refused(path, &name, refusal);
     notes.extend(vectors.notes.iter().cloned());
     let said = Said::of(&file, &mut notes);
@@ -96,7 +106,10 @@ pub fn open(path: &Path, settings: &Settings, admitted: &Globs) -> Result<Option
     };
     let vector = kinds::vectors(&vectors, wish).map_err(refuse)?;
     let metric = said.metric(&vectors, vector, wish, &mut notes);
-    let ids = ids(&file, path, settings, &view, &vectors)?;
+    let ids = match named {
+        Some(ids) if settings.ids == Ids::IfThere => ids,
+        _ => ids(&file, path, settings, &view, &vectors)?,
+    };
     notes.extend(ids.iter().flat_map(|ids| ids.notes.clone()));
     let notes = notes
         .into_iter()
@@ -123,14 +136,26 @@ fn refused(path: &Path, name: &str, refusal: Refusal) -> Error {
     }
 }
 
-/// The table of vectors, and its name.
+/// The vectors of a file.
+struct Found {
+    table: Table,
+    name: String,
+    /// Where they are the datasets of a group: the ids that their names are, if they are some.
+    ids: Option<Option<Table>>,
+}
+
+/// The table of vectors.
 fn vectors(
     file: &hdf5::File,
     path: &Path,
     settings: &Settings,
     view: &View,
-) -> Result<(Table, String)> {
+    alive: &mut dyn FnMut(),
+) -> Result<Found> {
     let name = settings.vectors.as_deref().unwrap_or(h5::VECTORS);
+    if let Ok(group) = file.group(name) {
+        return items(&group, path, name, settings, view, alive);
+    }
     let Some((dataset, origin)) = find(file, path, name)? else {
         // A name the job gives is the job's mistake; a file without vectors is no input.
         let kind = match settings.vectors {
@@ -138,7 +163,13 @@ fn vectors(
             None => Kind::Unsupported,
         };
         let what = format!("has no dataset `{name}`{}", listed(file));
-        return Err(Error::path(kind, path, what).hint("`vectors:` names the dataset of vectors"));
+        let mut hint = "`vectors:` names the dataset of vectors".to_owned();
+        if let Some((first, values)) = items::could_be_rows(file, view) {
+            hint = format!(
+                "{hint}; if each dataset is a row, as `{first}` with its {values} values could be: `vectors: /`"
+            );
+        }
+        return Err(Error::path(kind, path, what).hint(hint));
     };
     let turned = settings.transpose == Some(true);
     let table = Table::open(
@@ -167,7 +198,43 @@ fn vectors(
             ),
         ));
     }
-    Ok((table, name.to_owned()))
+    Ok(Found {
+        table,
+        name: name.to_owned(),
+        ids: None,
+    })
+}
+
+/// The datasets of a group, a row each.
+fn items(
+    group: &hdf5::Group,
+    path: &Path,
+    name: &str,
+    settings: &Settings,
+    view: &View,
+    alive: &mut dyn FnMut(),
+) -> Result<Found> {
+    let inside = |of: &String| {
+        let group = name.trim_matches('/');
+        let of = of.trim_start_matches('/');
+        let rest = of.strip_prefix(group)?;
+        Some(rest.trim_start_matches('/').to_owned())
+    };
+    let except = match &settings.ids {
+        Ids::Named(ids) => inside(ids),
+        _ => None,
+    };
+    if settings.transpose == Some(true) {
+        let what = "is a group, a row to a dataset: there is nothing to transpose".to_owned();
+        return Err(refused(path, name, what.into()));
+    }
+    let (table, ids) = items::open(group, name, except.as_deref(), view, alive)
+        .map_err(|refusal| refused(path, name, refusal))?;
+    Ok(Found {
+        table,
+        name: name.to_owned(),
+        ids: Some(ids),
+    })
 }
 
 /// The table of ids, if rows have some.

@@ -25,7 +25,8 @@ pub fn rehearse(table: &Table, view: &View, alive: &mut dyn FnMut()) -> Result<(
     let Place::Bands(bands) = &table.place else {
         return Ok(());
     };
-    if !matches!(bands.how, How::Library | How::Variable) || table.rows == 0 {
+    let by_library = matches!(bands.how, How::Library | How::Variable | How::Items(_));
+    if !by_library || table.rows == 0 {
         return Ok(());
     }
     let mut rows = Rows::new(table, view);
@@ -145,6 +146,7 @@ impl<'t> Rows<'t> {
                     Error::path(Kind::Unsupported, self.view.path(), what)
                 })?;
             }
+            How::Items(items) => items.read(table, self.view, start, &mut band)?,
             How::Columns(at) => {
                 let (rows, element) = (end - start, table.element_bytes);
                 for column in 0..table.columns() {

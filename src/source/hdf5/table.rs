@@ -6,6 +6,7 @@ use hdf5::Dataset;
 use hdf5::dataset::Layout;
 
 use super::axes::{Axes, Role, times};
+use super::items::Items;
 use super::kinds;
 use crate::error::Kind;
 use crate::h5::filter::Filter;
@@ -109,6 +110,8 @@ pub enum How {
     Library,
     /// Read by the library, a value of a length of its own for each row.
     Variable,
+    /// Each row is a dataset.
+    Items(Items),
 }
 
 /// Why a dataset cannot be read.
@@ -479,12 +482,20 @@ impl Origin {
     fn which(&self, values: &Type) -> Refusal {
         let members = values.members();
         let name = self.name();
-        let first = members.first().cloned().unwrap_or_default();
+        let of = |class: Class| {
+            let is_one = |member: &&String| {
+                let facts = values.member(member).and_then(|m| m.facts().ok());
+                facts.is_some_and(|facts| facts.class == class)
+            };
+            members.iter().find(is_one)
+        };
+        let first = of(Class::Array).or(members.first());
+        let first = first.map_or("member", String::as_str);
+        let ids =
+            of(Class::Integer).map_or_else(String::new, |ids| format!(", `ids: {name}/{ids}`"));
         Refusal::new(
             format!("holds compound values: it {}", listed(&members)),
-            format!(
-                "a member is named behind the dataset: `vectors: {name}/{first}`, and so for `ids:`"
-            ),
+            format!("a member is named behind the dataset: `vectors: {name}/{first}`{ids}"),
         )
     }
 }

@@ -6,6 +6,7 @@ mod read;
 mod rows;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::files::{identity, shard_rows};
@@ -317,6 +318,11 @@ impl Source for Tables {
             first_id,
             limits,
         )))
+    }
+
+    fn file(&self, part: u32) -> Option<&Path> {
+        let pair = self.pairs.get(part as usize)?;
+        Some(pair.vectors.view.path())
     }
 
     fn unchanged(&self) -> Result<()> {
