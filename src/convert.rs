@@ -74,9 +74,9 @@ impl Conversion {
     }
 
     /// What is lost for certain, and without a trace in the largest error.
-    pub fn loses(self) -> Option<&'static str> {
-        (self.store_as == Some(StoreAs::Int8))
-            .then_some("`as: int8` has one zero: a component that is -0.0 arrives as 0")
+    pub fn loses(self) -> Option<String> {
+        let what = "`as: int8` has one zero: a component that is -0.0 arrives as 0";
+        (self.store_as == Some(StoreAs::Int8)).then(|| what.to_owned())
     }
 
     /// Makes of a batch what was asked for: its vectors go to a room, as rows of these columns; ids stay where they are.

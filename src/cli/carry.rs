@@ -116,7 +116,7 @@ pub fn plan_job(path: &Path, sets: &Sets, common: &Common) -> Result<()> {
     let foreseen = plan.foresee(&decisions)?;
     let files = plan.manifest.targets.iter();
     let files: Vec<_> = files
-        .map(|target| plan::files(&plan, target))
+        .map(|target| plan::files::files(&plan, target))
         .collect::<Result<_>>()?;
     let told = (&*decisions, &*foreseen, &*files);
     if common.json {

@@ -6,7 +6,8 @@ use super::carry::Report;
 use super::say::{Text, line};
 use crate::error::{Error, shown};
 use crate::job::Job;
-use crate::plan::{Files, Listed, Plan};
+use crate::plan::Plan;
+use crate::plan::files::{Files, Listed};
 use crate::sink::{Decision, Foreseen};
 use crate::verify::{Proof, TargetReport};
 

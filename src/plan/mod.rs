@@ -2,7 +2,7 @@
 //! Opens source and sink, and changes nothing anywhere.
 
 mod existing;
-mod files;
+pub mod files;
 mod last;
 mod meaning;
 mod picks;
@@ -27,7 +27,6 @@ use crate::source::{SOURCES, Source, SourceKind, Stillness, Survey};
 pub use crate::source::content::SAMPLED;
 
 pub use existing::{check_existing, check_numbers};
-pub use files::{Files, Listed, files};
 pub use last::{LastRows, find_last};
 pub use meaning::Fingerprint;
 pub use picks::Picks;
@@ -293,8 +292,8 @@ fn concrete(
         from,
         renamed,
     } = aim(job, conversion, &survey.manifest, sink.as_ref())?;
-    warnings.extend(renamed.values().cloned());
-    warnings.extend(conversion.and_then(Conversion::loses).map(str::to_owned));
+    let lost = conversion.and_then(Conversion::loses);
+    warnings.extend(renamed.values().cloned().chain(lost));
     let wrong = check(job, &manifest, sink.as_ref());
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let readers = cores.max(source.reads_at_once().unwrap_or(0));
