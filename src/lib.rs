@@ -46,16 +46,17 @@
 //! | `verify` | is it the same data? | plan checkpoint source sink job batch digest buffers simd error limits |
 //! | `checkpoint` | what has arrived? | job plan sink batch error limits |
 //! | `plan` | what will be done? | job schema batch source convert sink digest buffers error limits |
-//! | `convert` | what do vectors become on the way? | job batch schema simd buffers error limits |
+//! | `convert` | what do values become on the way? | job json batch schema simd buffers error limits |
 //! | `source` | how is this kind of origin read? | job format h5 parquet digest input batch schema simd error limits |
-//! | `sink` | how is this kind of destination written? | job h5 milvus digest buffers batch schema simd progress error limits |
+//! | `sink` | how is this kind of destination written? | job json h5 milvus digest buffers batch schema simd progress error limits |
 //! | `milvus` | how does one talk to Milvus? | input batch schema simd error limits |
 //! | `parquet` | what do the pages of a Parquet file hold? | input schema simd error limits |
 //! | `h5` | what does libhdf5 know of a file? | input batch schema simd error limits |
 //! | `format` | what do these bytes mean? | input schema simd error limits |
-//! | `job` | what was asked? | error limits |
+//! | `job` | what was asked? | schema error limits |
 //! | `batch` | what travels? | schema error |
 //! | `schema` | what columns are there, and how are they spelt in Arrow? | error |
+//! | `json` | what stands under the keys of a JSON object? | |
 //! | `input` | where are the bytes? | error |
 //! | `digest` | what are names and rows known by? | batch schema simd |
 //! | `buffers` | where does what is written wait to be sent? | |
@@ -87,6 +88,7 @@ pub mod format;
 pub mod h5;
 pub mod input;
 pub mod job;
+pub mod json;
 pub mod limits;
 pub mod milvus;
 pub mod parquet;

@@ -453,6 +453,7 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> Option<String> {
             source: Box::new(source),
             sink: Box::new(sink),
             conversion: None,
+            shapes: Default::default(),
             limits: Limits {
                 batch_bytes: 1 << 20,
                 batch_rows: BATCH_ROWS as u64,

@@ -134,6 +134,7 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> Outcome {
             sink: Box::new(sink),
             manifest: manifest(),
             conversion: None,
+            shapes: Default::default(),
             limits: LIMITS,
             settings: settings(&path, on_doubt),
             source_kind: String::new(),

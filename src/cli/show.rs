@@ -153,8 +153,9 @@ pub fn plan(
             target.rows,
             target.rows_deleted
         );
+        let shape = plan.shapes.get(&target.number).and_then(|all| all.first());
         match (target.columns.all(), target.plain()) {
-            ([id, vector], Some(kind)) => {
+            ([id, vector], Some(kind)) if shape.is_none() => {
                 line!(
                     text,
                     "  schema     {}: int64 key, {}: {kind}",
@@ -163,10 +164,20 @@ pub fn plan(
                 );
             }
             (columns, _) => {
-                for column in columns {
-                    line!(text, "  column     {column}");
+                let told = shape.map(|shape| shape.told());
+                for (number, column) in columns.iter().enumerate() {
+                    let from = told.and_then(|told| told.get(number));
+                    match from.map(|told| &*told.from) {
+                        Some(from) if from != column.to_string() => {
+                            line!(text, "  column     {from} → {column}");
+                        }
+                        _ => line!(text, "  column     {column}"),
+                    }
                 }
             }
+        }
+        for lost in shape.iter().flat_map(|shape| shape.lost()) {
+            line!(text, "  note       {lost}");
         }
         let in_source = target.metric().map_or("not known", |m| m.name());
         match &foreseen.metric_in_target {
@@ -182,7 +193,7 @@ pub fn plan(
                 line!(text, "  {what}     {told}");
             }
         }
-        if let Some(conversion) = plan.conversion {
+        if let Some(conversion) = plan.conversion.filter(|_| shape.is_none()) {
             line!(text, "  converted  each vector is {conversion}");
         }
         let batch_rows = plan.batch_rows(target);
@@ -253,6 +264,7 @@ pub fn plan_json(
         .zip(decisions.iter().zip(foreseen).zip(files))
         .map(|(target, ((decision, foreseen), files))| {
             let columns = &target.columns;
+            let shape = plan.shapes.get(&target.number).and_then(|all| all.first());
             let vector = columns.vectors().next().map(|(_, vector)| vector);
             let element = target.plain().map(|kind| kind.element.name());
             serde_json::json!({
@@ -270,6 +282,8 @@ pub fn plan_json(
                 "element": element,
                 "dimension": target.plain().map(|kind| kind.dimension),
                 "columns": columns.all().iter().map(|c| c.to_string()).collect::<Vec<_>>(),
+                "made_of": shape.map(|s| s.told().iter().map(|told| &*told.from).collect::<Vec<_>>()),
+                "lost": shape.map(|s| s.lost()),
                 "converted": plan.conversion.map(|c| c.to_string()),
                 "metric": target.metric().map(|m| m.name().to_owned()),
                 "batch_rows": plan.batch_rows(target),

@@ -234,6 +234,29 @@ impl Form {
         }
     }
 
+    /// The entries of a map whose keys are names of the operator's choice.
+    pub fn entries(&mut self, key: &'static str) -> Vec<(String, Value)> {
+        match self.value(key) {
+            None => Vec::new(),
+            Some(Value::Mapping(map)) => {
+                let entries = map.into_iter().filter_map(|(name, value)| {
+                    let name = self.scalar(key, &name)?;
+                    Some((name, value))
+                });
+                entries.collect()
+            }
+            Some(_) => {
+                self.mistake(key, "must be a map");
+                Vec::new()
+            }
+        }
+    }
+
+    /// A form over a map that stands under this one, wherever.
+    pub fn inner(&self, key: &str, map: Mapping, settings: &'static [Setting]) -> Form {
+        Form::new(self.key(key), map, settings, &self.mistakes)
+    }
+
     /// A scalar of this form as text, environment variables put in.
     pub fn scalar(&self, key: &str, value: &Value) -> Option<String> {
         let text = match value {

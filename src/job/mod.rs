@@ -1,6 +1,7 @@
 //! What was asked? The job file, checked for shape; nothing touched.
 //! Knows the general settings; what stands under a source or sink is read by that source or sink.
 
+mod fields;
 mod foreign;
 mod form;
 mod globs;
@@ -21,6 +22,9 @@ use serde_yaml::{Mapping, Value};
 use crate::error::{Error, Kind, Place, Result};
 use crate::limits;
 
+pub use fields::{
+    ColumnSettings, FieldSettings, INDEX, METRICS, Rest, TypeSettings, read_index, read_metric,
+};
 pub use form::{Form, Mistake, Mistakes, did_you_mean, expand};
 pub use globs::{Globs, matches};
 pub use legacy::{ClassicKey, keys as classic_keys};
@@ -74,19 +78,6 @@ pub struct Into {
     pub collection: Option<String>,
     /// The partition's new name.
     pub partition: Option<String>,
-}
-
-/// Names of the columns in the target, and what becomes of the vectors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldSettings {
-    /// The primary key.
-    pub id: String,
-    /// The vector.
-    pub vector: String,
-    /// What components become; `None`: they stay what they are.
-    pub store_as: Option<StoreAs>,
-    /// Whether, and how, rows are brought to length 1.
-    pub normalize: Option<Normalize>,
 }
 
 /// How a job is run.
@@ -205,6 +196,9 @@ words!(
         Null = "null",
         /// Leave the row out, count and list it.
         Skip = "skip",
+        /// Keep the value in the dynamic field, under the column's name and `_misfit`; where the field may be null, else
+        /// stop.
+        Dynamic = "dynamic",
     }
 );
 words!(
@@ -325,7 +319,7 @@ impl Job {
             .map(Globs::read)
             .unwrap_or_default();
         let into = form.form("into").map(read_into).unwrap_or_default();
-        let fields = read_fields(form.form("fields"));
+        let fields = fields::read(form.form("fields"));
         let place = match path.as_os_str() == Job::STDIN {
             true => CheckpointPlace::of_text(&format!("{text}{sets:?}")),
             false => Some(CheckpointPlace::of(path)),
@@ -464,41 +458,6 @@ fn read_into(mut form: Form) -> Into {
     }
     form.done();
     into
-}
-
-fn read_fields(form: Option<Form>) -> FieldSettings {
-    let mut fields = FieldSettings {
-        id: "id".to_owned(),
-        vector: "embedding".to_owned(),
-        store_as: None,
-        normalize: None,
-    };
-    let Some(mut form) = form else { return fields };
-    fields.id = form.text("id").unwrap_or(fields.id);
-    match form.value("vector") {
-        Some(Value::Mapping(_)) => {
-            let mut inner = form.form("vector").expect("it is a map");
-            fields.vector = inner.text("name").unwrap_or(fields.vector);
-            let store_as = inner.choice("as");
-            fields.store_as = store_as.and_then(StoreAs::of);
-            let normalize = inner.choice("normalize");
-            fields.normalize = normalize.and_then(Normalize::of);
-            if fields.normalize.is_some() && fields.store_as == Some(StoreAs::Int8) {
-                let what = "int8 holds whole numbers, which rows of length 1 have none of";
-                inner.mistake("as", what);
-            }
-            inner.done();
-        }
-        _ => fields.vector = form.text("vector").unwrap_or(fields.vector),
-    }
-    if fields.id == fields.vector {
-        form.mistake(
-            "vector",
-            format!("id and vector are both called `{}`", fields.id),
-        );
-    }
-    form.done();
-    fields
 }
 
 /// `place`: where the checkpoint goes unless the job says it; `None`: nowhere.

@@ -4,9 +4,8 @@
 //! bounds from them; `milvusdm formats`, `schema` and `init` are written from them. A new setting is one line in
 //! the list of its source or sink, or in [`GENERAL`], and the line that reads it.
 
-use super::{
-    Existing, IdCollision, Misfits, NonFinite, Normalize, OnDoubt, StoreAs, Verify, legacy,
-};
+use super::fields::FIELDS;
+use super::{Existing, IdCollision, Misfits, NonFinite, OnDoubt, Verify, legacy};
 
 /// One setting of a job.
 #[derive(Clone, Copy, Debug)]
@@ -300,28 +299,10 @@ pub const GENERAL: &[Setting] = &[
     ),
     Setting::map(
         "fields",
-        &[
-            Setting::text("id", "the primary key").or("id"),
-            Setting::new(
-                "vector",
-                Takes::Any(&[Takes::Text, Takes::Map(VECTOR)]),
-                "the vector",
-            )
-            .or("embedding"),
-        ],
+        FIELDS,
         "names of the columns in the target, and what becomes of the vectors",
     ),
     Setting::map("run", RUN, "how the job is run"),
-];
-
-const VECTOR: &[Setting] = &[
-    Setting::text("name", "the column in the target").or("embedding"),
-    Setting::choice("as", StoreAs::WORDS, "what float32 components become"),
-    Setting::choice(
-        "normalize",
-        Normalize::WORDS,
-        "brings each vector to length 1",
-    ),
 ];
 
 const RUN: &[Setting] = &[

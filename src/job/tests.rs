@@ -16,7 +16,7 @@ fn a_general_job_has_defaults() {
     );
     assert!(job.run.checkpoint.ends_with("job.yaml.ckpt"));
     assert_eq!(job.run.batch_bytes, 4 << 20);
-    assert_eq!(job.fields.vector, "embedding");
+    assert_eq!(job.fields.vector, None);
 }
 
 #[test]

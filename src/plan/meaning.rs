@@ -172,8 +172,26 @@ pub fn setting(endpoint: &Endpoint, key: &str) -> String {
 
 fn fields(job: &Job) -> String {
     let FieldSettings { id, vector, .. } = &job.fields;
+    let id = id.as_deref().unwrap_or("id");
+    let vector = vector.as_deref().unwrap_or("embedding");
     let becomes = Conversion::asked(&job.fields).map_or(String::new(), |c| format!(", {c}"));
-    format!("{id}, {vector}{becomes}")
+    let plain = format!("{id}, {vector}{becomes}");
+    if job.fields.are_plain() {
+        return plain;
+    }
+    let mut fields = job.fields.clone();
+    for column in &mut fields.columns {
+        // They shape no row.
+        (column.metric, column.index) = (None, None);
+    }
+    let FieldSettings {
+        id_from,
+        id_type,
+        columns,
+        rest,
+        ..
+    } = fields;
+    format!("{plain}, key {id_from:?} {id_type:?}, {columns:?}, rest {rest:?}")
 }
 
 /// The metric that an index would get: the job's, else the source's.

@@ -1,8 +1,11 @@
 //! What will be done? The job made concrete: schema, targets, shards, limits, fingerprint.
 //! Opens source and sink, and changes nothing anywhere.
 
+mod aim;
 mod existing;
+mod fields;
 pub mod files;
+mod keyed;
 mod last;
 mod meaning;
 mod picks;
@@ -10,19 +13,18 @@ mod repeats;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use serde_yaml::Value;
-
-use crate::batch::{Batch, Keys, Limits, Manifest, Shard, Target, TargetName};
+use crate::batch::{Batch, Limits, Manifest, Shard, Target};
 use crate::buffers::Buffers;
-use crate::convert::{Conversion, Converted};
+use crate::convert::{Conversion, Converted, Rules, Shape};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Endpoint, Form, Job, NonFinite, RunSettings, Setting, did_you_mean};
+use crate::job::{Endpoint, Form, Job, Misfits, NonFinite, RunSettings, Setting, did_you_mean};
 use crate::limits;
-use crate::schema::Columns;
 use crate::sink::{Decision, Foreseen, SINKS, Sink, SinkKind};
 use crate::source::{SOURCES, Source, SourceKind, Stillness, Survey};
+
+use aim::{Aimed, aim};
 
 pub use crate::source::content::SAMPLED;
 
@@ -42,8 +44,10 @@ pub struct Plan {
     pub sink: Box<dyn Sink>,
     /// What travels, targets named, and vectors typed, as they will be.
     pub manifest: Manifest,
-    /// What is made of the vectors on the way, if anything.
+    /// What is made of the vectors of plain rows on the way, if anything.
     pub conversion: Option<Conversion>,
+    /// By target number: what is made of the columns of what goes into it; none where rows are plain.
+    pub shapes: BTreeMap<u32, Vec<Shape>>,
     /// How much travels together.
     pub limits: Limits,
     /// How it is run.
@@ -70,7 +74,7 @@ impl Plan {
     /// Bytes of batches that may be held at one time: each pool thread and delivery thread holds one, and the
     /// channel between them as many as there are pool threads. What is converted is held beside what it was made of.
     pub fn memory_bytes(&self) -> u64 {
-        let beside = if self.conversion.is_some() {
+        let beside = if self.conversion.is_some() || !self.shapes.is_empty() {
             self.threads
         } else {
             0
@@ -105,22 +109,41 @@ impl Plan {
     /// A batch as it is packed: converted where the job asks for it.
     pub fn converted(&self, batch: Batch, rooms: &Buffers) -> Result<Converted> {
         let (batch, left_out) = last::only_last(self, batch);
-        let Some(conversion) = self.conversion else {
-            return Ok(Converted {
-                batch,
-                left_out,
-                relative_error: 0.0,
-            });
-        };
         let target = &self.manifest.targets[batch.target as usize];
         // A file has room for just the rows that were announced.
         let non_finite = match self.sink.file(target) {
             Some(_) => NonFinite::Fail,
             None => self.settings.non_finite,
         };
-        let mut converted = conversion.apply(&target.columns, batch, non_finite, rooms)?;
+        let mut converted = match (self.shape_of(&batch), self.conversion) {
+            (Some(shape), _) => {
+                let rules = Rules {
+                    non_finite,
+                    misfit: match self.sink.file(target) {
+                        Some(_) if self.settings.misfit == Misfits::Skip => Misfits::Fail,
+                        _ => self.settings.misfit,
+                    },
+                };
+                shape.apply(batch, rules, rooms)?
+            }
+            (None, Some(conversion)) if target.plain().is_some() => {
+                conversion.apply(&target.columns, batch, non_finite, rooms)?
+            }
+            _ => Converted {
+                batch,
+                left_out: Vec::new(),
+                relative_error: None,
+            },
+        };
         converted.left_out.extend(left_out);
         Ok(converted)
+    }
+
+    /// What is made of the columns of a batch, all of whose parts have the same.
+    fn shape_of(&self, batch: &Batch) -> Option<&Shape> {
+        let mut shapes = self.shapes.get(&batch.target)?.iter();
+        let columns = batch.parts.first()?.columns();
+        shapes.find(|shape| shape.from().hold_the_same(columns))
     }
 
     /// Looks at each target and says what will be done to it, without doing it. What is wrong with any of them is told
@@ -250,6 +273,8 @@ pub fn draft(job: &Job) -> Draft {
         let source = source.open_for(&job.collections);
         let source = draft.note(source.map_err(|e| placed(job, e)))?;
         let survey = draft.note(source.survey(wanted))?;
+        let source = draft.note(keyed::keyed(job, source, &survey))?;
+        let survey = draft.note(source.survey(wanted))?;
         Some((source, survey))
     });
     let sink = sink.and_then(|sink| draft.note(sink.open(&job.run).map_err(|e| placed(job, e))));
@@ -291,6 +316,7 @@ fn concrete(
         manifest,
         from,
         renamed,
+        shapes,
     } = aim(job, conversion, &survey.manifest, sink.as_ref())?;
     let lost = conversion.and_then(Conversion::loses);
     warnings.extend(renamed.values().cloned().chain(lost));
@@ -314,6 +340,7 @@ fn concrete(
         sink,
         manifest,
         conversion,
+        shapes,
         limits,
         settings: job.run.clone(),
         source_kind: job.source.name.clone(),
@@ -374,210 +401,6 @@ fn placed(job: &Job, error: Error) -> Error {
     } else {
         error
     }
-}
-
-/// What travels, and how.
-struct Aimed {
-    manifest: Manifest,
-    /// For each target, the names of the source's targets that go into it; none where the source has no names.
-    from: Vec<Vec<String>>,
-    renamed: BTreeMap<u32, String>,
-}
-
-/// Chooses what travels, names it as it will be, and merges targets that get the same name.
-fn aim(
-    job: &Job,
-    conversion: Option<Conversion>,
-    manifest: &Manifest,
-    sink: &dyn Sink,
-) -> Result<Aimed> {
-    let mut targets: Vec<Target> = Vec::new();
-    let mut from: Vec<Vec<String>> = Vec::new();
-    // For each collection, the first of its sources: the one whose index it gets.
-    let mut first: BTreeMap<String, Target> = BTreeMap::new();
-    // For each of them, the name it would have if everything were allowed.
-    let mut wanted: Vec<TargetName> = Vec::new();
-    let mut renamed = BTreeMap::new();
-    let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
-    for mut target in manifest.targets.iter().cloned() {
-        let name = &target.name;
-        if !job.collections.admit(&name.collection, &name.partition) {
-            continue;
-        }
-        let wish = rename(job, name, sink.name(name));
-        let allowed = match states_partition(job) {
-            true => None,
-            false => sink.allowed_name(&wish),
-        };
-        let (aimed, why) = match allowed {
-            Some((aimed, why)) => (aimed, Some(why)),
-            None => (wish.clone(), None),
-        };
-        if by_source(job) {
-            let first = first
-                .entry(aimed.collection.clone())
-                .or_insert_with(|| target.clone());
-            check_indexes(job, &aimed.collection, first, &target)?;
-        }
-        let origin = Some(target.name.to_string()).filter(|name| !name.is_empty());
-        target.columns = columns(job, conversion, &target)?;
-        let number = match targets.iter_mut().find(|t| t.name == aimed) {
-            Some(other) => {
-                let before = &wanted[other.number as usize];
-                if *before != wish {
-                    return Err(Error::new(
-                        Kind::Job,
-                        format!("`{before}` and `{wish}` would both be called {aimed}"),
-                    )
-                    .hint("`into:` gives partitions other names; a job for each will do too"));
-                }
-                merge(other, &target)?;
-                other.number
-            }
-            None => {
-                let number = targets.len() as u32;
-                wanted.push(wish);
-                from.push(Vec::new());
-                renamed.extend(why.map(|why| (number, why)));
-                targets.push(Target {
-                    number,
-                    name: aimed,
-                    ..target.clone()
-                });
-                number
-            }
-        };
-        from[number as usize].extend(origin);
-        numbers.insert(target.number, number);
-    }
-    let chosen = manifest.shards.iter().filter_map(|shard| {
-        let target = *numbers.get(&shard.target)?;
-        Some(Shard {
-            target,
-            ..shard.clone()
-        })
-    });
-    let mut shards: Vec<Shard> = chosen.collect();
-    // Shards of a target stand together, in the source's order.
-    shards.sort_by_key(|shard| shard.target);
-    let mut rows = vec![0u64; targets.len()];
-    for (number, shard) in shards.iter_mut().enumerate() {
-        let before = &mut rows[shard.target as usize];
-        shard.number = number as u32;
-        shard.first_row = *before;
-        *before += shard.rows;
-    }
-    let manifest = Manifest { targets, shards };
-    Ok(Aimed {
-        manifest,
-        from,
-        renamed,
-    })
-}
-
-/// Whether the job wants a collection indexed as its source was.
-fn by_source(job: &Job) -> bool {
-    let index = job.sink.settings.get("index");
-    index.and_then(Value::as_str) == Some("source")
-}
-
-/// Refuses sources of one collection that are indexed otherwise: which index it got would be chance.
-fn check_indexes(job: &Job, collection: &str, first: &Target, other: &Target) -> Result<()> {
-    if first.index() == other.index() {
-        return Ok(());
-    }
-    let said = |target: &Target| match target.index() {
-        None => "no index".to_owned(),
-        Some(index) => {
-            let params = index.params.iter().map(|(k, v)| format!("{k}: {v}"));
-            let params: Vec<String> = params.collect();
-            match params.is_empty() {
-                true => index.kind.clone(),
-                false => format!("{} {{{}}}", index.kind, params.join(", ")),
-            }
-        }
-    };
-    let what = format!(
-        "is `source`, but of what goes into {collection} {} has {}, and {} has {}",
-        first.name,
-        said(first),
-        other.name,
-        said(other)
-    );
-    let error = Error::new(Kind::Job, what).at(job.place(&format!("sink.{}.index", job.sink.name)));
-    Err(error.hint("name one, such as `index: {type: HNSW, params: {M: 16, efConstruction: 200}}`"))
-}
-
-/// Whether `into:` states a partition's name letter by letter.
-fn states_partition(job: &Job) -> bool {
-    let stated = |text: &String| !text.contains("{collection}") && !text.contains("{partition}");
-    job.into.partition.as_ref().is_some_and(stated)
-}
-
-fn rename(job: &Job, source: &TargetName, sink: TargetName) -> TargetName {
-    let fill = |template: &Option<String>, otherwise: String| match template {
-        Some(text) => text
-            .replace("{collection}", &source.collection)
-            .replace("{partition}", &source.partition),
-        None => otherwise,
-    };
-    let partition = fill(&job.into.partition, sink.partition);
-    TargetName {
-        collection: fill(&job.into.collection, sink.collection),
-        partition: if partition == "_default" {
-            String::new()
-        } else {
-            partition
-        },
-    }
-}
-
-/// What a target's rows will have.
-fn columns(job: &Job, conversion: Option<Conversion>, target: &Target) -> Result<Arc<Columns>> {
-    let Some(vector) = target.plain() else {
-        return Ok(target.columns.clone());
-    };
-    let vector = match conversion {
-        None => vector,
-        Some(conversion) => conversion.becomes(vector).map_err(|what| {
-            let error = Error::new(Kind::Job, format!("{}: {what}", target.source));
-            error.at(job.place(conversion.key()))
-        })?,
-    };
-    let columns = Columns::plain(&job.fields.id, &job.fields.vector, vector)?;
-    Ok(columns.measured(target.metric().cloned(), target.index().cloned()))
-}
-
-/// Adds the rows of another source target to one that gets the same name.
-fn merge(into: &mut Target, other: &Target) -> Result<()> {
-    let refuse = |what: String| {
-        Err(Error::new(
-            Kind::Job,
-            format!(
-                "`{}` cannot be merged into `{}`: {what}",
-                other.name, into.name
-            ),
-        ))
-    };
-    if !into.columns.hold_the_same(&other.columns) {
-        return refuse(format!("it holds {}, not {}", other.columns, into.columns));
-    }
-    if into.metric() != other.metric() {
-        let name = |t: &Target| t.metric().map_or("none", |m| m.name()).to_owned();
-        return refuse(format!("its metric is {}, not {}", name(other), name(into)));
-    }
-    into.rows += other.rows;
-    into.rows_deleted += other.rows_deleted;
-    into.auto_id &= other.auto_id;
-    if into.index() != other.index() {
-        // Nobody asks for it: the job would have been refused.
-        into.columns = into.columns.measured(into.metric().cloned(), None);
-    }
-    // What is unique in each need not be so in both.
-    if into.keys != other.keys || into.keys == Keys::Unique {
-        into.keys = Keys::Stored;
-    }
-    Ok(())
 }
 
 fn check_dimension(job: &Job, manifest: &Manifest) -> Result<()> {

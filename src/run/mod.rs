@@ -382,8 +382,7 @@ fn pack(run: &Run<'_>, batch: Batch) -> Result<(Parcel, Option<f32>)> {
     let converted = run.plan.converted(batch, &run.rooms)?;
     let mut parcel = run.plan.sink.pack(converted.batch, run.rooms.take())?;
     parcel.left_out.extend(converted.left_out);
-    let is_cast = run.plan.conversion.is_some_and(|c| c.is_cast());
-    Ok((parcel, is_cast.then_some(converted.relative_error)))
+    Ok((parcel, converted.relative_error))
 }
 
 /// On a delivery thread, until the channel closes.

@@ -221,6 +221,10 @@ pub struct Column {
     pub index: Option<Index>,
     /// Of text: what becomes of what is too long.
     pub too_long: TooLong,
+    /// Whether the job asks for just this metric.
+    pub is_metric_asked: bool,
+    /// Whether the job asks for just this index.
+    pub is_index_asked: bool,
     /// What its field carries beside the type.
     pub traits: ColumnTraits,
 }
@@ -236,6 +240,8 @@ impl Column {
             metric: None,
             index: None,
             too_long: TooLong::Fail,
+            is_metric_asked: false,
+            is_index_asked: false,
             traits: ColumnTraits::default(),
         }
     }
@@ -348,13 +354,11 @@ impl Columns {
     /// Whether both hold the same: names, types and roles; how vectors are measured and indexed aside, and what else
     /// their fields carry.
     pub fn hold_the_same(&self, other: &Columns) -> bool {
-        let bare = |columns: &Columns| {
-            let mut bare = columns.measured(None, None).all.clone();
-            bare.iter_mut()
-                .for_each(|c| c.traits = ColumnTraits::default());
-            bare
+        let same = |(a, b): (&Column, &Column)| {
+            let values = (a.kind, a.nullable, a.role, a.too_long);
+            a.name == b.name && values == (b.kind, b.nullable, b.role, b.too_long)
         };
-        bare(self) == bare(other)
+        self.all.len() == other.all.len() && self.all.iter().zip(&other.all).all(same)
     }
 
     /// All of them, in order.

@@ -12,7 +12,6 @@ use crate::sink::{Action, Count, Decision, Sink, Strength};
 use super::Milvus;
 use super::columns;
 use super::fit;
-use super::settings::IndexWanted;
 
 impl Milvus {
     pub(super) fn decision(&self, target: &Target) -> Result<Decision> {
@@ -270,10 +269,7 @@ impl Milvus {
             there.push(self.client.index(&found.name, &column.name)?);
         }
         self.check_load(target, there.iter().all(Option::is_some))?;
-        let wanted = match self.settings.index {
-            IndexWanted::None => Vec::new(),
-            _ => fit::indexes(target, &self.settings)?,
-        };
+        let wanted = fit::indexes(target, &self.settings)?;
         for (column, there) in vectors.iter().zip(there) {
             let Some(there) = there else { continue };
             if let Some((_, wanted)) = wanted.iter().find(|(field, _)| *field == column.name) {

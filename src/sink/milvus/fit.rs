@@ -146,6 +146,7 @@ pub fn metric(column: &Column, settings: &Settings, alone: bool) -> Result<Optio
     let binary = kind.is_binary();
     let said = settings.metric.as_ref();
     let said = match alone {
+        _ if column.is_metric_asked => None,
         true => said,
         false => said.filter(|said| column.metric.is_none() && said.is_binary() == binary),
     };
@@ -230,6 +231,7 @@ pub fn indexes(target: &Target, settings: &Settings) -> Result<Vec<(String, Inde
     for column in vectors {
         let metric = metric(column, settings, alone)?;
         let index = match &settings.index {
+            _ if column.is_index_asked => column.index.clone().expect("one was asked for"),
             IndexWanted::None => continue,
             IndexWanted::This(index) => index.clone(),
             IndexWanted::Source => match &column.index {
@@ -237,7 +239,8 @@ pub fn indexes(target: &Target, settings: &Settings) -> Result<Vec<(String, Inde
                 None => continue,
             },
         };
-        let index = match alone || holds(&index.kind, column.kind) {
+        let fits = alone || column.is_index_asked || holds(&index.kind, column.kind);
+        let index = match fits {
             true => index,
             // A collection is loaded only where each of its vectors has an index.
             false => simplest(column.kind),

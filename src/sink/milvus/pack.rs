@@ -190,7 +190,7 @@ fn treatment(check: &Check, rule: Misfits, misfit: &Misfit) -> Treatment {
     match rule {
         Misfits::Null if check.nulls => Treatment::Null,
         Misfits::Skip => Treatment::LeaveOut,
-        Misfits::Fail | Misfits::Null => Treatment::Refuse,
+        Misfits::Fail | Misfits::Null | Misfits::Dynamic => Treatment::Refuse,
     }
 }
 

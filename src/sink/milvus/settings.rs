@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_yaml::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::job::{Form, Mode, Setting, Takes};
+use crate::job::{self, Form, Mode, Setting, Takes};
 use crate::milvus::{self, Login, Secret};
 use crate::schema::{Index, Metric};
 
@@ -35,7 +35,7 @@ pub const SETTINGS: &[Setting] = &[
     MODE,
     Setting::choice(
         "metric",
-        &METRICS,
+        &job::METRICS,
         "how distances are measured; kept with the index",
     )
     .example("L2"),
@@ -83,13 +83,7 @@ pub const AUTO_ID: Setting = Setting::flag("auto_id", "true: the server makes ne
 /// Which index to make.
 pub const INDEX: Setting = Setting::new(
     "index",
-    Takes::Any(&[
-        Takes::Choice(&["source"]),
-        Takes::Map(&[
-            Setting::text("type", "which index, such as HNSW or IVF_FLAT").required(),
-            Setting::new("params", Takes::Names(&Takes::Text), "its parameters"),
-        ]),
-    ]),
+    Takes::Any(&[Takes::Choice(&["source"]), Takes::Map(job::INDEX)]),
     "the index to make; source: as the source's was; left out: none",
 )
 .example("{ type: HNSW, params: { M: 16, efConstruction: 200 } }");
@@ -97,18 +91,6 @@ pub const INDEX: Setting = Setting::new(
 pub const LOAD: Setting = Setting::flag("load", "true: load the collection when all is in");
 /// Megabytes of a segment of Milvus 1.x.
 pub const INDEX_FILE_SIZES: (u64, u64) = (1, 131_072);
-/// Ways to measure distances.
-pub const METRICS: [&str; 8] = [
-    "L2",
-    "IP",
-    "COSINE",
-    "HAMMING",
-    "JACCARD",
-    "TANIMOTO",
-    "SUBSTRUCTURE",
-    "SUPERSTRUCTURE",
-];
-
 /// `sink.milvus` of a job.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -179,7 +161,7 @@ impl Settings {
                 .choice("mode")
                 .and_then(Mode::of)
                 .unwrap_or(Mode::Append),
-            metric: read_metric(form),
+            metric: job::read_metric(form),
             shards: form.number("shards").unwrap_or(1) as u32,
             auto_id: form.flag("auto_id").unwrap_or(false),
             index: read_index(form),
@@ -279,43 +261,19 @@ fn read_login(form: &mut Form) -> Login {
     }
 }
 
-/// The metric, where the job names one.
-pub fn read_metric(form: &mut Form) -> Option<Metric> {
-    form.choice("metric").and_then(Metric::named)
-}
-
 /// The index to make.
 pub fn read_index(form: &mut Form) -> IndexWanted {
     match form.value("index") {
         None => IndexWanted::None,
         Some(Value::String(word)) if word == "source" => IndexWanted::Source,
         Some(Value::Mapping(_)) => {
-            let Some(mut inner) = form.form("index") else {
-                return IndexWanted::None;
-            };
-            let kind = inner.required("type", "which index, such as HNSW or IVF_FLAT");
-            let mut params = Vec::new();
-            match inner.value("params") {
-                None => {}
-                Some(Value::Mapping(map)) => {
-                    for (key, value) in &map {
-                        let name = key.as_str().unwrap_or_default().to_owned();
-                        if let Some(value) = inner.scalar("params", value) {
-                            params.push((name, value));
-                        }
-                    }
-                }
-                Some(_) => inner.mistake("params", "must be a map such as {M: 16}"),
-            }
-            let kind = kind.map(|kind| kind.to_uppercase());
-            if let Some((kind, meant)) = kind.as_ref().and_then(|k| Some((k, swapped(k)?))) {
+            let index = form.form("index").and_then(job::read_index);
+            let kind = index.as_ref().map(|index| index.kind.as_str());
+            if let Some((kind, meant)) = kind.and_then(|k| Some((k, swapped(k)?))) {
                 let what = format!("`{kind}` is no index of Milvus");
-                inner.mistake_hint("type", what, format!("did you mean `{meant}`?"));
+                form.mistake_hint("index.type", what, format!("did you mean `{meant}`?"));
             }
-            inner.done();
-            kind.map_or(IndexWanted::None, |kind| {
-                IndexWanted::This(Index { kind, params })
-            })
+            index.map_or(IndexWanted::None, IndexWanted::This)
         }
         Some(_) => {
             form.mistake(

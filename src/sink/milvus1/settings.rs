@@ -4,7 +4,7 @@
 use tracing::warn;
 
 use crate::error::{Error, Kind, Result};
-use crate::job::{Form, Mode, Setting};
+use crate::job::{self, Form, Mode, Setting};
 use crate::milvus::{self, Login};
 use crate::schema::Metric;
 use crate::sink::milvus::settings::{self as v2, IndexWanted};
@@ -19,7 +19,7 @@ pub const SETTINGS: &[Setting] = &[
     v2::MODE,
     Setting::choice(
         "metric",
-        &v2::METRICS,
+        &job::METRICS,
         "how distances are measured; left out: as in the source, else L2",
     )
     .example("L2"),
@@ -72,7 +72,7 @@ impl Settings {
                 .choice("mode")
                 .and_then(Mode::of)
                 .unwrap_or(Mode::Append),
-            metric: v2::read_metric(form),
+            metric: job::read_metric(form),
             index_file_size: form.number("index_file_size").unwrap_or(INDEX_FILE_SIZE),
             auto_id: form.flag("auto_id").unwrap_or(false),
             index: v2::read_index(form),

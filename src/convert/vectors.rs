@@ -1,13 +1,14 @@
-//! What do vectors become on the way? Brought to length 1, and to a smaller type, where the job asks for it.
-//! Between read and pack, whatever the source and the sink; opens nothing, and says how much was lost.
+//! What do vectors become on the way? Brought to length 1, and to a smaller type, where the job asks for it. Says how
+//! much was lost.
 
 use std::fmt;
 
 use std::sync::Arc;
 
+use super::{Converted, misfitting};
 use crate::batch::{Batch, LeftOut, Part};
 use crate::buffers::Buffers;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::job::{FieldSettings, NonFinite, Normalize, StoreAs};
 use crate::limits;
 use crate::schema::{Columns, Element, VectorType};
@@ -20,25 +21,30 @@ pub struct Conversion {
     store_as: Option<StoreAs>,
 }
 
-/// A batch as it will be packed.
-pub struct Converted {
-    /// The batch, without the rows that were left out.
-    pub batch: Batch,
-    /// Rows that could not be converted (`non_finite: skip`).
-    pub left_out: Vec<LeftOut>,
-    /// By how much of itself a component differs from what it was made of, at most: |after − before| / |before|.
-    /// What bringing rows to length 1 does is no error, and neither is a NaN or an infinity that stays one.
+/// What was made of the vectors of a part.
+pub(super) struct Rows {
+    /// Rows that could not be converted, and may be left out.
+    pub odd: Vec<usize>,
+    /// By how much a component is off.
     pub relative_error: f32,
 }
 
 impl Conversion {
     /// What these settings ask for; `None`: rows travel as they are.
     pub fn asked(fields: &FieldSettings) -> Option<Conversion> {
+        Conversion::new(fields.normalize, fields.store_as)
+    }
+
+    /// What these two ask for; `None`: rows travel as they are.
+    pub(super) fn new(
+        normalize: Option<Normalize>,
+        store_as: Option<StoreAs>,
+    ) -> Option<Conversion> {
         let conversion = Conversion {
-            normalize: fields.normalize,
-            store_as: fields.store_as,
+            normalize,
+            store_as,
         };
-        (fields.normalize.is_some() || fields.store_as.is_some()).then_some(conversion)
+        (normalize.is_some() || store_as.is_some()).then_some(conversion)
     }
 
     /// What vectors of this type become; a sentence where they cannot.
@@ -89,30 +95,15 @@ impl Conversion {
     ) -> Result<Converted> {
         let after = columns.as_plain().expect("only plain rows are converted");
         let width = after.row_bytes() as usize;
-        let row_bytes = self.was(after).row_bytes() as usize;
         let (mut room, mut scratch) = (rooms.take(), rooms.take());
         room.bytes.reserve(batch.rows() as usize * width);
         let mut kept = Vec::with_capacity(batch.parts.len());
         let (mut left_out, mut relative_error) = (Vec::new(), 0f32);
         for part in &batch.parts {
-            let start = room.bytes.len();
-            let scratch = &mut scratch.bytes;
-            // Nearly always every row can be converted.
-            let error = match self.rows(part.vectors(), row_bytes, scratch, &mut room.bytes) {
-                Some(error) => {
-                    kept.push(part.clone());
-                    error
-                }
-                None => {
-                    room.bytes.truncate(start);
-                    let (odd, error) =
-                        self.one_by_one(part, row_bytes, non_finite, scratch, &mut room.bytes)?;
-                    part.without(&odd, &mut kept);
-                    left_out.extend(odd.iter().map(|row| LeftOut::of(part, *row)));
-                    error
-                }
-            };
-            relative_error = relative_error.max(error);
+            let rows = self.convert(part, 1, non_finite, &mut scratch.bytes, &mut room.bytes)?;
+            part.without(&rows.odd, &mut kept);
+            left_out.extend(rows.odd.iter().map(|row| LeftOut::of(part, *row)));
+            relative_error = relative_error.max(rows.relative_error);
         }
         let bytes = room.freeze();
         let mut at = 0;
@@ -125,6 +116,34 @@ impl Conversion {
         Ok(Converted {
             batch,
             left_out,
+            relative_error: self.is_cast().then_some(relative_error),
+        })
+    }
+
+    /// Appends the vectors of a part to `out`, converted, without rows that cannot be.
+    pub(super) fn convert(
+        self,
+        part: &Part,
+        column: usize,
+        non_finite: NonFinite,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<Rows> {
+        let vectors = part.vectors_of(column);
+        let row_bytes = vectors.len() / part.len().max(1);
+        let start = out.len();
+        // Nearly always every row can be converted.
+        if let Some(relative_error) = self.rows(vectors, row_bytes, scratch, out) {
+            return Ok(Rows {
+                odd: Vec::new(),
+                relative_error,
+            });
+        }
+        out.truncate(start);
+        let (odd, relative_error) =
+            self.one_by_one(part, column, row_bytes, non_finite, scratch, out)?;
+        Ok(Rows {
+            odd,
             relative_error,
         })
     }
@@ -190,13 +209,15 @@ impl Conversion {
     fn one_by_one(
         self,
         part: &Part,
+        column: usize,
         row_bytes: usize,
         non_finite: NonFinite,
         scratch: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Result<(Vec<usize>, f32)> {
         let (mut odd, mut largest) = (Vec::new(), 0f32);
-        for (row, vector) in part.vectors().chunks_exact(row_bytes).enumerate() {
+        let vectors = part.vectors_of(column).chunks_exact(row_bytes);
+        for (row, vector) in vectors.enumerate() {
             let before = out.len();
             if let Some(error) = self.rows(vector, row_bytes, scratch, out) {
                 largest = largest.max(error);
@@ -295,9 +316,7 @@ struct Obstacle {
 
 impl Obstacle {
     fn refused(self, part: &Part, row: usize) -> Error {
-        let LeftOut { key, row, file } = LeftOut::of(part, row);
-        let what = format!("row {row} (id {key}) {}", self.what);
-        Error::path(Kind::Unsupported, &file, what).hint(self.hint)
+        misfitting(part, row, format!(" {}", self.what)).hint(self.hint)
     }
 }
 

@@ -1,0 +1,209 @@
+//! Where do the source's targets go? Chosen, named as they will be, and merged where they get the same name.
+
+use std::collections::BTreeMap;
+
+use serde_yaml::Value;
+
+use super::fields;
+use crate::batch::{Keys, Manifest, Shard, Target, TargetName};
+use crate::convert::{Conversion, Shape};
+use crate::error::{Error, Kind, Result};
+use crate::job::Job;
+use crate::sink::Sink;
+
+/// What travels, and how.
+pub struct Aimed {
+    /// Targets and shards as they will be.
+    pub manifest: Manifest,
+    /// For each target, the names of the source's targets that go into it; none where the source has no names.
+    pub from: Vec<Vec<String>>,
+    /// By target number: why it is not called as the source and the job would call it.
+    pub renamed: BTreeMap<u32, String>,
+    /// By target number: what is made of columns.
+    pub shapes: BTreeMap<u32, Vec<Shape>>,
+}
+
+/// Chooses what travels, names it as it will be, and merges targets that get the same name.
+pub fn aim(
+    job: &Job,
+    conversion: Option<Conversion>,
+    manifest: &Manifest,
+    sink: &dyn Sink,
+) -> Result<Aimed> {
+    let mut targets: Vec<Target> = Vec::new();
+    let mut from: Vec<Vec<String>> = Vec::new();
+    let mut shapes: BTreeMap<u32, Vec<Shape>> = BTreeMap::new();
+    // For each collection, the first of its sources: the one whose index it gets.
+    let mut first: BTreeMap<String, Target> = BTreeMap::new();
+    // For each of them, the name it would have if everything were allowed.
+    let mut wanted: Vec<TargetName> = Vec::new();
+    let mut renamed = BTreeMap::new();
+    let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+    for mut target in manifest.targets.iter().cloned() {
+        let name = &target.name;
+        if !job.collections.admit(&name.collection, &name.partition) {
+            continue;
+        }
+        let wish = rename(job, name, sink.name(name));
+        let allowed = match states_partition(job) {
+            true => None,
+            false => sink.allowed_name(&wish),
+        };
+        let (aimed, why) = match allowed {
+            Some((aimed, why)) => (aimed, Some(why)),
+            None => (wish.clone(), None),
+        };
+        if by_source(job) {
+            let first = first
+                .entry(aimed.collection.clone())
+                .or_insert_with(|| target.clone());
+            check_indexes(job, &aimed.collection, first, &target)?;
+        }
+        let origin = Some(target.name.to_string()).filter(|name| !name.is_empty());
+        let shape = fields::aimed(job, conversion, &mut target)?;
+        let number = match targets.iter_mut().find(|t| t.name == aimed) {
+            Some(other) => {
+                let before = &wanted[other.number as usize];
+                if *before != wish {
+                    return Err(Error::new(
+                        Kind::Job,
+                        format!("`{before}` and `{wish}` would both be called {aimed}"),
+                    )
+                    .hint("`into:` gives partitions other names; a job for each will do too"));
+                }
+                merge(other, &target)?;
+                other.number
+            }
+            None => {
+                let number = targets.len() as u32;
+                wanted.push(wish);
+                from.push(Vec::new());
+                renamed.extend(why.map(|why| (number, why)));
+                targets.push(Target {
+                    number,
+                    name: aimed,
+                    ..target.clone()
+                });
+                number
+            }
+        };
+        from[number as usize].extend(origin);
+        if let Some(shape) = shape {
+            fields::note(shapes.entry(number).or_default(), shape);
+        }
+        numbers.insert(target.number, number);
+    }
+    let chosen = manifest.shards.iter().filter_map(|shard| {
+        let target = *numbers.get(&shard.target)?;
+        Some(Shard {
+            target,
+            ..shard.clone()
+        })
+    });
+    let mut shards: Vec<Shard> = chosen.collect();
+    // Shards of a target stand together, in the source's order.
+    shards.sort_by_key(|shard| shard.target);
+    let mut rows = vec![0u64; targets.len()];
+    for (number, shard) in shards.iter_mut().enumerate() {
+        let before = &mut rows[shard.target as usize];
+        shard.number = number as u32;
+        shard.first_row = *before;
+        *before += shard.rows;
+    }
+    let manifest = Manifest { targets, shards };
+    Ok(Aimed {
+        manifest,
+        from,
+        renamed,
+        shapes,
+    })
+}
+
+/// Whether the job wants a collection indexed as its source was.
+fn by_source(job: &Job) -> bool {
+    let index = job.sink.settings.get("index");
+    index.and_then(Value::as_str) == Some("source")
+}
+
+/// Refuses sources of one collection that are indexed otherwise: which index it got would be chance.
+fn check_indexes(job: &Job, collection: &str, first: &Target, other: &Target) -> Result<()> {
+    if first.index() == other.index() {
+        return Ok(());
+    }
+    let said = |target: &Target| match target.index() {
+        None => "no index".to_owned(),
+        Some(index) => {
+            let params = index.params.iter().map(|(k, v)| format!("{k}: {v}"));
+            let params: Vec<String> = params.collect();
+            match params.is_empty() {
+                true => index.kind.clone(),
+                false => format!("{} {{{}}}", index.kind, params.join(", ")),
+            }
+        }
+    };
+    let what = format!(
+        "is `source`, but of what goes into {collection} {} has {}, and {} has {}",
+        first.name,
+        said(first),
+        other.name,
+        said(other)
+    );
+    let error = Error::new(Kind::Job, what).at(job.place(&format!("sink.{}.index", job.sink.name)));
+    Err(error.hint("name one, such as `index: {type: HNSW, params: {M: 16, efConstruction: 200}}`"))
+}
+
+/// Whether `into:` states a partition's name letter by letter.
+fn states_partition(job: &Job) -> bool {
+    let stated = |text: &String| !text.contains("{collection}") && !text.contains("{partition}");
+    job.into.partition.as_ref().is_some_and(stated)
+}
+
+fn rename(job: &Job, source: &TargetName, sink: TargetName) -> TargetName {
+    let fill = |template: &Option<String>, otherwise: String| match template {
+        Some(text) => text
+            .replace("{collection}", &source.collection)
+            .replace("{partition}", &source.partition),
+        None => otherwise,
+    };
+    let partition = fill(&job.into.partition, sink.partition);
+    TargetName {
+        collection: fill(&job.into.collection, sink.collection),
+        partition: if partition == "_default" {
+            String::new()
+        } else {
+            partition
+        },
+    }
+}
+
+/// Adds the rows of another source target to one that gets the same name.
+fn merge(into: &mut Target, other: &Target) -> Result<()> {
+    let refuse = |what: String| {
+        Err(Error::new(
+            Kind::Job,
+            format!(
+                "`{}` cannot be merged into `{}`: {what}",
+                other.name, into.name
+            ),
+        ))
+    };
+    if !into.columns.hold_the_same(&other.columns) {
+        return refuse(format!("it holds {}, not {}", other.columns, into.columns));
+    }
+    if into.metric() != other.metric() {
+        let name = |t: &Target| t.metric().map_or("none", |m| m.name()).to_owned();
+        return refuse(format!("its metric is {}, not {}", name(other), name(into)));
+    }
+    into.rows += other.rows;
+    into.rows_deleted += other.rows_deleted;
+    into.auto_id &= other.auto_id;
+    if into.index() != other.index() {
+        // Nobody asks for it: the job would have been refused.
+        into.columns = into.columns.measured(into.metric().cloned(), None);
+    }
+    // What is unique in each need not be so in both.
+    if into.keys != other.keys || into.keys == Keys::Unique {
+        into.keys = Keys::Stored;
+    }
+    Ok(())
+}
