@@ -618,7 +618,15 @@ fn a_real_server_whose_collection_is_dropped_or_made_anew_midway_is_never_a_succ
         client.drop_collection(name).unwrap();
         if made_anew {
             client
-                .create_collection(name, "", &columns, |_| false, false, 1)
+                .create_collection(&milvusdm::milvus::NewCollection {
+                    name,
+                    description: "",
+                    columns: &columns,
+                    traits: &Default::default(),
+                    nullable: &|_| false,
+                    auto_id: false,
+                    shards: 1,
+                })
                 .unwrap();
         }
         let output = child.wait_with_output().unwrap();

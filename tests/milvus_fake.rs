@@ -443,7 +443,7 @@ fn fields_that_fill_themselves_are_no_hindrance() {
             ..field("a", 10)
         },
         FieldSchema {
-            default_value: Some(ValueField {}),
+            default_value: Some(ValueField::default()),
             ..field("b", 10)
         },
         FieldSchema {

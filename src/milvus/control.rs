@@ -1,22 +1,17 @@
 //! Everything a client does but sending rows: collections, partitions, flushes, indexes, loads, counts.
 //! One call each; waiting and deciding are the caller's.
 
-use prost::Message;
-
 use crate::error::{Error, Kind, Result};
-use crate::limits;
-use crate::schema::{Column, ColumnType, Columns, Role, Scalar};
 
 use super::proto::{
-    self, Answer, BoolResponse, CollectionRequest, CollectionSchema, CreateCollectionRequest,
-    CreateIndexRequest, DescribeCollectionResponse, DescribeIndexRequest, DescribeIndexResponse,
-    DropIndexRequest, FieldSchema, FlushRequest, FlushResponse, GetFlushStateRequest,
-    GetFlushStateResponse, GetLoadStateResponse, GetLoadingProgressResponse, KeyValue,
-    LoadCollectionRequest, LoadPartitionsRequest, LoadRequest, PartitionRequest, QueryRequest,
-    QueryResults, ReleasePartitionsRequest, StatisticsResponse, Status, data_type, index_state,
-    load_state,
+    self, Answer, BoolResponse, CollectionRequest, CreateIndexRequest, DescribeCollectionResponse,
+    DescribeIndexRequest, DescribeIndexResponse, DropIndexRequest, FieldSchema, FlushRequest,
+    FlushResponse, GetFlushStateRequest, GetFlushStateResponse, GetLoadStateResponse,
+    GetLoadingProgressResponse, KeyValue, LoadCollectionRequest, LoadPartitionsRequest,
+    LoadRequest, PartitionRequest, QueryRequest, QueryResults, ReleasePartitionsRequest,
+    StatisticsResponse, Status, data_type, index_state, load_state,
 };
-use super::{Client, Flavour, ok, status, values};
+use super::{Client, Flavour, ok, status};
 
 /// A collection as the server describes it.
 #[derive(Clone, Debug)]
@@ -33,6 +28,10 @@ pub struct Collection {
     pub is_dynamic: bool,
     /// Its fields.
     pub fields: Vec<FieldSchema>,
+    /// The names of what it computes while rows come in.
+    pub functions: Vec<String>,
+    /// Names and values that it keeps.
+    pub properties: Vec<KeyValue>,
 }
 
 impl Collection {
@@ -138,41 +137,10 @@ impl Client {
             description: schema.description,
             is_dynamic: schema.enable_dynamic_field,
             fields: schema.fields,
+            functions: schema.functions.into_iter().map(|f| f.name).collect(),
+            properties: answer.properties,
             number,
         }))
-    }
-
-    /// Makes a collection of these columns, of which `nullable` says which may be null.
-    pub fn create_collection(
-        &self,
-        name: &str,
-        description: &str,
-        columns: &Columns,
-        nullable: impl Fn(&Column) -> bool,
-        auto_id: bool,
-        shards: u32,
-    ) -> Result<()> {
-        let fields = columns.all().iter().filter(|c| c.role != Role::Dynamic);
-        let fields = fields.map(|column| FieldSchema {
-            auto_id: auto_id && column.role == Role::Key,
-            nullable: nullable(column),
-            ..field_schema(column)
-        });
-        let schema = CollectionSchema {
-            name: name.to_owned(),
-            description: description.to_owned(),
-            auto_id,
-            fields: fields.collect(),
-            enable_dynamic_field: columns.all().iter().any(|c| c.role == Role::Dynamic),
-        };
-        let request = CreateCollectionRequest {
-            db_name: self.db.clone(),
-            collection_name: name.to_owned(),
-            schema: schema.encode_to_vec(),
-            shards_num: shards as i32,
-        };
-        self.tell::<Status>("CreateCollection", &request)?;
-        Ok(())
     }
 
     /// Removes a collection with all that is in it.
@@ -393,40 +361,6 @@ impl Client {
         };
         self.tell::<Status>("LoadPartitions", &request)?;
         Ok(())
-    }
-}
-
-/// A field that holds a column. Lengths that nobody stated are the longest there are.
-fn field_schema(column: &Column) -> FieldSchema {
-    let mut params = Vec::new();
-    let mut param = |key: &str, value: u64| params.push(KeyValue::new(key, value.to_string()));
-    let longest = |most: Option<u32>| most.map_or(limits::MILVUS_TEXT_BYTES_MAX as u64, u64::from);
-    let mut element_type = 0;
-    match column.kind {
-        ColumnType::Vector(vector) => param("dim", u64::from(vector.dimension)),
-        ColumnType::VarChar { max_bytes } => param("max_length", longest(max_bytes)),
-        ColumnType::Array {
-            of,
-            capacity,
-            max_bytes,
-        } => {
-            element_type = values::scalar_type(of);
-            let most = capacity.map_or(limits::MILVUS_ARRAY_MAX as u64, u64::from);
-            param("max_capacity", most);
-            if of == Scalar::VarChar {
-                param("max_length", longest(max_bytes));
-            }
-        }
-        _ => {}
-    }
-    FieldSchema {
-        name: column.name.clone(),
-        is_primary_key: column.role == Role::Key,
-        is_partition_key: column.role == Role::PartitionKey,
-        data_type: values::data_type_of(column.kind).unwrap_or_default(),
-        element_type,
-        type_params: params,
-        ..FieldSchema::default()
     }
 }
 

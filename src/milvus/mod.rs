@@ -4,6 +4,7 @@
 mod address;
 mod call;
 mod control;
+mod create;
 mod hello;
 mod probe;
 pub mod proto;
@@ -30,6 +31,7 @@ use proto::{Answer, MutationResult};
 pub use address::address;
 pub use call::channel;
 pub use control::{Collection, Flushing, IndexState};
+pub use create::{NewCollection, default_value, properties};
 pub use hello::{Flavour, Server};
 pub use query::{Found, LookUp};
 

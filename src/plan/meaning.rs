@@ -39,7 +39,7 @@ impl Fingerprint {
 
 /// Settings that shape no row: how bytes are got at, who logs in, what is done to a collection when it is made or
 /// after the last row; and those whose effect is in the targets, their rows and the data.
-const SHAPELESS: [&str; 19] = [
+const SHAPELESS: [&str; 20] = [
     "access",
     "collection",
     "collections",
@@ -57,6 +57,7 @@ const SHAPELESS: [&str; 19] = [
     "shards",
     "tls",
     "token",
+    "unsupported",
     "user",
     "version_hint",
 ];

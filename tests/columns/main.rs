@@ -5,6 +5,7 @@
 mod support;
 
 mod cases;
+mod traits;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -195,15 +195,46 @@ pub struct FieldSchema {
     pub is_dynamic: bool,
     #[prost(bool, tag = "13")]
     pub is_partition_key: bool,
+    #[prost(bool, tag = "14")]
+    pub is_clustering_key: bool,
     #[prost(bool, tag = "15")]
     pub nullable: bool,
     #[prost(bool, tag = "16")]
     pub is_function_output: bool,
 }
 
-/// A default value: that there is one is all we ask.
+/// A default value. Of its members one is set.
 #[derive(Clone, PartialEq, Message)]
-pub struct ValueField {}
+pub struct ValueField {
+    #[prost(bool, optional, tag = "1")]
+    pub bool_data: Option<bool>,
+    #[prost(int32, optional, tag = "2")]
+    pub int_data: Option<i32>,
+    #[prost(int64, optional, tag = "3")]
+    pub long_data: Option<i64>,
+    #[prost(float, optional, tag = "4")]
+    pub float_data: Option<f32>,
+    #[prost(double, optional, tag = "5")]
+    pub double_data: Option<f64>,
+    #[prost(string, optional, tag = "6")]
+    pub string_data: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct FunctionSchema {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "3")]
+    pub description: String,
+    #[prost(int32, tag = "4")]
+    pub kind: i32,
+    #[prost(string, repeated, tag = "5")]
+    pub input_field_names: Vec<String>,
+    #[prost(string, repeated, tag = "7")]
+    pub output_field_names: Vec<String>,
+    #[prost(message, repeated, tag = "9")]
+    pub params: Vec<KeyValue>,
+}
 
 #[derive(Clone, PartialEq, Message)]
 pub struct CollectionSchema {
@@ -217,6 +248,8 @@ pub struct CollectionSchema {
     pub fields: Vec<FieldSchema>,
     #[prost(bool, tag = "5")]
     pub enable_dynamic_field: bool,
+    #[prost(message, repeated, tag = "7")]
+    pub functions: Vec<FunctionSchema>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -229,6 +262,12 @@ pub struct CreateCollectionRequest {
     pub schema: Vec<u8>,
     #[prost(int32, tag = "5")]
     pub shards_num: i32,
+    #[prost(int32, tag = "6")]
+    pub consistency_level: i32,
+    #[prost(message, repeated, tag = "7")]
+    pub properties: Vec<KeyValue>,
+    #[prost(int64, tag = "8")]
+    pub num_partitions: i64,
 }
 
 /// The shape of Drop-, Describe- and ReleaseCollection, and of GetCollectionStatistics.
@@ -252,6 +291,8 @@ pub struct DescribeCollectionResponse {
     pub shards_num: i32,
     #[prost(string, repeated, tag = "9")]
     pub aliases: Vec<String>,
+    #[prost(message, repeated, tag = "13")]
+    pub properties: Vec<KeyValue>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -12,6 +12,7 @@ use crate::sink::{Action, Count, Decision, Sink, Strength};
 use super::Milvus;
 use super::columns;
 use super::fit;
+use super::traits;
 
 impl Milvus {
     pub(super) fn decision(&self, target: &Target) -> Result<Decision> {
@@ -154,6 +155,7 @@ impl Milvus {
         let mut wrong = Vec::new();
         wrong.extend(columns::supported(target, server).err());
         wrong.extend(fit::indexes(target, settings).err());
+        wrong.extend(traits::check(target, settings, server).err());
         for warning in fit::warnings(target, settings) {
             warn!("{warning}");
         }

@@ -8,6 +8,8 @@ use tracing::warn;
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
 use crate::job::Verify;
+use crate::milvus::NewCollection;
+use crate::schema::CollectionTraits;
 use crate::sink::{Action, Decision, Foreseen};
 
 use super::Milvus;
@@ -138,14 +140,15 @@ impl Milvus {
             }
         }
         let name = proof_name();
-        let made = self.client.create_collection(
-            &name,
-            "made by milvusdm to try an index, and removed at once",
-            &target.columns,
-            |column| columns::is_nullable(column, self.client.server()),
-            false,
-            1,
-        );
+        let made = self.client.create_collection(&NewCollection {
+            name: &name,
+            description: "made by milvusdm to try an index, and removed at once",
+            columns: &target.columns,
+            traits: &CollectionTraits::default(),
+            nullable: &|column| columns::is_nullable(column, self.client.server()),
+            auto_id: false,
+            shards: 1,
+        });
         if let Err(error) = made {
             if error.kind().is_silence() {
                 return Err(error);

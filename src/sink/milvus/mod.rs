@@ -14,6 +14,7 @@ mod lend;
 pub mod pack;
 mod prepare;
 pub(super) mod settings;
+mod traits;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
-use crate::milvus::{Collection, wire};
+use crate::milvus::{Collection, NewCollection, wire};
 use crate::sink::{Action, Decision, Strength};
 
-use super::{Milvus, Ready, State, columns, fit};
+use super::{Milvus, Ready, State, columns, fit, traits};
 
 impl Milvus {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -138,6 +138,7 @@ impl Milvus {
         state: &mut State,
     ) -> Result<Collection> {
         let name = &target.name.collection;
+        let description = traits::description(target, &state.mark);
         if let Some(found) = state.known.get(name) {
             // Described since the last change to it.
             return Ok(found.clone());
@@ -145,7 +146,10 @@ impl Milvus {
         let found = self.client.collection(name)?;
         if let Some(found) = found {
             let wanted_new = decision.action != Action::Append && target.name.partition.is_empty();
-            if wanted_new && !begun && !state.made.contains(name) && found.description != state.mark
+            if wanted_new
+                && !begun
+                && !state.made.contains(name)
+                && found.description != description
             {
                 // It came since the look: empty, it is what an earlier start of this job made.
                 self.fields(&found, target)?;
@@ -157,14 +161,16 @@ impl Milvus {
         if begun || decision.action == Action::Append {
             return Err(gone(&format!("collection {name}")));
         }
-        self.client.create_collection(
+        let carried = traits::carried(target, &self.settings, self.client.server());
+        self.client.create_collection(&NewCollection {
             name,
-            &state.mark,
-            &target.columns,
-            |column| columns::is_nullable(column, self.client.server()),
-            self.settings.auto_id,
-            self.settings.shards,
-        )?;
+            description: &description,
+            columns: &carried.columns,
+            traits: &carried.traits,
+            nullable: &|column| columns::is_nullable(column, self.client.server()),
+            auto_id: self.settings.auto_id,
+            shards: self.settings.shards.or(carried.traits.shards).unwrap_or(1),
+        })?;
         state.made.insert(name.clone());
         // Partitions of targets that were made ready before this one replaced the collection. They hold nothing
         // yet: no row is sent before all targets are ready.
@@ -182,7 +188,15 @@ impl Milvus {
             )
         })?;
         // A server drops, without a word, what it does not know.
-        columns::as_asked(&found, target, self.client.server())?;
+        let server = self.client.server();
+        let asked = columns::as_asked(&found, target, server);
+        let asked = asked.and_then(|()| traits::as_asked(&found, &carried, &self.settings, server));
+        if let Err(error) = asked {
+            // It is ours, and empty.
+            state.made.remove(name);
+            self.client.drop_collection(name)?;
+            return Err(error);
+        }
         state.known.insert(name.clone(), found.clone());
         Ok(found)
     }

@@ -39,7 +39,7 @@ pub const SETTINGS: &[Setting] = &[
         "how distances are measured; kept with the index",
     )
     .example("L2"),
-    Setting::number("shards", (1, 1024), "shards of a collection that is made").or("1"),
+    Setting::number("shards", (1, 1024), "shards of a collection that is made; left out: as in the source, else 1"),
     AUTO_ID,
     INDEX,
     LOAD,
@@ -48,6 +48,12 @@ pub const SETTINGS: &[Setting] = &[
         INDEX_FILE_SIZES,
         "for Milvus 1.x only; ignored",
     ),
+    Setting::choice(
+        "unsupported",
+        &["fail", "drop"],
+        "what of the source's schema the server does not have: functions, clustering keys, defaults, properties",
+    )
+    .or("fail"),
     Setting::text(
         "version_hint",
         "the version the job thinks the server has; it is asked anyway",
@@ -111,7 +117,7 @@ pub struct Settings {
     /// The metric, where the job names one.
     pub metric: Option<Metric>,
     /// Shards of a collection that is made.
-    pub shards: u32,
+    pub shards: Option<u32>,
     /// Whether the server makes the ids.
     pub auto_id: bool,
     /// The index to make.
@@ -120,6 +126,8 @@ pub struct Settings {
     pub load: bool,
     /// For Milvus 1.x: megabytes of a segment before it is indexed.
     pub index_file_size: Option<u64>,
+    /// Whether what the server does not have of the source's schema is left out.
+    pub drops_unsupported: bool,
     /// The version the job thinks the server has.
     pub version_hint: Option<String>,
 }
@@ -162,11 +170,12 @@ impl Settings {
                 .and_then(Mode::of)
                 .unwrap_or(Mode::Append),
             metric: job::read_metric(form),
-            shards: form.number("shards").unwrap_or(1) as u32,
+            shards: form.number("shards").map(|n| n as u32),
             auto_id: form.flag("auto_id").unwrap_or(false),
             index: read_index(form),
             load: form.flag("load").unwrap_or(false),
             index_file_size: form.number("index_file_size"),
+            drops_unsupported: form.choice("unsupported") == Some("drop"),
             version_hint: form.text("version_hint"),
         };
         match milvus::address(&address?, settings.tls.is_some()) {
