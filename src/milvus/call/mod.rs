@@ -340,6 +340,10 @@ fn broken(error: &(dyn StdError + 'static)) -> Failure {
         {
             return Failure::Tls(words);
         }
+        // A ping that waited behind bodies on a slow line, unless the peer is gone.
+        if words.contains("keep-alive timed out") {
+            return Failure::Slow("nothing came back, and a ping was not answered".to_owned());
+        }
         // HTTP/2's REFUSED_STREAM: the peer promises that it did nothing.
         if words.contains("refused stream") {
             return Failure::Unsent("the server is closing the connection".to_owned());
