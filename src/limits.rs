@@ -259,8 +259,9 @@ pub const PIECE_BYTES: usize = 256 << 10;
 /// Targets that are prepared before the log says so: after a death between, so many have to be looked at again.
 pub const PREPARED_AT_ONCE: usize = 64;
 
-/// Targets that are prepared side by side: a server makes partitions one after the other, but answers in between.
-pub const PREPARED_SIDE_BY_SIDE: usize = 4;
+/// Targets that a server is asked about, or that are prepared, side by side: it makes partitions one after the other, but
+/// answers in between.
+pub const TARGETS_SIDE_BY_SIDE: usize = 4;
 
 /// How deep lists and maps of a job may lie in one another: none that means something comes near.
 pub const JOB_DEPTH_MAX: usize = 64;

@@ -420,6 +420,7 @@ fn a_collection_that_does_not_fit_gets_not_a_byte() {
         // Nor if it came to be so after the decision.
         let decision = milvusdm::sink::Decision {
             removes: None,
+            replaces: 0,
             action: Action::Append,
             rows_before: 0,
             ours: false,

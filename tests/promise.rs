@@ -9,7 +9,8 @@ mod migration;
 mod support;
 
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use milvusdm::milvus::proto::{InsertRequest, MutationResult};
@@ -187,60 +188,120 @@ fn half_built(answer: &[u8]) -> Vec<u8> {
     answer.encode_to_vec()
 }
 
-#[test]
-fn a_partition_that_somebody_made_meanwhile_is_not_taken() {
-    let jobs = jobs(ROWS);
-    let address = server().address();
-    // Rows in one partition, so that the collection is there.
-    let first = job(&address, "p_taken", ", partition: old", "");
-    jobs.run("first", &first).code(0);
-    // The program dies after its decision, before the partition is made.
-    let gateway = Gateway::start(&address, |call| match call.method {
-        "CreatePartition" => Fate::Late(Duration::from_secs(3600)),
-        _ => Fate::Pass,
+/// A gateway before the server that keeps the calls of a method back until it is told not to.
+fn stuck(method: &'static str) -> (Gateway, Arc<AtomicBool>) {
+    let stuck = Arc::new(AtomicBool::new(true));
+    let still = stuck.clone();
+    let gateway = Gateway::start(&server().address(), move |call| {
+        match call.method == method && still.load(Ordering::SeqCst) {
+            true => Fate::Late(Duration::from_secs(3600)),
+            false => Fate::Pass,
+        }
     });
-    let text = |address: &str| job(address, "p_taken", ", partition: new", "patience: 2s");
-    std::fs::write(jobs.path("second.yaml"), text(&gateway.address)).unwrap();
-    let mut child = start(&jobs, "second.yaml");
+    (gateway, stuck)
+}
+
+/// Runs a job until it has called a method so often, and kills it there.
+fn killed_at(jobs: &Jobs, name: &str, text: &str, gateway: &Gateway, method: &str) {
+    let file = format!("{name}.yaml");
+    std::fs::write(jobs.path(&file), text).unwrap();
+    let mut child = start(jobs, &file);
     let since = Instant::now();
-    while gateway.calls("CreatePartition") == 0 {
+    while gateway.calls(method) == 0 {
         assert!(since.elapsed() < Duration::from_secs(60));
         std::thread::sleep(Duration::from_millis(10));
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    let (from, rows, dim) = ("10", "963", DIMENSION.to_string());
-    let strange = ["strange", &address, "p_taken", from, rows, &dim, "new"];
-    support_script("promise.py", &strange);
-    // Through the same address: another would be another job.
-    drop(child);
-    let through = Gateway::start(&address, |_| Fate::Pass);
-    std::fs::write(jobs.path("second.yaml"), text(&through.address)).unwrap();
-    let checkpoint = jobs.path("second.yaml.ckpt");
-    let checkpoint = match checkpoint.exists() {
-        true => checkpoint,
-        false => jobs.path("milvusdm-second.ckpt"),
-    };
-    let log = std::fs::read_to_string(&checkpoint).unwrap();
-    let log: String = log
-        .lines()
-        .map(|line| {
-            let json = line[9..].replace(&gateway.address, &through.address);
-            format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
-        })
-        .collect();
-    std::fs::write(&checkpoint, log).unwrap();
-    jobs.run("second", &text(&through.address)).code(5).says(&[
+}
+
+/// 963 rows of somebody else, in a collection or partition that is made for them.
+fn strangers(how: &str, collection: &str, partition: &[&str]) {
+    let (address, dim) = (server().address(), DIMENSION.to_string());
+    let strange = [how, &address, collection, "10", "963", &dim];
+    support_script("promise.py", &[&strange, partition].concat());
+}
+
+#[test]
+fn a_partition_that_somebody_made_meanwhile_is_not_taken() {
+    let jobs = jobs(ROWS);
+    // Rows in one partition, so that the collection is there.
+    let first = job(&server().address(), "p_taken", ", partition: old", "");
+    jobs.run("first", &first).code(0);
+    // The program dies after its decision, before the partition is made.
+    let (gateway, stuck) = stuck("CreatePartition");
+    let text = job(&gateway.address, "p_taken", ", partition: new", "");
+    killed_at(&jobs, "second", &text, &gateway, "CreatePartition");
+    strangers("strange", "p_taken", &["new"]);
+    stuck.store(false, Ordering::SeqCst);
+    jobs.run("second", &text).code(5).says(&[
         "p_taken/new was made since this job looked",
         "963 rows of somebody else",
     ]);
-    assert_eq!(through.calls("Insert") + through.calls("Upsert"), 0);
+    assert_eq!(gateway.calls("Insert") + gateway.calls("Upsert"), 0);
+}
+
+/// The program dies between the drop of what it replaces and the making of what comes in its place.
+#[test]
+fn what_somebody_made_after_the_drop_is_not_dropped() {
+    for (name, partition, method) in [
+        ("p_replaced", "", "CreateCollection"),
+        ("p_replaced_part", ", partition: one", "CreatePartition"),
+    ] {
+        let jobs = jobs(1000);
+        let first = job(&server().address(), name, partition, "");
+        jobs.run("first", &first).code(0);
+        let (gateway, stuck) = stuck(method);
+        let sink = format!("{partition}, mode: overwrite");
+        let text = job(&gateway.address, name, &sink, "");
+        killed_at(&jobs, "second", &text, &gateway, method);
+        match partition {
+            "" => strangers("make_strange", name, &[]),
+            _ => strangers("strange", name, &["one"]),
+        }
+        stuck.store(false, Ordering::SeqCst);
+        let ended = jobs.run("second", &text).code(5);
+        ended.says(&[
+            "was made since this job looked",
+            "963 rows of somebody else",
+        ]);
+        assert_eq!(there(name, 10)["others"], json!(963), "{name}");
+    }
+}
+
+#[test]
+fn what_an_earlier_start_made_in_place_of_the_old_is_filled() {
+    for (name, partition, method) in [
+        ("p_again", "", "CreateCollection"),
+        ("p_again_part", ", partition: one", "CreatePartition"),
+    ] {
+        let jobs = jobs(1000);
+        let first = job(&server().address(), name, partition, "");
+        jobs.run("first", &first).code(0);
+        // It is made, and nobody hears of it.
+        let lost = Arc::new(AtomicBool::new(true));
+        let losing = lost.clone();
+        let gateway = Gateway::start(&server().address(), move |call| {
+            match call.method == method && losing.load(Ordering::SeqCst) {
+                true => Fate::Lose(14, "lost"),
+                false => Fate::Pass,
+            }
+        });
+        let sink = format!("{partition}, mode: overwrite");
+        let text = job(&gateway.address, name, &sink, "");
+        killed_at(&jobs, "second", &text, &gateway, method);
+        lost.store(false, Ordering::SeqCst);
+        jobs.run("second", &text).code(0);
+        assert_eq!(there(name, 1000), exactly(1000), "{name}");
+        assert!(gateway.calls("DropCollection") + gateway.calls("DropPartition") == 1);
+    }
 }
 
 fn start(jobs: &Jobs, job: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_milvusdm"))
         .args(["run", job, "--progress", "none"])
         .current_dir(jobs.0.path())
+        .env("XDG_STATE_HOME", jobs.path("state"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -222,7 +222,11 @@ fn tear(path: &Path, random: &mut Random, mutant: Mutant) {
     let (mut at, mut synced) = (0, 0);
     for line in text.split_inclusive('\n') {
         at += line.len();
-        if !line.contains("\"received\"") && !line.contains("\"closed\"") {
+        let unsynced = |word: &&str| line.contains(*word);
+        if !["\"received\"", "\"closed\"", "\"done\""]
+            .iter()
+            .any(unsynced)
+        {
             synced = at;
         }
     }

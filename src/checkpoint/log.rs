@@ -187,6 +187,9 @@ pub enum Record {
         /// Rows that are removed, and what the figure rests on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         removes: Option<(u64, String)>,
+        /// The destination's own number for what is replaced.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        replaces: u64,
     },
     /// The destination's own number for where a target goes.
     Place {
@@ -297,6 +300,7 @@ impl Log {
                 ours,
                 why,
                 removes,
+                replaces,
             } => {
                 let all = [
                     Action::Skip,
@@ -314,6 +318,7 @@ impl Log {
                         rows,
                         strength: Strength::named(&strength),
                     }),
+                    replaces,
                 });
             }
             Record::Place { target, number } => {

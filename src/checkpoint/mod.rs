@@ -180,6 +180,7 @@ impl Checkpoint {
                 ours: decision.ours,
                 why: decision.why.clone(),
                 removes: (decision.removes).map(|count| (count.rows, count.strength.to_string())),
+                replaces: decision.replaces,
             };
             self.append(&mut state, record)?;
         }
@@ -226,9 +227,19 @@ impl Checkpoint {
         state.log.targets.get(&target).is_some_and(|t| t.done)
     }
 
-    /// Records that a target has been finished. Synced.
+    /// Records that a target has been finished. Written at once, and lasting after [`Checkpoint::keep`]: of a target
+    /// whose record is lost the last steps are taken again.
     pub fn record_done(&self, target: u32) -> Result<()> {
-        self.write_synced(Record::Done(target))
+        self.write(Record::Done(target))
+    }
+
+    /// Makes what was written so far last.
+    pub fn keep(&self) -> Result<()> {
+        let mut state = self
+            .state
+            .lock()
+            .expect("no one panics with the log locked");
+        self.sync(&mut state)
     }
 
     /// What the log says of a shard.

@@ -1,6 +1,8 @@
 //! Everything a client does but sending rows: collections, partitions, flushes, indexes, loads, counts.
 //! One call each; waiting and deciding are the caller's.
 
+use std::collections::HashMap;
+
 use crate::error::{Error, Kind, Result};
 
 use super::proto::{
@@ -8,8 +10,8 @@ use super::proto::{
     DescribeIndexRequest, DescribeIndexResponse, DropIndexRequest, FieldSchema, FlushRequest,
     FlushResponse, GetFlushStateRequest, GetFlushStateResponse, GetLoadStateResponse,
     GetLoadingProgressResponse, KeyValue, LoadCollectionRequest, LoadPartitionsRequest,
-    LoadRequest, PartitionRequest, QueryRequest, QueryResults, ReleasePartitionsRequest,
-    StatisticsResponse, Status, data_type, index_state, load_state,
+    LoadRequest, PartitionRequest, PartitionsResponse, QueryRequest, QueryResults,
+    ReleasePartitionsRequest, StatisticsResponse, Status, data_type, index_state, load_state,
 };
 use super::{Client, Flavour, ok, status};
 
@@ -160,6 +162,17 @@ impl Client {
         let request = self.partition_request(collection, partition);
         let answer: BoolResponse = self.tell("HasPartition", &request)?;
         Ok(answer.value)
+    }
+
+    /// All partitions of a collection, each with the server's number for it: another one when it is dropped and made
+    /// anew; 0 where the server does not say.
+    pub fn partitions(&self, collection: &str) -> Result<HashMap<String, u64>> {
+        let request = self.collection_request(collection);
+        let answer: PartitionsResponse = self.tell("ShowPartitions", &request)?;
+        let numbers = answer.partition_ids.into_iter();
+        let numbers = numbers.map(|n| u64::try_from(n).unwrap_or(0));
+        let all = answer.partition_names.into_iter();
+        Ok(all.zip(numbers.chain(std::iter::repeat(0))).collect())
     }
 
     /// Makes a partition.

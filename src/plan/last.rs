@@ -52,6 +52,7 @@ pub fn find_last(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<u64> {
         all.insert(target.number, last);
         behind += rows;
     }
+    plan.source.unchanged()?;
     let _ = plan.last.set(all);
     Ok(behind)
 }

@@ -2,6 +2,7 @@
 //! Opens source and sink, and changes nothing anywhere.
 
 mod aim;
+mod beside;
 mod existing;
 mod fields;
 pub mod files;
@@ -28,6 +29,7 @@ use aim::{Aimed, aim};
 
 pub use crate::source::content::SAMPLED;
 
+pub use beside::side_by_side;
 pub use existing::{check_existing, check_numbers};
 pub use last::{LastRows, find_last};
 pub use meaning::Fingerprint;
@@ -149,13 +151,18 @@ impl Plan {
     /// Looks at each target and says what will be done to it, without doing it. What is wrong with any of them is told
     /// together.
     pub fn decide(&self) -> Result<Vec<Decision>> {
-        let mut wrong = Vec::new();
-        let mut decisions = Vec::new();
-        for target in &self.manifest.targets {
+        let targets: Vec<&Target> = self.manifest.targets.iter().collect();
+        let looked = side_by_side(&*self.sink, &targets, &|target| {
             match self.sink.decide(target) {
-                Ok(decision) => decisions.push(decision),
                 // Nobody answers: the other targets would fail alike.
-                Err(error) if error.kind().is_silence() => return Err(error),
+                Err(error) if error.kind().is_silence() => Err(error),
+                looked => Ok(looked),
+            }
+        })?;
+        let (mut wrong, mut decisions) = (Vec::new(), Vec::new());
+        for one in looked {
+            match one {
+                Ok(decision) => decisions.push(decision),
                 Err(error) => wrong.push(error),
             }
         }
@@ -174,9 +181,12 @@ impl Plan {
 
     /// What there is to tell of each target beyond its rows.
     pub fn foresee(&self, decisions: &[Decision]) -> Result<Vec<Foreseen>> {
-        let targets = self.manifest.targets.iter().zip(decisions);
-        let each = targets.map(|(target, decision)| self.sink.foresee(target, decision));
-        each.collect()
+        let of = |target: &Target| decisions.get(target.number as usize);
+        let targets = self.manifest.targets.iter().filter(|t| of(t).is_some());
+        side_by_side(&*self.sink, &targets.collect::<Vec<_>>(), &|target| {
+            let decision = of(target).expect("others were left out");
+            self.sink.foresee(target, decision)
+        })
     }
 
     /// Whether the ids of a target have to be told apart by us.

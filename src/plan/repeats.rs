@@ -43,7 +43,7 @@ pub fn check_repeats(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<()> {
             return Err(refusal(target, repeats, &sample));
         }
     }
-    Ok(())
+    plan.source.unchanged()
 }
 
 /// How many rows of a target repeat the key of another, and these keys, each once, up to so many.
@@ -118,8 +118,8 @@ fn hash(key: &str) -> i64 {
     digest::name(key.as_bytes()) as i64
 }
 
-/// Reads a target's rows, keys only.
-/// Hands on each part of a target, in the source's order.
+/// Hands on each part of a target, in the source's order, to be looked at for its keys only. The files they lie in are
+/// unchanged by then; of the source as a whole its caller asks, once for all targets.
 pub fn each_part(
     plan: &Plan,
     target: &Target,
@@ -135,8 +135,9 @@ pub fn each_part(
                 look(part)?;
             }
         }
+        reader.files().unchanged()?;
     }
-    plan.source.unchanged()
+    Ok(())
 }
 
 fn refusal(target: &Target, repeats: u64, sample: &[Key]) -> Error {

@@ -21,8 +21,14 @@ use super::{Run, Stop, pack};
 /// How long to wait at least, and at most, before asking again whether a step is done.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// After every shard of a target has been delivered.
-pub(super) fn finish(run: &Run<'_>, target: &Target) -> Result<()> {
+/// After every shard of these targets has been delivered.
+pub(super) fn finish(run: &Run<'_>, full: impl Iterator<Item = u32>) -> Result<()> {
+    let mut targets = full.map(|number| &run.plan.manifest.targets[number as usize]);
+    let finished = targets.try_for_each(|target| finish_one(run, target));
+    finished.and(run.checkpoint.keep())
+}
+
+fn finish_one(run: &Run<'_>, target: &Target) -> Result<()> {
     run.check()?;
     let files = run.files_of(target.number);
     files.iter().try_for_each(|files| files.unchanged())?;

@@ -208,8 +208,9 @@ fn carry(run: &Run<'_>) -> Result<()> {
                 }
             });
         });
-        for number in full {
-            run.guard(finish(run, &plan.manifest.targets[number as usize]));
+        while let Ok(number) = full.recv() {
+            // Those that have filled meanwhile, too: all together they are said to be done.
+            run.guard(finish(run, std::iter::once(number).chain(full.try_iter())));
         }
     });
     let failed = run.failed.lock().map(|mut failed| failed.take());

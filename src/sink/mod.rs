@@ -108,8 +108,8 @@ pub trait Sink: Send + Sync {
 
     /// The destination's own number for where a target that is prepared goes: another one when that is dropped and made
     /// anew. 0: it does not say.
-    fn place(&self, _target: &Target) -> u64 {
-        0
+    fn place(&self, _target: &Target) -> Result<u64> {
+        Ok(0)
     }
 
     /// Carries the decision out; for several targets at a time where the destination is a server. The decision has been synced to the checkpoint; on
@@ -210,6 +210,9 @@ pub struct Decision {
     pub why: String,
     /// Rows that are removed with what is replaced, where that is known.
     pub removes: Option<Count>,
+    /// The destination's own number for what is replaced: nothing else is removed, not even what bears its name by then.
+    /// 0: it does not say.
+    pub replaces: u64,
 }
 
 /// What `mode` means for a target as it was found.

@@ -173,7 +173,6 @@ pub fn compare(
     if extent == Extent::Again {
         work.again(&delivered.again)?;
     }
-    plan.source.unchanged()?;
     if full {
         work.check_source(totals)?;
     }
@@ -437,6 +436,7 @@ impl<'w> Work<'w> {
         if same || self.plan.source.stillness() != Stillness::Frozen {
             return Ok(());
         }
+        self.plan.source.unchanged()?;
         Err(Error::new(
             Kind::Changed,
             format!(

@@ -3,13 +3,15 @@
 
 mod content;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde::Serialize;
 
 use crate::batch::Target;
 use crate::checkpoint::{Delivered, Totals};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Existing, Verify};
-use crate::plan::Plan;
+use crate::plan::{Plan, side_by_side};
 use crate::sink::{Action, Count, Strength};
 use crate::source::Stillness;
 
@@ -89,11 +91,11 @@ pub type Deed<'d> = dyn FnMut() -> Result<()> + 'd;
 /// How whoever asks lets time pass.
 pub struct Hands<'h> {
     /// An error when the operator wants to stop.
-    pub check: &'h dyn Fn() -> Result<()>,
+    pub check: &'h (dyn Fn() -> Result<()> + Sync),
     /// Does it as often as patience lasts.
-    pub wait: &'h dyn Fn(&mut Deed<'_>) -> Result<()>,
+    pub wait: &'h (dyn Fn(&mut Deed<'_>) -> Result<()> + Sync),
     /// Told of rows, and their bytes, that were read.
-    pub looked_at: &'h dyn Fn(u64, u64),
+    pub looked_at: &'h (dyn Fn(u64, u64) + Sync),
 }
 
 impl Hands<'_> {
@@ -117,41 +119,50 @@ pub fn compare(
     when: When,
     hands: &Hands<'_>,
 ) -> Result<Vec<TargetReport>> {
-    let mut reports: Vec<TargetReport> = Vec::with_capacity(past.len());
     // A destination that has used up all patience is not given it again for each target.
-    let mut gone = false;
-    for (target, past) in plan.manifest.targets.iter().zip(past) {
+    let gone = AtomicBool::new(false);
+    let targets: Vec<&Target> = plan.manifest.targets.iter().collect();
+    // All was delivered: that nobody says so now does not make it a failure.
+    let unsaid = |target: &Target, error: Error| {
+        let silent = error.kind().is_silence() && error.kind() != Kind::Stopped;
+        if when != When::AtTheEnd || !silent {
+            return Err(error);
+        }
+        gone.store(true, Ordering::Relaxed);
+        let mut report = acknowledged(plan, target, &past[target.number as usize]);
+        report.open(report.totals.delivered);
+        report.note(format!(
+            "the destination could not be asked: {}",
+            error.what()
+        ));
+        Ok(report)
+    };
+    let mut reports = side_by_side(&*plan.sink, &targets, &|target| {
         (hands.check)()?;
-        let ask = || count(plan, target, past, verify, when);
-        let counted = if gone { ask() } else { hands.patiently(ask) };
-        let looked = counted.and_then(|mut report| {
-            look(plan, target, past, run, verify, hands, &mut report)?;
-            Ok(report)
-        });
-        reports.push(match looked {
-            Ok(report) => report,
-            // All was delivered: that nobody says so now does not make it a failure.
-            Err(error)
-                if when == When::AtTheEnd
-                    && error.kind().is_silence()
-                    && error.kind() != Kind::Stopped =>
-            {
-                gone = true;
-                let mut report = acknowledged(plan, target, past);
-                report.open(report.totals.delivered);
-                report.note(format!(
-                    "the destination could not be asked: {}",
-                    error.what()
-                ));
-                report
-            }
-            Err(error) => return Err(error),
-        });
+        let ask = || count(plan, target, &past[target.number as usize], verify, when);
+        let counted = match gone.load(Ordering::Relaxed) {
+            true => ask(),
+            false => hands.patiently(ask),
+        };
+        counted.or_else(|error| unsaid(target, error))
+    })?;
+    let mut read = false;
+    for ((target, past), report) in targets.iter().zip(past).zip(&mut reports) {
+        (hands.check)()?;
+        match look(plan, target, past, run, verify, hands, report) {
+            Ok(looked) => read |= looked,
+            Err(error) => *report = unsaid(target, error)?,
+        }
+    }
+    // Each file was asked when its rows had been read; what says which files there are is asked once for all targets.
+    if read {
+        plan.source.unchanged()?;
     }
     Ok(reports)
 }
 
-/// Compares the rows of a target that was counted, where that is asked for, or where the count alone proves nothing.
+/// Compares the rows of a target that was counted, where that is asked for, or where the count alone proves nothing;
+/// whether rows were read for that.
 fn look(
     plan: &Plan,
     target: &Target,
@@ -160,10 +171,10 @@ fn look(
     verify: Verify,
     hands: &Hands<'_>,
     report: &mut TargetReport,
-) -> Result<()> {
+) -> Result<bool> {
     let extent = match verify {
-        _ if past.decision.action == Action::Skip => return Ok(()),
-        Verify::Off => return Ok(()),
+        _ if past.decision.action == Action::Skip => return Ok(false),
+        Verify::Off => return Ok(false),
         Verify::Count => None,
         Verify::Sample => Some(Extent::Sample),
         Verify::Full => Some(Extent::Full),
@@ -179,10 +190,11 @@ fn look(
         }
     }
     let exactly = report.rests_on == Strength::Exact.to_string();
-    if report.proof == Proof::Open && report.counts_agree && exactly {
+    let again = report.proof == Proof::Open && report.counts_agree && exactly;
+    if again {
         report.look_again(compare(Extent::Again)?);
     }
-    Ok(())
+    Ok(extent.is_some() || again)
 }
 
 /// What a log says of each target of a run that has finished; nobody is asked.

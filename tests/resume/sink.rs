@@ -86,6 +86,7 @@ impl Sink for Faulty {
     fn decide(&self, _: &Target) -> Result<Decision> {
         Ok(Decision {
             removes: None,
+            replaces: 0,
             action: Action::Create,
             rows_before: 0,
             ours: true,

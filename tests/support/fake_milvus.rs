@@ -508,6 +508,15 @@ fn control(state: &mut State, method: &str, message: &[u8]) -> http::Response<Bo
                 ..BoolResponse::default()
             })
         }
+        "ShowPartitions" => {
+            let request = CollectionRequest::decode(message).unwrap();
+            let here = |(collection, _): &&(String, String)| *collection == request.collection_name;
+            let here = state.partitions.iter().filter(here);
+            say(&PartitionsResponse {
+                partition_names: here.map(|(_, partition)| partition.clone()).collect(),
+                ..PartitionsResponse::default()
+            })
+        }
         "CreatePartition" => {
             let request = PartitionRequest::decode(message).unwrap();
             let key = (request.collection_name, request.partition_name);

@@ -3,6 +3,7 @@
     promise.py make FILE ROWS DIM                       an HDF5 file; ids from 0
     promise.py check ADDRESS COLLECTION ROWS DIM        JSON: rows there, of the job and of others, and what is wrong
     promise.py strange ADDRESS COLLECTION FIRST ROWS DIM [PARTITION]    writes rows of somebody else, vectors of -1
+    promise.py make_strange ADDRESS COLLECTION FIRST ROWS DIM           the same, and makes the collection first
 """
 
 import json
@@ -26,13 +27,15 @@ if what == "make":
         f["ids"] = np.arange(rows, dtype="<i8")
     sys.exit()
 
-from pymilvus import Collection, connections
+from pymilvus import Collection, CollectionSchema, DataType, FieldSchema, connections
 
 connections.connect(uri="http://" + place)
-if what == "strange":
+if what.endswith("strange"):
     name, first, rows, dim, *partition = rest
     first, rows, dim = int(first), int(rows), int(dim)
-    c = Collection(name)
+    key = FieldSchema("id", DataType.INT64, is_primary=True)
+    fields = [key, FieldSchema("embedding", DataType.FLOAT_VECTOR, dim=dim)]
+    c = Collection(name, CollectionSchema(fields) if what.startswith("make") else None)
     if partition and not c.has_partition(partition[0]):
         c.create_partition(partition[0])
     data = [list(range(first, first + rows)), [[-1.0] * dim] * rows]

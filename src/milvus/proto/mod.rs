@@ -314,6 +314,17 @@ pub struct PartitionRequest {
     pub partition_name: String,
 }
 
+/// The answer of ShowPartitions.
+#[derive(Clone, PartialEq, Message)]
+pub struct PartitionsResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(string, repeated, tag = "2")]
+    pub partition_names: Vec<String>,
+    #[prost(int64, repeated, tag = "3")]
+    pub partition_ids: Vec<i64>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub struct ReleasePartitionsRequest {
     #[prost(string, tag = "2")]
@@ -576,6 +587,7 @@ answers!(
     ListDatabasesResponse,
     DescribeCollectionResponse,
     BoolResponse,
+    PartitionsResponse,
     StatisticsResponse,
     FlushResponse,
     GetFlushStateResponse,

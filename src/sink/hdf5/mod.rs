@@ -343,6 +343,7 @@ impl Sink for Hdf5 {
         };
         Ok(Decision {
             removes,
+            replaces: 0,
             action,
             rows_before: match action {
                 Action::Skip => rows(&path).unwrap_or(0),

@@ -37,13 +37,14 @@ impl Milvus {
     fn decision_of_found(&self, target: &Target) -> Result<Decision> {
         let collection = &target.name.collection;
         let partition = &target.name.partition;
-        let Some(found) = self.client.collection(collection)? else {
+        let Some(found) = self.seen(collection)? else {
             self.check_load(target, false)?;
             return Ok(Decision {
                 action: Action::Create,
                 rows_before: 0,
                 ours: true,
                 removes: None,
+                replaces: 0,
                 why: format!("there is no collection {collection} yet"),
             });
         };
@@ -54,12 +55,13 @@ impl Milvus {
         if mode != Mode::Skip {
             self.check_found(target, &found)?;
         }
-        if !self.client.has_partition(&found.name, partition)? {
+        if self.seen_partition(&found.name, partition)?.is_none() {
             return Ok(Decision {
                 action: Action::Create,
                 rows_before: 0,
                 ours: true,
                 removes: None,
+                replaces: 0,
                 why: format!("there is no partition {partition} in collection {collection} yet"),
             });
         }
@@ -89,7 +91,8 @@ impl Milvus {
                 .hint("name the collection itself"));
             }
             self.check_load(target, false)?;
-            self.state().to_replace.insert(collection.clone());
+            let number = u64::try_from(found.number).unwrap_or(0);
+            self.state().to_replace.insert(collection.clone(), number);
         }
         self.about(target, found, mode, &format!("collection {collection}"))
     }
@@ -113,6 +116,7 @@ impl Milvus {
                 rows_before: self.rows(target, found)?.rows,
                 ours: false,
                 removes: None,
+                replaces: 0,
                 why: format!("{what} exists, and mode is {word}"),
             }),
             Mode::Overwrite => {
@@ -128,6 +132,7 @@ impl Milvus {
                     rows_before: 0,
                     ours: true,
                     removes,
+                    replaces: self.number_of(target, found)?,
                     why: format!("{what} exists{rows}, and mode is {word}"),
                 })
             }
@@ -139,6 +144,7 @@ impl Milvus {
                     // Statistics do not count what has not been flushed: they cannot say that it is empty.
                     ours: before.rows == 0 && before.strength != Strength::Statistics,
                     removes: None,
+                    replaces: 0,
                     why: format!(
                         "{what} exists with {} rows ({})",
                         before.rows, before.strength
@@ -268,7 +274,7 @@ impl Milvus {
         let vectors: Vec<&Column> = vectors.collect();
         let mut there = Vec::with_capacity(vectors.len());
         for column in &vectors {
-            there.push(self.client.index(&found.name, &column.name)?);
+            there.push(self.seen_index(&found.name, &column.name)?);
         }
         self.check_load(target, there.iter().all(Option::is_some))?;
         let wanted = fit::indexes(target, &self.settings)?;
@@ -300,13 +306,25 @@ impl Milvus {
         Ok(())
     }
 
+    /// The server's number for the collection or partition that a target is.
+    fn number_of(&self, target: &Target, found: &Collection) -> Result<u64> {
+        match target.name.partition.as_str() {
+            "" => Ok(u64::try_from(found.number).unwrap_or(0)),
+            partition => Ok(self.seen_partition(&found.name, partition)?.unwrap_or(0)),
+        }
+    }
+
     /// Rows that go with what is replaced: all of the collection, whatever partition they are in; `None` where it goes
     /// with another target.
     fn removed(&self, target: &Target, found: &Collection) -> Result<Option<Count>> {
         if target.name.partition.is_empty() {
             return self.count_there(&found.name, None, true).map(Some);
         }
-        match self.state().to_replace.contains(&target.name.collection) {
+        match self
+            .state()
+            .to_replace
+            .contains_key(&target.name.collection)
+        {
             true => Ok(None),
             false => self.rows(target, found).map(Some),
         }
@@ -317,8 +335,15 @@ impl Milvus {
     pub(super) fn incarnation_of(&self, target: &Target) -> Result<Option<String>> {
         /// Numbers above it were made of the time.
         const OF_THE_TIME: i64 = 1 << 40;
-        let Some(found) = self.client.collection(&target.name.collection)? else {
-            return Ok(None);
+        let name = &target.name.collection;
+        // Once it is made ready it is the one that the rows go to.
+        let ready = self.state().known.get(name).cloned();
+        let found = match ready {
+            Some(found) => found,
+            None => match self.seen(name)? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
         };
         let (number, partition) = (found.number, &target.name.partition);
         Ok(Some(match number > OF_THE_TIME {

@@ -113,10 +113,10 @@ impl Milvus {
     fn advance(&self, target: &Target, collection: &str, step: Step) -> Result<Finishing> {
         let (next, told) = match step {
             Step::Full => {
-                self.check_still_there(target)?;
                 if !self.is_last_to_fill(target.number, collection) {
                     return Ok(Finishing::Done);
                 }
+                self.check_still_there(target)?;
                 let flushing = self.client.flush(collection)?;
                 (Step::Flushing(flushing), doing(Phase::Flushing, 0, None))
             }
@@ -168,12 +168,11 @@ impl Milvus {
     /// still to finish.
     fn is_last_to_fill(&self, target: u32, collection: &str) -> bool {
         let mut state = self.state();
-        state.filled.insert(target);
-        let ready = self.ready.read().expect("no one panics with it locked");
-        let mut shared = ready
-            .iter()
-            .filter(|(_, ready)| ready.envelope.collection == collection);
-        shared.all(|(number, _)| state.filled.contains(number))
+        let Some(unfilled) = state.unfilled.get_mut(collection) else {
+            return true;
+        };
+        unfilled.remove(&target);
+        unfilled.is_empty()
     }
 
     /// Makes the indexes that are not there; whether any are wanted at all.
@@ -235,8 +234,10 @@ impl Milvus {
 
     /// The partition that counts of a target are about.
     fn scope<'t>(&self, target: &'t Target) -> Result<Option<&'t str>> {
-        let found = self.client.collection(&target.name.collection)?;
-        match found {
+        if let Some(ready) = self.ready(target.number) {
+            return Ok(self.counted_partition(target, ready.has_partition_key));
+        }
+        match self.seen(&target.name.collection)? {
             Some(found) => Ok(self.counted_partition(target, found.has_partition_key())),
             None => Err(Error::new(
                 Kind::Refused,

@@ -58,7 +58,7 @@ impl Milvus {
             Some(first) => {
                 let there = match decision.action {
                     Action::Append | Action::Skip => {
-                        self.client.index(&target.name.collection, &first.name)?
+                        self.seen_index(&target.name.collection, &first.name)?
                     }
                     _ => None,
                 };
@@ -127,10 +127,10 @@ impl Milvus {
         }
         let kept = decision.action == Action::Append || !target.name.partition.is_empty();
         // An index that is there has been compared with the one that is wanted.
-        if kept && let Some(found) = self.client.collection(&target.name.collection)? {
+        if kept && let Some(found) = self.seen(&target.name.collection)? {
             let mut open = Vec::new();
             for (field, plan) in plans {
-                if self.client.index(&found.name, &field)?.is_none() {
+                if self.seen_index(&found.name, &field)?.is_none() {
                     open.push((field, plan));
                 }
             }

@@ -11,6 +11,7 @@ mod fit;
 mod foresee;
 mod held;
 mod lend;
+mod look;
 pub mod pack;
 mod prepare;
 pub(super) mod settings;
@@ -80,6 +81,7 @@ impl Spec for Settings {
             ready: RwLock::default(),
             opened: Instant::now(),
             flushed: Mutex::default(),
+            looks: look::Looks::default(),
         }))
     }
 }
@@ -94,6 +96,7 @@ pub struct Milvus {
     opened: Instant,
     /// Collections that were flushed before the first row, and when that was begun.
     flushed: Mutex<HashMap<String, Instant>>,
+    looks: look::Looks,
 }
 
 /// What of the run's settings matters here.
@@ -111,18 +114,20 @@ struct Run {
 struct State {
     /// For each collection, the target that was looked at first: others must agree with it.
     first: HashMap<String, Target>,
-    /// Collections that some target replaces whole.
-    to_replace: HashSet<String>,
+    /// Collections that some target replaces whole, with the server's number for each.
+    to_replace: HashMap<String, u64>,
     /// Collections that this job made or replaced.
     made: HashSet<String>,
     /// Partitions that this job made or replaced.
     made_partitions: HashSet<TargetName>,
     /// Indexes that the server takes, with the vectors they are on.
     proven: HashSet<(fit::IndexPlan, ColumnType)>,
-    /// Targets that have all their rows.
-    filled: HashSet<u32>,
+    /// For each collection, the targets in it that do not have all their rows.
+    unfilled: HashMap<String, HashSet<u32>>,
     /// The server's number for each collection, when the last target in it was made ready.
     numbers: HashMap<String, i64>,
+    /// The server's numbers for partitions, as they were after targets in them were made ready.
+    partition_numbers: HashMap<TargetName, u64>,
     /// Collections as they were described after the last change to them.
     known: HashMap<String, Collection>,
     /// What collections that this run makes bear as their description.
@@ -252,12 +257,12 @@ impl Sink for Milvus {
     }
 
     fn begin(&self, run: u64) {
+        self.looks.forget();
         self.state().mark = format!("milvusdm run {run:016x}");
     }
 
-    fn place(&self, target: &Target) -> u64 {
-        let number = self.state().numbers.get(&target.name.collection).copied();
-        number.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+    fn place(&self, target: &Target) -> Result<u64> {
+        self.placed(target)
     }
 
     fn foresee(&self, target: &Target, decision: &Decision) -> Result<Foreseen> {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use crate::batch::Target;
+use crate::batch::{Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::milvus::{Collection, NewCollection, wire};
 use crate::sink::{Action, Decision, Strength};
@@ -39,8 +39,8 @@ impl Milvus {
                     state.made.insert(name.collection.clone());
                     state.made_partitions.insert(name.clone());
                 }
-            } else if self.replaces_whole(target, decision, &state) {
-                self.remove_collection(&name.collection, &mut state)?;
+            } else if let Some(number) = self.replaces_whole(target, decision, &state) {
+                self.remove_collection(&name.collection, number, &mut state)?;
             }
             let found = self.collection_made(target, decision, begun, &mut state)?;
             state.numbers.insert(name.collection.clone(), found.number);
@@ -53,7 +53,9 @@ impl Milvus {
                 self.remove_partition(target, &found, decision)?;
             }
             self.partition_made(target, &found, decision, begun)?;
-            self.state().made_partitions.insert(name.clone());
+            let mut state = self.state();
+            state.made_partitions.insert(name.clone());
+            state.partition_numbers.remove(name);
         }
         let exact = decision.action == Action::Append
             && self.rows(target, &found)?.strength != Strength::Statistics;
@@ -71,6 +73,11 @@ impl Milvus {
             has_partition_key: found.has_partition_key(),
             delivered: AtomicU64::new(0),
         };
+        self.state()
+            .unfilled
+            .entry(found.name.clone())
+            .or_default()
+            .insert(target.number);
         let mut all = self.ready.write().expect("no one panics with it locked");
         all.insert(target.number, Arc::new(ready));
         Ok(())
@@ -81,10 +88,43 @@ impl Milvus {
         columns::fields(found, target, &self.settings, self.client.server())
     }
 
-    /// Whether a target takes part in replacing its whole collection.
-    fn replaces_whole(&self, target: &Target, decision: &Decision, state: &State) -> bool {
+    /// The number of the collection that a target takes part in replacing whole, 0 where the server did not say; `None`:
+    /// it does not.
+    fn replaces_whole(&self, target: &Target, decision: &Decision, state: &State) -> Option<u64> {
         let replaces = decision.action == Action::Replace && target.name.partition.is_empty();
-        replaces || state.to_replace.contains(&target.name.collection)
+        match replaces {
+            true => Some(decision.replaces),
+            false => state.to_replace.get(&target.name.collection).copied(),
+        }
+    }
+
+    /// The server's number for where a target that is ready goes. Partitions are asked for together: their last one was
+    /// made by then.
+    pub(super) fn placed(&self, target: &Target) -> Result<u64> {
+        let name = &target.name;
+        let Some(ready) = self.ready(target.number) else {
+            return Ok(0);
+        };
+        if name.partition.is_empty() {
+            let number = self.state().numbers.get(&name.collection).copied();
+            return Ok(number.and_then(|n| u64::try_from(n).ok()).unwrap_or(0));
+        }
+        let known = self.state().partition_numbers.get(name).copied();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let all = self.client.partitions(&ready.envelope.collection)?;
+        let mut state = self.state();
+        for (partition, number) in all {
+            let collection = name.collection.clone();
+            let name = TargetName {
+                collection,
+                partition,
+            };
+            state.partition_numbers.insert(name, number);
+        }
+        let number = state.partition_numbers.get(name).copied();
+        number.ok_or_else(|| gone(&format!("partition {name}")))
     }
 
     /// Drops a partition that is replaced, unless this job has already done so.
@@ -102,7 +142,11 @@ impl Milvus {
         if gone || decision.action != Action::Replace {
             return Ok(());
         }
-        if self.client.has_partition(&found.name, &name.partition)? {
+        let there = self.client.partitions(&found.name)?;
+        // Another one than was decided on was made since: by an earlier start of this job, or by somebody else. It stays,
+        // and what follows looks into it.
+        let is_it = |number: &u64| decision.replaces == 0 || *number == decision.replaces;
+        if there.get(&name.partition).is_some_and(is_it) {
             // A loaded partition is not dropped.
             self.client
                 .release_partition(&found.name, &name.partition)?;
@@ -111,7 +155,7 @@ impl Milvus {
         Ok(())
     }
 
-    fn remove_collection(&self, name: &str, state: &mut State) -> Result<()> {
+    fn remove_collection(&self, name: &str, number: u64, state: &mut State) -> Result<()> {
         if state.made.contains(name) {
             return Ok(());
         }
@@ -124,6 +168,11 @@ impl Milvus {
                 format!("{name} became an alias of {}", found.name),
             )
             .hint("`--again` runs the job anew"));
+        }
+        if number != 0 && u64::try_from(found.number) != Ok(number) {
+            // Made since it was decided on: by an earlier start of this job, or by somebody else. It stays, and what
+            // follows looks into it.
+            return Ok(());
         }
         state.known.remove(name);
         self.client.release_collection(name)?;
@@ -245,19 +294,37 @@ impl Milvus {
 }
 
 impl Milvus {
-    /// Refuses a collection that was dropped, made anew or changed while rows were on their way to it.
+    /// Refuses a collection that was dropped, made anew or changed while rows were on their way to it, and one of whose
+    /// partitions, as far as this run fills them, that is so.
     pub(super) fn check_still_there(&self, target: &Target) -> Result<()> {
         let name = &target.name.collection;
+        let anew = |what: &str| {
+            let what = format!("{what} was dropped and made anew while this job filled it");
+            Error::new(Kind::Refused, what)
+                .hint("what was delivered to it before is lost: `milvusdm run --again` loads everything anew")
+        };
         let Some(found) = self.client.collection(name)? else {
             return Err(gone(&format!("collection {name}")));
         };
         if self.state().numbers.get(name) != Some(&found.number) {
-            let what =
-                format!("collection {name} was dropped and made anew while this job filled it");
-            return Err(Error::new(Kind::Refused, what)
-                .hint("what was delivered to it before is lost: `milvusdm run --again` loads everything anew"));
+            return Err(anew(&format!("collection {name}")));
         }
-        self.fields(&found, target).map(|_| ())
+        self.fields(&found, target)?;
+        let mut filled = self.state().partition_numbers.clone();
+        filled
+            .retain(|one, _| one.collection == *name && self.state().made_partitions.contains(one));
+        if filled.is_empty() {
+            return Ok(());
+        }
+        let there = self.client.partitions(&found.name)?;
+        filled.iter().try_for_each(|(one, number)| {
+            let what = format!("partition {one}");
+            match there.get(&one.partition) {
+                Some(now) if now == number => Ok(()),
+                Some(_) => Err(anew(&what)),
+                None => Err(gone(&what)),
+            }
+        })
     }
 }
 

@@ -31,6 +31,7 @@ impl Milvus1 {
                 rows_before: 0,
                 ours: true,
                 removes: None,
+                replaces: 0,
                 why: format!("there is no collection {collection} yet"),
             });
         };
@@ -45,6 +46,7 @@ impl Milvus1 {
                 rows_before: 0,
                 ours: true,
                 removes: None,
+                replaces: 0,
                 why: format!("there is no partition {partition} in collection {collection} yet"),
             });
         }
@@ -94,6 +96,7 @@ impl Milvus1 {
             rows_before,
             ours: action == Action::Replace || action == Action::Append && rows_before == 0,
             removes,
+            replaces: 0,
             why: match action {
                 Action::Replace => {
                     let rows = removes.map_or(0, |count| count.rows);
