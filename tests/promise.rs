@@ -308,6 +308,57 @@ fn start(jobs: &Jobs, job: &str) -> Child {
         .unwrap()
 }
 
+/// A Milvus 1.x directory of one collection with so many partitions of ten rows each, ids from `first`.
+fn partitions(jobs: &Jobs, name: &str, collection: &str, count: u64, first: u64) {
+    let ids = |i: u64| [first + 10 * i, first + 10 * i + 10];
+    let tags: serde_json::Map<_, _> = (0..count)
+        .map(|i| (format!("t{i}"), json!(ids(i))))
+        .collect();
+    let spec = json!([{"collection": collection, "dimension": 8, "metric": 1, "partitions": tags}]);
+    let out = jobs.path(name);
+    support_script(
+        "make_milvus1x.py",
+        &[out.to_str().unwrap(), &spec.to_string()],
+    );
+}
+
+/// Of a collection the server is asked once, however many partitions it has; of a partition only what there is to be known
+/// of that one.
+#[test]
+fn many_partitions_are_flushed_and_described_together() {
+    const PARTITIONS: usize = 150;
+    let jobs = Jobs::new();
+    for (name, first, flushes, of_each) in [("made", 0, 1, 1), ("added_to", 1_000_000, 2, 4)] {
+        partitions(&jobs, name, "p_many", PARTITIONS as u64, first);
+        let gateway = Gateway::start(&server().address(), |_| Fate::Pass);
+        let text = format!(
+            "source: {{milvus1: {{path: {name}/milvus}}}}\nsink: {{milvus: {{address: '{}'}}}}\n",
+            gateway.address
+        );
+        let ended = jobs.run(name, &text).code(0);
+        let targets = ended.report["targets"].as_array().unwrap();
+        let delivered = targets.iter().map(|t| t["delivered"].as_u64().unwrap());
+        assert_eq!(delivered.sum::<u64>(), 9 * PARTITIONS as u64);
+        assert_eq!(gateway.calls("Flush"), flushes, "{name}");
+        assert_eq!(gateway.calls("Insert"), PARTITIONS, "{name}");
+        for (method, most) in [
+            ("DescribeCollection", 12),
+            ("DescribeIndex", 4),
+            ("ShowPartitions", 8),
+            ("CreatePartition", PARTITIONS),
+            ("HasPartition", PARTITIONS + 1),
+            ("GetLoadState", of_each * (PARTITIONS + 1)),
+            ("GetPartitionStatistics", of_each * (PARTITIONS + 1)),
+        ] {
+            let calls = gateway.calls(method);
+            assert!(
+                calls <= most,
+                "{name}: {calls} calls of {method}, {most} wanted"
+            );
+        }
+    }
+}
+
 #[test]
 fn others_that_write_meanwhile_are_named_and_nothing_that_harms_is_advised() {
     let jobs = jobs(ROWS);

@@ -21,7 +21,7 @@ impl Milvus {
         if self.settings.auto_id {
             return Ok(Held::ids_of_the_servers_own(name));
         }
-        let Some(found) = self.client.collection(&name.collection)? else {
+        let Some(found) = self.seen(&name.collection)? else {
             return Ok(Held::no_collection(name));
         };
         let fields = match self.fields(&found, target) {
@@ -31,7 +31,7 @@ impl Milvus {
         let partition = self.counted_partition(target, found.has_partition_key());
         if let Some(partition) = partition
             && !partition.is_empty()
-            && !self.client.has_partition(&found.name, partition)?
+            && self.seen_partition(&found.name, partition)?.is_none()
         {
             return Ok(Held::no_partition(name));
         }
