@@ -54,7 +54,7 @@ const NAMES: [&str; 6] = [
 ];
 
 /// Shapes of an attribute: how it is made, and what `inspect` shows of it (`None`: anything but what was never written).
-const SHAPES: [(&str, Option<&str>); 45] = [
+const SHAPES: [(&str, Option<&str>); 54] = [
     ("h5py.Empty('S1')", Some("")),
     ("h5py.Empty('S8')", Some("")),
     ("h5py.Empty('S400')", Some("")),
@@ -100,6 +100,18 @@ const SHAPES: [(&str, Option<&str>); 45] = [
     ("np.void(b'opaque')", None),
     ("f['embeddings'].ref", None),
     ("np.array([(1, 2.5)], [('a', 'i4'), ('b', 'f8')])", None),
+    ("np.arange(6).reshape(2, 3)", None),
+    ("np.ones((2, 2), 'f4')", None),
+    ("np.array([['a', 'b'], ['c', 'd']], 'S3')", None),
+    ("np.array([[7]], 'i8')", Some("7")),
+    ("np.zeros((0, 0), 'S4')", Some("")),
+    (
+        "np.array([(1, [1, 2])], [('a', 'i4'), ('v', 'f4', (2,))])",
+        None,
+    ),
+    ("np.array([True, False])", None),
+    ("f['embeddings'].regionref[0:1]", None),
+    ("h5py.Empty(h5py.ref_dtype)", Some("")),
 ];
 
 #[test]
@@ -120,6 +132,21 @@ fn attributes_of_every_shape_are_shown_and_taken_for_what_they_are() {
     for name in ['metric_type', 'collection', 'partition', 'dimension', 'distance', 'TITLE']:
         t = h5py.h5t.py_create(h5py.string_dtype(), logical=True)
         h5py.h5a.create(f.id, name.encode(), t, h5py.h5s.create(h5py.h5s.SCALAR))
+kinds = {}
+for pad in ('NULLTERM', 'NULLPAD', 'SPACEPAD'):
+    for cset in ('CSET_ASCII', 'CSET_UTF8'):
+        t = h5py.h5t.C_S1.copy(); t.set_size(6); t.set_strpad(getattr(h5py.h5t, 'STR_' + pad)); t.set_cset(getattr(h5py.h5t, cset))
+        kinds[f'{pad}-{cset}'] = (t, np.array(b'IP    ', 'S6') if pad == 'SPACEPAD' else np.array(b'IP', 'S6'))
+e = h5py.h5t.enum_create(h5py.h5t.STD_I16LE); e.enum_insert(b'RED', 3); kinds['enum'] = (e, np.array(3, 'i2'))
+kinds['array'] = (h5py.h5t.array_create(h5py.h5t.STD_I32LE, (3,)), np.arange(3, dtype='i4'))
+kinds['bits'] = (h5py.h5t.STD_B16LE, np.array(5, 'u2'))
+for kind, (t, value) in kinds.items():
+    with h5py.File(kind + '.h5', 'w') as f:
+        f['embeddings'] = np.arange(12, dtype='f4').reshape(3, 4)
+        for name in ['metric_type', 'collection', 'partition', 'dimension', 'distance', 'TITLE']:
+            a = h5py.h5a.create(f.id, name.encode(), t, h5py.h5s.create(h5py.h5s.SCALAR))
+            try: a.write(value, mtype=t)
+            except Exception: pass
 with h5py.File('sequence.h5', 'w') as f:
     f['embeddings'] = np.arange(12, dtype='f4').reshape(3, 4)
     for name in ['metric_type', 'collection', 'partition', 'dimension', 'distance', 'TITLE']:
@@ -134,6 +161,19 @@ with h5py.File('sequence.h5', 'w') as f:
     let more = [
         ("pointer", "no pointer", Some("")),
         ("sequence", "a sequence", None),
+        ("NULLTERM-CSET_ASCII", "ended by a NUL", Some("IP")),
+        ("NULLTERM-CSET_UTF8", "ended by a NUL, UTF-8", Some("IP")),
+        ("NULLPAD-CSET_ASCII", "filled with NULs", Some("IP")),
+        ("NULLPAD-CSET_UTF8", "filled with NULs, UTF-8", Some("IP")),
+        ("SPACEPAD-CSET_ASCII", "filled with spaces", Some("IP")),
+        (
+            "SPACEPAD-CSET_UTF8",
+            "filled with spaces, UTF-8",
+            Some("IP"),
+        ),
+        ("enum", "a named number", Some("3")),
+        ("array", "an array", None),
+        ("bits", "a field of bits", None),
     ];
     let more = more.map(|(name, value, shown)| (name.to_owned(), value, shown));
     for (name, value, shown) in shapes.chain(more) {
@@ -166,6 +206,9 @@ with h5py.File('sequence.h5', 'w') as f:
             .unwrap_or_else(|e| panic!("{value}: {e}"));
         let (code, text) = said(run(dir.path(), &["run", "--progress", "none", &job]));
         assert_eq!(code, planned, "{value}: {text}");
+        let out = run(dir.path(), &["run", "--json", "--progress", "none", &job]);
+        serde_json::from_slice::<serde_json::Value>(&out.stdout)
+            .unwrap_or_else(|e| panic!("{value}: {e}"));
         // What has no value names nothing: rows go where those of a file without attributes go.
         if shown == Some("") {
             assert_eq!(code, 0, "{value}: {text}");
@@ -249,14 +292,24 @@ fn no_byte_of_a_header_ends_a_command_by_a_signal() {
             "source: {hdf5: {paths: odd.h5}}\nsink: {hdf5: {path: out.h5, mode: overwrite}}\n",
         )
         .unwrap();
+        // A damaged file where the job writes: looked at before it is replaced, or left as it is.
+        let onto = |mode: &str| {
+            format!(
+                "source: {{hdf5: {{paths: {name}.h5}}}}\nsink: {{hdf5: {{path: odd.h5, mode: {mode}}}}}\n"
+            )
+        };
+        std::fs::write(dir.path().join("onto.yaml"), onto("overwrite")).unwrap();
+        std::fs::write(dir.path().join("beside.yaml"), onto("skip")).unwrap();
         // Zeros are room that nothing is in.
         let places = (0..whole.len()).filter(|at| whole[*at] != 0);
         for (number, at) in places.enumerate().filter(|(n, _)| n % 23 == 0) {
             let mut odd = whole.clone();
             odd[at] ^= 1 << (number % 7);
             std::fs::write(dir.path().join("odd.h5"), odd).unwrap();
-            let command: &[&str] = match number % 2 {
+            let command: &[&str] = match number % 4 {
                 0 => &["inspect", "odd.h5"],
+                1 => &["plan", "onto.yaml"],
+                2 => &["run", "--again", "--progress", "none", "beside.yaml"],
                 _ => &["run", "--again", "--progress", "none", "job.yaml"],
             };
             let (code, text) = said(run(dir.path(), command));

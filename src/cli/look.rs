@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Form, Globs, Job, Mistakes};
 use crate::limits;
+use crate::sink::hdf5 as written;
 use crate::source::hdf5::{self as files, Description};
 
 /// The hidden command by which this program calls itself.
@@ -32,6 +33,8 @@ enum Wanted {
         allow: Vec<String>,
         block: Vec<String>,
     },
+    /// That the files which a destination has already can be.
+    Destination { settings: serde_yaml::Mapping },
 }
 
 /// What is told, each ended by a NUL: JSON has none.
@@ -82,6 +85,15 @@ pub fn describe(path: &Path) -> Result<Description> {
 
 /// Sees that nothing in a job's HDF5 files kills the library. What is wrong with them otherwise, planning tells.
 pub fn survives(job: &Job) -> Result<()> {
+    if job.sink.name == written::KIND.name && may_be_there(&job.sink.settings) {
+        let settings = job.sink.settings.clone();
+        let wanted = Wanted::Destination { settings };
+        let looked = look(&wanted, Path::new("the destination"), &mut |_| {});
+        looked.map_err(|e| match e.kind() {
+            Kind::Corrupt => e.hint("remove the file, and the job writes it anew"),
+            _ => e,
+        })?;
+    }
     if job.source.name != files::KIND.name {
         return Ok(());
     }
@@ -91,6 +103,14 @@ pub fn survives(job: &Job) -> Result<()> {
         block: job.collections.block.clone(),
     };
     look(&wanted, Path::new("the source"), &mut |_| {})
+}
+
+/// Whether files of a destination may exist already.
+fn may_be_there(settings: &serde_yaml::Mapping) -> bool {
+    let text = |key| settings.get(key).and_then(serde_yaml::Value::as_str);
+    let mut paths = ["path", "dir"].into_iter().filter_map(text);
+    // What the environment or the home directory is in is found out later.
+    paths.any(|path| path.contains("${") || path.starts_with('~') || Path::new(path).exists())
 }
 
 fn look(wanted: &Wanted, first: &Path, each: &mut dyn FnMut(Told)) -> Result<()> {
@@ -205,6 +225,13 @@ pub fn child() -> ExitCode {
                 hint: e.hint_text().map(str::to_owned),
             };
             tell(&Told::Described(Box::new(described.map_err(failure))));
+        }
+        Some(Wanted::Destination { settings }) => {
+            let known = written::KIND.settings;
+            let mut form = Form::new("sink.hdf5", settings, known, &Mistakes::default());
+            written::rehearse(&mut form, &mut |path| {
+                tell(&Told::File(path.as_os_str().as_bytes().to_vec()));
+            });
         }
         Some(Wanted::Source {
             settings,

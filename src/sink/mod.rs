@@ -1,7 +1,7 @@
 //! Where do vectors go? The trait, and the list of kinds.
 //! A sink knows no source and never retries; it says what a second arrival would do.
 
-mod hdf5;
+pub mod hdf5;
 pub mod held;
 pub mod milvus;
 mod milvus1;

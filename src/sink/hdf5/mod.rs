@@ -23,6 +23,7 @@ use crate::error::{Error, Kind, Result};
 use crate::h5;
 use crate::h5::filter::Filter;
 use crate::job::{Form, Mode, RunSettings, Setting};
+use crate::limits;
 use crate::schema::{Element, VectorType};
 
 use super::held::Held;
@@ -510,6 +511,32 @@ impl Sink for Hdf5 {
         // Its temporary file goes with the last who holds it.
         open.remove(&target.number);
         None
+    }
+}
+
+/// Does with the files that these settings name, as far as they exist, what a job will do with the library before it
+/// writes or compares, and tells which one is next. Stops at none: what is no such file may be replaced.
+pub fn rehearse(form: &mut Form, next: &mut dyn FnMut(&Path)) {
+    let Some(spec) = Spec::read(form) else { return };
+    let mut files = Vec::new();
+    match spec.place {
+        Place::File(path) => files.push(path),
+        // Collections are directories, partitions files in them.
+        Place::Dir(dir) => {
+            let within = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
+            for entry in within(&dir).take(limits::FILES_MAX) {
+                match entry.path().is_dir() {
+                    true => files.extend(within(&entry.path()).map(|inner| inner.path())),
+                    false => files.push(entry.path()),
+                }
+            }
+            files.retain(|path| path.extension().is_some_and(|ending| ending == "h5"));
+        }
+    }
+    for path in files.iter().filter(|path| path.is_file()) {
+        next(path);
+        // What is wrong with it otherwise, the job says.
+        let _ = rows(path);
     }
 }
 
