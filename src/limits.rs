@@ -314,3 +314,9 @@ pub const PARQUET_BLOCK_ROWS_MAX: u64 = 4096;
 
 /// Rows that are looked at to tell vectors from lists of any length.
 pub const PARQUET_SAMPLE_ROWS: usize = 256;
+
+/// The manifest of a directory of Parquet files: a hundred bytes for each file.
+pub const PARQUET_MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+/// Row groups that wait for earlier ones before delivery threads are slowed down.
+pub const PARQUET_EARLY_BYTES: u64 = 32 << 20;

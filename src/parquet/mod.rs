@@ -5,10 +5,12 @@ mod codec;
 mod convert;
 mod guard;
 mod header;
+mod manifest;
 mod pages;
 mod rows;
 mod text;
 mod types;
+mod write;
 
 use std::ops::Range;
 use std::path::Path;
@@ -27,8 +29,10 @@ use crate::limits;
 
 use guard::guarded;
 
+pub use manifest::{Listed, MANIFEST, Manifest};
 pub use rows::{Block, Rows};
 pub use types::{Found, TYPES, Wish, columns, wish};
+pub use write::{Group, PACKINGS, Writer};
 
 /// What every file begins and ends with.
 pub const MAGIC: &[u8; 4] = b"PAR1";

@@ -5,6 +5,8 @@ pub mod hdf5;
 pub mod held;
 pub mod milvus;
 mod milvus1;
+mod names;
+mod parquet;
 
 use std::fmt;
 
@@ -395,4 +397,4 @@ fn plain_only(target: &Target, what: &str) -> Result<()> {
 }
 
 /// All kinds of sink. Adding one: its file, and its line here.
-pub const SINKS: &[SinkKind] = &[milvus::KIND, hdf5::KIND, milvus1::KIND];
+pub const SINKS: &[SinkKind] = &[milvus::KIND, hdf5::KIND, milvus1::KIND, parquet::KIND];

@@ -34,6 +34,8 @@ type Case = (&'static str, fn(&Path) -> Destination);
 const KINDS: &[Case] = &[
     ("hdf5", file),
     ("hdf5", packed_file),
+    ("parquet", directory),
+    ("parquet", small_files),
     ("milvus", stand_in),
     ("milvus", real),
     ("milvus1", stand_in_1x),
@@ -62,6 +64,22 @@ fn file(dir: &Path) -> Destination {
 
 fn packed_file(dir: &Path) -> Destination {
     file_with(dir, ", compression: gzip1, chunk_rows: 4")
+}
+
+fn directory_with(dir: &Path, more: &str) -> Destination {
+    let dir = dir.to_owned();
+    Destination {
+        settings: format!("dir: '{}'{more}", dir.join("out").display()),
+        state: Box::new(move || listing(&dir)),
+    }
+}
+
+fn directory(dir: &Path) -> Destination {
+    directory_with(dir, "")
+}
+
+fn small_files(dir: &Path) -> Destination {
+    directory_with(dir, ", rows_per_file: 4, compression: none")
 }
 
 fn stand_in(_: &Path) -> Destination {

@@ -9,7 +9,6 @@ mod covered;
 mod create;
 mod direct;
 mod held;
-mod names;
 mod ordered;
 mod restore;
 
@@ -27,6 +26,7 @@ use crate::limits;
 use crate::schema::{Element, VectorType};
 
 use super::held::Held;
+use super::names;
 use super::{
     Action, Attempt, Count, Decision, Finishing, Parcel, Receipt, Redelivery, Sink, SinkKind,
     Strength,

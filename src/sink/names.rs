@@ -9,13 +9,21 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// The file of a partition; an empty tag is the default partition.
 pub fn file(partition: &str) -> String {
-    let stem = match partition {
+    fitted(stem(partition), ENDING, partition)
+}
+
+/// The directory of a partition.
+pub fn partition(partition: &str) -> String {
+    fitted(stem(partition), "", partition)
+}
+
+fn stem(partition: &str) -> String {
+    match partition {
         "" => DEFAULT.to_owned(),
         // A tag spelt like our name for the default partition must not take its file.
         DEFAULT => DEFAULT.replace('_', "%5F"),
         tag => encoded(tag),
-    };
-    fitted(stem, ENDING, partition)
+    }
 }
 
 /// The directory of a collection.

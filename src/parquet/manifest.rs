@@ -1,0 +1,255 @@
+//! What belongs to a directory of Parquet files? Its manifest says: columns, what the collection was, files and their sums.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Kind, Result};
+use crate::input::{Access, View};
+use crate::limits;
+use crate::schema::{CollectionTraits, Columns};
+
+/// The file's name.
+pub const MANIFEST: &str = "manifest.json";
+const FORMAT: &str = "milvusdm-parquet";
+const VERSION: u64 = 1;
+
+/// What a manifest says.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Where rows came from: a path or address without credentials.
+    pub source: String,
+    /// The collection they were of; may be empty.
+    pub collection: String,
+    /// The partition's exact tag; empty: the default one.
+    pub partition: String,
+    /// Whether a server made the keys.
+    pub auto_id: bool,
+    /// Whether keys are row numbers that nobody chose.
+    pub numbered: bool,
+    /// What rows have.
+    pub columns: Arc<Columns>,
+    /// What the collection is beside them.
+    pub traits: Arc<CollectionTraits>,
+    /// The digest of all rows.
+    pub digest: u64,
+    /// In the order of rows.
+    pub files: Vec<Listed>,
+}
+
+/// A file that a manifest lists.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// Its name in the directory.
+    pub name: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// The CRC-32 of all its bytes.
+    pub crc32: u32,
+}
+
+impl Manifest {
+    /// Rows of all files.
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
+    /// The text of the file: the same for the same rows.
+    pub fn to_text(&self) -> String {
+        let files = self.files.iter().map(|file| {
+            json!({"name": file.name, "rows": file.rows, "bytes": file.bytes, "crc32": format!("{:08x}", file.crc32)})
+        });
+        let all = json!({
+            "format": FORMAT,
+            "version": VERSION,
+            "tool": format!("milvusdm {}", env!("CARGO_PKG_VERSION")),
+            "source": self.source,
+            "collection": self.collection,
+            "partition": self.partition,
+            "auto_id": self.auto_id,
+            "row_numbers": self.numbered,
+            "columns": self.columns.to_json(),
+            "traits": self.traits.to_json(),
+            "rows": self.rows(),
+            "digest": format!("{:016x}", self.digest),
+            "files": files.collect::<Vec<Value>>(),
+        });
+        format!("{all:#}\n")
+    }
+
+    /// Reads the manifest of a directory; `None`: it has none.
+    pub fn read(dir: &Path) -> Result<Option<Manifest>> {
+        let path = dir.join(MANIFEST);
+        if !path.try_exists().unwrap_or(true) {
+            return Ok(None);
+        }
+        let view = View::open(&path, Access::Read)?;
+        if view.len() > limits::PARQUET_MANIFEST_BYTES_MAX {
+            return Err(view.corrupt(0, format!("a manifest of {} bytes", view.len())));
+        }
+        let value: Value = serde_json::from_slice(&view.bytes()?)
+            .map_err(|e| view.corrupt(0, format!("is no manifest: {e}")))?;
+        let manifest =
+            Manifest::of(&value).map_err(|what| Error::path(Kind::Corrupt, &path, what))?;
+        Ok(Some(manifest))
+    }
+
+    fn of(value: &Value) -> std::result::Result<Manifest, String> {
+        let text = |key: &str| {
+            let text = value.get(key).and_then(Value::as_str);
+            text.map(str::to_owned)
+                .ok_or_else(|| format!("`{key}` is missing, or no text"))
+        };
+        if text("format")? != FORMAT {
+            return Err(format!(
+                "`format` is not {FORMAT}: another program wrote it"
+            ));
+        }
+        let number = |value: &Value, key: &str| {
+            let number = value.get(key).and_then(Value::as_u64);
+            number.ok_or_else(|| format!("`{key}` is missing, or no whole number"))
+        };
+        let version = number(value, "version")?;
+        if version != VERSION {
+            return Err(format!(
+                "version {version} is not known: this program reads version {VERSION}"
+            ));
+        }
+        let flag = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let mut files: Vec<Listed> = Vec::new();
+        for file in value
+            .get("files")
+            .and_then(Value::as_array)
+            .ok_or("`files` is missing")?
+        {
+            let text = |key: &str| {
+                file.get(key)
+                    .and_then(Value::as_str)
+                    .ok_or(format!("`files.{key}` is no text"))
+            };
+            let name = text("name")?.to_owned();
+            let whole = Path::new(&name).file_name().is_some_and(|n| n == &*name);
+            if !whole || files.iter().any(|other| other.name == name) {
+                return Err(format!(
+                    "`files` names {name:?}, which is no file of its own here"
+                ));
+            }
+            let crc32 = u32::from_str_radix(text("crc32")?, 16);
+            files.push(Listed {
+                name,
+                rows: number(file, "rows")?,
+                bytes: number(file, "bytes")?,
+                crc32: crc32.map_err(|_| "`files.crc32` is no sum".to_owned())?,
+            });
+        }
+        let said = |e: Error| e.what().to_owned();
+        let traits = value.get("traits").cloned().unwrap_or_else(|| json!({}));
+        let manifest = Manifest {
+            source: text("source")?,
+            collection: text("collection")?,
+            partition: text("partition")?,
+            auto_id: flag("auto_id"),
+            numbered: flag("row_numbers"),
+            columns: Columns::from_json(value.get("columns").unwrap_or(&Value::Null))
+                .map_err(said)?,
+            traits: Arc::new(CollectionTraits::from_json(&traits).map_err(said)?),
+            digest: u64::from_str_radix(&text("digest")?, 16)
+                .map_err(|_| "`digest` is none".to_owned())?,
+            files,
+        };
+        let (rows, listed) = (
+            number(value, "rows")?,
+            manifest
+                .files
+                .iter()
+                .try_fold(0u64, |n, f| n.checked_add(f.rows)),
+        );
+        match Some(rows) == listed {
+            true => Ok(manifest),
+            false => Err(format!(
+                "`rows` is {rows}, which its files do not have together"
+            )),
+        }
+    }
+
+    /// Opens the files it lists; complains of those that are missing, altered, or not listed.
+    pub fn open(&self, dir: &Path, access: Access) -> Result<Vec<(Listed, super::File)>> {
+        let wrong = |path: &Path, what: String| Err(Error::path(Kind::Corrupt, path, what));
+        let listing = std::fs::read_dir(dir).map_err(|e| Error::io(dir, "list", &e))?;
+        let mut stray: Vec<PathBuf> = Vec::new();
+        for entry in listing {
+            let entry = entry.map_err(|e| Error::io(dir, "list", &e))?;
+            let name = entry.file_name();
+            let is_parquet = Path::new(&name).extension().is_some_and(|e| e == "parquet");
+            if is_parquet && self.files.iter().all(|file| *file.name != *name) {
+                stray.push(entry.path());
+            }
+        }
+        stray.sort();
+        if let Some(path) = stray.first() {
+            return wrong(
+                path,
+                format!("is not in the manifest, {}", dir.join(MANIFEST).display()),
+            );
+        }
+        let mut files = Vec::new();
+        for listed in &self.files {
+            let path = dir.join(&listed.name);
+            if !path.try_exists().unwrap_or(true) {
+                return wrong(
+                    &path,
+                    format!(
+                        "is missing: the manifest says that it has {} rows",
+                        listed.rows
+                    ),
+                );
+            }
+            let view = View::open(&path, access)?;
+            if view.len() != listed.bytes {
+                let what = format!(
+                    "has {} bytes, the manifest says {}",
+                    view.len(),
+                    listed.bytes
+                );
+                return wrong(&path, what);
+            }
+            let file = super::File::of(view)?;
+            if file.rows != listed.rows {
+                let what = format!("has {} rows, the manifest says {}", file.rows, listed.rows);
+                return wrong(&path, what);
+            }
+            files.push((listed.clone(), file));
+        }
+        let opened: Vec<super::File> = files.iter().map(|(_, file)| file.clone()).collect();
+        if !opened.is_empty() {
+            super::types::fit(&opened, &self.columns, 0)?;
+        }
+        Ok(files)
+    }
+}
+
+impl Listed {
+    /// Complains of a file whose bytes are not those that were written.
+    pub fn check(&self, view: &View) -> Result<()> {
+        let mut sum = crc32fast::Hasher::new();
+        let mut at = 0;
+        while at < view.len() {
+            let len = limits::SUMMED_AT_ONCE.min(view.len() - at);
+            sum.update(&view.cut(at, len)?.bytes()?);
+            at += len;
+        }
+        let found = sum.finalize();
+        if found == self.crc32 {
+            return Ok(());
+        }
+        let what = format!(
+            "was altered: its sum is {found:08x}, the manifest says {:08x}",
+            self.crc32
+        );
+        Err(Error::path(Kind::Corrupt, view.path(), what)
+            .hint("bring the file back as it was written"))
+    }
+}

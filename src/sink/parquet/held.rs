@@ -1,0 +1,178 @@
+//! What do finished files hold? Their rows, in the order in which they were written.
+//! The files are somebody else's by now: nothing in them is believed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::Array;
+
+use crate::batch::{Batch, Part, Target};
+use crate::digest;
+use crate::error::{Error, Result};
+use crate::input::Access;
+use crate::parquet::{File, Manifest, Rows};
+use crate::schema::Columns;
+use crate::sink::held::{Compared, Held, Holder, Way, What};
+
+/// Opens a directory to be compared with what was written to it. The sums of its files are looked at first.
+pub fn open(dir: &Path, target: &Target) -> Result<Held<'static>> {
+    let another = |error: Error| Held::Another(format!("{error:#}"));
+    let manifest = match Manifest::read(dir) {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(Held::Another(format!("{} has no manifest", dir.display()))),
+        Err(error) => return Ok(another(error)),
+    };
+    if !manifest.columns.hold_the_same(&target.columns) {
+        let what = format!("{} has other columns: {}", dir.display(), manifest.columns);
+        return Ok(Held::Another(what));
+    }
+    let opened = manifest.open(dir, Access::Map).and_then(|files| {
+        files
+            .iter()
+            .try_for_each(|(listed, file)| listed.check(&file.view))?;
+        Ok(files)
+    });
+    let files = match opened {
+        Ok(files) => files,
+        Err(error) => return Ok(another(error)),
+    };
+    let mut first = 0;
+    let files = files.into_iter().map(|(_, file)| {
+        first += file.rows;
+        (first - file.rows, file)
+    });
+    Ok(Held::Rows(Box::new(Whole {
+        files: files.collect(),
+        columns: target.columns.clone(),
+        wanted: 0,
+        found: 0,
+    })))
+}
+
+/// Files with the columns that were written.
+struct Whole {
+    /// Each with how many rows lie before it.
+    files: Vec<(u64, File)>,
+    columns: Arc<Columns>,
+    /// Digests of all rows so far, as they were written and as they are there: sums, so that order does not matter.
+    wanted: u64,
+    found: u64,
+}
+
+impl Whole {
+    /// The rows that lie at these places.
+    fn rows(&self, first: u64, count: u64) -> Result<Vec<Part>> {
+        let (mut parts, mut row, end) = (Vec::new(), first, first + count);
+        for (before, file) in &self.files {
+            if row >= end || row >= before + file.rows || row < *before {
+                continue;
+            }
+            let groups = 0..file.metadata.num_row_groups();
+            let mut rows = Rows::new(file, &self.columns, 0, groups, row - before)?;
+            while row < end
+                && let Some(block) = rows.next_block()?
+            {
+                let part = Part::new(&self.columns, block.values, file.view.path(), block.row)?;
+                let take = part.len().min((end - row) as usize);
+                row += take as u64;
+                parts.push(part.slice(0, take));
+            }
+        }
+        Ok(parts)
+    }
+}
+
+impl Holder for Whole {
+    fn way(&self) -> Way {
+        Way::InOrder
+    }
+
+    fn compare(&mut self, batch: &Batch) -> Result<Compared> {
+        let rows = batch.rows();
+        let mut compared = Compared::default();
+        let there = match self.rows(batch.first_row, rows) {
+            Ok(there) => there,
+            Err(error) => {
+                if let Some(part) = batch.parts.first() {
+                    compared.differs(part, 0, What::Unreadable(format!("{error:#}")));
+                }
+                compared.differing = rows;
+                // Whatever is there, it is not what was written.
+                self.wanted = self.wanted.wrapping_add(1);
+                return Ok(compared);
+            }
+        };
+        let sum = |parts: &[Part]| {
+            parts
+                .iter()
+                .fold(0u64, |sum, part| sum.wrapping_add(digest::part(part)))
+        };
+        self.wanted = self.wanted.wrapping_add(sum(&batch.parts));
+        self.found = self.found.wrapping_add(sum(&there));
+        // Stretches that lie in one part on both sides.
+        let (mut there, mut at) = (there.into_iter(), 0);
+        let mut other: Option<Part> = there.next();
+        for part in &batch.parts {
+            let mut row = 0;
+            while row < part.len() {
+                let Some(held) = &other else {
+                    (row..part.len()).for_each(|row| compared.differs(part, row, What::Missing));
+                    break;
+                };
+                let count = (part.len() - row).min(held.len() - at);
+                compare(part, row, &held.slice(at, count), &mut compared);
+                (row, at) = (row + count, at + count);
+                if at == held.len() {
+                    (other, at) = (there.next(), 0);
+                }
+            }
+        }
+        compared.rows = rows;
+        Ok(compared)
+    }
+
+    fn only_order_differs(&self) -> bool {
+        self.wanted == self.found
+    }
+}
+
+/// Compares rows of a part, from this one on, with those that are there.
+fn compare(part: &Part, first: usize, there: &Part, compared: &mut Compared) {
+    let wanted = part.slice(first, there.len());
+    let same = (0..part.columns().all().len()).all(|n| same(&*wanted.column(n), &*there.column(n)));
+    if same {
+        return;
+    }
+    let (mut one, mut two) = (Vec::new(), Vec::new());
+    for row in 0..there.len() {
+        if part.key(first + row) != there.key(row) {
+            compared.differs(part, first + row, What::OtherId(there.key(row)));
+            continue;
+        }
+        let columns = part.columns().all().iter().enumerate();
+        let differs = columns.filter(|(number, column)| {
+            let (a, b) = (wanted.column(*number), there.column(*number));
+            let (a, b) = (
+                digest::value(column.kind, &a, row, &mut one),
+                digest::value(column.kind, &b, row, &mut two),
+            );
+            a != b
+        });
+        let first_differing = differs.map(|(_, column)| column).next();
+        if let Some(column) = first_differing {
+            compared.differs(
+                part,
+                first + row,
+                match part.columns().as_plain() {
+                    Some(_) => What::OtherVector,
+                    None => What::OtherValue(column.name.clone()),
+                },
+            );
+        }
+    }
+}
+
+/// Whether two arrays of a type are the same, bit for bit.
+fn same(one: &dyn Array, two: &dyn Array) -> bool {
+    one == two
+}

@@ -1,0 +1,155 @@
+//! How far is a target that is being written? A line for each row group and file, so that what a killed run wrote is gone
+//! on with, and not written twice.
+//!
+//! A line is `CRC32 JSON`. Row groups come to the file before their line comes to the journal: what has no line is cut
+//! off; what has one and is not in the file, after a power cut, is forgotten with all behind it.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A line.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Line {
+    /// Whose the journal is: the run, and what its bytes depend on.
+    Begin { run: u64, shape: String },
+    /// A row group.
+    Group(Written),
+    /// A file is whole.
+    Whole {
+        file: u64,
+        rows: u64,
+        bytes: u64,
+        crc32: u32,
+    },
+}
+
+/// A row group in its file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Written {
+    pub file: u64,
+    /// The first row, counted over the target.
+    pub first: u64,
+    pub rows: u64,
+    /// Of the rows.
+    pub digest: u64,
+    /// Where it ends in the file, and the sum of all bytes before.
+    pub end: u64,
+    pub crc32: u32,
+    /// What its footer says.
+    pub footer: Vec<u8>,
+}
+
+/// A journal that is written to.
+pub struct Journal(File);
+
+impl Journal {
+    /// Opens the journal of a run, and reads its lines; one of another run or shape is begun anew.
+    pub fn open(path: &Path, run: u64, shape: &str) -> Result<(Journal, Vec<Line>)> {
+        let io = |doing: &'static str| move |e: std::io::Error| Error::io(path, doing, &e);
+        let options = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let mut file = options.map_err(io("open the journal"))?;
+        if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+            let what = "is being written by another run";
+            return Err(Error::path(crate::error::Kind::Job, path, what));
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)
+            .map_err(io("read the journal"))?;
+        let begin = Line::Begin {
+            run,
+            shape: shape.to_owned(),
+        };
+        let (mut lines, mut end) = (Vec::new(), 0);
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let Some(line_read) = decode(line) else { break };
+            if lines.is_empty() && line_read != begin {
+                break;
+            }
+            end += line.len() as u64;
+            lines.push(line_read);
+        }
+        let mut journal = Journal(file);
+        journal.cut(path, end)?;
+        if lines.is_empty() {
+            journal.add(path, &begin)?;
+            lines.push(begin);
+        }
+        lines.remove(0);
+        Ok((journal, lines))
+    }
+
+    fn cut(&mut self, path: &Path, end: u64) -> Result<()> {
+        let cut = self
+            .0
+            .set_len(end)
+            .and_then(|()| self.0.seek(SeekFrom::Start(end)));
+        cut.map(drop)
+            .map_err(|e| Error::io(path, "cut the journal", &e))
+    }
+
+    /// Begins it anew with these lines.
+    pub fn rewrite(&mut self, path: &Path, run: u64, shape: &str, lines: &[Line]) -> Result<()> {
+        self.cut(path, 0)?;
+        let shape = shape.to_owned();
+        self.add(path, &Line::Begin { run, shape })?;
+        lines.iter().try_for_each(|line| self.add(path, line))
+    }
+
+    /// Adds a line.
+    pub fn add(&mut self, path: &Path, line: &Line) -> Result<()> {
+        let json = serde_json::to_string(line)
+            .map_err(|e| Error::io(path, "write the journal", &e.into()))?;
+        let line = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
+        (self.0.write_all(line.as_bytes())).map_err(|e| Error::io(path, "write the journal", &e))
+    }
+}
+
+fn decode(line: &[u8]) -> Option<Line> {
+    let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
+    let (sum, json) = line.split_once(' ')?;
+    let sum = u32::from_str_radix(sum, 16).ok()?;
+    (sum == crc32fast::hash(json.as_bytes())).then(|| serde_json::from_str(json).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_run_noted_is_read_and_a_torn_line_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let whole = Line::Whole {
+            file: 0,
+            rows: 5,
+            bytes: 7,
+            crc32: 9,
+        };
+        let (mut journal, lines) = Journal::open(&path, 1, "x").unwrap();
+        assert_eq!(lines, []);
+        journal.add(&path, &whole).unwrap();
+        assert!(Journal::open(&path, 1, "x").is_err(), "two runs at once");
+        drop(journal);
+        let text = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&text[..], b"0000"].concat()).unwrap();
+        let (journal, lines) = Journal::open(&path, 1, "x").unwrap();
+        assert_eq!(lines, [whole]);
+        drop(journal);
+        assert_eq!(std::fs::read(&path).unwrap(), text);
+        for (run, shape) in [(2, "x"), (1, "y")] {
+            let copy = dir.path().join(shape);
+            std::fs::write(&copy, &text).unwrap();
+            assert_eq!(Journal::open(&copy, run, shape).unwrap().1, []);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Parquet: how are rows of any columns written to files that every tool reads, with a manifest that restores them?
+//! Rows come in order, a batch a row group; what a killed run wrote is gone on with. Never reads a source.
+
+mod held;
+mod journal;
+mod target;
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use crate::batch::{Batch, Keys, Limits, Target, TargetName};
+use crate::buffers::Buffer;
+use crate::digest;
+use crate::error::{Error, Kind, Result};
+use crate::job::{Form, Mode, RunSettings, Setting};
+use crate::parquet::{MANIFEST, Manifest, PACKINGS};
+
+use super::held::Held;
+use super::names;
+use super::{
+    Action, Attempt, Count, Decision, Finishing, Parcel, Receipt, Redelivery, Sink, SinkKind,
+    Strength,
+};
+use target::{Filling, Shape};
+
+/// Directories of Parquet files.
+pub const KIND: SinkKind = SinkKind {
+    name: "parquet",
+    summary: "Parquet files with a manifest: a directory for each partition",
+    settings: &[
+        Setting::path(
+            "dir",
+            "directory of the files, or of <collection>/<partition>; made if missing",
+        )
+        .required()
+        .example("out"),
+        Setting::choice(
+            "mode",
+            &["fail", "skip", "overwrite"],
+            "what to do if a manifest exists",
+        )
+        .or("fail"),
+        Setting::number("rows_per_file", (1, i64::MAX as u64), "rows of a file").or("1000000"),
+        Setting::choice("compression", &PACKINGS, "how pages are packed").or("zstd"),
+    ],
+    read: |form| Some(Box::new(Spec::read(form)?)),
+};
+
+/// The settings.
+#[derive(Clone, Debug)]
+struct Spec {
+    dir: PathBuf,
+    mode: Mode,
+    shape: Shape,
+}
+
+impl Spec {
+    fn read(form: &mut Form) -> Option<Spec> {
+        let dir = form.required("dir", "the directory to write to");
+        let mode = form.choice("mode");
+        let rows_per_file = form.number("rows_per_file");
+        let packing = form.choice("compression");
+        Some(Spec {
+            dir: dir?.into(),
+            mode: mode.and_then(Mode::of).unwrap_or(Mode::Fail),
+            shape: Shape {
+                rows_per_file: rows_per_file.unwrap_or(1_000_000),
+                packing: packing.unwrap_or("zstd"),
+            },
+        })
+    }
+}
+
+impl super::Spec for Spec {
+    fn open(&self, _: &RunSettings) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(Parquet {
+            spec: self.clone(),
+            run: AtomicU64::new(0),
+            dirs: Mutex::default(),
+            open: RwLock::default(),
+        }))
+    }
+}
+
+/// Parquet files as a sink.
+struct Parquet {
+    spec: Spec,
+    run: AtomicU64,
+    /// The directory of each target that has been seen, by its number.
+    dirs: Mutex<BTreeMap<u32, (TargetName, PathBuf)>>,
+    /// Targets that are being written; `None`: they are whole.
+    open: RwLock<BTreeMap<u32, Option<Arc<Filling>>>>,
+}
+
+impl Parquet {
+    /// The directory of a target; a source without names has its files right in `dir`.
+    fn dir(&self, name: &TargetName) -> PathBuf {
+        match name.collection.as_str() {
+            "" => self.spec.dir.clone(),
+            collection => self
+                .spec
+                .dir
+                .join(names::directory(collection))
+                .join(names::partition(&name.partition)),
+        }
+    }
+
+    fn find(&self, target: u32) -> Result<Option<Arc<Filling>>> {
+        let open = self.open.read().expect("no one panics with it locked");
+        let missing = || Error::path(Kind::Io, &self.spec.dir, "was not prepared for writing");
+        open.get(&target).cloned().ok_or_else(missing)
+    }
+}
+
+/// Complains of a directory that cannot be written to, or made.
+fn check_writable(dir: &Path) -> Result<()> {
+    let there = dir
+        .ancestors()
+        .find(|dir| dir.exists() || dir.as_os_str().is_empty());
+    let there = there
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(Error::path(Kind::Job, there, "is not a directory"));
+    }
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    let writable = rustix::fs::access(there, access);
+    writable
+        .map_err(|e| Error::io(there, "write in this directory", &e.into()).with_kind(Kind::Job))
+}
+
+/// A file of Parquet in a directory that no manifest speaks for.
+fn stray(dir: &Path) -> Result<Option<PathBuf>> {
+    let listing = match std::fs::read_dir(dir) {
+        Ok(listing) => listing,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(e) => return Err(Error::io(dir, "list", &e).with_kind(Kind::Job)),
+    };
+    let mut files: Vec<PathBuf> = listing.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "parquet"));
+    files.sort();
+    Ok(files.into_iter().next())
+}
+
+impl Sink for Parquet {
+    fn describe(&self) -> String {
+        format!("Parquet files under {}", self.spec.dir.display())
+    }
+
+    fn limits(&self, wanted: Limits) -> Limits {
+        wanted
+    }
+
+    fn name(&self, source: &TargetName) -> TargetName {
+        source.clone()
+    }
+
+    fn keyed(&self, _: Keys) -> bool {
+        false
+    }
+
+    fn in_order(&self) -> bool {
+        true
+    }
+
+    fn file(&self, target: &Target) -> Option<PathBuf> {
+        Some(self.dir(&target.name))
+    }
+
+    fn decide(&self, target: &Target) -> Result<Decision> {
+        let dir = self.dir(&target.name);
+        let mut dirs = self.dirs.lock().expect("no one panics with it locked");
+        let other = dirs
+            .iter()
+            .find(|(number, (_, other))| **number != target.number && *other == dir);
+        if let Some((_, (other, _))) = other {
+            let what = format!(
+                "both {other} and {} would be in this directory",
+                target.name
+            );
+            return Err(
+                Error::path(Kind::Job, &dir, what).hint("rename or merge them with `into:`")
+            );
+        }
+        dirs.insert(target.number, (target.name.clone(), dir.clone()));
+        drop(dirs);
+        check_writable(&dir)?;
+        let found = match Manifest::read(&dir) {
+            Ok(found) => found.map(|manifest| manifest.rows()),
+            // What is replaced may be no such file.
+            Err(_) if self.spec.mode == Mode::Overwrite => Some(0),
+            Err(error) => return Err(error.with_kind(Kind::Job)),
+        };
+        if found.is_none()
+            && let Some(path) = stray(&dir)?
+        {
+            let what = "is there already, and no manifest says what it belongs to";
+            return Err(Error::path(Kind::Job, &path, what).hint("`dir:` names another directory"));
+        }
+        let (action, why) = match (found, self.spec.mode) {
+            (None, _) => (Action::Create, "there is no manifest".to_owned()),
+            (Some(_), Mode::Skip) => (Action::Skip, "a manifest exists, mode is skip".to_owned()),
+            (Some(rows), Mode::Overwrite) => {
+                let why =
+                    format!("a manifest exists, mode is overwrite; its {rows} rows are replaced");
+                (Action::Replace, why)
+            }
+            (Some(_), _) => {
+                let error = Error::path(Kind::Job, &dir.join(MANIFEST), "exists");
+                return Err(error.hint(
+                    "`mode: skip` leaves the files as they are, `mode: overwrite` replaces them when the new ones are whole",
+                ));
+            }
+        };
+        Ok(Decision {
+            action,
+            rows_before: match action {
+                Action::Skip => found.unwrap_or(0),
+                _ => 0,
+            },
+            ours: action != Action::Skip,
+            why: format!("{}: {why}", dir.display()),
+            removes: found
+                .filter(|_| action == Action::Replace)
+                .map(|rows| Count {
+                    rows,
+                    strength: Strength::Exact,
+                }),
+        })
+    }
+
+    fn begin(&self, run: u64) {
+        self.run.store(run, Ordering::Relaxed);
+    }
+
+    fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()> {
+        if decision.action == Action::Skip {
+            return Ok(());
+        }
+        let dir = self.dir(&target.name);
+        std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, "make the directory", &e))?;
+        // What was not there when this job began must not be there at its end, unless an earlier attempt of this very
+        // job renamed its own and died before it could say so.
+        let replace = decision.action == Action::Replace || begun;
+        let run = self.run.load(Ordering::Relaxed);
+        let filling = Filling::open(&dir, target, &self.spec.shape, run, replace)?;
+        let mut open = self.open.write().expect("no one panics with it locked");
+        open.insert(target.number, Some(Arc::new(filling)));
+        Ok(())
+    }
+
+    fn pack(&self, batch: Batch, _: Buffer) -> Result<Parcel> {
+        let Some(filling) = self.find(batch.target)? else {
+            return Err(Error::path(Kind::Io, &self.spec.dir, "is whole already"));
+        };
+        let digests = batch.parts.iter().map(digest::part);
+        Ok(Parcel {
+            id: batch.id,
+            rows: batch.rows() as u32,
+            payload_bytes: batch.bytes(),
+            digest: digests.fold(0, u64::wrapping_add),
+            body: filling.pack(&batch)?,
+            left_out: Vec::new(),
+            batch,
+        })
+    }
+
+    fn deliver(&self, parcel: &Parcel, _: Attempt) -> Result<Receipt> {
+        if let Some(filling) = self.find(parcel.batch.target)? {
+            filling.deliver(&parcel.body)?;
+        }
+        Ok(Receipt {
+            rows: parcel.rows,
+            upserted: false,
+        })
+    }
+
+    fn redelivery(&self, _: &Target, _: &Decision) -> Redelivery {
+        Redelivery::Harmless
+    }
+
+    /// Rows come again from the first; those that are in the files already are compared by their digests, and not
+    /// written again.
+    fn resumable(&self) -> bool {
+        false
+    }
+
+    fn finish(&self, target: &Target) -> Result<Finishing> {
+        let filling = match self
+            .open
+            .read()
+            .expect("no one panics with it locked")
+            .get(&target.number)
+        {
+            Some(Some(filling)) => filling.clone(),
+            _ => return Ok(Finishing::Done),
+        };
+        filling.finish()?;
+        let mut open = self.open.write().expect("no one panics with it locked");
+        open.insert(target.number, None);
+        tracing::info!(dir = %self.dir(&target.name).display(), rows = target.rows, "files written");
+        Ok(Finishing::Done)
+    }
+
+    fn count(&self, target: &Target) -> Result<Count> {
+        let dir = self.dir(&target.name);
+        let manifest = Manifest::read(&dir).map_err(|e| e.with_kind(Kind::Differs))?;
+        Ok(Count {
+            // Taken away since: it has no rows any more.
+            rows: manifest.map_or(0, |manifest| manifest.rows()),
+            strength: Strength::Exact,
+        })
+    }
+
+    fn held<'s>(&'s self, target: &Target) -> Result<Held<'s>> {
+        held::open(&self.dir(&target.name), target)
+    }
+
+    fn abandon(&self, target: &Target, _: &Decision) -> Option<String> {
+        let mut open = self.open.write().expect("no one panics with it locked");
+        let was_open = open.remove(&target.number).flatten().is_some();
+        let dir = self.dir(&target.name);
+        was_open.then(|| {
+            format!(
+                "{} has rows under temporary names, which the same command goes on with",
+                dir.display()
+            )
+        })
+    }
+}
