@@ -3,8 +3,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)] // What pymilvus gives.
+#[path = "columns/cases.rs"]
+mod cases;
 #[path = "parquet/given.rs"]
 mod given;
+#[path = "support/migration.rs"]
+mod migration;
+#[path = "parquet/sink.rs"]
+mod sink;
 mod support;
 
 use milvusdm::batch::Limits;

@@ -52,11 +52,11 @@ impl ColumnType {
                 ..Bounds::default()
             },
             ColumnType::Array {
+                of,
                 capacity,
                 max_bytes,
-                ..
             } => Bounds {
-                max_length: max_bytes,
+                max_length: max_bytes.filter(|_| of == Scalar::VarChar),
                 max_capacity: capacity,
                 ..Bounds::default()
             },

@@ -9,7 +9,6 @@ use arrow_array::Array;
 use crate::batch::{Batch, Part, Target};
 use crate::digest;
 use crate::error::{Error, Result};
-use crate::input::Access;
 use crate::parquet::{File, Manifest, Rows};
 use crate::schema::Columns;
 use crate::sink::held::{Compared, Held, Holder, Way, What};
@@ -26,7 +25,7 @@ pub fn open(dir: &Path, target: &Target) -> Result<Held<'static>> {
         let what = format!("{} has other columns: {}", dir.display(), manifest.columns);
         return Ok(Held::Another(what));
     }
-    let opened = manifest.open(dir, Access::Map).and_then(|files| {
+    let opened = manifest.open(dir, Default::default()).and_then(|files| {
         files
             .iter()
             .try_for_each(|(listed, file)| listed.check(&file.view))?;

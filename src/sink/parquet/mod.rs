@@ -219,6 +219,7 @@ impl Sink for Parquet {
         };
         Ok(Decision {
             action,
+            replaces: 0,
             rows_before: match action {
                 Action::Skip => found.unwrap_or(0),
                 _ => 0,

@@ -130,8 +130,7 @@ impl Filling {
     fn take_up(&self, lines: Vec<Line>) -> Result<()> {
         let mut kept: Vec<Line> = Vec::new();
         let (mut groups, mut whole): (Vec<Written>, BTreeMap<u64, Listed>) = Default::default();
-        let mut lines = lines.into_iter().peekable();
-        while let Some(line) = lines.next() {
+        for line in lines {
             match &line {
                 Line::Whole {
                     file,

@@ -2,10 +2,11 @@
 //! Knows which files there are and where they are cut; what their bytes mean, the room `parquet` knows.
 
 mod read;
+mod restored;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_yaml::Value;
 
@@ -14,10 +15,10 @@ use super::{Reader, Source, SourceKind, Spec as AnySpec, Survey, content};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::input::Access;
-use crate::job::{Form, Setting, Takes, absolute, did_you_mean};
+use crate::job::{Form, Globs, Setting, Takes, absolute, did_you_mean};
 use crate::limits;
-use crate::parquet::{self, File, Wish};
-use crate::schema::Columns;
+use crate::parquet::{self, File, Listed, Wish};
+use crate::schema::{CollectionTraits, Columns};
 
 /// The source `parquet`.
 pub const KIND: SourceKind = SourceKind {
@@ -26,7 +27,11 @@ pub const KIND: SourceKind = SourceKind {
     settings: &[
         files::PATH,
         files::PATHS.example("[part-00000.parquet]"),
-        Setting::path("dir", "directory: all its .parquet files, in natural order").one_of(),
+        Setting::path(
+            "dir",
+            "directory: what its manifest lists, or all .parquet files in natural order",
+        )
+        .one_of(),
         files::GLOB,
         Setting::text("id", "the column that rows are known by, or row_number").or("id"),
         Setting::texts(
@@ -98,6 +103,24 @@ fn read_types(form: &mut Form) -> Option<BTreeMap<String, Wish>> {
 
 impl AnySpec for Spec {
     fn open(&self) -> Result<Box<dyn Source>> {
+        self.open_for(&Globs::default())
+    }
+
+    fn open_for(&self, admitted: &Globs) -> Result<Box<dyn Source>> {
+        if let Named::Dir(dir) = &self.named
+            && let Some(targets) = restored::targets(dir, self.access, admitted)?
+        {
+            if self.id.is_some() || self.columns.is_some() || !self.types.is_empty() {
+                let what = "has a manifest, which says what its columns are";
+                let error = Error::path(Kind::Job, dir, what);
+                return Err(error
+                    .hint("leave `id`, `columns` and `types` out, or name the files by `glob:`"));
+            }
+            return Ok(Box::new(Parquet {
+                targets,
+                warnings: Vec::new(),
+            }));
+        }
         let paths = self.named.files(&["parquet"])?;
         let mut opened: Vec<File> = Vec::new();
         for path in &paths {
@@ -127,9 +150,15 @@ impl AnySpec for Spec {
                     partition: String::new(),
                 },
                 source: name,
-                files: opened,
+                files: opened
+                    .into_iter()
+                    .map(|file| Part { file, listed: None })
+                    .collect(),
                 columns: found.columns,
-                numbered: found.numbered,
+                made: usize::from(found.numbered),
+                row_numbers: found.numbered,
+                auto_id: false,
+                traits: Arc::default(),
             }],
             warnings: found.notes,
         }))
@@ -140,9 +169,35 @@ impl AnySpec for Spec {
 struct Rows {
     name: TargetName,
     source: String,
-    files: Vec<File>,
+    files: Vec<Part>,
     columns: Arc<Columns>,
-    numbered: bool,
+    /// How many columns at the start are not in the files: the key of rows that are numbered.
+    made: usize,
+    row_numbers: bool,
+    auto_id: bool,
+    traits: Arc<CollectionTraits>,
+}
+
+/// A file, and what a manifest says of it: looked at once, before its first row is read.
+struct Part {
+    file: File,
+    /// And what is wrong with its bytes, once that is known.
+    listed: Option<(Listed, OnceLock<Option<String>>)>,
+}
+
+impl Part {
+    /// Complains of a file whose bytes are not those that its manifest has the sum of.
+    fn check(&self) -> Result<()> {
+        let Some((listed, checked)) = &self.listed else {
+            return Ok(());
+        };
+        let view = &self.file.view;
+        let wrong = checked.get_or_init(|| listed.check(view).err().map(|e| e.what().to_owned()));
+        match wrong {
+            None => Ok(()),
+            Some(what) => Err(Error::path(Kind::Corrupt, view.path(), what)),
+        }
+    }
 }
 
 /// Parquet files as a source.
@@ -153,7 +208,9 @@ struct Parquet {
 
 impl Parquet {
     fn files(&self) -> impl Iterator<Item = &File> {
-        self.targets.iter().flat_map(|target| &target.files)
+        self.targets
+            .iter()
+            .flat_map(|target| target.files.iter().map(|part| &part.file))
     }
 
     /// The file of this number, and the target it belongs to.
@@ -175,8 +232,8 @@ impl Source for Parquet {
         let mut part = 0;
         for (number, rows) in self.targets.iter().enumerate() {
             let mut first_row = 0;
-            let most = (limits::SHARDS_PER_TARGET / rows.files.len() as u64).max(1);
-            for file in &rows.files {
+            let most = (limits::SHARDS_PER_TARGET / (rows.files.len() as u64).max(1)).max(1);
+            for Part { file, .. } in &rows.files {
                 for (groups, range) in stretches(file, most) {
                     let name = file.view.path().file_name().unwrap_or_default();
                     shards.push(Shard {
@@ -202,12 +259,12 @@ impl Source for Parquet {
                 number: number as u32,
                 name: rows.name.clone(),
                 columns: rows.columns.clone(),
-                keys: match rows.numbered {
+                keys: match rows.row_numbers {
                     true => Keys::RowNumbers,
                     false => Keys::Stored,
                 },
-                traits: Default::default(),
-                auto_id: false,
+                traits: rows.traits.clone(),
+                auto_id: rows.auto_id,
                 rows: first_row,
                 rows_deleted: 0,
                 source: rows.source.clone(),
@@ -242,11 +299,12 @@ impl Source for Parquet {
             let what = format!("there is no file for {}", shard.name);
             return Err(Error::new(Kind::Changed, what));
         };
-        let before = rows.files[..number].iter().map(|file| file.rows).sum();
+        rows.files[number].check()?;
+        let before = rows.files[..number].iter().map(|part| part.file.rows).sum();
         let reader = read::FileReader::new(
-            &rows.files[number],
+            &rows.files[number].file,
             &rows.columns,
-            rows.numbered.then_some(before),
+            (rows.made > 0).then_some(before),
             from.row()..shard.end.row(),
             limits,
         )?;
