@@ -61,7 +61,7 @@
 //! | `digest` | what are names and rows known by? | batch schema simd |
 //! | `buffers` | where does what is written wait to be sent? | |
 //! | `simd` | how fast can this loop go? | |
-//! | `progress` | how far? | |
+//! | `progress` | how far? | limits |
 //! | `retry` | how long to wait? | |
 //! | `limits` | how much is too much? | |
 //! | `error` | what went wrong? | limits |

@@ -246,6 +246,15 @@ pub const LATE_S: u64 = 15;
 /// How often batches that were sent more than once are looked after, when some of them are in doubt again.
 pub const LOOKS_AFTER: u32 = 3;
 
+/// Points of a run's course that are kept: more than a page has room to draw, and a few kilobytes.
+pub const COURSE_POINTS_MAX: usize = 400;
+
+/// Reasons for putting requests off that are told apart.
+pub const COURSE_REASONS_MAX: usize = 20;
+
+/// Rows of a list in a report's page.
+pub const PAGE_ROWS_MAX: usize = 200;
+
 /// Earlier reports that a report keeps.
 pub const REPORTS_KEPT: usize = 100;
 

@@ -1,11 +1,15 @@
 //! How far? Counters that threads add to, and the phase a command is in; anyone may look at them.
 //! Calls nobody back and steers nothing.
 
+mod course;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+
+pub use course::{Course, Point, PutOff};
 
 /// What a command is doing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -188,6 +192,7 @@ pub struct Progress {
     rows_resumed: AtomicU64,
     last_receipt_ms: AtomicU64,
     waiting: Mutex<Option<Waiting>>,
+    course: Mutex<Course>,
 }
 
 /// What the counters were at one moment.
@@ -239,6 +244,7 @@ impl Progress {
             rows_resumed: AtomicU64::new(0),
             last_receipt_ms: AtomicU64::new(0),
             waiting: Mutex::new(None),
+            course: Mutex::default(),
         }
     }
 
@@ -272,6 +278,12 @@ impl Progress {
         self.rows.fetch_add(rows, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
         self.batches.fetch_add(1, Relaxed);
+        let own = self
+            .rows
+            .load(Relaxed)
+            .saturating_sub(self.rows_resumed.load(Relaxed));
+        let bytes = self.bytes.load(Relaxed);
+        self.lock_course().delivered(ms, own, bytes);
         self.moves();
     }
 
@@ -285,7 +297,18 @@ impl Progress {
     /// Counts an attempt beyond the first, and says what is waited for.
     pub fn retry(&self, why: String, waited: Duration, patience: Duration) {
         self.retries.fetch_add(1, Relaxed);
+        let ms = self.started.elapsed().as_millis() as u64;
+        self.lock_course().put_off(ms, &why);
         self.wait(why, waited, patience);
+    }
+
+    /// How it went so far.
+    pub fn course(&self) -> Course {
+        self.lock_course().clone()
+    }
+
+    fn lock_course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says what is waited for: it has been for so long, and so long it may be.

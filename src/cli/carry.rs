@@ -16,7 +16,7 @@ use crate::checkpoint::{Checkpoint, Delivered, Deliveries, Found, Totals};
 use crate::error::{Error, Kind, Result, shown};
 use crate::job::Job;
 use crate::plan::{self, Plan};
-use crate::progress::{Doing, Phase, Progress, Snapshot};
+use crate::progress::{Course, Doing, Phase, Progress, Snapshot};
 use crate::run::{self, Stop};
 use crate::sink::{Action, Decision};
 use crate::verify::{self, TargetReport, When};
@@ -53,6 +53,9 @@ pub struct Report {
     pub seconds: f64,
     /// Counters of this attempt.
     pub progress: Option<Snapshot>,
+    /// How it went: for pages.
+    #[serde(skip)]
+    pub course: Course,
     /// Each target.
     pub targets: Vec<TargetReport>,
     /// Wrapping sum of the digests of all rows delivered.
@@ -140,6 +143,7 @@ pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
         destination: String::new(),
         seconds: 0.0,
         progress: None,
+        course: Course::default(),
         targets: Vec::new(),
         digest: String::new(),
         left_out: Vec::new(),
@@ -168,7 +172,7 @@ pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     }
     report.state = report.outcome;
     let written = match &flags.report {
-        Some(path) => report::write(path, &report),
+        Some(path) => report::write(path, &report, &report.course),
         None => Ok(()),
     };
     let printed = match common.json {
@@ -291,6 +295,7 @@ fn carry(
     let carried = run::run(plan, &checkpoint, &mut decisions, &progress, stop);
     drop(shown);
     report.progress = Some(progress.snapshot());
+    report.course = progress.course();
     report.seconds = progress.snapshot().seconds;
     report.left_out = left_out(plan, checkpoint.left_out());
     let targets = plan.manifest.targets.iter();

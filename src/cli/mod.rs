@@ -2,12 +2,14 @@
 //! The only room that prints.
 
 mod carry;
+mod chart;
 mod formats;
 mod help;
 mod init;
 mod inspect;
 mod known;
 mod look;
+mod page;
 mod progress;
 mod report;
 mod say;
@@ -77,7 +79,7 @@ struct RunFlags {
     /// How progress is shown
     #[arg(long, value_enum, default_value_t = progress::Style::Auto)]
     progress: progress::Style,
-    /// Write a JSON report to this file
+    /// Write a report to this file: a page for browsers if it ends in .html, else JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Load anew what was loaded before, or begin an unfinished load anew

@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::show;
+use super::{page, show};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::progress::Doing;
+use crate::progress::{Course, Doing};
 
 /// What every report says of the command it is of.
 #[derive(Serialize)]
@@ -55,19 +55,31 @@ pub fn writable(report: &Path) -> Result<()> {
     opened.map(drop).map_err(|e| failed(report, &e))
 }
 
-/// Writes a report. One that is there moves into the new one's `history`.
-pub fn write(path: &Path, report: &impl Serialize) -> Result<()> {
+/// Writes a report: as a page where the name ends so, else as JSON, into whose `history` one that is there moves.
+pub fn write(path: &Path, report: &impl Serialize, course: &Course) -> Result<()> {
     let mut report = serde_json::to_value(report).expect("reports are plain data");
+    if is_page(path) {
+        return replace(path, page::page(&report, course).as_bytes());
+    }
     let history = history(path);
     if let (Value::Object(report), false) = (&mut report, history.is_empty()) {
         report.insert("history".to_owned(), Value::Array(history));
     }
     let text = serde_json::to_vec_pretty(&report).expect("reports are plain data");
+    replace(path, &text)
+}
+
+fn is_page(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|e| e.eq_ignore_ascii_case("html") || e.eq_ignore_ascii_case("htm"))
+}
+
+fn replace(path: &Path, text: &[u8]) -> Result<()> {
     // Whole or not at all, where that can be: what is there is worth keeping.
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = Path::new(&beside);
-    if path.is_file() && std::fs::write(beside, &text).is_ok() {
+    if path.is_file() && std::fs::write(beside, text).is_ok() {
         return std::fs::rename(beside, path).map_err(|e| failed(path, &e));
     }
     std::fs::write(path, text).map_err(|e| failed(path, &e))
@@ -108,7 +120,7 @@ mod tests {
         let path = directory.path().join("report.json");
         writable(&path).unwrap();
         for number in 0..limits::REPORTS_KEPT + 5 {
-            write(&path, &json!({"number": number})).unwrap();
+            write(&path, &json!({"number": number}), &Course::default()).unwrap();
         }
         let text = std::fs::read(&path).unwrap();
         let last: Value = serde_json::from_slice(&text).unwrap();

@@ -17,7 +17,7 @@ use crate::checkpoint::{Checkpoint, Delivered};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Job, Verify};
 use crate::plan::{self, Plan};
-use crate::progress::{Doing, Phase, Progress};
+use crate::progress::{Course, Doing, Phase, Progress};
 use crate::run::{self, Stop};
 use crate::sink::{Action, Loan};
 use crate::verify::{self, Hands, TargetReport, When};
@@ -36,7 +36,7 @@ pub struct VerifyFlags {
     /// How progress is shown
     #[arg(long, value_enum, default_value_t = Style::Auto)]
     progress: Style,
-    /// Write a JSON report to this file
+    /// Write a report to this file: a page for browsers if it ends in .html, else JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
@@ -97,7 +97,7 @@ pub fn verify_job(path: &Path, flags: &VerifyFlags, common: &Common) -> Result<(
     report.state = report.outcome;
     report.about.end(&doing);
     let written = match &flags.report {
-        Some(path) => report::write(path, &report),
+        Some(path) => report::write(path, &report, &Course::default()),
         None => Ok(()),
     };
     let printed = match common.json {
