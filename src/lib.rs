@@ -1,5 +1,5 @@
-//! milvusdm moves vectors into, out of and between Milvus installations, and never loses or doubles a row
-//! without saying so.
+//! milvusdm moves vectors into, out of and between Milvus installations, and never loses or duplicates a row
+//! silently.
 //!
 //! A migration is many batches carried along one straight path:
 //!
@@ -18,13 +18,13 @@
 //!   batch is *converted* between the two, so that no source and no sink knows of it; digests are of what is sent.
 //! * A **bounded channel** lies between. It is the only queue, and when it is full the pool waits.
 //! * **Delivery threads** take parcels, *deliver*, and *record* the receipt. Mapped pages pass through them into
-//!   the kernel, to a server on this host as stretches of their file, which nobody copies; they read none unless a
-//!   connection broke. The source's files are looked at once more before a receipt is recorded. How many deliver at a
-//!   time to a server, and how fast once it has said "later", is found from its answers (`run/flow.rs`).
+//!   the kernel; a server on this host gets them as ranges of their file, uncopied. The threads read pages only after a
+//!   connection broke. They check the source's files once more before they record a receipt. `run/flow.rs` derives from
+//!   the server's answers how many deliver at a time, and how fast once the server has said "later".
 //!
 //! Memory is `(pool threads + channel + delivery threads) × batch`, whatever the size of the data. Batches are
-//! a pure function of the plan; before any batch of a window is sent, one synced record says so; after any death,
-//! in doubt are just the batches of such windows without a receipt.
+//! a pure function of the plan. One synced record precedes the first batch of each window; after a crash, only the
+//! batches of such windows that have no receipt are in doubt.
 //!
 //! # Words
 //!

@@ -163,7 +163,7 @@ pub const V1_DEADLINE_S: u64 = 900;
 /// Seconds to build an index of Milvus 1.x in: the call returns when all is built.
 pub const V1_INDEX_DEADLINE_S: u64 = 7 * 24 * 3600;
 
-/// Seconds between pings to Milvus 1.x: its server takes offence below 300.
+/// Seconds between pings to Milvus 1.x: its server closes connections that ping more often than every 300 s.
 pub const V1_PING_EVERY_S: u64 = 330;
 
 /// The largest batch for Milvus 1.x: with up to 18 bytes of framing and id a row, a request of any dimension stays

@@ -25,7 +25,7 @@ use milvusdm::plan::{Fingerprint, Plan};
 use milvusdm::progress::Progress;
 use milvusdm::run::{Stop, run};
 use milvusdm::sink::Decision;
-use milvusdm::verify::{self, Hands, When};
+use milvusdm::verify::{self, Pacing, When};
 
 use server::{STRANGE, STRANGE_ROWS, Server, World};
 use sink::{Faulty, Mutant};
@@ -197,13 +197,13 @@ fn verdict(plan: &Plan, checkpoint: &Checkpoint, decisions: &[Decision], mutant:
             delivered.totals.sent_again = 0;
         }
     }
-    let hands = Hands {
+    let pacing = Pacing {
         check: &|| Ok(()),
         wait: &|deed| deed(),
         looked_at: &|_, _| {},
     };
     let run = checkpoint.run();
-    let compared = verify::compare(plan, run, &past, Verify::Count, When::AtTheEnd, &hands);
+    let compared = verify::compare(plan, run, &past, Verify::Count, When::AtTheEnd, &pacing);
     match verify::judge(&compared.unwrap()) {
         Ok(()) => 0,
         Err(error) => error.kind().exit_code(),

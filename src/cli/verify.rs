@@ -20,7 +20,7 @@ use crate::plan::{self, Plan};
 use crate::progress::{Course, Doing, Phase, Progress};
 use crate::run::{self, Stop};
 use crate::sink::{Action, Loan};
-use crate::verify::{self, Hands, TargetReport, When};
+use crate::verify::{self, Pacing, TargetReport, When};
 
 /// What `milvusdm verify` takes besides a job.
 #[derive(Args, Clone, Default)]
@@ -206,7 +206,7 @@ pub fn compare(
     progress.total(rows, bytes);
     doing.begin(Phase::Counting, "");
     let _shown = Shown::start(style, progress.clone(), common);
-    let hands = Hands {
+    let pacing = Pacing {
         check: &|| stop.check(),
         wait: &|deed| run::patiently(&plan.settings, &progress, stop, deed),
         looked_at: &|rows, bytes| {
@@ -214,5 +214,5 @@ pub fn compare(
             progress.delivered(rows, bytes);
         },
     };
-    verify::compare(plan, run, past, verify, when, &hands)
+    verify::compare(plan, run, past, verify, when, &pacing)
 }

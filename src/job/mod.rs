@@ -55,7 +55,7 @@ pub struct Job {
     pub run: RunSettings,
     /// The dimension the job says the data has, with the key that says so.
     pub dimension: Option<u64>,
-    /// Mistakes so far; whoever reads the endpoints adds to them.
+    /// Mistakes so far. The code that reads source and sink settings adds to them.
     pub mistakes: Mistakes,
     text: String,
     aliases: Vec<(String, String)>,

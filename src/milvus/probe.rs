@@ -26,18 +26,18 @@ pub enum Found {
 pub fn probe(address: &str) -> Found {
     const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     const HTTP1: &[u8] = b"GET / HTTP/1.1\r\nHost: milvus\r\nConnection: close\r\n\r\n";
-    match said(address, HTTP2) {
+    match answer(address, HTTP2) {
         // What knows HTTP/1 alone may wait for more, or hang up.
-        Found::Silent => match said(address, HTTP1) {
+        Found::Silent => match answer(address, HTTP1) {
             Found::Other => Found::Silent,
             found => found,
         },
-        Found::Other => said(address, HTTP1),
+        Found::Other => answer(address, HTTP1),
         found => found,
     }
 }
 
-fn said(address: &str, hello: &[u8]) -> Found {
+fn answer(address: &str, hello: &[u8]) -> Found {
     let wait = Duration::from_secs(limits::PROBE_S);
     let place = address
         .split_once("://")

@@ -143,7 +143,7 @@ fn expression(field: &str, keys: &[Key], flavour: Flavour) -> String {
     text
 }
 
-/// A text as expressions have it. Tried on 2.3.5 with 19 nasty keys: anything else finds nothing, without a word.
+/// A text as expressions have it. Tried on 2.3.5 with 19 nasty keys: any other spelling silently finds nothing.
 /// Milvus Lite reads control characters as they are, but for line breaks.
 fn quote(key: &str, flavour: Flavour, out: &mut String) {
     out.push('"');

@@ -111,7 +111,7 @@ fn exhausted(code: i32, message: &str, whole: bool, sent: usize) -> Error {
     let is_rate = ["rate", "quota", "too many"]
         .iter()
         .any(|word| lower.contains(word));
-    let said = said(code, message);
+    let said = describe(code, message);
     let too_big = |kind| {
         Error::new(
             kind,
@@ -161,7 +161,7 @@ fn tls(words: &str) -> Error {
 }
 
 /// The name of a gRPC status code, and the words beside it.
-fn said(code: i32, message: &str) -> String {
+fn describe(code: i32, message: &str) -> String {
     let name = match code {
         1 => "CANCELLED",
         3 => "INVALID_ARGUMENT",
@@ -183,7 +183,7 @@ fn said(code: i32, message: &str) -> String {
 
 /// By the gRPC status code, see https://grpc.github.io/grpc/core/md_doc_statuscodes.html.
 fn grpc(code: i32, message: &str, whole: bool) -> Error {
-    let said = said(code, message);
+    let said = describe(code, message);
     match code {
         16 => Error::new(
             Kind::Refused,

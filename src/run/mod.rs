@@ -42,7 +42,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// The flag itself, for whoever sets it.
+    /// The flag itself, for the code that sets it.
     pub fn flag(&self) -> Arc<AtomicBool> {
         self.0.clone()
     }
@@ -395,7 +395,7 @@ fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -
         let mut way = Way::new(run, parcel.id, files, sent.again);
         let receipt = deliver(run, parcel, sent.attempt, &mut way);
         // Pages that were overwritten, or could not be read, between their check and their sending went out as they
-        // then were: without a receipt the batch stays in doubt, and whoever goes on sends it again. It matters more
+        // then were: without a receipt the batch stays in doubt, and the next attempt sends it again. It matters more
         // than what the destination made of them.
         let receipt = files.unchanged().and(receipt);
         let (receipt, again) = receipt.map_err(|e| e.batch(parcel.id))?;

@@ -3,7 +3,7 @@
 
 use super::{Column, Columns, Index};
 
-/// What a collection is beside its columns. The default: nothing is known, as for files without a schema.
+/// What a collection has besides its columns. The default: nothing is known, as for files without a schema.
 ///
 /// Whether keys are made by the server is told by the target, the partition key and the dynamic field by the roles of
 /// columns, the metric and the index of a vector by its column.
@@ -29,7 +29,7 @@ pub struct CollectionTraits {
     pub aliases: Vec<String>,
 }
 
-/// What a column is beside its type: what a Milvus 2.x field carries and no value does.
+/// What a column has besides its type: what a Milvus 2.x field carries and no value does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ColumnTraits {
     /// What it says of itself.

@@ -180,7 +180,7 @@ impl Kernels {
     /// Checks and digests rows in one pass: the wrapping sum of the digests of the rows that stand before the first
     /// one with a NaN or an infinity, and which that is. `None`: there is none, the sum is over all rows.
     ///
-    /// Whoever wants to leave such a row out goes on after it.
+    /// To leave such a row out, go on after it.
     pub fn check_and_digest(
         &self,
         kind: Floats,

@@ -335,7 +335,7 @@ fn digests_of_rows_that_are_much_alike_do_not_meet() {
 
 #[test]
 fn a_digest_stays_what_it_was() {
-    // Digests are kept in checkpoints and reports: whoever changes them breaks those.
+    // Digests are kept in checkpoints and reports: changing them breaks those.
     let row: Vec<u8> = (0..=255).collect();
     let digests = [
         row_digest(0, &[]),

@@ -282,9 +282,9 @@ pub enum Loan {
 /// Whether a batch may have been sent before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Attempt {
-    /// It has not.
+    /// The batch has never been sent.
     First,
-    /// An earlier attempt may have arrived.
+    /// The batch was sent before and may have arrived.
     Again,
 }
 
@@ -321,8 +321,8 @@ impl Parcel {
         self.body.iter().map(|b| b.len() as u64).sum()
     }
 
-    /// Reads a byte of each page that is sent. A mapping whose disk failed breaks a connection without a word; who
-    /// reads it, and asks its file then, is told.
+    /// Reads a byte of each page that is sent. If the disk under a mapping fails, the connection just drops; reading
+    /// the pages and then asking the file finds the reason.
     pub fn touch(&self) {
         const PAGE: usize = 4096;
         for piece in &self.body {

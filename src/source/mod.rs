@@ -42,7 +42,7 @@ pub trait Spec {
     fn open(&self) -> Result<Box<dyn Source>>;
 
     /// Opens the source, and looks only at what these globs admit, where it can: what is left out must not stand
-    /// in the way. Whoever calls it drops the rest all the same.
+    /// in the way. The caller drops the rest in any case.
     fn open_for(&self, _admitted: &Globs) -> Result<Box<dyn Source>> {
         self.open()
     }
@@ -121,7 +121,7 @@ impl Stillness {
     }
 }
 
-/// Reads a shard, and goes on after an error where it was: whoever asks for the next rows once more gets them, once the
+/// Reads a shard, and goes on after an error where it was: asking for the next rows once more gets them, once the
 /// source gives them again.
 pub struct Steady<'s> {
     source: &'s dyn Source,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Hands;
+use super::Pacing;
 use crate::batch::{Batch, BatchId, Cut, Key, Part, Position, Shard, Target};
 use crate::buffers::Buffers;
 use crate::checkpoint::{Again, Delivered, Totals};
@@ -89,10 +89,10 @@ pub fn compare(
     delivered: &Delivered,
     run: u64,
     extent: Extent,
-    hands: &Hands<'_>,
+    pacing: &Pacing<'_>,
 ) -> Result<Content> {
     let totals = delivered.totals;
-    let mut holder = match hands.patiently(|| plan.sink.held(target))? {
+    let mut holder = match pacing.patiently(|| plan.sink.held(target))? {
         Held::Rows(holder) => holder,
         Held::Another(what) => {
             return Ok(Content {
@@ -122,7 +122,7 @@ pub fn compare(
     // Where ids may not repeat, the run has looked.
     let looked = plan.keyed(target) && plan.settings.id_collision != IdCollision::Keep;
     if way == Way::ById && !looked {
-        let (repeats, ids) = plan::repeats(plan, target, limits::REPEATED_IDS_MAX, hands.check)?;
+        let (repeats, ids) = plan::repeats(plan, target, limits::REPEATED_IDS_MAX, pacing.check)?;
         if ids.len() == limits::REPEATED_IDS_MAX {
             return Ok(Content {
                 rests_on: "nothing: content was not compared".to_owned(),
@@ -153,7 +153,7 @@ pub fn compare(
         plan,
         target,
         run,
-        hands,
+        pacing,
         holder: holder.as_mut(),
         rooms: Buffers::default(),
         repeated,
@@ -179,11 +179,11 @@ pub fn compare(
     let only_counted = work.check_copies()?;
     let (tally, digest) = (work.tally, full.then_some(work.digest));
     let wanted = totals.delivered;
-    Ok(said(tally, digest, only_counted, wanted, holder.as_ref()))
+    Ok(describe(tally, digest, only_counted, wanted, holder.as_ref()))
 }
 
 /// What was found, in words that claim no more.
-fn said(
+fn describe(
     tally: Compared,
     digest: Option<u64>,
     copies: u64,
@@ -251,7 +251,7 @@ struct Work<'w> {
     plan: &'w Plan,
     target: &'w Target,
     run: u64,
-    hands: &'w Hands<'w>,
+    pacing: &'w Pacing<'w>,
     holder: &'w mut dyn Holder,
     rooms: Buffers,
     /// Ids that several rows of the target have: such rows are counted.
@@ -269,8 +269,8 @@ impl<'w> Work<'w> {
     fn all(&mut self, shard: &Shard) -> Result<()> {
         let mut reader = self.reader(shard, shard.start.clone());
         let (mut index, mut first_row) = (0, shard.first_row);
-        while let Some(cut) = self.hands.patiently(|| reader.rows())? {
-            (self.hands.check)()?;
+        while let Some(cut) = self.pacing.patiently(|| reader.rows())? {
+            (self.pacing.check)()?;
             let rows = rows(&cut);
             let batch = self.batch(shard, index, first_row, cut.parts, cut.next);
             let batch = self.as_delivered(batch)?;
@@ -282,7 +282,7 @@ impl<'w> Work<'w> {
             self.compare(batch, &reader.files()?)?;
             index += 1;
             first_row += rows;
-            (self.hands.looked_at)(rows, rows * self.target.columns.row_bytes().0);
+            (self.pacing.looked_at)(rows, rows * self.target.columns.row_bytes().0);
         }
         Ok(())
     }
@@ -290,7 +290,7 @@ impl<'w> Work<'w> {
     /// Compares the batches that were sent more than once, and no others.
     fn again(&mut self, again: &[Again]) -> Result<()> {
         for batch in again {
-            (self.hands.check)()?;
+            (self.pacing.check)()?;
             let mut shards = self.plan.manifest.shards.iter();
             let shard = shards.find(|s| s.number == batch.shard);
             let shard = shard.expect("the log is of this plan");
@@ -300,7 +300,7 @@ impl<'w> Work<'w> {
             };
             let mut reader = self.reader(&stretch, batch.from.clone());
             let mut any = false;
-            while let Some(cut) = self.hands.patiently(|| reader.rows())? {
+            while let Some(cut) = self.pacing.patiently(|| reader.rows())? {
                 any = true;
                 let rows = self.batch(shard, batch.index, 0, cut.parts, cut.next);
                 let rows = self.as_delivered(rows)?;
@@ -331,8 +331,8 @@ impl<'w> Work<'w> {
             Picks::of(shard.rows, self.target.rows, limits::SAMPLE_ROWS, seed).peekable();
         let (mut before, mut picked, mut index) = (0, Vec::new(), 0);
         loop {
-            (self.hands.check)()?;
-            let cut = self.hands.patiently(|| reader.rows())?;
+            (self.pacing.check)()?;
+            let cut = self.pacing.patiently(|| reader.rows())?;
             for part in cut.iter().flat_map(|cut| &cut.parts) {
                 let after = before + part.len() as u64;
                 while let Some(pick) = picks.next_if(|pick| *pick < after) {
@@ -352,7 +352,7 @@ impl<'w> Work<'w> {
             }
             let Some(cut) = cut else { return Ok(()) };
             let rows = rows(&cut);
-            (self.hands.looked_at)(rows, rows * self.target.columns.row_bytes().0);
+            (self.pacing.looked_at)(rows, rows * self.target.columns.row_bytes().0);
         }
     }
 
@@ -387,9 +387,9 @@ impl<'w> Work<'w> {
         let row_bytes = batch.bytes().div_ceil(batch.rows().max(1));
         let most = (limits::LOOK_UP_BYTES / row_bytes.max(1)).clamp(1, limits::LOOK_UP_ROWS_MAX);
         for piece in pieces(batch, most) {
-            (self.hands.check)()?;
+            (self.pacing.check)()?;
             let holder = &mut self.holder;
-            let compared = self.hands.patiently(|| holder.compare(&piece))?;
+            let compared = self.pacing.patiently(|| holder.compare(&piece))?;
             // Asked before a difference is believed: a page that vanished reads as zeros.
             files.unchanged()?;
             self.tally.add(compared);
@@ -451,7 +451,7 @@ impl<'w> Work<'w> {
     fn check_copies(&mut self) -> Result<u64> {
         let copies: Vec<Copies> = std::mem::take(&mut self.copies).into_values().collect();
         for some in copies.chunks(limits::COPIES_AT_ONCE) {
-            (self.hands.check)()?;
+            (self.pacing.check)()?;
             self.check_some_copies(some)?;
         }
         Ok(copies.iter().map(|c| c.rows).sum())
@@ -461,7 +461,7 @@ impl<'w> Work<'w> {
         let keys: Vec<Key> = some.iter().map(|c| c.key.clone()).collect();
         let wanted: u64 = some.iter().map(|c| c.rows).sum();
         let holder = &mut self.holder;
-        let Some(there) = self.hands.patiently(|| holder.copies(&keys))? else {
+        let Some(there) = self.pacing.patiently(|| holder.copies(&keys))? else {
             return Ok(());
         };
         let differing = there.abs_diff(wanted);

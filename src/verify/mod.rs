@@ -88,8 +88,8 @@ pub enum When {
 /// Something that is safe to repeat.
 pub type Deed<'d> = dyn FnMut() -> Result<()> + 'd;
 
-/// How whoever asks lets time pass.
-pub struct Hands<'h> {
+/// How the caller wants a comparison to wait, stop and report.
+pub struct Pacing<'h> {
     /// An error when the operator wants to stop.
     pub check: &'h (dyn Fn() -> Result<()> + Sync),
     /// Does it as often as patience lasts.
@@ -98,7 +98,7 @@ pub struct Hands<'h> {
     pub looked_at: &'h (dyn Fn(u64, u64) + Sync),
 }
 
-impl Hands<'_> {
+impl Pacing<'_> {
     fn patiently<T>(&self, mut deed: impl FnMut() -> Result<T>) -> Result<T> {
         let mut done = None;
         (self.wait)(&mut || {
@@ -117,7 +117,7 @@ pub fn compare(
     past: &[Delivered],
     verify: Verify,
     when: When,
-    hands: &Hands<'_>,
+    pacing: &Pacing<'_>,
 ) -> Result<Vec<TargetReport>> {
     // A destination that has used up all patience is not given it again for each target.
     let gone = AtomicBool::new(false);
@@ -138,18 +138,18 @@ pub fn compare(
         Ok(report)
     };
     let mut reports = side_by_side(&*plan.sink, &targets, &|target| {
-        (hands.check)()?;
+        (pacing.check)()?;
         let ask = || count(plan, target, &past[target.number as usize], verify, when);
         let counted = match gone.load(Ordering::Relaxed) {
             true => ask(),
-            false => hands.patiently(ask),
+            false => pacing.patiently(ask),
         };
         counted.or_else(|error| unsaid(target, error))
     })?;
     let mut read = false;
     for ((target, past), report) in targets.iter().zip(past).zip(&mut reports) {
-        (hands.check)()?;
-        match look(plan, target, past, run, verify, hands, report) {
+        (pacing.check)()?;
+        match look(plan, target, past, run, verify, pacing, report) {
             Ok(looked) => read |= looked,
             Err(error) => *report = unsaid(target, error)?,
         }
@@ -169,7 +169,7 @@ fn look(
     past: &Delivered,
     run: u64,
     verify: Verify,
-    hands: &Hands<'_>,
+    pacing: &Pacing<'_>,
     report: &mut TargetReport,
 ) -> Result<bool> {
     let extent = match verify {
@@ -179,7 +179,7 @@ fn look(
         Verify::Sample => Some(Extent::Sample),
         Verify::Full => Some(Extent::Full),
     };
-    let compare = |extent| content::compare(plan, target, past, run, extent, hands);
+    let compare = |extent| content::compare(plan, target, past, run, extent, pacing);
     if let Some(extent) = extent {
         let content = compare(extent)?;
         report.agrees &= content.agrees;

@@ -44,7 +44,7 @@ impl Rows {
     }
 
     /// Rows of all the others.
-    pub fn beside(&self, partition: &str) -> u64 {
+    pub fn outside(&self, partition: &str) -> u64 {
         let others = self.0.iter().filter(|(tag, _)| tag != partition);
         others.map(|(_, rows)| rows).sum()
     }
@@ -399,7 +399,7 @@ mod tests {
         );
         let rows = rows.unwrap();
         assert_eq!((rows.of(""), rows.of("p/1"), rows.of("p2")), (3, 4, 0));
-        assert_eq!((rows.beside(""), rows.beside("p/1")), (4, 3));
+        assert_eq!((rows.outside(""), rows.outside("p/1")), (4, 3));
         assert_eq!(read_rows("{}"), None);
     }
 }

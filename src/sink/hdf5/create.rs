@@ -167,7 +167,7 @@ impl Claim {
         let path = whole.with_file_name(format!(".milvusdm-{digest:016x}.tmp"));
         match File::open(&path) {
             Ok(left) => {
-                // Whoever writes it holds a lock. Where there are no locks nobody can be asked.
+                // The program that writes it holds a lock. File systems without locks cannot tell.
                 if let Err(std::fs::TryLockError::WouldBlock) = left.try_lock() {
                     let what = format!("is being written by another run, as {}", path.display());
                     return Err(Error::path(Kind::Job, whole, what));
@@ -197,7 +197,7 @@ impl Temporary {
         }
     }
 
-    /// Has the disk begin with bytes that were written, so that the sync at the end has less to wait for. Best effort.
+    /// Starts write-back early, so that the sync at the end has less to wait for. Best effort.
     pub fn write_back(&self, bytes: Range<u64>) {
         let len = NonZeroU64::new(bytes.end.saturating_sub(bytes.start));
         if let (Some(file), Some(len)) = (self.lock.get(), len) {

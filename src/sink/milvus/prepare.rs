@@ -236,7 +236,7 @@ impl Milvus {
                 format!("collection {name} was made, and is not there"),
             )
         })?;
-        // A server drops, without a word, what it does not know.
+        // A server silently drops what it does not know.
         let server = self.client.server();
         let asked = columns::as_asked(&found, target, server);
         let asked = asked.and_then(|()| traits::as_asked(&found, &carried, &self.settings, server));

@@ -88,7 +88,7 @@ impl Milvus1 {
         let sharing = all
             .values()
             .filter(|r| r.target.name.collection == name.collection);
-        if sharing.count() > 1 || self.server.rows(&name.collection)?.beside(&name.partition) > 0 {
+        if sharing.count() > 1 || self.server.rows(&name.collection)?.outside(&name.partition) > 0 {
             return why("the collection has rows in other partitions, and these may be among them");
         }
         Ok(None)

@@ -31,7 +31,7 @@ impl Milvus1 {
             return Ok(Held::no_partition(name));
         }
         let into_partitions = self.server.looks_into_partitions();
-        if !into_partitions && self.server.rows(&name.collection)?.beside(&name.partition) > 0 {
+        if !into_partitions && self.server.rows(&name.collection)?.outside(&name.partition) > 0 {
             return Ok(Held::Hidden {
                 why: format!(
                     "{} cannot look into a partition, and {} has rows in others",

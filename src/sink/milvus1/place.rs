@@ -81,7 +81,7 @@ impl Milvus1 {
                 let all = self.server.rows(&target.name.collection)?;
                 removes = Some(Count {
                     rows: match target.name.partition.as_str() {
-                        "" => all.of("") + all.beside(""),
+                        "" => all.of("") + all.outside(""),
                         partition => all.of(partition),
                     },
                     // Of what has been flushed.

@@ -1,4 +1,4 @@
-//! HDF5: how are files of vectors read, whoever wrote them?
+//! HDF5: how are files of vectors read, whatever program wrote them?
 //! What is not packed is mapped and travels as it lies; what is packed is unpacked by the threads that carry it.
 //! Never writes, never knows where rows go.
 
@@ -123,7 +123,7 @@ impl Spec {
 }
 
 /// Does with the files of these settings what opening and reading them will do with the library, and tells which one is
-/// next (`None`: it goes on). Stops at the first that cannot be read; whoever opens them then is told why.
+/// next (`None`: it goes on). Stops at the first that cannot be read; opening that one for real gives the reason.
 pub fn rehearse(form: &mut Form, admitted: &Globs, next: &mut dyn FnMut(Option<&Path>)) {
     let Some(spec) = Spec::read(form) else { return };
     let Ok(files) = spec.files.files(&ENDINGS) else {

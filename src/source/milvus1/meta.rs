@@ -54,7 +54,7 @@ pub struct Collection {
     index_params: String,
     /// Whether its ids were made by the server.
     pub auto_id: bool,
-    /// Whether it has attributes beside its vectors.
+    /// Whether it has attributes besides its vectors.
     pub hybrid: bool,
     /// Its own rows, which are the default partition's, first; then its partitions in the order they were made.
     pub partitions: Vec<Partition>,

@@ -363,7 +363,7 @@ impl Milvus1 {
                 Kind::Unsupported,
                 &self.place.db,
                 format!(
-                    "collection {} is hybrid: it has attributes beside its vectors (an experiment of Milvus 0.10 and 1.0), which are not read",
+                    "collection {} is hybrid: it has attributes besides its vectors (an experiment of Milvus 0.10 and 1.0), which are not read",
                     collection.name
                 ),
             )
@@ -399,7 +399,7 @@ impl Milvus1 {
             self.segments.push(segment);
             self.touched.push(AtomicBool::new(false));
         }
-        self.warnings.extend(notes.said(&name));
+        self.warnings.extend(notes.describe(&name));
         let segments = first..self.segments.len();
         self.identity.insert(
             format!("collection {name}"),
@@ -452,13 +452,13 @@ impl Notes {
         if row_count != live {
             self.differ.push(name.to_owned());
         }
-        for (path, extra) in segment.longer() {
+        for (path, extra) in segment.oversized() {
             self.longer
                 .push(format!("{} ({extra} bytes)", path.display()));
         }
     }
 
-    fn said(&self, name: &TargetName) -> Vec<String> {
+    fn describe(&self, name: &TargetName) -> Vec<String> {
         let mut said = Vec::new();
         if let Some(first) = self.missing.first() {
             said.push(format!(

@@ -158,7 +158,7 @@ impl Segment {
     }
 
     /// Files that are longer than they say, with by how many bytes.
-    pub fn longer(&self) -> impl Iterator<Item = (&Arc<Path>, u64)> {
+    pub fn oversized(&self) -> impl Iterator<Item = (&Arc<Path>, u64)> {
         let all = [&self.vectors, &self.ids, &self.deletions];
         let longer = all.into_iter().filter(|k| k.extra > 0);
         longer.map(|k| (&k.path, k.extra))
