@@ -1,4 +1,4 @@
-//! Where does what is written wait to be sent? In buffers that are used again and again.
+//! Where do written bytes wait to be sent? In buffers that are reused.
 //! Knows nothing of what is in them.
 
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What are names and rows known by? Digests that never change: checkpoints, file names and partitions hold them.
+//! How are names and rows identified? By digests that never change: checkpoints, file names and partitions hold them.
 //!
 //! The digest of rows is the wrapping sum over their values of digests that are bound to the row's key and to the
 //! column's name, so that a value that moved to another row or column is seen, and rows may come in any order. The one

@@ -1,4 +1,4 @@
-//! Runs and plans jobs, and says how it went.
+//! Runs and plans jobs, and reports the outcome.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_millis(1800);
 /// How often it is looked whether a signal came.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What a run has to say at its end, for people and for machines.
+/// The report of a run, for people and for machines.
 #[derive(Serialize)]
 pub struct Report {
     /// `done`, `not proven`, `stopped`, `failed`, `skipped` or `done before`.
@@ -154,7 +154,7 @@ pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     let writable = flags.report.as_deref().map_or(Ok(()), writable);
     let result = match writable {
         Ok(()) => run_reported(path, flags, common, &progress, &mut report),
-        // It cannot be told there.
+        // The report cannot hold this error.
         Err(error) => return Err(error),
     };
     report.seconds = started.elapsed().as_secs_f64();

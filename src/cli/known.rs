@@ -1,4 +1,4 @@
-//! What is known of a job from earlier? Where its log is, what it delivered, and what other jobs did.
+//! What do earlier runs tell of a job? Where its log is, what it delivered, and what other jobs delivered.
 
 use std::path::PathBuf;
 

@@ -59,7 +59,7 @@ struct Common {
     /// How much to log on standard error
     #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
     log: LogLevel,
-    /// Where everything is said
+    /// Where all messages go
     #[arg(skip)]
     screen: Screen,
 }
@@ -82,10 +82,10 @@ struct RunFlags {
     /// Write a report to this file: a page for browsers if it ends in .html, else JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Load anew what was loaded before, or begin an unfinished load anew
+    /// Deliver again what was delivered before, or restart an unfinished run from its first row
     #[arg(long)]
     again: bool,
-    /// Say what would be done, and do nothing: the same as `plan`
+    /// Show what would be done, and do nothing: the same as `plan`
     #[arg(long)]
     dry_run: bool,
 }
@@ -109,7 +109,7 @@ enum Command {
         #[command(flatten)]
         flags: RunFlags,
     },
-    /// Say what a job would do; changes nothing anywhere
+    /// Show what a job would do; changes nothing anywhere
     Plan {
         /// The job file; `-`: standard input
         job: PathBuf,
@@ -123,7 +123,7 @@ enum Command {
         #[command(flatten)]
         flags: verify::VerifyFlags,
     },
-    /// Say what a Faiss index file, HDF5 file or Milvus 1.x directory holds
+    /// Show what a Faiss index, HDF5, vector, numpy or Parquet file, or a Milvus 1.x directory holds
     Inspect {
         /// The file or directory
         path: PathBuf,
@@ -210,19 +210,19 @@ fn names(entries: Vec<formats::Entry>) -> Vec<&'static str> {
     entries.iter().map(|entry| entry.name).collect()
 }
 
-/// Asks for as many open files as the system lets us have, often more than the 1024 that a shell allows: a job may name
-/// more HDF5 files than that, and those with chunks stay open.
+/// Raises the limit on open files as far as the system allows, often above the 1024 of a shell: a job may name more
+/// HDF5 files than that, and those with chunks stay open.
 fn open_many_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Best effort: where it is refused, and the files are too many, the one that cannot be opened is named.
+    // Best effort: if it is refused and there are too many files, an error names the one that cannot be opened.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn fail(error: &Error, common: &Common) -> ExitCode {
     let code = error.kind().exit_code();
     if common.json && !error.is_reported() {
-        // Where that cannot be said either, the exit code says it.
+        // If that cannot be printed either, the exit code tells.
         let _ = print_json(&serde_json::json!({"error": show::error_json(error)}));
     }
     common.screen.say(&format!("error: {error}"));
@@ -237,7 +237,7 @@ fn logging(common: &Common) {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Trace => tracing::Level::TRACE,
     };
-    // Every frame of every connection is for who asks for everything.
+    // Frames of connections are logged at level trace only.
     let others = match level {
         tracing::Level::DEBUG => tracing::Level::INFO,
         level => level,
@@ -257,8 +257,7 @@ fn logging(common: &Common) {
     let _ = logs.try_init();
 }
 
-/// Logs in the style of all that is said: `warning: …`, one line each. Where more than warnings is asked for, each has
-/// its time.
+/// Logs like all other messages: `warning: …`, one line each. At levels above warnings each has its time.
 struct Plain {
     times: bool,
 }

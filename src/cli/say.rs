@@ -1,5 +1,5 @@
-//! How do words reach the operator? Text for standard output, lines on standard error, and one line that is redrawn.
-//! Nothing here reaches a terminal with a control character that we did not put there.
+//! How do messages reach the operator? As text on standard output, lines on standard error, and one line that is redrawn.
+//! No control character reaches a terminal unless this file puts it there.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
@@ -58,7 +58,7 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&format!("{text}\n"))
 }
 
-/// Standard error, shared by all that speak: a redrawn line makes way for lines that stay.
+/// Standard error, shared by all threads that print: a redrawn line makes way for lines that stay.
 #[derive(Clone, Default)]
 pub struct Screen(Arc<Mutex<bool>>);
 
@@ -85,7 +85,7 @@ impl Screen {
         let mut drawn = self.lock();
         let clear = if *drawn { CLEAR } else { "" };
         *drawn = false;
-        // When nobody can be told, nobody can be told that either.
+        // If standard error cannot be written, there is nowhere to report it.
         let _ = io::stderr().write_all(format!("{clear}{lines}\n").as_bytes());
     }
 

@@ -28,7 +28,7 @@ pub struct VerifyFlags {
     /// Compare a sample of the rows of large collections, not all of them
     #[arg(long)]
     sample: bool,
-    /// Have collections loaded that are not, with an index if they have none, and leave them as they were found
+    /// Load collections that are not loaded, with an index if they have none, and leave them as they were
     #[arg(long)]
     load: bool,
     #[command(flatten)]
@@ -159,7 +159,7 @@ fn look(
             (flags.progress, common, doing),
         )
     });
-    // Whatever came of it, and the last change first.
+    // Whether or not the comparison succeeded, in reverse order.
     for loan in loans.iter().rev() {
         if let Err(error) = plan.sink.give_back(loan) {
             tracing::warn!("what was loaded to be compared could not be released again: {error:#}");

@@ -1,4 +1,4 @@
-//! Is this the job of another tool, or of ours under a mistaken name? Says so in a sentence.
+//! Is this another tool's job, or one of ours with a misspelt key? Says so in a sentence.
 
 use serde_yaml::{Mapping, Value};
 

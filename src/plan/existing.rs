@@ -1,5 +1,5 @@
 //! What is in the targets already? Rows of the job that are there before the first one is sent, and rows that a job
-//! would remove: refused, or told.
+//! would remove: refused, or reported.
 //! Looks rows up where a target can be read, and changes nothing.
 
 use std::collections::BTreeMap;

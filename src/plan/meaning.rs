@@ -1,5 +1,5 @@
-//! What does a job mean? Spellings, defaults and what shapes no row are left out, so that a job that was written
-//! otherwise is known again.
+//! What does a job mean? Spellings, defaults and settings that shape no row are left out, so that a job is recognised
+//! however it is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What is a collection beside the columns that rows have? All that a Milvus 2.x schema carries and no row does.
+//! What does a collection have besides its rows' columns? Everything in a Milvus 2.x schema that no row carries.
 //! A source fills in what it knows; a sink makes of it what its server has.
 
 use super::{Column, Columns, Index};

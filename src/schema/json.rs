@@ -1,4 +1,4 @@
-//! How are columns and collections spelt in JSON? Manifests keep schemas so.
+//! How are columns and collections spelt in JSON? Manifests store schemas this way.
 
 use serde_json::{Map, Value, json};
 

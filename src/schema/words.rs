@@ -1,4 +1,4 @@
-//! How are the types of columns called? In jobs, in manifests, and by Milvus.
+//! What are the types of columns called? In jobs, in manifests, and by Milvus.
 
 use super::{ColumnType, Element, Scalar, VectorType};
 

@@ -60,7 +60,7 @@ pub trait Sink: Send + Sync {
         Ok(Finishing::Done)
     }
 
-    /// What of the batches' limits it takes: never more than `wanted`.
+    /// The limits on batches that it accepts: never more than `wanted`.
     fn limits(&self, wanted: Limits) -> Limits;
 
     /// The name a source's target gets here by this sink's settings (collection, partition), before `into:`.

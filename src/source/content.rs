@@ -1,5 +1,5 @@
 //! Is it the same data? What a file's bytes come to, whatever its name, time and inode.
-//! Short files are read whole, of long ones samples.
+//! Reads short files whole, and samples of long ones.
 
 use crate::digest;
 use crate::error::Result;

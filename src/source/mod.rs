@@ -199,7 +199,7 @@ pub trait Reader: Send {
     fn files(&self) -> Files;
 }
 
-/// Files, as they were opened. Kept beside what was read until that has arrived: pages of a mapping are taken from the
+/// Files, as they were opened. Kept with what was read until that has arrived: pages of a mapping are taken from the
 /// file once more when they are sent.
 #[derive(Clone)]
 pub struct Files(Arc<[View]>);

@@ -179,7 +179,13 @@ pub fn compare(
     let only_counted = work.check_copies()?;
     let (tally, digest) = (work.tally, full.then_some(work.digest));
     let wanted = totals.delivered;
-    Ok(describe(tally, digest, only_counted, wanted, holder.as_ref()))
+    Ok(describe(
+        tally,
+        digest,
+        only_counted,
+        wanted,
+        holder.as_ref(),
+    ))
 }
 
 /// What was found, in words that claim no more.

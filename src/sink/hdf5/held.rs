@@ -1,5 +1,5 @@
 //! What does a finished file hold? Its rows, read through the library, in the order in which they were written.
-//! The file is somebody else's by now: nothing in it is believed.
+//! Other programs may have changed the file by now, so nothing in it is trusted.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
 //! Does a value fit its field? Looked at while a batch is packed, so that nothing is sent that a server would refuse,
-//! or would take and end by.
+//! or would accept and crash on.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
 //! Is a value that was read back the one that was sent?
-//! Bit for bit, with two exceptions: JSON is compared as what it says, for servers write it anew; and a NaN is a NaN.
+//! Bit for bit, with two exceptions: JSON is compared by what it says, because servers rewrite it; and a NaN is a NaN.
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;

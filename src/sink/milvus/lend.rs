@@ -1,5 +1,5 @@
-//! How can a collection be read that is not loaded? An index is made if there is none, it is loaded, and both are taken
-//! back afterwards.
+//! How can a collection that is not loaded be read? It gets an index if it has none and is loaded; both are undone
+//! afterwards.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 //! Does a target fit a Milvus 1.x server? Names, types, dimensions, metrics, indexes: the rules of its
-//! ValidationUtil.cpp, said before anything is sent.
+//! ValidationUtil.cpp, checked before anything is sent.
 //! Pure: knows what was asked and what is there, and calls nobody.
 
 use tracing::warn;

@@ -1,4 +1,4 @@
-//! How are rows of a dataset got at, a stretch at a time?
+//! How are rows of a dataset read, one stretch at a time?
 //! Mapped ones as they lie; packed ones a band at a time, outside the library's lock where that can be.
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! Where do the rows of a dataset lie, and how are they got at?
+//! Where do the rows of a dataset lie, and how are they read?
 //! Decides once for a dataset; reads no rows but those in its header.
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! Is a Milvus running on this directory? Asks who holds its lock; never takes it.
+//! Is a Milvus running on this directory? Asks which process holds its lock; never takes it.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! How is metadata read from MySQL or MariaDB? In one transaction, so that all tables are of one moment.
+//! How is metadata read from MySQL or MariaDB? In one transaction, so that all tables show the same moment.
 //! Never writes; the password stays in here.
 
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! How is `meta.sqlite` read without a trace? Never writes, locks or creates anything beside it.
 //!
 //! Milvus keeps it in WAL mode. Opened plainly, even for reading, SQLite makes `-wal` and `-shm` files beside it,
-//! and fails where it may not; opened as immutable, it leaves out what a crash left in `-wal`, which may be every
+//! and fails if it may not; opened as immutable, it leaves out what a crash left in `-wal`, which may be every
 //! table there is. So: immutable where there is no such file, else a copy of both.
 
 use std::io;

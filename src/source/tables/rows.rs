@@ -1,5 +1,5 @@
-//! How are rows of a table got at, a stretch at a time? As they lie where they lie together; else gathered, in memory
-//! for that stretch.
+//! How are rows of a table read, one stretch at a time? Contiguous rows as they lie; others gathered into memory for
+//! that stretch.
 
 use bytes::Bytes;
 
