@@ -23,15 +23,29 @@ fn milvusdm(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     )
 }
 
+const ROWS: usize = 4000;
+
+/// A flat index of 16 dimensions, as Faiss lays it out.
+fn index() -> Vec<u8> {
+    let mut file = b"IxF2".to_vec();
+    file.extend(16i32.to_le_bytes());
+    file.extend((ROWS as i64).to_le_bytes());
+    file.extend([1_048_576i64.to_le_bytes(); 2].concat());
+    file.push(1);
+    file.extend(1i32.to_le_bytes());
+    file.extend((ROWS as u64 * 16).to_le_bytes());
+    file.extend((0..ROWS * 16).flat_map(|n| (n as f32).to_le_bytes()));
+    file
+}
+
 /// A job with an evil name, carried; and the page of its report.
 fn carried(room: &Path) -> PathBuf {
-    let index = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/faiss/ivf.index");
-    std::fs::copy(index, room.join(EVIL)).unwrap();
+    std::fs::write(room.join(EVIL), index()).unwrap();
     let job = serde_json::json!({
         "source": {"faiss": {"path": EVIL}},
         "sink": {"hdf5": {"path": format!("{EVIL}.h5")}},
         // So that there are several batches, and a while between them.
-        "run": {"batch": "4KiB", "max_rows_per_s": 2000},
+        "run": {"batch": "4KiB", "max_rows_per_s": 4000},
     });
     std::fs::write(room.join("job.yaml"), job.to_string()).unwrap();
     let (code, said) = milvusdm(room, &["run", "job.yaml", "--report", "report.html"]);

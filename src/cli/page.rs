@@ -16,7 +16,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}\
 table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-bottom:1px solid var(--line);\
-overflow-wrap:anywhere}\
+overflow-wrap:break-word}\
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\
 .good{color:#15803d}.bad{color:#dc2626}.wide{overflow-x:auto}\
 svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:currentColor}\
