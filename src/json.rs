@@ -43,6 +43,11 @@ pub fn get<'t>(text: &'t str, path: &[String]) -> Option<&'t str> {
     Some(text)
 }
 
+/// Whether a text is JSON, of any kind.
+pub fn is_json(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok()
+}
+
 /// An object without some keys and with other members behind the rest, whose values are JSON; a sentence where it is
 /// none.
 pub fn changed(
@@ -93,6 +98,7 @@ mod tests {
         }
         assert_eq!(get("[1]", &path("a")), None);
         assert_eq!(get("{", &path("a")), None);
+        assert!(is_json(" [1] ") && !is_json("{") && !is_json("x"));
     }
 
     #[test]

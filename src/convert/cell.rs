@@ -34,6 +34,8 @@ pub enum Cell<'v> {
     Text(Cow<'v, str>),
     /// Values.
     List(Vec<Cell<'v>>),
+    /// Text that should be JSON and is not: no type holds it.
+    Odd(Cow<'v, str>),
     /// JSON as it is written: what is none of the others, or was never taken apart.
     Json(Cow<'v, str>),
 }
@@ -84,7 +86,11 @@ impl<'v> Cell<'v> {
             return Cell::of(kind, array, row);
         }
         let text = array.as_string::<i32>().value(row);
-        json::get(text, path).map_or(Cell::Null, Cell::of_json)
+        match json::get(text, path) {
+            Some(value) => Cell::of_json(value),
+            None if json::is_json(text) => Cell::Null,
+            None => Cell::Odd(text.into()),
+        }
     }
 
     fn scalar(scalar: Scalar, array: &'v dyn Array, row: usize) -> Cell<'v> {
@@ -139,7 +145,7 @@ impl<'v> Cell<'v> {
             Cell::Int(value) => value.to_string(),
             Cell::Single(value) if value.is_finite() => format!("{value:?}"),
             Cell::Double(value) if value.is_finite() => format!("{value:?}"),
-            Cell::Single(_) | Cell::Double(_) => return None,
+            Cell::Single(_) | Cell::Double(_) | Cell::Odd(_) => return None,
             Cell::Text(text) => json::quoted(text),
             Cell::Json(text) => text.clone().into_owned(),
             Cell::List(values) => {
@@ -224,6 +230,7 @@ impl fmt::Display for Cell<'_> {
         let text = match self {
             Cell::Single(value) => format!("{value:?}"),
             Cell::Double(value) => format!("{value:?}"),
+            Cell::Odd(text) => json::quoted(text),
             other => other.to_json().unwrap_or_else(|| format!("{other:?}")),
         };
         match text.len() > MOST {

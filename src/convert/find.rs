@@ -24,7 +24,8 @@ pub fn find(columns: &Columns, name: &str) -> Result<Found, (String, Option<Stri
     let path = |path: &str| path.split('.').map(str::to_owned).collect();
     for (at, _) in name.match_indices('.') {
         if let Some((column, found)) = columns.named(&name[..at]) {
-            if found.kind != ColumnType::Json {
+            // Files keep JSON as text.
+            if !matches!(found.kind, ColumnType::Json | ColumnType::VarChar { .. }) {
                 let what = format!("`{}` is {}, not JSON", found.name, found.kind);
                 return Err((what, None));
             }

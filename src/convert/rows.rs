@@ -197,11 +197,11 @@ fn values(
         let cell = match as_text && array.is_valid(row) {
             true => {
                 let text = array.as_string::<i32>().value(row);
-                let text = match found.path.is_empty() {
-                    true => Some(text),
-                    false => json::get(text, &found.path),
-                };
-                text.map_or(Cell::Null, |text| Cell::Json(text.into()))
+                match json::get(text, &found.path) {
+                    Some(text) => Cell::Json(text.into()),
+                    None if json::is_json(text) => Cell::Null,
+                    None => Cell::Odd(text.into()),
+                }
             }
             false => Cell::at(source.kind, &array, row, &found.path),
         };

@@ -201,6 +201,12 @@ fn what_a_type_does_not_hold_is_refused_nulled_skipped_or_kept_beside() {
         [[7], [9]]
     );
     assert_eq!((parts[0].row, parts[1].row), (100, 102));
+    let odd = "{columns: {x: {from: name.x, type: varchar}}}";
+    let error = converted(odd, Misfits::Fail).err().unwrap().to_string();
+    assert!(
+        error.contains("(id 8): `x` is \"x\", which varchar does not hold"),
+        "{error}"
+    );
     let price = "{columns: {price: {nullable: false}}}";
     let error = converted(price, Misfits::Fail).err().unwrap().to_string();
     assert!(
@@ -234,8 +240,8 @@ fn the_rest_goes_where_the_job_says() {
 fn what_cannot_be_is_told_with_its_key() {
     for (yaml, expected) in [
         (
-            "{columns: {x: {from: name.a, type: json}}}",
-            "fields.columns.x: `name` is varchar, not JSON",
+            "{columns: {x: {from: price.a, type: json}}}",
+            "fields.columns.x: `price` is double, not JSON",
         ),
         (
             "{columns: {x: {from: meta.a}}}",
@@ -354,6 +360,6 @@ fn keys_are_made_of_columns_json_and_row_numbers() {
             .unwrap_err()
             .starts_with("fields.id.from: `price` is double")
     );
-    let error = keying("{from: name.x}").unwrap_err();
-    assert!(error.contains("`name` is varchar, not JSON"), "{error}");
+    let error = keying("{from: price.x}").unwrap_err();
+    assert!(error.contains("`price` is double, not JSON"), "{error}");
 }

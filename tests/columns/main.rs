@@ -5,6 +5,7 @@
 mod support;
 
 mod cases;
+mod fields;
 mod traits;
 
 use std::path::Path;
