@@ -80,6 +80,8 @@ impl Milvus {
             .insert(target.number);
         let mut all = self.ready.write().expect("no one panics with it locked");
         all.insert(target.number, Arc::new(ready));
+        // What was there before is there no longer.
+        self.looks.forget();
         Ok(())
     }
 
