@@ -32,6 +32,20 @@ pub enum Phase {
     Verifying,
 }
 
+impl Phase {
+    /// All of them, in the order of a run.
+    pub const ALL: [Phase; 8] = [
+        Phase::Planning,
+        Phase::CheckingKeys,
+        Phase::Sending,
+        Phase::Flushing,
+        Phase::Indexing,
+        Phase::Loading,
+        Phase::Counting,
+        Phase::Verifying,
+    ];
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{chart, show};
 use crate::error::shown;
 use crate::limits;
-use crate::progress::Course;
+use crate::progress::{Course, Phase};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8886;--ink:#2563eb}\
@@ -230,9 +230,10 @@ impl Page {
 
     fn phases(&mut self, report: &Value) {
         let phases = report["phases"].as_object().into_iter().flatten();
-        let phases: Vec<(String, f64)> = phases
+        let mut phases: Vec<(String, f64)> = phases
             .map(|(name, seconds)| (name.clone(), seconds.as_f64().unwrap_or(0.0)))
             .collect();
+        phases.sort_by_key(|(name, _)| Phase::ALL.iter().position(|p| p.to_string() == *name));
         if !phases.is_empty() {
             self.head("Phases");
             let drawn = chart::bars(&phases);
