@@ -189,11 +189,12 @@ impl Client {
             Error::new(kind, what).hint(hint).at(self.place("Connect"))
         };
         match found {
+            // Milvus itself, too, for a moment while it starts: its port takes HTTP/1 before it takes gRPC.
             Found::Http1 => said(
-                Kind::Refused,
+                Kind::Unreachable,
                 "an HTTP/1 server answers here, not Milvus",
                 "Milvus is spoken to at its gRPC port, 19530 unless configured otherwise; metrics and web pages (9091) \
-                 are elsewhere",
+                 are elsewhere; a Milvus that was started just now is ready in a while",
             ),
             Found::Tls => said(
                 Kind::Unreachable,
