@@ -119,7 +119,7 @@ pub const METRICS: [&str; 8] = [
 ];
 
 /// Names of types, as Milvus has them.
-const TYPES: [&str; 25] = [
+pub const TYPES: [&str; 25] = [
     "bool",
     "int8",
     "int16",

@@ -23,7 +23,8 @@ use crate::error::{Error, Kind, Place, Result};
 use crate::limits;
 
 pub use fields::{
-    ColumnSettings, FieldSettings, INDEX, METRICS, Rest, TypeSettings, read_index, read_metric,
+    ColumnSettings, FieldSettings, INDEX, METRICS, Rest, TYPES, TypeSettings, read_index,
+    read_metric,
 };
 pub use form::{Form, Mistake, Mistakes, did_you_mean, expand};
 pub use globs::{Globs, matches};

@@ -31,7 +31,7 @@ use guard::guarded;
 
 pub use manifest::{Listed, MANIFEST, Manifest};
 pub use rows::{Block, Rows};
-pub use types::{Found, TYPES, Wish, columns, wish};
+pub use types::{Found, Wish, columns, wish};
 pub use write::{Group, PACKINGS, Writer};
 
 /// What every file begins and ends with.

@@ -15,7 +15,7 @@ use super::{Reader, Source, SourceKind, Spec as AnySpec, Survey, content};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::input::Access;
-use crate::job::{Form, Globs, Setting, Takes, absolute, did_you_mean};
+use crate::job::{Form, Globs, Setting, TYPES, Takes, absolute, did_you_mean};
 use crate::limits;
 use crate::parquet::{self, File, Listed, Wish};
 use crate::schema::{CollectionTraits, Columns};
@@ -40,7 +40,7 @@ pub const KIND: SourceKind = SourceKind {
         ),
         Setting::new(
             "types",
-            Takes::Names(&Takes::Choice(parquet::TYPES)),
+            Takes::Names(&Takes::Choice(&TYPES)),
             "what columns become if their own types leave it open",
         ),
         files::ACCESS,
@@ -87,8 +87,8 @@ fn read_types(form: &mut Form) -> Option<BTreeMap<String, Wish>> {
             _ if word.is_empty() => continue,
             Some(wish) => types.insert(name, wish),
             None => {
-                let hint = did_you_mean(&word, parquet::TYPES);
-                let hint = hint.unwrap_or_else(|| parquet::TYPES.join(", "));
+                let hint = did_you_mean(&word, &TYPES);
+                let hint = hint.unwrap_or_else(|| TYPES.join(", "));
                 form.mistake_hint(
                     "types",
                     format!("`{name}`: there is no type `{word}`"),
@@ -328,4 +328,14 @@ fn stretches(file: &File, most: u64) -> Vec<(Range<usize>, Range<u64>)> {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_a_type_is_known() {
+        assert!(TYPES.iter().all(|name| parquet::wish(name).is_some()));
+    }
 }
