@@ -47,9 +47,9 @@
 //! | `checkpoint` | what has arrived? | job plan sink batch error limits |
 //! | `plan` | what will be done? | job schema batch source convert sink digest buffers error limits |
 //! | `convert` | what do values become on the way? | job json batch schema simd buffers error limits |
-//! | `source` | how is this kind of origin read? | job format h5 parquet digest input batch schema simd error limits |
+//! | `source` | how is this kind of origin read? | job format h5 parquet milvus digest input batch schema simd error limits |
 //! | `sink` | how is this kind of destination written? | job json h5 parquet milvus digest buffers batch schema simd progress error limits |
-//! | `milvus` | how does one talk to Milvus? | input batch schema simd error limits |
+//! | `milvus` | how does one talk to Milvus? | job input batch schema simd error limits |
 //! | `parquet` | what do the pages of a Parquet file hold? | input schema simd error limits |
 //! | `h5` | what does libhdf5 know of a file? | input batch schema simd error limits |
 //! | `format` | what do these bytes mean? | input schema simd error limits |

@@ -329,3 +329,15 @@ pub const PARQUET_MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// Row groups that wait for earlier ones before delivery threads are slowed down.
 pub const PARQUET_EARLY_BYTES: u64 = 32 << 20;
+
+/// Rows that a Milvus source is asked for at a time: servers look no further for the row at which a page ends.
+pub const MILVUS_PAGE_ROWS_MAX: u64 = 16_384;
+
+/// The same before it is known how long texts are.
+pub const MILVUS_FIRST_PAGE_ROWS: u64 = 512;
+
+/// Ranges of keys that a Milvus collection is divided into, so that several are read at a time.
+pub const MILVUS_RANGES: u64 = 8;
+
+/// Characters of a text at which a collection is divided.
+pub const MILVUS_SPLIT_CHARS: usize = 64;

@@ -49,6 +49,10 @@ pub struct Report {
     pub checkpoint: String,
     /// The destination, without credentials.
     pub destination: String,
+    /// Of a source that is no file: whether it was read as it was at one moment (`pinned`), or as it was while it was
+    /// read (`live`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<&'static str>,
     /// Seconds it took.
     pub seconds: f64,
     /// Counters of this attempt.
@@ -141,6 +145,7 @@ pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
         job: path.display().to_string(),
         checkpoint: String::new(),
         destination: String::new(),
+        snapshot: None,
         seconds: 0.0,
         progress: None,
         course: Course::default(),
@@ -207,6 +212,7 @@ fn run_reported(
     let checkpoint_path = plan.settings.checkpoint.clone();
     report.checkpoint = checkpoint_path.display().to_string();
     report.destination = plan.sink.describe();
+    report.snapshot = known::snapshot(&plan);
     report.warnings = plan.warnings.clone();
     match Checkpoint::create_or_resume(&checkpoint_path, &plan, flags.again)? {
         Found::Finished(finished) => {
@@ -294,6 +300,10 @@ fn carry(
     let shown = Shown::start(style, progress.clone(), common);
     let carried = run::run(plan, &checkpoint, &mut decisions, &progress, stop);
     drop(shown);
+    for sentence in plan.source.said() {
+        tracing::warn!("{sentence}");
+        report.warnings.push(sentence);
+    }
     report.progress = Some(progress.snapshot());
     report.course = progress.course();
     report.seconds = progress.snapshot().seconds;

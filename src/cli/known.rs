@@ -12,6 +12,7 @@ use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::run::{self, Stop};
 use crate::sink::{Action, Decision};
+use crate::source::Stillness;
 use crate::verify;
 
 /// Where the log of a job may be before its data were looked at.
@@ -27,6 +28,12 @@ pub fn log_of(job: &Job) -> PathBuf {
 pub fn begun_with(job: &mut Job) {
     let begun = Checkpoint::batch_bytes(&log_of(job));
     job.run.batch_bytes = begun.unwrap_or(job.run.batch_bytes);
+}
+
+/// Of a source that is no file: the word for what is read of it.
+pub fn snapshot(plan: &Plan) -> Option<&'static str> {
+    let stillness = plan.source.stillness();
+    (stillness != Stillness::Frozen).then(|| stillness.name())
 }
 
 /// A plan whose log is where it is found.

@@ -109,6 +109,15 @@ enum Command {
         #[command(flatten)]
         flags: RunFlags,
     },
+    /// Run a job of milvus-migration, as that program is called
+    #[command(aliases = ["dump", "load"])]
+    Start {
+        /// The job file
+        #[arg(short, long, value_name = "FILE", default_value = "migration.yaml")]
+        config: PathBuf,
+        #[command(flatten)]
+        flags: RunFlags,
+    },
     /// Show what a job would do; changes nothing anywhere
     Plan {
         /// The job file; `-`: standard input
@@ -174,7 +183,9 @@ pub fn main() -> ExitCode {
         Some(Command::Run { job, flags }) if flags.dry_run => {
             carry::plan_job(&job, &flags.sets, &common)
         }
-        Some(Command::Run { job, flags }) => carry::run_job(&job, &flags, &common),
+        Some(Command::Run { job, flags } | Command::Start { config: job, flags }) => {
+            carry::run_job(&job, &flags, &common)
+        }
         Some(Command::Plan { job, sets }) => carry::plan_job(&job, &sets, &common),
         Some(Command::Verify { job, flags }) => verify::verify_job(&job, &flags, &common),
         Some(Command::Inspect { path }) => inspect::inspect(&path, &common),

@@ -23,6 +23,109 @@ pub fn recognised(root: &Mapping) -> Option<Error> {
     )
 }
 
+/// What a job of milvus-migration that copies a running Milvus says in our words; and what of it means nothing here.
+/// `None`: it is none.
+pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
+    if text(root, "dumper.worker.workmode")? != "milvus2x" {
+        return None;
+    }
+    let mut notes = Vec::new();
+    for key in [
+        "dumper.worker.limit",
+        "dumper.worker.reader.buffersize",
+        "dumper.worker.writer.buffersize",
+        "loader.worker.limit",
+        "source.milvus2x.grpc",
+        "target.milvus2x.grpc",
+        "meta.milvus.consistencylevel",
+        "meta.milvus.closedynamicfield",
+    ] {
+        if at(root, key).is_some() {
+            notes.push(format!(
+                "`{key}` of milvus-migration is not needed here, and is ignored"
+            ));
+        }
+    }
+    let server = |side: &str| {
+        let mut map = Mapping::new();
+        let said = |key: &str| text(root, &format!("{side}.milvus2x.{key}"));
+        let mut put = |key: &str, value: Option<String>| {
+            if let Some(value) = value {
+                map.insert(key.into(), value.into());
+            }
+        };
+        put("address", said("endpoint"));
+        // One without the other is no login there.
+        if let (Some(user), Some(password)) = (said("username"), said("password")) {
+            put("user", Some(user));
+            put("password", Some(password));
+        }
+        put("db", said("database"));
+        map
+    };
+    let (mut source, mut sink) = (server("source"), server("target"));
+    let collection = text(root, "meta.collection");
+    if let Some(name) = &collection {
+        source.insert(
+            "collections".into(),
+            Value::Sequence(vec![name.as_str().into()]),
+        );
+    }
+    let into = text(root, "meta.milvus.collection").or(collection);
+    let mut general = Mapping::new();
+    let mut into_map = Mapping::new();
+    if let Some(name) = into {
+        into_map.insert("collection".into(), name.into());
+    }
+    if let Some(shards) = text(root, "meta.milvus.shardnum").filter(|n| n != "0") {
+        sink.insert("shards".into(), shards.into());
+    }
+    if let Some(auto_id) = text(root, "meta.milvus.autoid") {
+        sink.insert("auto_id".into(), auto_id.into());
+    }
+    let mut run = Mapping::new();
+    if text(root, "target.milvus2x.writemode").as_deref() == Some("upsert") {
+        run.insert("existing".into(), "upsert".into());
+    }
+    let under = |name: &str, map: Mapping| {
+        let mut outer = Mapping::new();
+        outer.insert(name.into(), map.into());
+        Value::Mapping(outer)
+    };
+    general.insert("source".into(), under("milvus", source));
+    general.insert("sink".into(), under("milvus", sink));
+    general.insert("into".into(), into_map.into());
+    general.insert("run".into(), run.into());
+    Some((general, notes))
+}
+
+/// What stands at a path, whatever the case of its keys.
+fn at<'m>(root: &'m Mapping, path: &str) -> Option<&'m Value> {
+    let mut map = Some(root);
+    let mut found = None;
+    for name in path.split('.') {
+        let said = |key: &Value| {
+            key.as_str()
+                .is_some_and(|key| key.eq_ignore_ascii_case(name))
+        };
+        found = map?
+            .iter()
+            .find(|(key, _)| said(key))
+            .map(|(_, value)| value);
+        map = found?.as_mapping();
+    }
+    found.filter(|value| !value.is_null())
+}
+
+fn text(root: &Mapping, path: &str) -> Option<String> {
+    match at(root, path)? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
 /// A job of milvus-migration, and what the same would be here as far as its settings tell.
 fn migration(root: &Mapping) -> Error {
     let at = |path: &str| {

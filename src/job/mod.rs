@@ -291,6 +291,10 @@ impl Job {
                 "a job is a map with `source:` and `sink:`, or one of F2M, H2M, M2M, M2H",
             ));
         };
+        if let Some((general, notes)) = foreign::living(&root) {
+            notes.iter().for_each(|note| tracing::warn!("{note}"));
+            root = general;
+        }
         if let Some(error) = foreign::recognised(&root) {
             return Err(error.at(Place::Path(path.into())));
         }

@@ -10,8 +10,9 @@ use super::proto::{
     DescribeIndexRequest, DescribeIndexResponse, DropIndexRequest, FieldSchema, FlushRequest,
     FlushResponse, GetFlushStateRequest, GetFlushStateResponse, GetLoadStateResponse,
     GetLoadingProgressResponse, KeyValue, LoadCollectionRequest, LoadPartitionsRequest,
-    LoadRequest, PartitionRequest, PartitionsResponse, QueryRequest, QueryResults,
-    ReleasePartitionsRequest, StatisticsResponse, Status, data_type, index_state, load_state,
+    LoadRequest, PartitionRequest, PartitionsResponse, QueryRequest, ReleasePartitionsRequest,
+    ShowCollectionsRequest, ShowCollectionsResponse, StatisticsResponse, Status, data_type,
+    index_state, load_state,
 };
 use super::{Client, Flavour, ok, status};
 
@@ -34,6 +35,14 @@ pub struct Collection {
     pub functions: Vec<String>,
     /// Names and values that it keeps.
     pub properties: Vec<KeyValue>,
+    /// How many shards it has.
+    pub shards: u32,
+    /// With a partition key: over how many partitions it spreads rows.
+    pub partitions: u32,
+    /// What queries see that do not say what they want to see, as `common.ConsistencyLevel` numbers it.
+    pub consistency: i32,
+    /// Other names it goes by.
+    pub aliases: Vec<String>,
 }
 
 impl Collection {
@@ -142,7 +151,22 @@ impl Client {
             functions: schema.functions.into_iter().map(|f| f.name).collect(),
             properties: answer.properties,
             number,
+            shards: u32::try_from(answer.shards_num).unwrap_or(0),
+            partitions: u32::try_from(answer.num_partitions).unwrap_or(0),
+            consistency: answer.consistency_level,
+            aliases: answer.aliases,
         }))
+    }
+
+    /// The names of all collections of the database, in order.
+    pub fn collections(&self) -> Result<Vec<String>> {
+        let request = ShowCollectionsRequest {
+            db_name: self.db.clone(),
+        };
+        let answer: ShowCollectionsResponse = self.tell("ShowCollections", &request)?;
+        let mut names = answer.names;
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Removes a collection with all that is in it.
@@ -241,7 +265,7 @@ impl Client {
 
     /// The figure that a query for `count(*)` brings.
     pub(super) fn counted(&self, request: &QueryRequest) -> Result<u64> {
-        let answer: QueryResults = self.tell("Query", request)?;
+        let answer = self.queried(request)?;
         let field = answer.fields_data.into_iter().next();
         let rows = field
             .and_then(|f| f.scalars?.long_data?.data.first().copied())
@@ -329,6 +353,22 @@ impl Client {
         ok(&answer).map_err(|e| e.at(self.place(call)))?;
         let index = answer.indexes.into_iter().find(|i| i.field_name == field);
         Ok(index.map(index_state))
+    }
+
+    /// All indexes of a collection.
+    pub fn indexes(&self, collection: &str) -> Result<Vec<proto::IndexDescription>> {
+        let call = "DescribeIndex";
+        let request = DescribeIndexRequest {
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+            field_name: String::new(),
+        };
+        let answer: DescribeIndexResponse = self.ask(call, &request)?;
+        if answer.status().is_some_and(status::index_missing) {
+            return Ok(Vec::new());
+        }
+        ok(&answer).map_err(|e| e.at(self.place(call)))?;
+        Ok(answer.indexes)
     }
 
     /// Makes an index on a field; the server builds it in its own time. Without a name it gets one.

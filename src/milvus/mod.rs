@@ -1,6 +1,7 @@
 //! How does one talk to Milvus? The blocking face of the 2.x service; that of 1.x is in `v1`.
 //! Speaks, and sorts every answer by what happens next; never tries anything twice.
 
+pub mod access;
 mod address;
 mod call;
 mod control;
@@ -33,7 +34,7 @@ pub use call::channel;
 pub use control::{Collection, Flushing, IndexState};
 pub use create::{NewCollection, default_value, properties};
 pub use hello::{Flavour, Server};
-pub use query::{Found, LookUp};
+pub use query::{Found, LookUp, Range};
 
 /// Where a server is, and who asks.
 #[derive(Clone, Debug)]

@@ -12,9 +12,9 @@ use crate::schema::{Column, ColumnType, Role};
 
 use super::control::partition_name;
 use super::proto::{
-    AllocTimestampRequest, AllocTimestampResponse, FieldData, QueryRequest, QueryResults,
+    AllocTimestampRequest, AllocTimestampResponse, FieldData, KeyValue, QueryRequest, QueryResults,
 };
-use super::{Client, Flavour, values};
+use super::{Client, Flavour, status, values};
 
 /// Where rows are looked for.
 #[derive(Clone, Debug)]
@@ -29,6 +29,17 @@ pub struct LookUp {
     pub columns: Vec<Column>,
     /// What was written before it is seen; `None`: all that was acknowledged, which each query then waits for.
     pub since: Option<u64>,
+}
+
+/// Rows behind a key, up to and with another; of these, those that a filter admits.
+#[derive(Clone, Debug, Default)]
+pub struct Range<'r> {
+    /// Behind this one; `None`: from the first.
+    pub after: Option<&'r Key>,
+    /// Up to and with this one; `None`: to the last.
+    pub upto: Option<&'r Key>,
+    /// An expression of Milvus's.
+    pub filter: Option<&'r str>,
 }
 
 /// Rows that were found, in the server's order.
@@ -64,7 +75,7 @@ impl Client {
         let columns = look_up.columns.iter().map(field_name);
         let fields = [&*look_up.key].into_iter().chain(columns);
         let fields = fields.map(str::to_owned).collect();
-        let answer: QueryResults = self.tell("Query", &self.query(look_up, keys, fields))?;
+        let answer = self.queried(&self.query(look_up, keys, fields))?;
         read(look_up, answer)
             .map_err(|what| Error::new(Kind::Refused, format!("the answer holds {what}")))
             .map_err(|e| e.at(self.place("Query")))
@@ -83,6 +94,88 @@ impl Client {
     pub fn copies(&self, look_up: &LookUp, keys: &[Key]) -> Result<u64> {
         self.check_keys(keys)?;
         self.counted(&self.query(look_up, keys, vec!["count(*)".to_owned()]))
+    }
+
+    /// All rows of a range, in no certain order: the columns of the look-up.
+    pub fn range(&self, look_up: &LookUp, range: &Range<'_>, text: bool) -> Result<Vec<ArrayRef>> {
+        let fields = look_up.columns.iter().map(field_name).map(str::to_owned);
+        let request = self.ranged(look_up, range, text, fields.collect());
+        let answer = self.queried(&request)?;
+        let mut fields = answer.fields_data;
+        let key = fields.iter().find(|field| field.field_name == look_up.key);
+        let rows = key.and_then(|field| field.scalars.as_ref()).map(|key| {
+            let ints = key.long_data.as_ref().map_or(0, |ints| ints.data.len());
+            let texts = key.string_data.as_ref().map_or(0, |texts| texts.data.len());
+            ints.max(texts)
+        });
+        let columns = look_up.columns.iter().map(|column| {
+            let field = take(&mut fields, field_name(column));
+            let array = values::read(column.kind, field, rows.unwrap_or(0));
+            array.map_err(|what| {
+                let what = format!("the answer holds, of `{}`: {what}", column.name);
+                Error::new(Kind::Refused, what).at(self.place("Query"))
+            })
+        });
+        columns.collect()
+    }
+
+    /// The key of the row of a range with so many before it, by key; `None` where there are not so many. Where keys are
+    /// there more than once, servers may count wrongly.
+    pub fn key_at(
+        &self,
+        look_up: &LookUp,
+        range: &Range<'_>,
+        text: bool,
+        before: u64,
+    ) -> Result<Option<Key>> {
+        let mut request = self.ranged(look_up, range, text, vec![look_up.key.clone()]);
+        let param = |name: &str, value: u64| KeyValue::new(name, value.to_string());
+        request
+            .query_params
+            .extend([param("limit", 1), param("offset", before)]);
+        let keys_only = LookUp {
+            columns: Vec::new(),
+            ..look_up.clone()
+        };
+        let found = read(&keys_only, self.queried(&request)?);
+        let found =
+            found.map_err(|what| Error::new(Kind::Refused, what).at(self.place("Query")))?;
+        Ok(found.keys.into_iter().next())
+    }
+
+    /// How many rows there are in a range, all copies of a key counted.
+    pub fn count_range(&self, look_up: &LookUp, range: &Range<'_>, text: bool) -> Result<u64> {
+        self.counted(&self.ranged(look_up, range, text, vec!["count(*)".to_owned()]))
+    }
+
+    fn ranged(
+        &self,
+        look_up: &LookUp,
+        range: &Range<'_>,
+        text: bool,
+        output_fields: Vec<String>,
+    ) -> QueryRequest {
+        let expr = bounds(&look_up.key, range, text, self.server.flavour);
+        QueryRequest {
+            expr,
+            // In the order of keys; and where the server can, as it was at the time that is asked for.
+            query_params: match output_fields.first().map(String::as_str) {
+                Some("count(*)") => Vec::new(),
+                _ => vec![KeyValue::new("iterator", "True")],
+            },
+            ..self.query(look_up, &[], output_fields)
+        }
+    }
+
+    /// The answer to a query.
+    pub(super) fn queried(&self, request: &QueryRequest) -> Result<QueryResults> {
+        let answer: QueryResults = self.ask("Query", request)?;
+        match &answer.status {
+            Some(said) if !status::is_ok(said) => {
+                Err(status::query_refusal(said).at(self.place("Query")))
+            }
+            _ => Ok(answer),
+        }
     }
 
     /// Milvus Lite before 3.0 reads no expression with a line break in it, and knows no other way to write one.
@@ -164,14 +257,46 @@ fn quote(key: &str, flavour: Flavour, out: &mut String) {
     out.push('"');
 }
 
+/// `(id > 7) and (id <= 9) and (price > 3)`.
+fn bounds(field: &str, range: &Range<'_>, text: bool, flavour: Flavour) -> String {
+    // The digits of the least number are too many for some parsers: its neighbour says the same.
+    let bound = |sign: &str, key: &Key| match (sign, key) {
+        (">", Key::Int(i64::MIN)) => format!("{field} >= {}", i64::MIN + 1),
+        (_, Key::Int(i64::MIN)) => format!("{field} < {}", i64::MIN + 1),
+        (sign, Key::Int(id)) => format!("{field} {sign} {id}"),
+        (sign, Key::Text(key)) => {
+            let mut bound = format!("{field} {sign} ");
+            quote(key, flavour, &mut bound);
+            bound
+        }
+    };
+    let mut all: Vec<String> = Vec::new();
+    all.extend(range.after.map(|key| bound(">", key)));
+    all.extend(range.upto.map(|key| bound("<=", key)));
+    if all.is_empty() {
+        // Something has to be said.
+        all.push(match text {
+            true => format!("{field} >= \"\""),
+            false => bound("<=", &Key::Int(i64::MAX)),
+        });
+    }
+    all.extend(range.filter.map(str::to_owned));
+    match all.as_slice() {
+        [one] => one.clone(),
+        all => format!("({})", all.join(") and (")),
+    }
+}
+
+/// A field of an answer. Without rows some versions leave the fields out.
+fn take(fields: &mut Vec<FieldData>, name: &str) -> FieldData {
+    let named = |f: &FieldData| f.field_name == name || name == DYNAMIC && f.is_dynamic;
+    let at = fields.iter().position(named);
+    at.map_or_else(FieldData::default, |at| fields.swap_remove(at))
+}
+
 fn read(look_up: &LookUp, answer: QueryResults) -> std::result::Result<Found, String> {
     let mut fields = answer.fields_data;
-    let mut take = |name: &str| -> FieldData {
-        let named = |f: &FieldData| f.field_name == name || name == DYNAMIC && f.is_dynamic;
-        let at = fields.iter().position(named);
-        // Without rows some versions leave the fields out.
-        at.map_or_else(FieldData::default, |at| fields.swap_remove(at))
-    };
+    let mut take = |name: &str| take(&mut fields, name);
     let keys = take(&look_up.key).scalars.unwrap_or_default();
     let texts = keys.string_data.unwrap_or_default().data;
     let ints = keys.long_data.unwrap_or_default().data;
@@ -198,6 +323,49 @@ fn read(look_up: &LookUp, answer: QueryResults) -> std::result::Result<Found, St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_are_said_as_servers_read_them() {
+        let check = |after: Option<Key>, upto: Option<Key>, filter, text, expected: &str| {
+            let range = Range {
+                after: after.as_ref(),
+                upto: upto.as_ref(),
+                filter,
+            };
+            assert_eq!(bounds("k", &range, text, Flavour::Full), expected);
+        };
+        let (int, text) = (Key::Int, |key: &str| Key::Text(key.into()));
+        check(None, None, None, false, "k <= 9223372036854775807");
+        check(None, None, None, true, "k >= \"\"");
+        check(
+            Some(int(-3)),
+            Some(int(9)),
+            None,
+            false,
+            "(k > -3) and (k <= 9)",
+        );
+        check(
+            Some(int(i64::MIN)),
+            None,
+            None,
+            false,
+            "k >= -9223372036854775807",
+        );
+        check(
+            None,
+            Some(int(i64::MIN)),
+            None,
+            false,
+            "k < -9223372036854775807",
+        );
+        check(
+            Some(text("a\"\\")),
+            None,
+            Some("x > 1 or y"),
+            true,
+            r#"(k > "a\"\\") and (x > 1 or y)"#,
+        );
+    }
 
     #[test]
     fn every_key_can_be_asked_for() {

@@ -70,6 +70,32 @@ pub fn refusal(status: &Status) -> Error {
     }
 }
 
+/// What a query is refused with while a server balances load, starts again or loses a node: the same later.
+const PASSING: [i32; 24] = [
+    1, 2, 4, 12, 103, 106, 110, 202, 305, 400, 401, 502, 503, 600, 601, 604, 901, 902, 903, 904,
+    905, 906, 2200, 11,
+];
+/// The same, by words of servers that have no codes for it.
+const PASSING_WORDS: [&str; 4] = [
+    "node not match",
+    "no available shard delegator",
+    "channel not available",
+    "Timestamp lag too large",
+];
+/// What servers say of an answer that would be longer than they allow.
+const TOO_LONG: [&str; 2] = ["exceed the limit size", "exceed the maxOutputSize"];
+
+/// The error that a status other than OK is, of a query: it changes nothing, and may be asked again.
+pub fn query_refusal(status: &Status) -> Error {
+    let says = |words: &[&str]| words.iter().any(|word| status.reason.contains(word));
+    let kind = match status.code {
+        _ if says(&TOO_LONG) => Kind::TooBig,
+        code if PASSING.contains(&code) || says(&PASSING_WORDS) => Kind::Busy,
+        _ => return refusal(status),
+    };
+    Error::new(kind, format!("the server said: {}", status.reason.trim()))
+}
+
 /// The error that a call without an answer message is; its request was a message of this many bytes.
 pub fn failure(failure: Failure, sent: usize) -> Error {
     match failure {

@@ -159,8 +159,20 @@ pub fn read(kind: ColumnType, field: FieldData, rows: usize) -> Read<ArrayRef> {
     let array: ArrayRef = match kind {
         ColumnType::Vector(vector) => {
             let bytes = field.vectors.and_then(|v| vector_bytes(v, vector));
-            let bytes = bytes.unwrap_or_default();
+            let mut bytes = bytes.unwrap_or_default();
             let width = vector.row_bytes() as i32;
+            // Where vectors may be missing, answers leave those out.
+            if let Some(valid) = &valid
+                && bytes.len() as u64 == vector.row_bytes() * (rows - valid.null_count()) as u64
+            {
+                let mut spread = vec![0; rows * width as usize];
+                let rows = spread.chunks_exact_mut(width as usize).zip(valid.iter());
+                let there = rows.filter_map(|(row, valid)| valid.then_some(row));
+                for (row, there) in there.zip(bytes.chunks_exact(width as usize)) {
+                    row.copy_from_slice(there);
+                }
+                bytes = spread.into();
+            }
             if bytes.len() as u64 != vector.row_bytes() * rows as u64 {
                 return Err(format!(
                     "{rows} keys, and {} bytes of vectors {vector}",
@@ -172,6 +184,7 @@ pub fn read(kind: ColumnType, field: FieldData, rows: usize) -> Read<ArrayRef> {
         ColumnType::Sparse => {
             let sparse = field.vectors.and_then(|v| v.sparse_float_vector);
             let contents = sparse.unwrap_or_default().contents;
+            let contents = spread(contents, rows, valid.as_ref(), Default::default)?;
             Arc::new(LargeBinaryArray::from_iter_values(contents.iter()))
         }
         ColumnType::Array { of, .. } => {

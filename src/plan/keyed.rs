@@ -77,6 +77,10 @@ impl Source for Keyed {
         self.source.ready()
     }
 
+    fn said(&self) -> Vec<String> {
+        self.source.said()
+    }
+
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
         self.source.content()
     }

@@ -233,7 +233,7 @@ fn read<S: ?Sized>(mut form: Form, kind: fn(&mut Form) -> Option<Box<S>>) -> Opt
 
 /// Makes a job concrete. What is wrong with it, its source and its destination is told together.
 pub fn plan(job: &Job) -> Result<Plan> {
-    draft(job).whole(job)
+    looked_at(job, |source| source.ready()).whole(job)
 }
 
 /// A plan as far as one could be made, and what is wrong with it.
@@ -269,6 +269,11 @@ impl Draft {
 
 /// Looks at everything that a job names, and changes nothing anywhere. One mistake does not keep it from finding others.
 pub fn draft(job: &Job) -> Draft {
+    looked_at(job, |_| Ok(()))
+}
+
+/// The same, once the source is made ready to be read.
+fn looked_at(job: &Job, ready: fn(&dyn Source) -> Result<()>) -> Draft {
     let mut draft = Draft::default();
     let source: Option<&SourceKind> = find_kind(job, "source", &job.source, SOURCES, |k| k.name);
     let sink: Option<&SinkKind> = find_kind(job, "sink", &job.sink, SINKS, |k| k.name);
@@ -282,6 +287,7 @@ pub fn draft(job: &Job) -> Draft {
     let source = source.and_then(|source| {
         let source = source.open_for(&job.collections);
         let source = draft.note(source.map_err(|e| placed(job, e)))?;
+        draft.note(ready(source.as_ref()))?;
         let survey = draft.note(source.survey(wanted))?;
         let source = draft.note(keyed::keyed(job, source, &survey))?;
         let survey = draft.note(source.survey(wanted))?;

@@ -6,6 +6,7 @@ pub mod faiss;
 mod files;
 pub mod hdf5;
 mod inspect;
+mod milvus;
 pub mod milvus1;
 pub mod numpy;
 pub mod parquet;
@@ -70,6 +71,11 @@ pub trait Source: Send + Sync {
     /// Makes readable what is not, as far as the job wants that; taken back when the source is dropped.
     fn ready(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// What the operator should know once all was read.
+    fn said(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Opens a shard, which may be a stretch of one that the survey found, at a position. Of a frozen source the batches
@@ -221,6 +227,7 @@ impl Files {
 pub const SOURCES: &[SourceKind] = &[
     faiss::KIND,
     hdf5::KIND,
+    milvus::KIND,
     milvus1::KIND,
     numpy::KIND,
     parquet::KIND,

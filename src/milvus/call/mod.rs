@@ -249,10 +249,14 @@ async fn exchange(
                 message.extend_from_slice(&data);
                 if announced(&message).max(message.len()) > limits::ANSWER_BYTES_MAX {
                     let most = limits::ANSWER_BYTES_MAX;
-                    return Err(Failure::Foreign(format!(
-                        "an answer of more than {most} bytes"
-                    )));
+                    return Err(Failure::Status {
+                        code: 8,
+                        message: format!("an answer of more than {most} bytes"),
+                        whole: true,
+                    });
                 }
+                let room = announced(&message).saturating_sub(message.len());
+                message.reserve_exact(room);
             }
             Err(frame) => status = frame.trailers_ref().and_then(grpc_status),
         }

@@ -291,8 +291,27 @@ pub struct DescribeCollectionResponse {
     pub shards_num: i32,
     #[prost(string, repeated, tag = "9")]
     pub aliases: Vec<String>,
+    /// As `Consistency::ALL` counts them.
+    #[prost(int32, tag = "11")]
+    pub consistency_level: i32,
     #[prost(message, repeated, tag = "13")]
     pub properties: Vec<KeyValue>,
+    #[prost(int64, tag = "15")]
+    pub num_partitions: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ShowCollectionsRequest {
+    #[prost(string, tag = "2")]
+    pub db_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ShowCollectionsResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<Status>,
+    #[prost(string, repeated, tag = "2")]
+    pub names: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -586,6 +605,7 @@ answers!(
     GetVersionResponse,
     ListDatabasesResponse,
     DescribeCollectionResponse,
+    ShowCollectionsResponse,
     BoolResponse,
     PartitionsResponse,
     StatisticsResponse,

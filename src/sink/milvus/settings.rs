@@ -1,35 +1,24 @@
 //! What may a job say of a Milvus 2.x sink? Reads `sink.milvus`, noting every mistake.
 //! Touches nothing: certificates are read when the sink is opened.
 
-use std::path::{Path, PathBuf};
-
 use serde_yaml::Value;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::job::{self, Form, Mode, Setting, Takes};
-use crate::milvus::{self, Login, Secret};
+use crate::milvus::access::{self, TlsFiles};
+use crate::milvus::{self, Login};
 use crate::schema::{Index, Metric};
 
 use super::foresee::swapped;
 
 /// The settings.
 pub const SETTINGS: &[Setting] = &[
-    Setting::text(
-        "address",
-        "where the server is: http://host:port, or https:// for TLS",
-    )
-    .required()
-    .example("\"http://127.0.0.1:19530\""),
-    Setting::text("user", "how to log in, with password").example("root"),
-    Setting::secret("password", "that user's password").example("\"${MILVUS_PASSWORD}\""),
-    Setting::secret("token", "how to log in, in place of user and password")
-        .example("\"${MILVUS_TOKEN}\""),
-    Setting::text("db", "the database").or("default"),
-    Setting::map(
-        "tls",
-        TLS,
-        "certificates that https:// needs beyond the system's",
-    ),
+    access::ADDRESS,
+    access::USER,
+    access::PASSWORD,
+    access::TOKEN,
+    access::DB,
+    access::TLS,
     COLLECTION,
     PARTITION,
     MODE,
@@ -57,16 +46,6 @@ pub const SETTINGS: &[Setting] = &[
     Setting::text(
         "version_hint",
         "the version the job thinks the server has; it is asked anyway",
-    ),
-];
-
-const TLS: &[Setting] = &[
-    Setting::path("ca", "PEM file of the authority; left out: the system's"),
-    Setting::path("cert", "PEM file of the client's certificate, with key"),
-    Setting::path("key", "PEM file of its key"),
-    Setting::text(
-        "server_name",
-        "the name in the server's certificate, if it is not the address",
     ),
 ];
 
@@ -132,15 +111,6 @@ pub struct Settings {
     pub version_hint: Option<String>,
 }
 
-/// PEM files, not yet read.
-#[derive(Clone, Debug, Default)]
-pub struct TlsFiles {
-    ca: Option<PathBuf>,
-    cert: Option<PathBuf>,
-    key: Option<PathBuf>,
-    server_name: Option<String>,
-}
-
 /// Which index to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexWanted {
@@ -156,8 +126,8 @@ impl Settings {
     /// Reads them; `None` when there are mistakes.
     pub fn read(form: &mut Form) -> Option<Settings> {
         let address = form.required("address", "where the server is");
-        let tls = form.form("tls").map(read_tls);
-        let login = read_login(form);
+        let tls = form.form("tls").map(access::read_tls);
+        let login = access::read_login(form);
         let settings = Settings {
             address: String::new(),
             login,
@@ -202,74 +172,6 @@ impl Settings {
     }
 }
 
-impl TlsFiles {
-    fn read(&self) -> Result<milvus::Tls> {
-        let pem = |key: &str, path: &Option<PathBuf>| {
-            let path = path.as_deref();
-            path.map(|path| read_pem(key, path)).transpose()
-        };
-        let cert = pem("cert", &self.cert)?;
-        let key = pem("key", &self.key)?;
-        Ok(milvus::Tls {
-            ca: pem("ca", &self.ca)?,
-            identity: cert.zip(key),
-            server_name: self.server_name.clone(),
-        })
-    }
-}
-
-fn read_pem(key: &str, path: &Path) -> Result<Vec<u8>> {
-    let wrong =
-        |what: String| Error::path(Kind::Job, path, format!("sink.milvus.tls.{key}: {what}"));
-    let bytes = std::fs::read(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => wrong("there is no such file".to_owned()),
-        _ => wrong(format!("cannot be read: {e}")),
-    })?;
-    let marker = b"-----BEGIN ";
-    if !bytes.windows(marker.len()).any(|w| w == marker) {
-        return Err(wrong("is not a PEM file".to_owned()));
-    }
-    Ok(bytes)
-}
-
-fn read_tls(mut form: Form) -> TlsFiles {
-    let mut path = |key| form.text(key).map(PathBuf::from);
-    let files = TlsFiles {
-        ca: path("ca"),
-        cert: path("cert"),
-        key: path("key"),
-        server_name: form.text("server_name"),
-    };
-    match (&files.cert, &files.key) {
-        (Some(_), None) => form.mistake("key", "is missing: a certificate goes with its key"),
-        (None, Some(_)) => form.mistake("cert", "is missing: a key goes with its certificate"),
-        _ => {}
-    }
-    form.done();
-    files
-}
-
-fn read_login(form: &mut Form) -> Login {
-    let (user, password, token) = (form.text("user"), form.text("password"), form.text("token"));
-    match (user, password, token) {
-        (None, None, None) => Login::None,
-        (None, None, Some(token)) => Login::Token(Secret(token)),
-        (Some(user), Some(password), None) => Login::User(user, Secret(password)),
-        (_, _, Some(_)) => {
-            form.mistake("token", "goes in place of user and password, not with them");
-            Login::None
-        }
-        (Some(_), None, None) => {
-            form.mistake("password", "is missing: a user goes with a password");
-            Login::None
-        }
-        (None, Some(_), None) => {
-            form.mistake("user", "is missing: a password goes with a user");
-            Login::None
-        }
-    }
-}
-
 /// The index to make.
 pub fn read_index(form: &mut Form) -> IndexWanted {
     match form.value("index") {
@@ -297,6 +199,7 @@ pub fn read_index(form: &mut Form) -> IndexWanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
     use crate::job::Mistakes;
 
     fn read(yaml: &str) -> (Option<Settings>, Vec<String>) {

@@ -1,0 +1,154 @@
+//! How is a range of keys asked for, and is it whole? Rows, keys at a distance, counts; and what is told by comparing them.
+
+use arrow_array::ArrayRef;
+
+use super::{Milvus, Stretch};
+use crate::batch::{Key, Position};
+use crate::error::{Error, Kind, Result};
+use crate::milvus::Range;
+use crate::schema::ColumnType;
+
+/// How many questions are asked to tell which keys of a page are there more than once.
+const QUESTIONS: u32 = 256;
+
+/// A partition or collection to ask.
+#[derive(Clone, Copy)]
+pub struct Asked<'s> {
+    pub source: &'s Milvus,
+    pub stretch: &'s Stretch,
+}
+
+impl<'s> Asked<'s> {
+    pub fn of(source: &'s Milvus, stretch: &'s Stretch) -> Asked<'s> {
+        Asked { source, stretch }
+    }
+
+    /// Whether keys are texts.
+    pub fn is_text(&self) -> bool {
+        matches!(self.stretch.columns.key().kind, ColumnType::VarChar { .. })
+    }
+
+    fn range<'r>(&'r self, after: &'r Position, upto: &'r Position) -> Range<'r> {
+        let key = |at: &'r Position| match at {
+            Position::After(key) => Some(key),
+            Position::Start | Position::Row(_) | Position::End => None,
+        };
+        Range {
+            after: key(after),
+            upto: key(upto),
+            filter: self.source.spec.filter.as_deref(),
+        }
+    }
+
+    /// All rows of a range.
+    pub fn rows(&self, after: &Position, upto: &Position) -> Result<Vec<ArrayRef>> {
+        let range = self.range(after, upto);
+        let client = &self.source.client;
+        let rows = client.range(&self.stretch.look_up, &range, self.is_text());
+        rows.map_err(|e| self.unloaded(e))
+    }
+
+    /// The key of a row with so many before it in a range.
+    pub fn key_at(&self, after: &Position, upto: &Position, before: u64) -> Result<Option<Key>> {
+        let range = self.range(after, upto);
+        let client = &self.source.client;
+        let key = client.key_at(&self.stretch.look_up, &range, self.is_text(), before);
+        key.map_err(|e| self.unloaded(e))
+    }
+
+    /// Rows of a range, all copies of a key counted.
+    pub fn count(&self, after: &Position, upto: &Position) -> Result<u64> {
+        let range = self.range(after, upto);
+        let client = &self.source.client;
+        let count = client.count_range(&self.stretch.look_up, &range, self.is_text());
+        count.map_err(|e| self.unloaded(e))
+    }
+
+    /// A server that was started again loads what was loaded, which takes a while: what it refuses till then it will
+    /// answer later.
+    fn unloaded(&self, error: Error) -> Error {
+        let look_up = &self.stretch.look_up;
+        let partition = look_up.partition.as_deref();
+        let loaded = self.source.client.is_loaded(&look_up.collection, partition);
+        match error.kind() {
+            Kind::Refused if self.stretch.is_loaded && matches!(loaded, Ok(false)) => {
+                let what = format!(
+                    "{} was loaded, and is not: {}",
+                    self.stretch.name,
+                    error.what()
+                );
+                Error::new(Kind::Busy, what)
+            }
+            Kind::Refused if matches!(&loaded, Err(e) if e.kind().is_silence()) => {
+                Error::new(Kind::Busy, error.what().to_owned())
+            }
+            _ => error,
+        }
+    }
+
+    /// How many rows of a range have the key of another row, where `counted` are there and rows with these keys, in
+    /// order, were given. `None`: rows are there that were not given.
+    pub fn copies(
+        &self,
+        (after, upto): (&Position, &Position),
+        keys: &[Key],
+        counted: u64,
+        questions: &mut u32,
+    ) -> Result<Option<u64>> {
+        let given = keys.len() as u64;
+        if counted <= given {
+            return Ok(Some(0));
+        }
+        if *questions == 0 && given > 0 {
+            return Ok(Some(counted - given));
+        }
+        *questions = questions.saturating_sub(1);
+        let (left, right) = match keys {
+            [] => return Ok(None),
+            [key] => {
+                // Rows with this key, and rows between it and the neighbours.
+                let at = Position::After(key.clone());
+                let upto_it = self.count(after, &at)?;
+                let behind = self.count(&at, upto)?;
+                let before = match just_before(key) {
+                    Some(before) if Position::After(before.clone()) > *after => {
+                        self.count(after, &Position::After(before))?
+                    }
+                    _ => 0,
+                };
+                let whole = behind == 0 && before == 0;
+                return Ok(whole.then(|| upto_it.saturating_sub(1)));
+            }
+            keys => keys.split_at(keys.len() / 2),
+        };
+        let middle = Position::After(left[left.len() - 1].clone());
+        let in_left = self.count(after, &middle)?;
+        let in_right = counted.saturating_sub(in_left);
+        let Some(copies) = self.copies((after, &middle), left, in_left, questions)? else {
+            return Ok(None);
+        };
+        let others = self.copies((&middle, upto), right, in_right, questions)?;
+        Ok(others.map(|others| copies + others))
+    }
+
+    /// Which rows of a range are there twice: how many copies there are of the keys that were given. Complains of rows
+    /// that the server counts and does not give.
+    pub fn check_whole(
+        &self,
+        after: &Position,
+        upto: &Position,
+        keys: &[Key],
+        counted: u64,
+    ) -> Result<Option<u64>> {
+        let mut questions = QUESTIONS;
+        self.copies((after, upto), keys, counted, &mut questions)
+    }
+}
+
+/// The greatest key below a number; there is no such text.
+fn just_before(key: &Key) -> Option<Key> {
+    match key {
+        Key::Int(id) => id.checked_sub(1).map(Key::Int),
+        Key::Text(_) => None,
+    }
+}

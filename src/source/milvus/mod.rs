@@ -1,0 +1,449 @@
+//! milvus: how is a running Milvus 2.x read? By ranges of keys, each whole: pages with limits lose rows on real servers.
+//!
+//! What was measured on them shaped this: a limit may end a page too early wherever a key is there twice; a query for one
+//! partition sees keys that another partition has too; what is not loaded cannot be read; and a server that was started
+//! again says for a while that nothing is loaded.
+
+mod ask;
+mod choose;
+mod describe;
+mod reader;
+mod split;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::{Reader, Source, SourceKind, Spec as AnySpec, Stillness, Survey};
+use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
+use crate::error::{Error, Kind, Result};
+use crate::job::{Form, Globs, Setting};
+use crate::limits;
+use crate::milvus::access::{self, TlsFiles};
+use crate::milvus::{self, Client, Collection, Flavour, Login, LookUp};
+use crate::schema::{CollectionTraits, Columns};
+
+use ask::Asked;
+use choose::Choice;
+
+/// The source `milvus`.
+pub const KIND: SourceKind = SourceKind {
+    name: "milvus",
+    summary: "a running Milvus 2.x server; collections have to be loaded",
+    settings: &[
+        access::ADDRESS,
+        access::USER,
+        access::PASSWORD,
+        access::TOKEN,
+        access::DB,
+        access::TLS,
+        choose::COLLECTIONS,
+        Setting::text(
+            "filter",
+            "an expression of Milvus's: only rows that it admits travel",
+        )
+        .example("\"price > 3\""),
+        Setting::flag(
+            "load",
+            "true: load what is not loaded, and release it afterwards",
+        ),
+        Setting::number_or_auto(
+            "page",
+            (1, limits::MILVUS_PAGE_ROWS_MAX),
+            "rows asked for at a time, at most",
+        ),
+        Setting::number_or_auto("connections", (1, 64), "connections to read on").or("2"),
+        Setting::number(
+            "rows_per_s",
+            (1, u64::MAX),
+            "rows read a second, at most, to spare the server",
+        ),
+    ],
+    read,
+};
+
+#[derive(Clone)]
+struct Spec {
+    address: String,
+    login: Login,
+    db: String,
+    tls: Option<TlsFiles>,
+    choice: Choice,
+    filter: Option<String>,
+    load: bool,
+    page: u64,
+    connections: usize,
+    rows_per_s: Option<u64>,
+}
+
+fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
+    let address = form.required("address", "where the server is");
+    let tls = form.form("tls").map(access::read_tls);
+    let login = access::read_login(form);
+    let choice = Choice::read(form);
+    let page = form.number_or_auto("page");
+    let connections = form.number_or_auto("connections");
+    let spec = Spec {
+        address: String::new(),
+        login,
+        db: form.text("db").unwrap_or_default(),
+        tls,
+        choice,
+        filter: form.text("filter"),
+        load: form.flag("load").unwrap_or(false),
+        page: page.unwrap_or(limits::MILVUS_PAGE_ROWS_MAX),
+        connections: connections.map_or(limits::CONNECTIONS_DEFAULT, |n| n as usize),
+        rows_per_s: form.number("rows_per_s"),
+    };
+    match milvus::address(&address?, spec.tls.is_some()) {
+        Ok(address) => Some(Box::new(Spec { address, ..spec })),
+        Err(what) => {
+            form.mistake("address", what);
+            None
+        }
+    }
+}
+
+impl AnySpec for Spec {
+    fn open(&self) -> Result<Box<dyn Source>> {
+        self.open_for(&Globs::default())
+    }
+
+    fn open_for(&self, admitted: &Globs) -> Result<Box<dyn Source>> {
+        let settings = milvus::Settings {
+            address: self.address.clone(),
+            login: self.login.clone(),
+            db: self.db.clone(),
+            tls: self.tls.as_ref().map(TlsFiles::read).transpose()?,
+            deadlines: milvus::Deadlines::default(),
+        };
+        Ok(Box::new(Milvus {
+            client: Client::open(&settings, self.connections)?,
+            spec: self.clone(),
+            admitted: admitted.clone(),
+            stretches: OnceLock::new(),
+            since: OnceLock::new(),
+            loaded: Mutex::default(),
+            copies: AtomicU64::new(0),
+            free_at: Mutex::new(Instant::now()),
+        }))
+    }
+}
+
+/// A server, and what of it is read.
+struct Milvus {
+    client: Client,
+    spec: Spec,
+    admitted: Globs,
+    /// What is read, once it was looked at.
+    stretches: OnceLock<Vec<Stretch>>,
+    /// What was written before it is seen.
+    since: OnceLock<Option<u64>>,
+    /// What was loaded for the job.
+    loaded: Mutex<Vec<String>>,
+    /// Rows that have the key of another: the server gives one row of each key.
+    copies: AtomicU64,
+    /// When the next rows may be read.
+    free_at: Mutex<Instant>,
+}
+
+/// A partition, or a collection that is read as a whole.
+struct Stretch {
+    name: TargetName,
+    /// The server's number for the collection.
+    collection: i64,
+    look_up: LookUp,
+    columns: Arc<Columns>,
+    traits: Arc<CollectionTraits>,
+    auto_id: bool,
+    is_loaded: bool,
+    /// Where its rows lie, for people.
+    place: Arc<Path>,
+}
+
+impl Milvus {
+    /// What is read, looked at once.
+    fn stretches(&self) -> Result<&[Stretch]> {
+        if self.stretches.get().is_none() {
+            let found = self.look()?;
+            let _ = self.stretches.set(found);
+        }
+        Ok(self.stretches.get().expect("it was looked at"))
+    }
+
+    fn look(&self) -> Result<Vec<Stretch>> {
+        let since = match self.since.get() {
+            Some(since) => *since,
+            None => {
+                let now = self.client.now()?;
+                *self.since.get_or_init(|| now)
+            }
+        };
+        let mut all = Vec::new();
+        for (name, tags) in self.spec.choice.collections(&self.client)? {
+            let found = self.described(&name)?;
+            let columns = describe::columns(&self.client, &found)?;
+            let traits = Arc::new(describe::traits(&self.client, &found)?);
+            let partitions = match self.by_partition(&found) {
+                false => vec![None],
+                true => {
+                    let there = self.client.partitions(&found.name)?;
+                    let mut there: Vec<String> = there.into_keys().collect();
+                    there.sort_unstable();
+                    let chosen = choose::partitions(&name, &tags, there)?;
+                    chosen.into_iter().map(Some).collect()
+                }
+            };
+            for partition in partitions {
+                let name = TargetName {
+                    collection: found.name.clone(),
+                    partition: partition.clone().unwrap_or_default(),
+                };
+                if !self.admitted.admit(&name.collection, &name.partition) {
+                    continue;
+                }
+                let place = format!("{}/{name}", self.client.address());
+                all.push(Stretch {
+                    look_up: LookUp {
+                        collection: found.name.clone(),
+                        partition: partition.clone(),
+                        key: columns.key().name.clone(),
+                        columns: columns.all().to_vec(),
+                        since,
+                    },
+                    is_loaded: self.client.is_loaded(&found.name, partition.as_deref())?,
+                    collection: found.number,
+                    columns: columns.clone(),
+                    traits: traits.clone(),
+                    auto_id: found.auto_id,
+                    place: Path::new(&place).into(),
+                    name,
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether each partition is read by itself: a key may be in several, and a query for all gives it once.
+    fn by_partition(&self, found: &Collection) -> bool {
+        self.client.server().has_partitions() && !found.has_partition_key()
+    }
+
+    fn described(&self, name: &str) -> Result<Collection> {
+        self.client.collection(name)?.ok_or_else(|| {
+            let what = format!("there is no collection {name} (any more)");
+            Error::new(Kind::Job, what)
+        })
+    }
+
+    /// Waits until so many rows more may be read.
+    fn take_turn(&self, rows: u64) {
+        let Some(rate) = self.spec.rows_per_s else {
+            return;
+        };
+        let wait = {
+            let mut free_at = self.free_at.lock().expect("no one panics with it locked");
+            let start = (*free_at).max(Instant::now());
+            *free_at = start + Duration::from_secs_f64(rows as f64 / rate as f64);
+            start.saturating_duration_since(Instant::now())
+        };
+        std::thread::sleep(wait);
+    }
+
+    fn not_loaded(&self, stretch: &Stretch) -> Error {
+        let what = format!(
+            "{} is not loaded, and Milvus gives rows of what is loaded only",
+            stretch.name
+        );
+        Error::new(Kind::Refused, what).hint(
+            "load it first, or let the job do it: `source: {milvus: {load: true}}` releases it afterwards",
+        )
+    }
+}
+
+impl Source for Milvus {
+    fn survey(&self, limits: Limits) -> Result<Survey> {
+        let mut manifest = Manifest {
+            targets: Vec::new(),
+            shards: Vec::new(),
+        };
+        let mut identity = BTreeMap::new();
+        for (part, stretch) in self.stretches()?.iter().enumerate() {
+            if !stretch.is_loaded && !self.spec.load {
+                return Err(self.not_loaded(stretch));
+            }
+            let target = manifest.targets.len() as u32;
+            let asked = Asked::of(self, stretch);
+            let ranges = match stretch.is_loaded {
+                true => split::ranges(&asked, limits)?,
+                false => split::unknown(&asked)?,
+            };
+            let mut first_row = 0;
+            for (number, (start, end, rows)) in ranges.iter().enumerate() {
+                manifest.shards.push(Shard {
+                    number: manifest.shards.len() as u32,
+                    target,
+                    part: part as u32,
+                    name: format!("{}, {} of {}", stretch.name, number + 1, ranges.len()),
+                    rows: *rows,
+                    first_row,
+                    start: start.clone(),
+                    end: end.clone(),
+                });
+                first_row += rows;
+            }
+            manifest.targets.push(Target {
+                number: target,
+                name: stretch.name.clone(),
+                columns: stretch.columns.clone(),
+                traits: stretch.traits.clone(),
+                keys: Keys::Unique,
+                auto_id: stretch.auto_id,
+                rows: first_row,
+                rows_deleted: 0,
+                source: stretch.place.display().to_string(),
+            });
+            identity.insert(
+                format!("collection {}", stretch.name),
+                format!(
+                    "number {} on {}, {}",
+                    stretch.collection,
+                    self.client.address(),
+                    stretch.columns
+                ),
+            );
+        }
+        let server = self.client.server();
+        let how = match self.stillness() {
+            Stillness::Pinned => {
+                "is read as it is now (pinned), as far as the server keeps that: what it compacts or expires meanwhile \
+                 may be gone"
+            }
+            _ => {
+                "keeps no state for us: it is read live, and rows that others write or delete meanwhile may travel or not"
+            }
+        };
+        let mut warnings = vec![format!("{server} at {} {how}", self.client.address())];
+        let db = Some(&*self.spec.db).filter(|db| !db.is_empty());
+        identity.extend(db.map(|db| ("database".to_owned(), db.to_owned())));
+        if let Some(filter) = &self.spec.filter {
+            warnings.push(format!("only rows that `{filter}` admits travel"));
+        }
+        Ok(Survey {
+            manifest,
+            identity,
+            warnings,
+        })
+    }
+
+    fn stillness(&self) -> Stillness {
+        let server = self.client.server();
+        let since = |release| server.release.is_none_or(|r| r >= release);
+        let pins = server.flavour == Flavour::Full && since((2, 5));
+        match pins && self.since.get().is_some_and(Option::is_some) {
+            true => Stillness::Pinned,
+            false => Stillness::Live,
+        }
+    }
+
+    fn reads_at_once(&self) -> Option<usize> {
+        Some(self.spec.connections)
+    }
+
+    fn ready(&self) -> Result<()> {
+        if !self.spec.load {
+            return Ok(());
+        }
+        let looked = self.look()?;
+        let mut names: Vec<&str> = looked
+            .iter()
+            .filter(|stretch| !stretch.is_loaded)
+            .map(|stretch| &*stretch.name.collection)
+            .collect();
+        names.dedup();
+        for name in names {
+            self.client.load(name).map_err(|error| match error.kind() {
+                Kind::Refused => error.hint("a collection is loaded by its indexes: has it any?"),
+                _ => error,
+            })?;
+            (self.loaded.lock())
+                .expect("no one panics with it locked")
+                .push(name.to_owned());
+            let (mut last, mut moved) = (-1, Instant::now());
+            while !self.client.is_loaded(name, None)? {
+                let percent = self.client.loading_progress(name)?;
+                if percent != last {
+                    (last, moved) = (percent, Instant::now());
+                }
+                if moved.elapsed() > Duration::from_secs(limits::SLOW_DEADLINE_S) {
+                    let what = format!("the server has been loading {name} without getting on");
+                    return Err(Error::new(Kind::Refused, what));
+                }
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
+        Ok(())
+    }
+
+    fn open<'s>(
+        &'s self,
+        shard: &Shard,
+        from: Position,
+        limits: Limits,
+    ) -> Result<Box<dyn Reader + 's>> {
+        let Some(stretch) = self.stretches()?.get(shard.part as usize) else {
+            let what = format!("there is no {} any more", shard.name);
+            return Err(Error::new(Kind::Changed, what));
+        };
+        let asked = Asked::of(self, stretch);
+        let end = shard.end.clone();
+        Ok(Box::new(reader::Pages::new(asked, from, end, limits)))
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        let mut seen = BTreeMap::new();
+        for stretch in self.stretches.get().into_iter().flatten() {
+            let name = &stretch.name.collection;
+            if seen.insert(name, ()).is_some() {
+                continue;
+            }
+            match self.client.collection(name) {
+                Ok(Some(found)) if found.number == stretch.collection => {}
+                Ok(_) => {
+                    let what = format!("{name} was dropped, or made anew, since it was looked at");
+                    return Err(Error::new(Kind::Changed, what));
+                }
+                // Who is silent has not changed.
+                Err(error) if error.kind().is_silence() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn said(&self) -> Vec<String> {
+        let copies = self.copies.load(Ordering::Relaxed);
+        let said = (copies > 0).then(|| {
+            format!(
+                "{copies} rows have the key of another row: Milvus gives one row of each key, which travelled; the server \
+                 counts all"
+            )
+        });
+        said.into_iter().collect()
+    }
+}
+
+impl Drop for Milvus {
+    fn drop(&mut self) {
+        let loaded = self.loaded.get_mut().expect("no one panics with it locked");
+        for name in loaded {
+            if let Err(error) = self.client.release_collection(name) {
+                tracing::warn!(
+                    "{name} was loaded for this job, and could not be released: {error:#}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! How is a range of keys read? Page by page: where a page ends is asked first, then all rows up to there.
+
+use std::collections::VecDeque;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, make_array};
+use arrow_data::transform::MutableArrayData;
+
+use super::ask::Asked;
+use crate::batch::{Cut, Key, Limits, Part, Position};
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::source::{Files, Reader};
+
+/// How often a page is read again whose rows do not fit what is counted.
+const ATTEMPTS: u32 = 3;
+
+/// Reads a range, forward.
+pub struct Pages<'s> {
+    asked: Asked<'s>,
+    at: Position,
+    end: Position,
+    limits: Limits,
+    /// Rows of the next page.
+    page: u64,
+    /// No more are asked for; lower once an answer was too long.
+    page_max: u64,
+    /// Rows so far.
+    row: u64,
+    cuts: VecDeque<Cut>,
+}
+
+impl<'s> Pages<'s> {
+    pub fn new(asked: Asked<'s>, from: Position, end: Position, limits: Limits) -> Pages<'s> {
+        let (row_bytes, others) = asked.stretch.columns.row_bytes();
+        let page_max = asked.source.spec.page.min(limits.batch_rows);
+        let rows = limits.batch_bytes / row_bytes.max(1);
+        // How long texts are shows with the first page.
+        let first = match others {
+            true => rows.min(limits::MILVUS_FIRST_PAGE_ROWS),
+            false => rows,
+        };
+        Pages {
+            asked,
+            at: from,
+            end,
+            limits,
+            page: first.clamp(1, page_max.max(1)),
+            page_max: page_max.max(1),
+            row: 0,
+            cuts: VecDeque::new(),
+        }
+    }
+
+    /// Reads the next page, if there is one.
+    fn read(&mut self) -> Result<()> {
+        while self.cuts.is_empty() && self.at < self.end {
+            self.asked.source.take_turn(self.page);
+            let (at, end) = (&self.at, &self.end);
+            let last = self.asked.key_at(at, end, self.page - 1)?;
+            let upto = match last.map(Position::After) {
+                Some(upto) if upto <= *at || upto > *end => {
+                    return Err(self.outside(&upto));
+                }
+                Some(upto) => upto,
+                None => end.clone(),
+            };
+            let rows = match self.whole(&upto) {
+                Err(error) if error.kind() == Kind::TooBig && self.page > 1 => {
+                    self.page = (self.page / 2).max(1);
+                    self.page_max = self.page;
+                    continue;
+                }
+                Err(error) if error.kind() == Kind::TooBig => {
+                    let what = format!(
+                        "one row {} is more than the server gives: {}",
+                        describe(&upto),
+                        error.what()
+                    );
+                    return Err(Error::new(Kind::Refused, what));
+                }
+                rows => rows?,
+            };
+            self.cut(rows, upto)?;
+        }
+        Ok(())
+    }
+
+    /// All rows up to there, in the order of their keys.
+    fn whole(&self, upto: &Position) -> Result<Vec<ArrayRef>> {
+        let key = self.asked.stretch.columns.key_number();
+        for _ in 0..ATTEMPTS {
+            let before = self.asked.count(&self.at, upto)?;
+            let mut rows = self.asked.rows(&self.at, upto)?;
+            let mut keys = keys(&rows[key])?;
+            if !keys.is_sorted() {
+                let mut order: Vec<usize> = (0..keys.len()).collect();
+                order.sort_unstable_by(|a, b| keys[*a].cmp(&keys[*b]));
+                rows = rows.iter().map(|column| taken(column, &order)).collect();
+                keys.sort_unstable();
+            }
+            self.check(&keys, upto)?;
+            let given = keys.len() as u64;
+            // What comes and goes is counted otherwise from one moment to the next.
+            let counted = match before > given {
+                true => before.min(self.asked.count(&self.at, upto)?),
+                false => before,
+            };
+            match self.asked.check_whole(&self.at, upto, &keys, counted)? {
+                Some(copies) => {
+                    let all = &self.asked.source.copies;
+                    all.fetch_add(copies, std::sync::atomic::Ordering::Relaxed);
+                    return Ok(rows);
+                }
+                None => tracing::debug!(
+                    "{}: counted {counted}, given {given}",
+                    self.asked.stretch.name
+                ),
+            }
+        }
+        let what = format!(
+            "{}: the server counts rows {} that it does not give",
+            self.asked.stretch.name,
+            describe(upto)
+        );
+        Err(Error::new(Kind::Refused, what).hint(
+            "a query node may be about to load them: the same command goes on where this stopped",
+        ))
+    }
+
+    /// Keys must be within what was asked for, each once.
+    fn check(&self, keys: &[Key], upto: &Position) -> Result<()> {
+        for key in [keys.first(), keys.last()].into_iter().flatten() {
+            let at = Position::After(key.clone());
+            if at <= self.at || at > *upto {
+                return Err(self.outside(&at));
+            }
+        }
+        match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => {
+                let (name, key) = (&self.asked.stretch.name, &pair[0]);
+                let what = format!("{name}: the server gave two rows with the key {key}");
+                Err(Error::new(Kind::Refused, what))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn outside(&self, at: &Position) -> Error {
+        let what = format!(
+            "{}: the server gave a row {} that was not asked for",
+            self.asked.stretch.name,
+            describe(at)
+        );
+        Error::new(Kind::Refused, what)
+    }
+
+    /// Cuts a page into batches.
+    fn cut(&mut self, rows: Vec<ArrayRef>, upto: Position) -> Result<()> {
+        let stretch = self.asked.stretch;
+        let page = Part::new(&stretch.columns, rows, &stretch.place, self.row)?;
+        let (len, bytes) = (page.len(), page.bytes());
+        self.row += len as u64;
+        self.at = upto.clone();
+        let each = (bytes / (len as u64).max(1)).max(1);
+        let fits = (self.limits.batch_bytes / each).clamp(1, self.limits.batch_rows);
+        self.page = fits
+            .min(self.page.saturating_mul(4))
+            .clamp(1, self.page_max);
+        let mut first = 0;
+        while first < len {
+            let mut count = (fits as usize).min(len - first);
+            let mut part = page.slice(first, count);
+            while count > 1 && part.bytes() > self.limits.batch_bytes {
+                count /= 2;
+                part = page.slice(first, count);
+            }
+            first += count;
+            let next = match first == len {
+                true => upto.clone(),
+                false => Position::After(part.key(count - 1)),
+            };
+            self.cuts.push_back(Cut {
+                parts: vec![part],
+                next,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Reader for Pages<'_> {
+    fn next(&mut self) -> Result<Option<Cut>> {
+        self.read()?;
+        Ok(self.cuts.pop_front())
+    }
+
+    fn files(&self) -> Files {
+        Files::new([])
+    }
+}
+
+fn describe(at: &Position) -> String {
+    match at {
+        Position::After(key) => format!("with the key {key}"),
+        _ => "with the last keys".to_owned(),
+    }
+}
+
+fn keys(column: &ArrayRef) -> Result<Vec<Key>> {
+    if let Some(ids) = column.as_primitive_opt::<Int64Type>() {
+        return Ok(ids.values().iter().map(|id| Key::Int(*id)).collect());
+    }
+    match column.as_string_opt::<i32>() {
+        Some(texts) => Ok(texts
+            .iter()
+            .map(|text| Key::Text(text.unwrap_or_default().into()))
+            .collect()),
+        None => Err(Error::new(
+            Kind::Refused,
+            "keys are neither numbers nor texts",
+        )),
+    }
+}
+
+/// The rows of a column in another order.
+fn taken(column: &ArrayRef, order: &[usize]) -> ArrayRef {
+    let data = column.to_data();
+    let mut out = MutableArrayData::new(vec![&data], false, order.len());
+    for row in order {
+        out.try_extend(0, *row, *row + 1)
+            .expect("rows in another order are no more than they were");
+    }
+    make_array(out.freeze())
+}
