@@ -634,6 +634,7 @@ fn a_real_server_whose_collection_is_dropped_or_made_anew_midway_is_never_a_succ
                     description: "",
                     columns: &columns,
                     traits: &Default::default(),
+                    consistency: None,
                     nullable: &|_| false,
                     auto_id: false,
                     shards: 1,

@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use crate::error::{Error, Kind, Result};
 
 use super::proto::{
-    self, Answer, BoolResponse, CollectionRequest, CreateIndexRequest, DescribeCollectionResponse,
-    DescribeIndexRequest, DescribeIndexResponse, DropIndexRequest, FieldSchema, FlushRequest,
-    FlushResponse, GetFlushStateRequest, GetFlushStateResponse, GetLoadStateResponse,
-    GetLoadingProgressResponse, KeyValue, LoadCollectionRequest, LoadPartitionsRequest,
-    LoadRequest, PartitionRequest, PartitionsResponse, QueryRequest, ReleasePartitionsRequest,
-    ShowCollectionsRequest, ShowCollectionsResponse, StatisticsResponse, Status, data_type,
-    index_state, load_state,
+    self, AliasRequest, Answer, BoolResponse, CollectionRequest, CreateIndexRequest,
+    DescribeCollectionResponse, DescribeIndexRequest, DescribeIndexResponse, DropIndexRequest,
+    FieldSchema, FlushRequest, FlushResponse, FunctionSchema, GetFlushStateRequest,
+    GetFlushStateResponse, GetLoadStateResponse, GetLoadingProgressResponse, KeyValue,
+    LoadCollectionRequest, LoadPartitionsRequest, LoadRequest, PartitionRequest,
+    PartitionsResponse, QueryRequest, ReleasePartitionsRequest, ShowCollectionsRequest,
+    ShowCollectionsResponse, StatisticsResponse, Status, data_type, index_state, load_state,
 };
 use super::{Client, Flavour, ok, status};
 
@@ -31,8 +31,10 @@ pub struct Collection {
     pub is_dynamic: bool,
     /// Its fields.
     pub fields: Vec<FieldSchema>,
-    /// The names of what it computes while rows come in.
-    pub functions: Vec<String>,
+    /// The names of its lists of structs, which are not among its fields.
+    pub structs: Vec<String>,
+    /// What it computes while rows come in.
+    pub functions: Vec<FunctionSchema>,
     /// Names and values that it keeps.
     pub properties: Vec<KeyValue>,
     /// How many shards it has.
@@ -148,7 +150,10 @@ impl Client {
             description: schema.description,
             is_dynamic: schema.enable_dynamic_field,
             fields: schema.fields,
-            functions: schema.functions.into_iter().map(|f| f.name).collect(),
+            structs: (schema.struct_array_fields.into_iter())
+                .map(|field| field.name)
+                .collect(),
+            functions: schema.functions,
             properties: answer.properties,
             number,
             shards: u32::try_from(answer.shards_num).unwrap_or(0),
@@ -402,6 +407,26 @@ impl Client {
         };
         self.tell::<Status>("DropIndex", &request)?;
         Ok(())
+    }
+
+    /// Gives a collection another name to go by.
+    pub fn create_alias(&self, collection: &str, alias: &str) -> Result<()> {
+        self.tell::<Status>("CreateAlias", &self.alias_request(collection, alias))?;
+        Ok(())
+    }
+
+    /// Has a name that another collection goes by mean this one.
+    pub fn move_alias(&self, collection: &str, alias: &str) -> Result<()> {
+        self.tell::<Status>("AlterAlias", &self.alias_request(collection, alias))?;
+        Ok(())
+    }
+
+    fn alias_request(&self, collection: &str, alias: &str) -> AliasRequest {
+        AliasRequest {
+            db_name: self.db.clone(),
+            collection_name: collection.to_owned(),
+            alias: alias.to_owned(),
+        }
     }
 
     /// Begins to load a partition.

@@ -11,8 +11,8 @@ use super::{Client, values};
 use crate::error::Result;
 use crate::limits;
 use crate::schema::{
-    CollectionTraits, Column, ColumnType, Columns, DefaultValue, Function, FunctionKind, Role,
-    Scalar,
+    CollectionTraits, Column, ColumnType, Columns, Consistency, DefaultValue, Function,
+    FunctionKind, Role, Scalar,
 };
 
 /// A collection that is to be.
@@ -25,6 +25,8 @@ pub struct NewCollection<'c> {
     pub columns: &'c Columns,
     /// What it is beside them.
     pub traits: &'c CollectionTraits,
+    /// What queries see by default; `None`: as the server has it.
+    pub consistency: Option<Consistency>,
     /// Which columns may be null.
     pub nullable: &'c dyn Fn(&Column) -> bool,
     /// Whether the server makes the keys.
@@ -71,8 +73,15 @@ impl Client {
             fields: fields.chain(outputs).collect(),
             enable_dynamic_field: new.columns.all().iter().any(|c| c.role == Role::Dynamic),
             functions: new.traits.functions.iter().map(function_schema).collect(),
+            struct_array_fields: Vec::new(),
         };
-        let consistency = new.traits.consistency.map_or(0, |level| level as i32);
+        // A number of partitions is refused where no column spreads rows over them.
+        let spread = |column: &Column| column.role == Role::PartitionKey;
+        let partitions = match new.columns.all().iter().any(spread) {
+            true => new.traits.partitions,
+            false => None,
+        };
+        let consistency = new.consistency.map_or(0, |level| level as i32);
         let request = CreateCollectionRequest {
             db_name: self.db().to_owned(),
             collection_name: new.name.to_owned(),
@@ -80,7 +89,7 @@ impl Client {
             shards_num: new.shards as i32,
             consistency_level: consistency,
             properties: pairs(properties(new.traits)),
-            num_partitions: new.traits.partitions.map_or(0, i64::from),
+            num_partitions: partitions.map_or(0, i64::from),
         };
         self.tell::<Status>("CreateCollection", &request)?;
         Ok(())
@@ -147,6 +156,18 @@ fn field_schema(column: &Column) -> FieldSchema {
             .and_then(|value| default_value(column.kind, value)),
         ..FieldSchema::default()
     }
+}
+
+/// The default that a server's field has; `None`: none that any of our types can have.
+pub fn default_of(field: &ValueField) -> Option<DefaultValue> {
+    let whole = field.int_data.map(i64::from).or(field.long_data);
+    field
+        .bool_data
+        .map(DefaultValue::Bool)
+        .or(whole.map(DefaultValue::Int))
+        .or(field.float_data.map(DefaultValue::Float))
+        .or(field.double_data.map(DefaultValue::Double))
+        .or(field.string_data.clone().map(DefaultValue::Text))
 }
 
 /// A default as its type has it; `None`: the type has no such default. Every server ends by one in another member than

@@ -32,7 +32,7 @@ use proto::{Answer, MutationResult};
 pub use address::address;
 pub use call::channel;
 pub use control::{Collection, Flushing, IndexState};
-pub use create::{NewCollection, default_value, properties};
+pub use create::{NewCollection, default_of, default_value, properties};
 pub use hello::{Flavour, Server};
 pub use query::{Found, LookUp, Range};
 

@@ -102,6 +102,11 @@ impl Consistency {
         Consistency::Customized,
     ];
 
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Consistency> {
+        Consistency::ALL.into_iter().find(|one| one.name() == name)
+    }
+
     /// Milvus's name for it.
     pub fn name(self) -> &'static str {
         match self {

@@ -352,8 +352,7 @@ impl CollectionTraits {
     pub fn from_json(value: &Value) -> Result<CollectionTraits> {
         let map = Reader::of(value, "a collection")?;
         let consistency = map.get("consistency", "a consistency level", |value| {
-            let named = |c: &Consistency| value.as_str() == Some(c.name());
-            Consistency::ALL.into_iter().find(named)
+            Consistency::named(value.as_str()?)
         })?;
         Ok(CollectionTraits {
             description: map.text("description")?,

@@ -23,7 +23,9 @@ impl Milvus {
         if !may_be_there {
             return Err(Error::several(wrong).expect("one was noted"));
         }
-        let decided = self.decision_of_found(target);
+        let decided = self
+            .check_aliases(target)
+            .and_then(|()| self.decision_of_found(target));
         match decided {
             Err(error) if error.kind().is_silence() => return Err(error),
             Err(error) => wrong.push(error),

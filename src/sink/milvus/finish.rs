@@ -7,6 +7,7 @@ use tracing::info;
 
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
+use crate::milvus::proto::IndexDescription;
 use crate::milvus::{Flavour, Flushing};
 use crate::progress::Phase;
 use crate::sink::{Action, Count, Decision, Finishing, Strength};
@@ -98,7 +99,7 @@ impl Milvus {
             Some(step) => step,
             None => {
                 let mut missing = false;
-                for (field, _) in fit::indexes(target, &self.settings)? {
+                for field in self.indexed(target)? {
                     missing |= self.client.index(collection, &field)?.is_none();
                 }
                 match missing {
@@ -136,6 +137,7 @@ impl Milvus {
                 }
             },
             Step::Indexed if !self.settings.load || self.client.is_loaded(collection, None)? => {
+                self.give_aliases(target, collection)?;
                 (Step::Done, Finishing::Done)
             }
             Step::Indexed => {
@@ -143,7 +145,10 @@ impl Milvus {
                 (Step::Loading, doing(Phase::Loading, 0, None))
             }
             Step::Loading => match self.client.is_loaded(collection, None)? {
-                true => (Step::Done, Finishing::Done),
+                true => {
+                    self.give_aliases(target, collection)?;
+                    (Step::Done, Finishing::Done)
+                }
                 false => {
                     let progress = self.client.loading_progress(collection)?;
                     let figure = u64::try_from(progress).unwrap_or(0);
@@ -180,18 +185,81 @@ impl Milvus {
         let plans = fit::indexes(target, &self.settings)?;
         for (field, plan) in &plans {
             if self.client.index(collection, field)?.is_none() {
+                let name = fit::index_name(target, &self.settings, field);
                 self.client
-                    .create_index(collection, field, "", plan.extra_params())?;
-                info!("index {} by {} on {collection}", plan.kind, plan.metric);
+                    .create_index(collection, field, name, plan.extra_params())?;
+                info!("index {plan} on {collection}");
             }
         }
-        Ok(!plans.is_empty())
+        let others = fit::other_indexes(target, &self.settings);
+        for (field, name, plan) in &others {
+            let there = self.client.indexes(collection)?;
+            let same = |i: &IndexDescription| i.field_name == *field && i.index_name == *name;
+            // One index is all that a field has, but for paths into JSON.
+            let path = |p: &(String, String)| p.0 == "json_path";
+            let is_there = match plan.params.iter().any(path) {
+                true => there.iter().any(same),
+                false => there.iter().any(|index| index.field_name == *field),
+            };
+            if !is_there {
+                self.client
+                    .create_index(collection, field, name, plan.extra_params())?;
+                info!("index {plan} on {collection}.{field}");
+            }
+        }
+        Ok(!plans.is_empty() || !others.is_empty())
+    }
+
+    /// The fields that get an index.
+    fn indexed(&self, target: &Target) -> Result<Vec<String>> {
+        let vectors = fit::indexes(target, &self.settings)?;
+        let others = fit::other_indexes(target, &self.settings);
+        let others = others.into_iter().map(|(field, ..)| field);
+        Ok(vectors
+            .into_iter()
+            .map(|(field, _)| field)
+            .chain(others)
+            .collect())
+    }
+
+    /// Gives a collection that is whole the names that the source's goes by too, where the job asks for that. From then on
+    /// they mean it, whatever they meant before.
+    fn give_aliases(&self, target: &Target, collection: &str) -> Result<()> {
+        if !self.settings.aliases {
+            return Ok(());
+        }
+        for alias in &target.traits.aliases {
+            match self.client.collection(alias)? {
+                None => self.client.create_alias(collection, alias)?,
+                Some(found) if found.name == collection => continue,
+                Some(_) => self.client.move_alias(collection, alias)?,
+            }
+            info!("alias {alias} is {collection}");
+        }
+        Ok(())
+    }
+
+    /// Complains of an alias that a collection itself is called.
+    pub(super) fn check_aliases(&self, target: &Target) -> Result<()> {
+        if !self.settings.aliases {
+            return Ok(());
+        }
+        for alias in &target.traits.aliases {
+            let found = self.client.collection(alias)?;
+            if *alias == target.name.collection || found.is_some_and(|f| f.name == *alias) {
+                let what = format!("`aliases: true`, and a collection itself is called {alias}");
+                return Err(
+                    Error::new(Kind::Job, what).hint("`into:` gives collections other names")
+                );
+            }
+        }
+        Ok(())
     }
 
     /// How many rows have been indexed, of how many, all fields together; `None` when all have.
     fn index_rows(&self, target: &Target, collection: &str) -> Result<Option<(u64, u64)>> {
         let (mut rows, mut finished) = ((0u64, 0u64), true);
-        for (field, _) in fit::indexes(target, &self.settings)? {
+        for field in self.indexed(target)? {
             let Some(index) = self.client.index(collection, &field)? else {
                 return Err(Error::new(
                     Kind::Refused,

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::milvus::Server;
 use crate::milvus::proto::KeyValue;
-use crate::schema::{Column, ColumnType, Index, Metric, Role, VectorType};
+use crate::schema::{Column, ColumnType, FieldIndex, Index, Metric, Role, VectorType};
 
 use super::settings::{IndexWanted, Settings};
 
@@ -250,6 +250,37 @@ pub fn indexes(target: &Target, settings: &Settings) -> Result<Vec<(String, Inde
     Ok(plans)
 }
 
+/// The name that an index on a field gets; empty: the server gives it one.
+pub fn index_name<'t>(target: &'t Target, settings: &Settings, field: &str) -> &'t str {
+    match (&settings.index, target.columns.named(field)) {
+        (IndexWanted::Source, Some((_, column))) if !column.is_index_asked => {
+            &column.traits.index_name
+        }
+        _ => "",
+    }
+}
+
+/// The indexes to make on what is no vector of the rows, each with its field and its name.
+pub fn other_indexes(target: &Target, settings: &Settings) -> Vec<(String, String, IndexPlan)> {
+    let all = match settings.index {
+        IndexWanted::Source => target.traits.indexes.as_slice(),
+        _ => &[],
+    };
+    let plan = |index: &FieldIndex| {
+        let mut params = index.index.params.clone();
+        let metric = params.iter().position(|(name, _)| name == "metric_type");
+        let metric = metric.map(|at| params.remove(at).1);
+        IndexPlan {
+            kind: index.index.kind.clone(),
+            metric: metric.unwrap_or_default(),
+            params,
+        }
+    };
+    all.iter()
+        .map(|index| (index.field.clone(), index.name.clone(), plan(index)))
+        .collect()
+}
+
 fn holds(index: &str, kind: ColumnType) -> bool {
     let binary = index.starts_with("BIN_") || index.starts_with("MINHASH");
     let sparse = index.starts_with("SPARSE_");
@@ -308,7 +339,10 @@ impl fmt::Display for IndexPlan {
         if !params.is_empty() {
             write!(f, " {{{}}}", params.join(", "))?;
         }
-        write!(f, " by {}", self.metric)
+        match self.metric.is_empty() {
+            true => Ok(()),
+            false => write!(f, " by {}", self.metric),
+        }
     }
 }
 
@@ -321,11 +355,14 @@ impl IndexPlan {
         };
         let params = self.params.iter().map(|(k, v)| (k.clone(), value(v)));
         let params: serde_json::Map<String, serde_json::Value> = params.collect();
-        vec![
+        let mut all = vec![
             KeyValue::new("index_type", &self.kind),
             KeyValue::new("metric_type", &self.metric),
             KeyValue::new("params", serde_json::Value::Object(params).to_string()),
-        ]
+        ];
+        // On what is no vector there may be neither.
+        all.retain(|param| !param.value.is_empty());
+        all
     }
 }
 

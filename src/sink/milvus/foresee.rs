@@ -86,15 +86,20 @@ impl Milvus {
             _ => false,
         };
         let skips = decision.action == Action::Skip;
+        let others = fit::other_indexes(target, settings);
+        let others = others
+            .iter()
+            .map(|(field, _, plan)| format!("; {field}: {plan}"));
+        let others: String = others.collect();
         Ok(Foreseen {
             metric_in_target: metric.map(|metric| (metric, said_by)),
             index: match (&there, index.as_slice()) {
                 (Some(there), _) => format!("{} by {}, which is there and stays", there.kind, there.metric),
                 (None, [_, ..]) if skips => "none".to_owned(),
-                (None, [(_, plan)]) => format!("{plan}, made when all rows are in; a run has the server try it first"),
+                (None, [(_, plan)]) => format!("{plan}{others}, made when all rows are in; a run has the server try it first"),
                 (None, plans @ [_, ..]) => {
                     let plans: Vec<String> = plans.iter().map(|(field, plan)| format!("{field}: {plan}")).collect();
-                    format!("{}, made when all rows are in", plans.join("; "))
+                    format!("{}{others}, made when all rows are in", plans.join("; "))
                 }
                 (None, []) => "none is made: searches choose the metric, and what has no index cannot be loaded".to_owned(),
             },
@@ -145,6 +150,7 @@ impl Milvus {
             description: "made by milvusdm to try an index, and removed at once",
             columns: &target.columns,
             traits: &CollectionTraits::default(),
+            consistency: None,
             nullable: &|column| columns::is_nullable(column, self.client.server()),
             auto_id: false,
             shards: 1,

@@ -218,6 +218,7 @@ impl Milvus {
             description: &description,
             columns: &carried.columns,
             traits: &carried.traits,
+            consistency: self.settings.consistency.or(carried.traits.consistency),
             nullable: &|column| columns::is_nullable(column, self.client.server()),
             auto_id: self.settings.auto_id,
             shards: self.settings.shards.or(carried.traits.shards).unwrap_or(1),

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::job::{self, Form, Mode, Setting, Takes};
 use crate::milvus::access::{self, TlsFiles};
 use crate::milvus::{self, Login};
-use crate::schema::{Index, Metric};
+use crate::schema::{Consistency, Index, Metric};
 
 use super::foresee::swapped;
 
@@ -30,8 +30,17 @@ pub const SETTINGS: &[Setting] = &[
     .example("L2"),
     Setting::number("shards", (1, 1024), "shards of a collection that is made; left out: as in the source, else 1"),
     AUTO_ID,
+    Setting::choice(
+        "consistency",
+        &["Strong", "Session", "Bounded", "Eventually", "Customized"],
+        "what queries see by default, of a collection that is made; left out: as in the source, else Strong",
+    ),
     INDEX,
     LOAD,
+    Setting::flag(
+        "aliases",
+        "true: when all is in, the names that the source's collection goes by too are given to this one",
+    ),
     Setting::number(
         "index_file_size",
         INDEX_FILE_SIZES,
@@ -99,10 +108,14 @@ pub struct Settings {
     pub shards: Option<u32>,
     /// Whether the server makes the ids.
     pub auto_id: bool,
+    /// What queries see by default, of a collection that is made.
+    pub consistency: Option<Consistency>,
     /// The index to make.
     pub index: IndexWanted,
     /// Whether to load at the end.
     pub load: bool,
+    /// Whether the source's aliases are taken over.
+    pub aliases: bool,
     /// For Milvus 1.x: megabytes of a segment before it is indexed.
     pub index_file_size: Option<u64>,
     /// Whether what the server does not have of the source's schema is left out.
@@ -142,8 +155,10 @@ impl Settings {
             metric: job::read_metric(form),
             shards: form.number("shards").map(|n| n as u32),
             auto_id: form.flag("auto_id").unwrap_or(false),
+            consistency: form.choice("consistency").and_then(Consistency::named),
             index: read_index(form),
             load: form.flag("load").unwrap_or(false),
+            aliases: form.flag("aliases").unwrap_or(false),
             index_file_size: form.number("index_file_size"),
             drops_unsupported: form.choice("unsupported") == Some("drop"),
             version_hint: form.text("version_hint"),

@@ -106,7 +106,7 @@ pub fn as_asked(
 ) -> Result<()> {
     let mut lacks = Vec::new();
     for function in &target.traits.functions {
-        if !found.functions.contains(&function.name) {
+        if !found.functions.iter().any(|f| f.name == function.name) {
             lacks.push(format!("function {}", function.name));
         }
     }
