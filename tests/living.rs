@@ -64,7 +64,7 @@ fn every_kind_of_collection_goes_to_another_server_row_by_row() {
     let job = job(
         &to_milvus(&to, "index: source, load: true"),
         &collections,
-        "fields: {id: pk, vector: v}\nrun: {verify: full}\n",
+        "run: {verify: full}\n",
     );
     let ended = jobs.run("all", &job).code(0);
     assert_eq!(ended.report["snapshot"], "live", "{}", ended.said);

@@ -115,6 +115,9 @@ enum Command {
         /// The job file
         #[arg(short, long, value_name = "FILE", default_value = "migration.yaml")]
         config: PathBuf,
+        /// The collection to copy, under this name, in place of the one that the file names
+        #[arg(short, long, value_name = "COLLECTION")]
+        table: Option<String>,
         #[command(flatten)]
         flags: RunFlags,
     },
@@ -183,8 +186,21 @@ pub fn main() -> ExitCode {
         Some(Command::Run { job, flags }) if flags.dry_run => {
             carry::plan_job(&job, &flags.sets, &common)
         }
-        Some(Command::Run { job, flags } | Command::Start { config: job, flags }) => {
-            carry::run_job(&job, &flags, &common)
+        Some(Command::Run { job, flags }) => carry::run_job(&job, &flags, &common),
+        Some(Command::Start {
+            config,
+            table,
+            mut flags,
+        }) => {
+            if let Some(name) = table {
+                let names = vec![name.clone()];
+                let sets = [
+                    Set::of("source.milvus.collections", names),
+                    Set::of("into.collection", name),
+                ];
+                flags.sets.set.extend(sets);
+            }
+            carry::run_job(&config, &flags, &common)
         }
         Some(Command::Plan { job, sets }) => carry::plan_job(&job, &sets, &common),
         Some(Command::Verify { job, flags }) => verify::verify_job(&job, &flags, &common),

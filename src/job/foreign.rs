@@ -37,8 +37,6 @@ pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
         "loader.worker.limit",
         "source.milvus2x.grpc",
         "target.milvus2x.grpc",
-        "meta.milvus.consistencylevel",
-        "meta.milvus.closedynamicfield",
     ] {
         if at(root, key).is_some() {
             notes.push(format!(
@@ -65,11 +63,17 @@ pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
     };
     let (mut source, mut sink) = (server("source"), server("target"));
     let collection = text(root, "meta.collection");
-    if let Some(name) = &collection {
-        source.insert(
-            "collections".into(),
-            Value::Sequence(vec![name.as_str().into()]),
-        );
+    // It copies one. Where the file names none, and the command line neither, none is found.
+    let one = collection.clone().unwrap_or_default();
+    source.insert("collections".into(), Value::Sequence(vec![one.into()]));
+    if text(root, "meta.milvus.closedynamicfield").as_deref() == Some("true") {
+        source.insert("dynamic".into(), false.into());
+    }
+    if let Some(Value::Sequence(fields)) = at(root, "meta.fields") {
+        let name = |field: &Value| text(field.as_mapping()?, "name").map(Value::String);
+        // What has no name is left for the source to complain of.
+        let names = fields.iter().map(|field| name(field).unwrap_or_default());
+        source.insert("columns".into(), Value::Sequence(names.collect()));
     }
     let into = text(root, "meta.milvus.collection").or(collection);
     let mut general = Mapping::new();
@@ -79,6 +83,9 @@ pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
     }
     if let Some(shards) = text(root, "meta.milvus.shardnum").filter(|n| n != "0") {
         sink.insert("shards".into(), shards.into());
+    }
+    if let Some(level) = text(root, "meta.milvus.consistencylevel") {
+        sink.insert("consistency".into(), level.into());
     }
     if let Some(auto_id) = text(root, "meta.milvus.autoid") {
         sink.insert("auto_id".into(), auto_id.into());
@@ -201,6 +208,31 @@ target:
             said.contains("address: \"localhost:19530\", collection: test1w"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_job_that_copies_a_running_milvus_is_said_in_our_words() {
+        let text = "
+dumper: {worker: {limit: 2, workMode: milvus2x, reader: {bufferSize: 500}}}
+meta:
+  mode: config
+  collection: old
+  fields: [{name: id}, {Name: vec}]
+  milvus: {collection: new, closeDynamicField: true, shardNum: 2, consistencyLevel: Bounded, autoId: \"false\"}
+source: {milvus2x: {endpoint: 'a:1', username: u, password: p, database: db1}}
+target: {milvus2x: {endpoint: 'b:1', username: u, writeMode: upsert}}
+";
+        let (job, notes) = living(&serde_yaml::from_str(text).unwrap()).unwrap();
+        let expected = "
+source: {milvus: {address: 'a:1', user: u, password: p, db: db1, collections: [old], dynamic: false, columns: [id, vec]}}
+sink: {milvus: {address: 'b:1', shards: \"2\", consistency: Bounded, auto_id: \"false\"}}
+into: {collection: new}
+run: {existing: upsert}
+";
+        assert_eq!(job, serde_yaml::from_str::<Mapping>(expected).unwrap());
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        let other = "dumper: {worker: {workMode: elasticsearch}}";
+        assert!(living(&serde_yaml::from_str(other).unwrap()).is_none());
     }
 
     #[test]

@@ -37,6 +37,14 @@ impl FromStr for Set {
 }
 
 impl Set {
+    /// This value of this key path.
+    pub fn of(key: &str, value: impl Into<Value>) -> Set {
+        Set {
+            key: key.to_owned(),
+            value: value.into(),
+        }
+    }
+
     /// Whether a key path is this one, or lies below it.
     pub fn covers(&self, key: &str) -> bool {
         let below = key.strip_prefix(self.key.as_str());

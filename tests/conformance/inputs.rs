@@ -1,13 +1,16 @@
 //! Small inputs of each kind, made anew for each check.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::types::Float32Type;
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+
+use crate::support::{Engine, Server, python};
 
 /// An input that was made.
 pub struct Input {
@@ -60,6 +63,24 @@ fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")
         .join(path)
+}
+
+/// A collection of a Milvus Lite that all checks share.
+pub fn milvus() -> String {
+    static MADE: OnceLock<String> = OnceLock::new();
+    let settings = MADE.get_or_init(|| {
+        let address = Server::shared(Engine::LitePython).address();
+        let rows = ROWS.to_string();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/living.py");
+        let output = Command::new(python())
+            .args([script, "rows", &address, "still", &rows])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        format!("address: '{address}', collections: [still]")
+    });
+    settings.clone()
 }
 
 /// A Faiss `IndexFlatL2`.

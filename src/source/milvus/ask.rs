@@ -64,6 +64,13 @@ impl<'s> Asked<'s> {
         count.map_err(|e| self.unloaded(e))
     }
 
+    fn count_key(&self, key: &Key) -> Result<u64> {
+        let filter = self.source.spec.filter.as_deref();
+        let client = &self.source.client;
+        let count = client.count_key(&self.stretch.look_up, key, filter);
+        count.map_err(|e| self.unloaded(e))
+    }
+
     /// A server that was started again loads what was loaded, which takes a while: what it refuses till then it will
     /// answer later.
     fn unloaded(&self, error: Error) -> Error {
@@ -110,14 +117,9 @@ impl<'s> Asked<'s> {
                 let at = Position::After(key.clone());
                 let upto_it = self.count(after, &at)?;
                 let behind = self.count(&at, upto)?;
-                let before = match just_before(key) {
-                    Some(before) if Position::After(before.clone()) > *after => {
-                        self.count(after, &Position::After(before))?
-                    }
-                    _ => 0,
-                };
-                let whole = behind == 0 && before == 0;
-                return Ok(whole.then(|| upto_it.saturating_sub(1)));
+                let same = self.count_key(key)?;
+                let is_all = behind == 0 && upto_it <= same;
+                return Ok(is_all.then(|| same.saturating_sub(1)));
             }
             keys => keys.split_at(keys.len() / 2),
         };
@@ -142,13 +144,5 @@ impl<'s> Asked<'s> {
     ) -> Result<Option<u64>> {
         let mut questions = QUESTIONS;
         self.copies((after, upto), keys, counted, &mut questions)
-    }
-}
-
-/// The greatest key below a number; there is no such text.
-fn just_before(key: &Key) -> Option<Key> {
-    match key {
-        Key::Int(id) => id.checked_sub(1).map(Key::Int),
-        Key::Text(_) => None,
     }
 }

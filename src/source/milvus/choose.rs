@@ -57,6 +57,7 @@ impl Choice {
             let alias;
             // Aliases are not listed.
             if hits.is_empty()
+                && !glob.is_empty()
                 && !glob.contains(['*', '?'])
                 && let Some(found) = client.collection(glob)?
             {

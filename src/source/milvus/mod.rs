@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::{Reader, Source, SourceKind, Spec as AnySpec, Stillness, Survey};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Form, Globs, Setting};
+use crate::job::{Form, Globs, Setting, Takes};
 use crate::limits;
 use crate::milvus::access::{self, TlsFiles};
 use crate::milvus::{self, Client, Collection, Flavour, Login, LookUp};
@@ -45,6 +45,12 @@ pub const KIND: SourceKind = SourceKind {
             "an expression of Milvus's: only rows that it admits travel",
         )
         .example("\"price > 3\""),
+        Setting::new(
+            "columns",
+            Takes::Texts,
+            "the fields to read besides the key; left out: all",
+        ),
+        Setting::flag("dynamic", "false: the dynamic field stays behind").or("true"),
         Setting::flag(
             "load",
             "true: load what is not loaded, and release it afterwards",
@@ -72,6 +78,7 @@ struct Spec {
     tls: Option<TlsFiles>,
     choice: Choice,
     filter: Option<String>,
+    wanted: describe::Wanted,
     load: bool,
     page: u64,
     connections: usize,
@@ -92,6 +99,10 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
         tls,
         choice,
         filter: form.text("filter"),
+        wanted: describe::Wanted {
+            columns: form.list("columns"),
+            dynamic: form.flag("dynamic").unwrap_or(true),
+        },
         load: form.flag("load").unwrap_or(false),
         page: page.unwrap_or(limits::MILVUS_PAGE_ROWS_MAX),
         connections: connections.map_or(limits::CONNECTIONS_DEFAULT, |n| n as usize),
@@ -184,8 +195,8 @@ impl Milvus {
         let mut all = Vec::new();
         for (name, tags) in self.spec.choice.collections(&self.client)? {
             let found = self.described(&name)?;
-            let columns = describe::columns(&self.client, &found)?;
-            let traits = Arc::new(describe::traits(&self.client, &found)?);
+            let columns = describe::columns(&self.client, &found, &self.spec.wanted)?;
+            let traits = Arc::new(describe::traits(&self.client, &found, &columns)?);
             let partitions = match self.by_partition(&found) {
                 false => vec![None],
                 true => {
@@ -340,8 +351,7 @@ impl Source for Milvus {
 
     fn stillness(&self) -> Stillness {
         let server = self.client.server();
-        let since = |release| server.release.is_none_or(|r| r >= release);
-        let pins = server.flavour == Flavour::Full && since((2, 5));
+        let pins = server.flavour == Flavour::Full && server.release.is_some_and(|r| r >= (2, 5));
         match pins && self.since.get().is_some_and(Option::is_some) {
             true => Stillness::Pinned,
             false => Stillness::Live,

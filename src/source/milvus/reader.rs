@@ -1,6 +1,8 @@
 //! How is a range of keys read? Page by page: where a page ends is asked first, then all rows up to there.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -13,8 +15,10 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::source::{Files, Reader};
 
-/// How often a page is read again whose rows do not fit what is counted.
-const ATTEMPTS: u32 = 3;
+/// How often one row is looked for that is counted and not given.
+const ATTEMPTS: u32 = 5;
+/// How long to wait before that.
+const WAIT: Duration = Duration::from_millis(200);
 
 /// Reads a range, forward.
 pub struct Pages<'s> {
@@ -55,6 +59,7 @@ impl<'s> Pages<'s> {
 
     /// Reads the next page, if there is one.
     fn read(&mut self) -> Result<()> {
+        let mut attempts = 0;
         while self.cuts.is_empty() && self.at < self.end {
             self.asked.source.take_turn(self.page);
             let (at, end) = (&self.at, &self.end);
@@ -67,6 +72,17 @@ impl<'s> Pages<'s> {
                 None => end.clone(),
             };
             let rows = match self.whole(&upto) {
+                // Others may have written between counting and reading: fewer rows take less time.
+                Ok(None) if self.page > 1 => {
+                    self.page = (self.page / 4).max(1);
+                    continue;
+                }
+                Ok(None) if attempts < ATTEMPTS => {
+                    attempts += 1;
+                    std::thread::sleep(WAIT);
+                    continue;
+                }
+                Ok(None) => return Err(self.withheld(&upto)),
                 Err(error) if error.kind() == Kind::TooBig && self.page > 1 => {
                     self.page = (self.page / 2).max(1);
                     self.page_max = self.page;
@@ -80,53 +96,50 @@ impl<'s> Pages<'s> {
                     );
                     return Err(Error::new(Kind::Refused, what));
                 }
-                rows => rows?,
+                Ok(Some(rows)) => rows,
+                Err(error) => return Err(error),
             };
+            attempts = 0;
             self.cut(rows, upto)?;
         }
         Ok(())
     }
 
-    /// All rows up to there, in the order of their keys.
-    fn whole(&self, upto: &Position) -> Result<Vec<ArrayRef>> {
+    /// All rows up to there, in the order of their keys; `None`: more are counted than are given, and no key is there more
+    /// than once instead.
+    fn whole(&self, upto: &Position) -> Result<Option<Vec<ArrayRef>>> {
         let key = self.asked.stretch.columns.key_number();
-        for _ in 0..ATTEMPTS {
-            let before = self.asked.count(&self.at, upto)?;
-            let mut rows = self.asked.rows(&self.at, upto)?;
-            let mut keys = keys(&rows[key])?;
-            if !keys.is_sorted() {
-                let mut order: Vec<usize> = (0..keys.len()).collect();
-                order.sort_unstable_by(|a, b| keys[*a].cmp(&keys[*b]));
-                rows = rows.iter().map(|column| taken(column, &order)).collect();
-                keys.sort_unstable();
-            }
-            self.check(&keys, upto)?;
-            let given = keys.len() as u64;
-            // What comes and goes is counted otherwise from one moment to the next.
-            let counted = match before > given {
-                true => before.min(self.asked.count(&self.at, upto)?),
-                false => before,
-            };
-            match self.asked.check_whole(&self.at, upto, &keys, counted)? {
-                Some(copies) => {
-                    let all = &self.asked.source.copies;
-                    all.fetch_add(copies, std::sync::atomic::Ordering::Relaxed);
-                    return Ok(rows);
-                }
-                None => tracing::debug!(
-                    "{}: counted {counted}, given {given}",
-                    self.asked.stretch.name
-                ),
-            }
+        let before = self.asked.count(&self.at, upto)?;
+        let mut rows = self.asked.rows(&self.at, upto)?;
+        let mut keys = keys(&rows[key])?;
+        if !keys.is_sorted() {
+            let mut order: Vec<usize> = (0..keys.len()).collect();
+            order.sort_unstable_by(|a, b| keys[*a].cmp(&keys[*b]));
+            rows = rows.iter().map(|column| taken(column, &order)).collect();
+            keys.sort_unstable();
         }
+        self.check(&keys, upto)?;
+        let given = keys.len() as u64;
+        // What comes and goes is counted otherwise from one moment to the next.
+        let counted = match before > given {
+            true => before.min(self.asked.count(&self.at, upto)?),
+            false => before,
+        };
+        let copies = self.asked.check_whole(&self.at, upto, &keys, counted)?;
+        let all = &self.asked.source.copies;
+        all.fetch_add(copies.unwrap_or(0), Ordering::Relaxed);
+        Ok(copies.map(|_| rows))
+    }
+
+    fn withheld(&self, upto: &Position) -> Error {
         let what = format!(
-            "{}: the server counts rows {} that it does not give",
+            "{}: the server counts a row {} that it does not give",
             self.asked.stretch.name,
             describe(upto)
         );
-        Err(Error::new(Kind::Refused, what).hint(
-            "a query node may be about to load them: the same command goes on where this stopped",
-        ))
+        Error::new(Kind::Refused, what).hint(
+            "a query node may be about to load it: the same command goes on where this stopped",
+        )
     }
 
     /// Keys must be within what was asked for, each once.
