@@ -47,9 +47,10 @@
 //! | `checkpoint` | what has arrived? | job plan sink batch error limits |
 //! | `plan` | what will be done? | job schema batch source convert sink digest buffers error limits |
 //! | `convert` | what do values become on the way? | job json batch schema simd buffers error limits |
-//! | `source` | how is this kind of origin read? | job format h5 parquet milvus digest input batch schema simd error limits |
+//! | `source` | how is this kind of origin read? | job json format h5 parquet milvus http digest input batch schema simd error limits |
 //! | `sink` | how is this kind of destination written? | job json h5 parquet milvus digest buffers batch schema simd progress error limits |
 //! | `milvus` | how does one talk to Milvus? | job input batch schema simd error limits |
+//! | `http` | how does one ask an HTTP server? | job error limits |
 //! | `parquet` | what do the pages of a Parquet file hold? | input schema simd error limits |
 //! | `h5` | what does libhdf5 know of a file? | input batch schema simd error limits |
 //! | `format` | what do these bytes mean? | input schema simd error limits |
@@ -86,6 +87,8 @@ pub mod digest;
 pub mod error;
 pub mod format;
 pub mod h5;
+#[cfg(feature = "network")]
+pub mod http;
 pub mod input;
 pub mod job;
 pub mod json;

@@ -341,3 +341,9 @@ pub const MILVUS_RANGES: u64 = 8;
 
 /// Characters of a text at which a collection is divided.
 pub const MILVUS_SPLIT_CHARS: usize = 64;
+
+/// Bytes that are read from an HTTP connection at a time: fewer calls to the system and to TLS.
+pub const HTTP_READ_BYTES: usize = 128 << 10;
+
+/// The longest answer of an HTTP server that is not rows: mappings of thousands of fields have some megabytes.
+pub const HTTP_SHORT_ANSWER_BYTES_MAX: usize = 16 << 20;
