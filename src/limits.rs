@@ -347,3 +347,6 @@ pub const HTTP_READ_BYTES: usize = 128 << 10;
 
 /// The longest answer of an HTTP server that is not rows: mappings of thousands of fields have some megabytes.
 pub const HTTP_SHORT_ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Shares of a job, each carried by a program of its own: far more than a destination serves well.
+pub const SHARES_MAX: u32 = 10_000;

@@ -39,7 +39,7 @@ impl Delivery {
         let text = std::fs::read(&self.checkpoint).unwrap_or_default();
         let log = log::read(&self.checkpoint, &text).map(|(log, _)| log);
         let idle = log.is_ok_and(|log| {
-            log.header.is_some() && log.finished.is_none() && log.shards.is_empty()
+            log.header.is_some() && log.finished.is_none() && !log.may_have_sent()
         });
         self.finished.is_some() || !idle
     }

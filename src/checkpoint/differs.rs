@@ -16,7 +16,7 @@ const ABSENT: &str = "absent";
 pub fn in_place_of(path: &Path, log: &Log, differs: &[Difference], again: bool) -> Option<String> {
     // A batch without a receipt may have arrived.
     let rows = log.delivered();
-    if log.shards.is_empty() || rows == 0 && log.finished.is_some() {
+    if !log.may_have_sent() || rows == 0 && log.finished.is_some() {
         return None;
     }
     let (which, or_more) = match log.finished {
@@ -67,7 +67,9 @@ pub fn differences(log: &Log, now: &Fingerprint) -> Vec<Difference> {
     let sampled = |(key, value): (&String, &String)| {
         key.starts_with(Fingerprint::DATA) && value.contains(SAMPLED)
     };
-    if differs.is_empty() && !finished && now.meaning.iter().any(sampled) {
+    // Several hosts see one state of the data under several times and inodes.
+    let one_host = log.shares().is_none();
+    if differs.is_empty() && !finished && one_host && now.meaning.iter().any(sampled) {
         // Rows of two states must not be mixed, and samples do not tell for sure that it is one.
         let stamps = pairs(&header.stamps, &now.stamps, &|_| false);
         let data = |(key, a, b)| (format!("{}{key}", Fingerprint::DATA), a, b);

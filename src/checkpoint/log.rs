@@ -109,6 +109,12 @@ pub struct Header {
     /// What the source's files looked like; the first version kept that in the fingerprint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stamps: BTreeMap<String, String>,
+    /// In how many shares the job is carried; 0: by one program.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub shares: u32,
+    /// Which of them the log is of; 0: what they have in common.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub share: u32,
 }
 
 /// A position: a row's number, `"start"`, `"end"`, `{"after": 7}` or `{"after": "seven"}`.
@@ -282,11 +288,26 @@ fn is_false(b: &bool) -> bool {
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
+fn is_none(n: &u32) -> bool {
+    *n == 0
+}
 
 impl Log {
     /// Rows with a receipt, all targets together.
     pub fn delivered(&self) -> u64 {
         self.targets.values().map(|t| t.totals.delivered).sum()
+    }
+
+    /// In how many shares the job is carried, if this is what they have in common.
+    pub fn shares(&self) -> Option<u32> {
+        let header = self.header.as_ref()?;
+        (header.shares > 0 && header.share == 0).then_some(header.shares)
+    }
+
+    /// Whether something may have been sent: shares note that in logs of their own.
+    pub fn may_have_sent(&self) -> bool {
+        let prepared = self.targets.values().any(|target| target.prepared);
+        !self.shards.is_empty() || prepared && self.shares().is_some()
     }
 
     /// Takes one record in.
@@ -504,10 +525,36 @@ pub fn text(path: &Path) -> std::io::Result<Vec<u8>> {
     }
 }
 
+/// The records of a share's log that are about its shards: what it delivered.
+pub fn deliveries(path: &Path, text: &[u8]) -> Result<Vec<Record>> {
+    let (mut records, about) = (Vec::new(), |record: &Record| {
+        matches!(
+            record,
+            Record::Window { .. }
+                | Record::Received { .. }
+                | Record::Doubt { .. }
+                | Record::Closed { .. }
+                | Record::Cut { .. }
+                | Record::Empty { .. }
+        )
+    });
+    each(path, text, |record| {
+        if about(&record) {
+            records.push(record);
+        }
+    })?;
+    Ok(records)
+}
+
 /// What the whole records of a log's text say, and how many bytes they are: a torn last line is not counted.
 pub fn read(path: &Path, text: &[u8]) -> Result<(Log, u64)> {
-    check_beginning(path, text)?;
     let mut log = Log::default();
+    let whole = each(path, text, |record| log.apply(record))?;
+    Ok((log, whole))
+}
+
+fn each(path: &Path, text: &[u8], mut with: impl FnMut(Record)) -> Result<u64> {
+    check_beginning(path, text)?;
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
@@ -526,8 +573,8 @@ pub fn read(path: &Path, text: &[u8]) -> Result<(Log, u64)> {
             }
             break;
         };
-        log.apply(record);
+        with(record);
         at += end.expect("a record has an end") + 1;
     }
-    Ok((log, at as u64))
+    Ok(at as u64)
 }

@@ -13,6 +13,7 @@ mod intervals;
 mod log;
 mod open;
 mod past;
+mod shares;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -369,7 +370,7 @@ impl Checkpoint {
                 .state
                 .lock()
                 .expect("no one panics with the log locked");
-            let same = self.is_still_there(&state.file);
+            let same = shares::is_at(&state.file, &self.path);
             if !same {
                 let what = "was removed or replaced while the run went on; all rows were delivered, but nothing says so \
                             any more: run again, this job would deliver them a second time";
@@ -380,15 +381,6 @@ impl Checkpoint {
         let finished = Finished { rows, at: now() };
         self.write_synced(Record::Finished(finished.clone()))?;
         Ok(finished)
-    }
-
-    /// Whether the path still leads to the file that was written.
-    fn is_still_there(&self, file: &File) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let (Ok(there), Ok(ours)) = (std::fs::metadata(&self.path), file.metadata()) else {
-            return false;
-        };
-        (there.dev(), there.ino()) == (ours.dev(), ours.ino())
     }
 
     /// Removes the log if nothing can have been sent: the job may be mended and run as if for the first time. Where what
@@ -404,7 +396,7 @@ impl Checkpoint {
             target.prepared || target.decision.as_ref().is_some_and(replaces)
         };
         let touched = lasting && state.log.targets.values().any(touched);
-        if !state.log.shards.is_empty() || touched {
+        if state.log.may_have_sent() || touched {
             return Ok(());
         }
         let length = state.file.metadata().map_or(0, |meta| meta.len());

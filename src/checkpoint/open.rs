@@ -7,14 +7,16 @@ use std::sync::Mutex;
 
 use super::differs::{another, differences, in_place_of, is_of, named};
 use super::log::{self, Finished, Header, Log};
-use super::{Beginning, Checkpoint, Earlier, State, now};
+use super::{Beginning, Checkpoint, Earlier, State, now, shares};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Fingerprint, Plan};
+use crate::plan::{Fingerprint, Plan, Share};
 
 /// The version of the log's format. Version 1 spelt fingerprints as the job was written.
 const VERSION: u32 = 2;
 /// The version of logs whose batches are known by the keys they hold: who knows only the others cannot go on with it.
 const VERSION_BY_KEY: u32 = 3;
+/// The version of logs of a job that is carried in shares: who does not know them would carry all of it.
+pub(super) const VERSION_OF_SHARES: u32 = 4;
 
 /// What was found where the checkpoint should be.
 pub enum Found {
@@ -41,62 +43,8 @@ impl Checkpoint {
     /// Creates the log, or goes on with the one that is there, if it is of this plan. `again` has whatever log is there
     /// make way. Nothing is written, and no log put aside, before there is something to record.
     pub fn create_or_resume(path: &Path, plan: &Plan, again: bool) -> Result<Found> {
-        // The state directory is ours to make; any other folder is the operator's.
-        if let (Some(folder), Some(_)) = (path.parent(), &plan.settings.checkpoint_why) {
-            std::fs::create_dir_all(folder)
-                .map_err(|e| Error::io(folder, "make the folder", &e))?;
-        }
-        let mut file = open_locked(path)?;
-        let log = read_log(&mut file, path)?;
-        let (mut replaces, mut said) = (None, None);
-        if log.header.is_some() {
-            let differs = differences(&log, &plan.fingerprint);
-            match (&log.finished, differs.is_empty()) {
-                (Some(finished), true) if !again => return Ok(Found::Finished(finished.clone())),
-                (None, true) if !again => return resume(path, file, log, plan),
-                // Nothing can have been sent: there is nothing to lose.
-                (None, false) if !again && !log.shards.is_empty() => {
-                    return Err(another(path, &differs));
-                }
-                (finished, _) => {
-                    said = in_place_of(path, &log, &differs, again);
-                    replaces = finished
-                        .clone()
-                        .filter(|_| !again)
-                        .map(|finished| Earlier { finished, differs });
-                }
-            }
-        }
-        let run = draw();
-        let moves = plan.moves();
-        let header = Header {
-            version: if moves { VERSION_BY_KEY } else { VERSION },
-            run: format!("{run:016x}"),
-            created: now(),
-            fingerprint: plan.fingerprint.meaning.clone(),
-            stamps: plan.fingerprint.stamps.clone(),
-        };
-        Ok(Found::Open(Box::new(Checkpoint {
-            path: path.to_owned(),
-            run,
-            resumed: false,
-            moves,
-            replaces,
-            state: Mutex::new(State {
-                file,
-                log: Log::default(),
-                pending: Some(Beginning {
-                    header,
-                    shards: match moves {
-                        true => plan.manifest.shards.clone(),
-                        false => Vec::new(),
-                    },
-                }),
-                aside: None,
-                said,
-                failed: false,
-            }),
-        })))
+        make_folder(path, plan)?;
+        begin_or_resume(open_locked(path)?, path, plan, again, 0)
     }
 
     /// Whether the log at this path is of a job that has begun and not finished. What cannot be read is not.
@@ -149,6 +97,7 @@ impl Checkpoint {
                  to, a run refuses without --again",
                 named(&differs)
             ),
+            (None, true) if log.shares().is_some() => shares::told(path, &log),
             (None, true) if plan.sink.resumable() => {
                 format!("says that {rows} rows were delivered: a run goes on from there")
             }
@@ -157,7 +106,7 @@ impl Checkpoint {
                 let done = log.targets.values().filter(|t| t.done).count();
                 format!("says that {done} of {all} files are finished: a run writes the others")
             }
-            (None, false) if log.shards.is_empty() => {
+            (None, false) if !log.may_have_sent() => {
                 "is of a job that sent nothing: a run puts it aside".to_owned()
             }
             (None, false) => format!(
@@ -165,6 +114,111 @@ impl Checkpoint {
                 named(&differs)
             ),
         }))
+    }
+}
+
+/// Makes the folder that a log lies in, where that is the state directory: any other folder is the operator's.
+pub(super) fn make_folder(path: &Path, plan: &Plan) -> Result<()> {
+    if let (Some(folder), Some(_)) = (path.parent(), &plan.settings.checkpoint_why) {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "make the folder", &e))?;
+    }
+    Ok(())
+}
+
+/// Begins a log in a file that is locked, or goes on with what it holds; `shares`: in how many the job is carried.
+pub(super) fn begin_or_resume(
+    mut file: File,
+    path: &Path,
+    plan: &Plan,
+    again: bool,
+    shares: u32,
+) -> Result<Found> {
+    let log = read_log(&mut file, path)?;
+    let (mut replaces, mut said) = (None, None);
+    if log.header.is_some() {
+        let differs = differences(&log, &plan.fingerprint);
+        match (&log.finished, differs.is_empty()) {
+            (Some(finished), true) if !again => return Ok(Found::Finished(finished.clone())),
+            (None, true) if !again => {
+                shares::check(path, &log, shares)?;
+                return resume(path, file, log, plan);
+            }
+            // Nothing can have been sent: there is nothing to lose.
+            (None, false) if !again && log.may_have_sent() => {
+                return Err(another(path, &differs));
+            }
+            (finished, _) => {
+                said = in_place_of(path, &log, &differs, again);
+                replaces = finished
+                    .clone()
+                    .filter(|_| !again)
+                    .map(|finished| Earlier { finished, differs });
+            }
+        }
+    }
+    // Shares of what was carried before would go on beside what begins now.
+    shares::check_idle(path)?;
+    let run = draw();
+    let header = header(
+        plan,
+        run,
+        Share {
+            number: 0,
+            of: shares,
+        },
+    );
+    Ok(Found::Open(Box::new(begun_anew(
+        file, path, plan, header, replaces, said,
+    ))))
+}
+
+/// What a log begins with; share 0: what all have in common.
+pub(super) fn header(plan: &Plan, run: u64, share: Share) -> Header {
+    Header {
+        version: match (share.of, plan.moves()) {
+            (0, false) => VERSION,
+            (0, true) => VERSION_BY_KEY,
+            _ => VERSION_OF_SHARES,
+        },
+        run: format!("{run:016x}"),
+        created: now(),
+        fingerprint: plan.fingerprint.meaning.clone(),
+        stamps: plan.fingerprint.stamps.clone(),
+        shares: share.of,
+        share: share.number,
+    }
+}
+
+/// A log that begins once there is something to record.
+pub(super) fn begun_anew(
+    file: File,
+    path: &Path,
+    plan: &Plan,
+    header: Header,
+    replaces: Option<Earlier>,
+    said: Option<String>,
+) -> Checkpoint {
+    let moves = plan.moves();
+    Checkpoint {
+        path: path.to_owned(),
+        run: u64::from_str_radix(&header.run, 16).expect("it was written so"),
+        resumed: false,
+        moves,
+        replaces,
+        state: Mutex::new(State {
+            file,
+            log: Log::default(),
+            pending: Some(Beginning {
+                header,
+                shards: match moves {
+                    true => plan.manifest.shards.clone(),
+                    false => Vec::new(),
+                },
+            }),
+            aside: None,
+            said,
+            failed: false,
+        }),
     }
 }
 
@@ -176,6 +230,13 @@ fn begun(path: &Path) -> Option<Log> {
 
 /// Opens a log, or an empty file to become one, and locks it.
 pub fn open_locked(path: &Path) -> Result<File> {
+    let held = "another milvusdm is at work with this checkpoint";
+    let hint = "wait for it, or give this job a `run: checkpoint:` of its own";
+    try_locked(path)?.ok_or_else(|| Error::path(Kind::Job, path, held).hint(hint))
+}
+
+/// The same; `None` where another program holds the lock.
+pub(super) fn try_locked(path: &Path) -> Result<Option<File>> {
     let opened = OpenOptions::new()
         .read(true)
         .write(true)
@@ -184,13 +245,8 @@ pub fn open_locked(path: &Path) -> Result<File> {
         .open(path);
     let file = opened.map_err(|e| Error::io(path, "open the checkpoint", &e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::path(
-            Kind::Job,
-            path,
-            "another milvusdm is at work with this checkpoint",
-        )
-        .hint("wait for it, or give this job a `run: checkpoint:` of its own")),
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
         Err(std::fs::TryLockError::Error(e)) => Err(Error::io(path, "lock the checkpoint", &e)),
     }
 }
@@ -212,7 +268,7 @@ fn read(file: &mut File, path: &Path) -> Result<(Log, u64)> {
 }
 
 /// Reads all whole records, and cuts a torn last line off.
-fn read_log(file: &mut File, path: &Path) -> Result<Log> {
+pub(super) fn read_log(file: &mut File, path: &Path) -> Result<Log> {
     let (log, whole) = read(file, path)?;
     file.set_len(whole)
         .map_err(|e| Error::io(path, "cut the checkpoint's torn end", &e))?;
@@ -221,7 +277,7 @@ fn read_log(file: &mut File, path: &Path) -> Result<Log> {
     Ok(log)
 }
 
-fn resume(path: &Path, file: File, log: Log, plan: &Plan) -> Result<Found> {
+pub(super) fn resume(path: &Path, file: File, log: Log, plan: &Plan) -> Result<Found> {
     let header = log
         .header
         .as_ref()
@@ -234,6 +290,7 @@ fn resume(path: &Path, file: File, log: Log, plan: &Plan) -> Result<Found> {
         )
     })?;
     let known = match plan.moves() {
+        _ if header.shares > 0 => header.version == VERSION_OF_SHARES,
         true => header.version == VERSION_BY_KEY,
         false => (1..=VERSION).contains(&header.version),
     };

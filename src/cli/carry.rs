@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::progress::{Shown, Style};
 use super::report::{self, About, writable};
-use super::say::{Screen, print_json};
+use super::say::{Screen, Text, print_json};
+use super::shares::{self, Part, Ready};
 use super::verify::compare;
 use super::{Common, RunFlags, Sets, known, look, show};
 use crate::checkpoint::{Checkpoint, Delivered, Deliveries, Found, Totals};
@@ -31,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The report of a run, for people and for machines.
 #[derive(Serialize)]
 pub struct Report {
-    /// `done`, `not proven`, `stopped`, `failed`, `skipped` or `done before`.
+    /// `done`, `not proven`, `stopped`, `failed`, `skipped`, `done before` or `share done`.
     pub state: &'static str,
     /// The same, as it was called first.
     pub outcome: &'static str,
@@ -133,7 +134,7 @@ pub fn plan_job(path: &Path, sets: &Sets, common: &Common) -> Result<()> {
 }
 
 /// `milvusdm run`: does it. The report is written, and with `--json` printed, whether it ends well or not.
-pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
+pub fn run_job(path: &Path, flags: &RunFlags, part: Part, common: &Common) -> Result<()> {
     let started = Instant::now();
     let progress = Arc::new(Progress::default());
     let mut report = Report {
@@ -158,7 +159,7 @@ pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
     };
     let writable = flags.report.as_deref().map_or(Ok(()), writable);
     let result = match writable {
-        Ok(()) => run_reported(path, flags, common, &progress, &mut report),
+        Ok(()) => run_reported(path, flags, part, common, &progress, &mut report),
         // The report cannot hold this error.
         Err(error) => return Err(error),
     };
@@ -190,6 +191,7 @@ pub fn run_job(path: &Path, flags: &RunFlags, common: &Common) -> Result<()> {
 fn run_reported(
     path: &Path,
     flags: &RunFlags,
+    part: Part,
     common: &Common,
     progress: &Arc<Progress>,
     report: &mut Report,
@@ -214,7 +216,37 @@ fn run_reported(
     report.destination = plan.sink.describe();
     report.snapshot = known::snapshot(&plan);
     report.warnings = plan.warnings.clone();
-    match Checkpoint::create_or_resume(&checkpoint_path, &plan, flags.again)? {
+    let found = match part {
+        Part::Whole => Checkpoint::create_or_resume(&checkpoint_path, &plan, flags.again)?,
+        Part::LastSteps => Checkpoint::gathered(&checkpoint_path, &plan)?,
+        Part::Share(share) => {
+            shares::check(&plan, flags)?;
+            match shares::ready(&mut plan, share, progress, &stop, &mut report.warnings)? {
+                Ready::Finished(finished) => Found::Finished(finished),
+                Ready::Skipped(decisions) => {
+                    drop(shown);
+                    let nothing = vec![Totals::default(); decisions.len()];
+                    report.targets = shares::told(&plan, &decisions, &nothing);
+                    report.outcome = "skipped";
+                    return show_summary(report, common);
+                }
+                Ready::Before(rows) => {
+                    drop(shown);
+                    report.outcome = "share done";
+                    return said_of_share(shares::said(share, path, Some(rows)), common);
+                }
+                Ready::Rows(own, mut decisions) => {
+                    drop(shown);
+                    let shown = (flags.progress, common, &**progress);
+                    send(&plan, &own, &mut decisions, &stop, shown, report)?;
+                    shares::finish(&plan, &own, &decisions, report)?;
+                    show_summary(report, common)?;
+                    return said_of_share(shares::said(share, path, None), common);
+                }
+            }
+        }
+    };
+    match found {
         Found::Finished(finished) => {
             let did = known::finished_before(&plan, &finished, progress, &stop, report);
             drop(shown);
@@ -232,12 +264,26 @@ fn run_reported(
                 Ok(()) => true,
                 Err(error) => error.kind() == Kind::Unproven,
             };
-            let printed = match delivered && !common.json {
-                true => show::summary(report).print(),
+            let printed = match delivered {
+                true => show_summary(report, common),
                 false => Ok(()),
             };
             result.and(printed)
         }
+    }
+}
+
+fn show_summary(report: &Report, common: &Common) -> Result<()> {
+    match common.json {
+        true => Ok(()),
+        false => show::summary(report).print(),
+    }
+}
+
+fn said_of_share(said: Text, common: &Common) -> Result<()> {
+    match common.json {
+        true => Ok(()),
+        false => said.print(),
     }
 }
 
@@ -289,16 +335,40 @@ fn carry(
         report.targets = verified(plan, &checkpoint, &decisions, stop, (style, common, doing))?;
         return checkpoint.discard_if_untouched(false);
     }
-    let progress = Arc::new(Progress::of(doing.clone()));
+    send(
+        plan,
+        &checkpoint,
+        &mut decisions,
+        stop,
+        (style, common, planning),
+        report,
+    )?;
+    report.targets = verified(plan, &checkpoint, &decisions, stop, (style, common, doing))?;
+    verify::judge(&report.targets)?;
+    let finished = checkpoint.finish()?;
+    checkpoint.remove_shares()?;
+    Deliveries::note(plan, checkpoint.path(), &decisions, Some(finished))
+}
+
+/// Brings the rows of a plan, as far as they have no receipt.
+fn send(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    decisions: &mut [Decision],
+    stop: &Stop,
+    (style, common, planning): (Style, &Common, &Progress),
+    report: &mut Report,
+) -> Result<()> {
+    let progress = Arc::new(Progress::of(planning.doing().clone()));
     let wanted = |number: u32| decisions[number as usize].action != Action::Skip;
     let targets = plan.manifest.targets.iter().filter(|t| wanted(t.number));
     let (rows, bytes) = targets.fold((0, 0), |(r, b), t| (r + t.rows, b + t.bytes()));
     progress.total(rows, bytes);
     if checkpoint.resumed() {
-        said_resumed(plan, &checkpoint, rows, &common.screen);
+        said_resumed(plan, checkpoint, rows, &common.screen);
     }
     let shown = Shown::start(style, progress.clone(), common);
-    let carried = run::run(plan, &checkpoint, &mut decisions, &progress, stop);
+    let carried = run::run(plan, checkpoint, decisions, &progress, stop);
     drop(shown);
     for sentence in plan.source.said() {
         tracing::warn!("{sentence}");
@@ -316,10 +386,7 @@ fn carry(
         checkpoint.discard_if_untouched(plan.sink.resumable())?;
         return Err(error);
     }
-    report.targets = verified(plan, &checkpoint, &decisions, stop, (style, common, doing))?;
-    verify::judge(&report.targets)?;
-    let finished = checkpoint.finish()?;
-    Deliveries::note(plan, checkpoint.path(), &decisions, Some(finished))
+    Ok(())
 }
 
 /// What the destination holds now that everything was delivered.
@@ -346,7 +413,7 @@ fn verified(
 }
 
 /// What will be done to each target: as recorded, or decided now and recorded.
-fn decide(
+pub fn decide(
     plan: &Plan,
     checkpoint: &Checkpoint,
     doing: &Doing,

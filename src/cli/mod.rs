@@ -14,6 +14,7 @@ mod progress;
 mod report;
 mod say;
 mod schema;
+mod shares;
 mod show;
 mod verify;
 
@@ -33,6 +34,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::error::{Error, shown};
 use crate::job::Set;
+use crate::plan::Share;
+
+use shares::Part;
 
 use say::{LogLine, Screen, print_json};
 
@@ -85,9 +89,33 @@ struct RunFlags {
     /// Deliver again what was delivered before, or restart an unfinished run from its first row
     #[arg(long)]
     again: bool,
+    /// Carry one share of the rows, such as `2/4`: as many programs, on any hosts, carry one each, and `milvusdm finish`
+    /// takes the last steps. `auto` and `auto/4` go by the number of a task in a Slurm array or a pod of a Kubernetes
+    /// indexed Job
+    #[arg(long, value_name = "K/N", conflicts_with = "dry_run")]
+    shard: Option<Share>,
     /// Show what would be done, and do nothing: the same as `plan`
     #[arg(long)]
     dry_run: bool,
+}
+
+#[derive(Args, Clone, Default)]
+struct FinishFlags {
+    #[command(flatten)]
+    sets: Sets,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = progress::Style::Auto)]
+    progress: progress::Style,
+    /// Write a report to this file: a page for browsers if it ends in .html, else JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+impl RunFlags {
+    /// What of the job a command with these flags carries.
+    fn part(&self) -> Part {
+        self.shard.map_or(Part::Whole, Part::Share)
+    }
 }
 
 #[derive(Clone, Copy, Default, ValueEnum, PartialEq, Eq)]
@@ -127,6 +155,13 @@ enum Command {
         job: PathBuf,
         #[command(flatten)]
         sets: Sets,
+    },
+    /// Take the last steps of a job that was run in shares (`--shard`): flush, index, load, count, verify
+    Finish {
+        /// The job file; `-`: standard input
+        job: PathBuf,
+        #[command(flatten)]
+        flags: FinishFlags,
     },
     /// Compare source and destination of a finished job, row by row; changes nothing anywhere
     Verify {
@@ -186,7 +221,6 @@ pub fn main() -> ExitCode {
         Some(Command::Run { job, flags }) if flags.dry_run => {
             carry::plan_job(&job, &flags.sets, &common)
         }
-        Some(Command::Run { job, flags }) => carry::run_job(&job, &flags, &common),
         Some(Command::Start {
             config,
             table,
@@ -200,7 +234,17 @@ pub fn main() -> ExitCode {
                 ];
                 flags.sets.set.extend(sets);
             }
-            carry::run_job(&config, &flags, &common)
+            carry::run_job(&config, &flags, flags.part(), &common)
+        }
+        Some(Command::Run { job, flags }) => carry::run_job(&job, &flags, flags.part(), &common),
+        Some(Command::Finish { job, flags }) => {
+            let flags = RunFlags {
+                sets: flags.sets,
+                progress: flags.progress,
+                report: flags.report,
+                ..RunFlags::default()
+            };
+            carry::run_job(&job, &flags, Part::LastSteps, &common)
         }
         Some(Command::Plan { job, sets }) => carry::plan_job(&job, &sets, &common),
         Some(Command::Verify { job, flags }) => verify::verify_job(&job, &flags, &common),
@@ -223,7 +267,7 @@ pub fn main() -> ExitCode {
             };
             match cli.run.dry_run {
                 true => carry::plan_job(&job, &cli.run.sets, &common),
-                false => carry::run_job(&job, &cli.run, &common),
+                false => carry::run_job(&job, &cli.run, cli.run.part(), &common),
             }
         }
     };

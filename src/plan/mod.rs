@@ -11,6 +11,7 @@ mod last;
 mod meaning;
 mod picks;
 mod repeats;
+mod share;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -35,6 +36,7 @@ pub use last::{LastRows, find_last};
 pub use meaning::Fingerprint;
 pub use picks::Picks;
 pub use repeats::{check_repeats, repeats};
+pub use share::Share;
 
 /// Everything decided before the first byte moves. Printing it is `milvusdm plan`.
 pub struct Plan {
@@ -52,6 +54,8 @@ pub struct Plan {
     pub shapes: BTreeMap<u32, Vec<Shape>>,
     /// How much travels together.
     pub limits: Limits,
+    /// The share of the whole that this is, where several programs carry it.
+    pub share: Option<Share>,
     /// How it is run.
     pub settings: RunSettings,
     /// The kind of source, as jobs name it.
@@ -358,6 +362,7 @@ fn concrete(
         conversion,
         shapes,
         limits,
+        share: None,
         settings: job.run.clone(),
         source_kind: job.source.name.clone(),
         first_id: meaning::setting(&job.source, "first_id")

@@ -28,10 +28,10 @@ use crate::source::{Files, Steady};
 use deliver::{Way, deliver};
 use finish::finish;
 use flow::Flow;
-use prepare::prepare;
 use wait::{Pace, Patience, sleep};
 
 pub use finish::complete;
+pub use prepare::prepare;
 pub use wait::patiently;
 
 /// How often a thread that waits looks whether it should stop.
@@ -209,6 +209,10 @@ fn carry(run: &Run<'_>) -> Result<()> {
             });
         });
         while let Ok(number) = full.recv() {
+            // What follows the last row of all shares is not for the last row of one of them.
+            if plan.share.is_some() {
+                continue;
+            }
             // Those that have filled meanwhile, too: all together they are said to be done.
             run.guard(finish(run, std::iter::once(number).chain(full.try_iter())));
         }

@@ -11,7 +11,7 @@ use crate::sink::{Action, Decision};
 use super::{Stop, patiently};
 
 /// Carries out what was decided about each target, once.
-pub(super) fn prepare(
+pub fn prepare(
     plan: &Plan,
     checkpoint: &Checkpoint,
     decisions: &mut [Decision],
