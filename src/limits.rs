@@ -318,6 +318,9 @@ pub const PARQUET_ROWS_MAX: u64 = 1 << 40;
 /// Bytes of rows that are read from a Parquet file at once.
 pub const PARQUET_BLOCK_BYTES: u64 = 1 << 20;
 
+/// Bytes of vectors from which a page is handed on as it lies; smaller ones are joined.
+pub const PARQUET_PAGE_ALONE_BYTES: usize = 64 << 10;
+
 /// Rows that are read at once, however short they are.
 pub const PARQUET_BLOCK_ROWS_MAX: u64 = 4096;
 

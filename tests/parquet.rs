@@ -8,6 +8,8 @@
 mod cases;
 #[path = "parquet/given.rs"]
 mod given;
+#[path = "parquet/lying.rs"]
+mod lying;
 #[path = "support/migration.rs"]
 mod migration;
 #[path = "parquet/sink.rs"]

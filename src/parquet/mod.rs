@@ -10,6 +10,7 @@ mod pages;
 mod rows;
 mod text;
 mod types;
+mod vectors;
 mod write;
 
 use std::ops::Range;

@@ -11,6 +11,7 @@ use ::parquet::errors::ParquetError;
 
 use super::guard::guarded;
 use super::pages::Group;
+use super::vectors::Vectors;
 use super::{File, convert, said};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -37,7 +38,17 @@ pub struct Rows<'f> {
     /// The row of the file that comes next, and that the row group ends at.
     row: u64,
     group_end: u64,
+    open: Option<Open>,
+}
+
+/// A row group that is being read.
+struct Open {
+    /// Columns that are taken as they lie, by their place among those wanted.
+    lying: Vec<(usize, Vectors)>,
+    /// The places of the others, and what the crate reads of them: rows that were read and not yet handed over.
+    others: Vec<usize>,
     reader: Option<ParquetRecordBatchReader>,
+    held: Option<RecordBatch>,
 }
 
 impl<'f> Rows<'f> {
@@ -76,46 +87,109 @@ impl<'f> Rows<'f> {
             end: groups.end,
             row: from,
             group_end,
-            reader: None,
+            open: None,
         })
     }
 
     /// The next rows; `None` at the end.
     pub fn next_block(&mut self) -> Result<Option<Block>> {
         loop {
-            if self.reader.is_none() {
+            if self.open.is_none() {
                 if self.group == self.end {
                     return Ok(None);
                 }
+                self.group_end += self.file.group_rows(self.group);
                 self.open_group()?;
             }
-            let wrong = |e: ParquetError| wrong(self.file, &self.from, self.group, e);
-            let reader = self.reader.as_mut().expect("it was opened");
-            let batch = next(reader).map_err(wrong)?;
-            let rows = batch.as_ref().map_or(0, RecordBatch::num_rows) as u64;
-            if rows > self.group_end - self.row || rows == 0 && self.row < self.group_end {
-                let what = format!(
-                    "row group {} has not the rows it says, {}",
-                    self.group,
-                    self.file.group_rows(self.group)
-                );
-                return Err(self.file.refuse(Kind::Corrupt, what));
+            let left = self.group_end - self.row;
+            let open = self.open.as_mut().expect("it was opened");
+            let mut rows = left.min(limits::PARQUET_BLOCK_ROWS_MAX);
+            for (place, vectors) in &mut open.lying {
+                let ready = vectors.ready() as u64;
+                if ready == 0 && left > 0 {
+                    // From this row on the crate reads it.
+                    let place = *place;
+                    open.lying.retain(|(other, _)| *other != place);
+                    open.others.push(place);
+                    rows = 0;
+                    break;
+                }
+                rows = rows.min(ready);
             }
-            let Some(batch) = batch.filter(|_| rows > 0) else {
-                (self.reader, self.group) = (None, self.group + 1);
+            if rows == 0 && left > 0 {
+                self.open_reader()?;
                 continue;
-            };
+            }
+            let held = self.held(left)?;
+            if left == 0 {
+                let open = self.open.as_mut().expect("it was opened");
+                if open.lying.iter_mut().any(|(_, vectors)| !vectors.is_done()) {
+                    let what = format!("row group {} has more vectors than rows", self.group);
+                    return Err(self.file.refuse(Kind::Corrupt, what));
+                }
+                (self.open, self.group) = (None, self.group + 1);
+                continue;
+            }
+            rows = held.map_or(rows, |held| rows.min(held));
             let row = self.row;
+            let values = self.take(rows as usize, row)?;
             self.row += rows;
-            return Ok(Some(Block {
-                row,
-                values: self.converted(&batch, row)?,
-            }));
+            return Ok(Some(Block { row, values }));
         }
     }
 
+    /// Rows that the crate has read of this row group, `left` of which are still to come; `None` where it reads no column.
+    fn held(&mut self, left: u64) -> Result<Option<u64>> {
+        let open = self.open.as_mut().expect("it was opened");
+        let Some(reader) = &mut open.reader else {
+            return Ok(None);
+        };
+        if open.held.is_none() {
+            let wrong = |e: ParquetError| wrong(self.file, &self.from, self.group, e);
+            open.held = next(reader)
+                .map_err(wrong)?
+                .filter(|batch| batch.num_rows() > 0);
+        }
+        let rows = open.held.as_ref().map_or(0, RecordBatch::num_rows) as u64;
+        if rows > left || rows == 0 && left > 0 {
+            let what = format!(
+                "row group {} has not the rows it says, {}",
+                self.group,
+                self.file.group_rows(self.group)
+            );
+            return Err(self.file.refuse(Kind::Corrupt, what));
+        }
+        Ok(Some(rows))
+    }
+
     fn open_group(&mut self) -> Result<()> {
-        self.group_end += self.file.group_rows(self.group);
+        let skipped = self.file.group_rows(self.group) - (self.group_end - self.row);
+        let wanted = self.columns.all()[self.made..].iter().zip(&self.from);
+        let (mut lying, mut others) = (Vec::new(), Vec::new());
+        for (place, (column, number)) in wanted.enumerate() {
+            let stored = &self.file.columns[*number];
+            let vectors = Vectors::new(self.file, stored, column, self.group);
+            match vectors.and_then(|vectors| vectors.after(skipped)) {
+                Some(vectors) => lying.push((place, vectors)),
+                None => others.push(place),
+            }
+        }
+        self.open = Some(Open {
+            lying,
+            others,
+            reader: None,
+            held: None,
+        });
+        self.open_reader()
+    }
+
+    /// Has the crate read its columns from the next row on.
+    fn open_reader(&mut self) -> Result<()> {
+        let open = self.open.as_mut().expect("it was opened");
+        (open.reader, open.held) = (None, None);
+        if open.others.is_empty() {
+            return Ok(());
+        }
         let rows = self.file.group_rows(self.group);
         let skipped = rows - (self.group_end - self.row);
         let selection = (skipped > 0).then(|| {
@@ -124,23 +198,37 @@ impl<'f> Rows<'f> {
                 RowSelector::select((rows - skipped) as usize),
             ])
         });
-        let opened = open(
-            self.file,
-            &self.from,
-            self.group,
-            block_rows(self.file, &self.from, self.group),
-            selection,
-        );
-        self.reader = Some(opened.map_err(|e| wrong(self.file, &self.from, self.group, e))?);
+        let columns: Vec<usize> = open.others.iter().map(|place| self.from[*place]).collect();
+        let block = block_rows(self.file, &columns, self.group);
+        let reader = self::open(self.file, &columns, self.group, block, selection);
+        open.reader = Some(reader.map_err(|e| wrong(self.file, &columns, self.group, e))?);
         Ok(())
     }
 
-    fn converted(&self, batch: &RecordBatch, row: u64) -> Result<Vec<ArrayRef>> {
+    /// The values of the next rows, by column.
+    fn take(&mut self, rows: usize, row: u64) -> Result<Vec<ArrayRef>> {
+        let open = self.open.as_mut().expect("it was opened");
+        let mut lying = open
+            .lying
+            .iter_mut()
+            .map(|(place, vectors)| (*place, vectors.take(rows)));
+        let mut next = lying.next();
+        let held = open.held.take();
+        let batch = held.as_ref().map(|held| held.slice(0, rows));
+        open.held = held
+            .filter(|held| held.num_rows() > rows)
+            .map(|held| held.slice(rows, held.num_rows() - rows));
         let wanted = self.columns.all()[self.made..].iter().zip(&self.from);
-        let all = wanted.map(|(column, number)| {
+        let all = wanted.enumerate().map(|(place, (column, number))| {
+            if let Some((_, values)) = next.take_if(|(taken, _)| *taken == place) {
+                next = lying.next();
+                return Ok(values);
+            }
             let stored = &self.file.columns[*number];
             // The crate gives columns in the file's order.
-            let values = batch.column_by_name(&stored.name);
+            let values = batch
+                .as_ref()
+                .and_then(|batch| batch.column_by_name(&stored.name));
             let values = values.ok_or_else(|| {
                 self.file.refuse(
                     Kind::Corrupt,
