@@ -283,9 +283,14 @@ impl Client {
 
     /// Whether a collection, or a partition of it, can be queried now.
     pub fn is_loaded(&self, collection: &str, partition: Option<&str>) -> Result<bool> {
+        Ok(self.load_state(collection, partition)? == load_state::LOADED)
+    }
+
+    /// How far a collection, or a partition of it, is on its way to the query nodes, as [`load_state`] numbers it.
+    pub fn load_state(&self, collection: &str, partition: Option<&str>) -> Result<i32> {
         let request = self.load_request(collection, partition);
         let answer: GetLoadStateResponse = self.tell("GetLoadState", &request)?;
-        Ok(answer.state == load_state::LOADED)
+        Ok(answer.state)
     }
 
     /// Begins to load a collection.

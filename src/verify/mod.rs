@@ -381,12 +381,16 @@ impl TargetReport {
             ));
         } else if !found.agrees {
             let first = found.first_difference.map(|first| first.said);
-            self.disagree(format!(
-                "of {} rows that were sent more than once {} differ: {}",
-                self.totals.sent_again,
-                found.rows_differing,
-                first.or(found.remark).unwrap_or_default()
-            ));
+            let differ = format!(
+                "of {} rows that were sent more than once {} differ",
+                self.totals.sent_again, found.rows_differing
+            );
+            let first = first.or(found.remark).unwrap_or_default();
+            match self.moving {
+                // Which is no proof that they did not arrive as they were then.
+                true => self.note(format!("{differ} from what the source holds now: {first}")),
+                false => self.disagree(format!("{differ}: {first}")),
+            }
         } else if found.rows_compared + found.rows_only_counted >= self.totals.sent_again {
             self.proven(Proof::Exact);
         }

@@ -63,6 +63,8 @@ pub mod data_type {
 
 /// `common.LoadState`.
 pub mod load_state {
+    pub const NOT_LOADED: i32 = 1;
+    pub const LOADING: i32 = 2;
     pub const LOADED: i32 = 3;
 }
 

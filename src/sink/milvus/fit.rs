@@ -360,8 +360,12 @@ impl IndexPlan {
             KeyValue::new("metric_type", &self.metric),
             KeyValue::new("params", serde_json::Value::Object(params).to_string()),
         ];
-        // On what is no vector there may be neither.
-        all.retain(|param| !param.value.is_empty());
+        // On what is no vector there may be none of them.
+        let says_nothing = |param: &KeyValue| match param.key.as_str() {
+            "params" => self.metric.is_empty() && self.params.is_empty(),
+            _ => param.value.is_empty(),
+        };
+        all.retain(|param| !says_nothing(param));
         all
     }
 }

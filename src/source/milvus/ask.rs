@@ -6,6 +6,7 @@ use super::{Milvus, Stretch};
 use crate::batch::{Key, Position};
 use crate::error::{Error, Kind, Result};
 use crate::milvus::Range;
+use crate::milvus::proto::load_state;
 use crate::schema::ColumnType;
 
 /// How many questions are asked to tell which keys of a page are there more than once.
@@ -74,21 +75,30 @@ impl<'s> Asked<'s> {
     /// A server that was started again loads what was loaded, which takes a while: what it refuses till then it will
     /// answer later.
     fn unloaded(&self, error: Error) -> Error {
+        if error.kind() != Kind::Refused {
+            return error;
+        }
         let look_up = &self.stretch.look_up;
         let partition = look_up.partition.as_deref();
-        let loaded = self.source.client.is_loaded(&look_up.collection, partition);
-        match error.kind() {
-            Kind::Refused if self.stretch.is_loaded && matches!(loaded, Ok(false)) => {
+        let state = self
+            .source
+            .client
+            .load_state(&look_up.collection, partition);
+        match state {
+            Ok(load_state::LOADING) => {
+                let what = format!("{} is being loaded: {}", self.stretch.name, error.what());
+                Error::new(Kind::Busy, what)
+            }
+            Ok(load_state::NOT_LOADED) => {
                 let what = format!(
-                    "{} was loaded, and is not: {}",
+                    "{} was released while it was read: {}",
                     self.stretch.name,
                     error.what()
                 );
-                Error::new(Kind::Busy, what)
+                Error::new(Kind::Refused, what)
+                    .hint("once it is loaded again, the same command goes on where this stopped")
             }
-            Kind::Refused if matches!(&loaded, Err(e) if e.kind().is_silence()) => {
-                Error::new(Kind::Busy, error.what().to_owned())
-            }
+            Err(e) if e.kind().is_silence() => Error::new(Kind::Busy, error.what().to_owned()),
             _ => error,
         }
     }

@@ -22,6 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Form, Globs, Setting, Takes};
 use crate::limits;
 use crate::milvus::access::{self, TlsFiles};
+use crate::milvus::proto::load_state;
 use crate::milvus::{self, Client, Collection, Flavour, Login, LookUp};
 use crate::schema::{CollectionTraits, Columns};
 
@@ -169,7 +170,8 @@ struct Stretch {
     columns: Arc<Columns>,
     traits: Arc<CollectionTraits>,
     auto_id: bool,
-    is_loaded: bool,
+    /// Whether it could be read when it was looked at.
+    load_state: i32,
     /// Where its rows lie, for people.
     place: Arc<Path>,
 }
@@ -224,7 +226,7 @@ impl Milvus {
                         columns: columns.all().to_vec(),
                         since,
                     },
-                    is_loaded: self.client.is_loaded(&found.name, partition.as_deref())?,
+                    load_state: self.client.load_state(&found.name, partition.as_deref())?,
                     collection: found.number,
                     columns: columns.clone(),
                     traits: traits.clone(),
@@ -263,6 +265,12 @@ impl Milvus {
         std::thread::sleep(wait);
     }
 
+    /// Of a server that was started again, or is asked while somebody loads.
+    fn loading(&self, stretch: &Stretch) -> Error {
+        let what = format!("the server is still loading {}", stretch.name);
+        Error::new(Kind::Busy, what).hint("it can be read in a while")
+    }
+
     fn not_loaded(&self, stretch: &Stretch) -> Error {
         let what = format!(
             "{} is not loaded, and Milvus gives rows of what is loaded only",
@@ -282,12 +290,15 @@ impl Source for Milvus {
         };
         let mut identity = BTreeMap::new();
         for (part, stretch) in self.stretches()?.iter().enumerate() {
-            if !stretch.is_loaded && !self.spec.load {
-                return Err(self.not_loaded(stretch));
+            match stretch.load_state {
+                load_state::LOADED => {}
+                load_state::LOADING => return Err(self.loading(stretch)),
+                _ if self.spec.load => {}
+                _ => return Err(self.not_loaded(stretch)),
             }
             let target = manifest.targets.len() as u32;
             let asked = Asked::of(self, stretch);
-            let ranges = match stretch.is_loaded {
+            let ranges = match stretch.load_state == load_state::LOADED {
                 true => split::ranges(&asked, limits)?,
                 false => split::unknown(&asked)?,
             };
@@ -369,7 +380,7 @@ impl Source for Milvus {
         let looked = self.look()?;
         let mut names: Vec<&str> = looked
             .iter()
-            .filter(|stretch| !stretch.is_loaded)
+            .filter(|stretch| stretch.load_state == load_state::NOT_LOADED)
             .map(|stretch| &*stretch.name.collection)
             .collect();
         names.dedup();
