@@ -191,7 +191,9 @@ impl Pages {
         let levels = levels as usize;
         let buf = match &mut self.codec {
             Codec::None => stored,
-            _ if !packed || unpacked == levels => stored,
+            _ if !packed => stored,
+            // Some codecs write a byte for nothing, as for the dictionary of a column without values.
+            _ if unpacked == levels => stored.slice(..levels),
             codec => {
                 let mut room = stored[..levels].to_vec();
                 let done = codec.unpack(&stored[levels..], unpacked - levels, &mut room);

@@ -158,6 +158,8 @@ def types():
     one("decimal_wide", "varchar", pa.array(long, pa.decimal256(50, 2)), [None if x is None else str(x) for x in long])
     words = [["a", ""], [], None, ["ß"]]
     one("words", "array<varchar>", pa.array(words), words)
+    # A dictionary without values is packed into a byte.
+    one("texts_none", "varchar", pa.array([None, None, None], pa.string()), [None, None, None])
     numbers = [[1, -2], [], None, [3]]
     one("numbers", "array<int32>", pa.array(numbers, pa.list_(pa.int32())), numbers)
     # Empty lists count as none in a file's statistics.
