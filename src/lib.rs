@@ -51,7 +51,7 @@
 //! | `sink` | how is this kind of destination written? | job json h5 parquet milvus digest buffers batch schema simd progress error limits |
 //! | `milvus` | how does one talk to Milvus? | job input batch schema simd error limits |
 //! | `http` | how does one ask an HTTP server? | job error limits |
-//! | `parquet` | what do the pages of a Parquet file hold? | input schema simd error limits |
+//! | `parquet` | what do the pages of a Parquet file, or the batches of an Arrow stream, hold? | input schema simd error limits |
 //! | `h5` | what does libhdf5 know of a file? | input batch schema simd error limits |
 //! | `format` | what do these bytes mean? | input schema simd error limits |
 //! | `job` | what was asked? | schema error limits |

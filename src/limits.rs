@@ -353,3 +353,18 @@ pub const HTTP_SHORT_ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Shares of a job, each carried by a program of its own: far more than a destination serves well.
 pub const SHARES_MAX: u32 = 10_000;
+
+/// Bytes of a value of a SQLite file: rows of Milvus Lite are no longer than a request to it, 64 MiB, and a little more.
+pub const SQLITE_VALUE_BYTES_MAX: i32 = 80 << 20;
+
+/// The description of a batch in an Arrow stream: some hundred bytes for each column.
+pub const ARROW_MESSAGE_BYTES_MAX: u64 = 16 << 20;
+
+/// A schema or a manifest of Milvus Lite: a hundred bytes for each field or file.
+pub const LITE_JSON_BYTES_MAX: u64 = 64 << 20;
+
+/// Rows of a table of Milvus Lite that a shard has at least: what is shorter is read by one thread.
+pub const LITE_SHARD_ROWS: u64 = 4096;
+
+/// Bytes of rows of Milvus Lite that are taken from a table at once.
+pub const LITE_BLOCK_BYTES: usize = 1 << 20;

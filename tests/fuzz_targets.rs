@@ -44,6 +44,7 @@ targets!(
     milvus1_log,
     milvus1_meta,
     milvus1_segment,
+    milvus_lite,
     numpy,
     parquet,
     vecs

@@ -33,6 +33,15 @@ impl Globs {
         let hit = |globs: &[String]| globs.iter().any(|g| hits(g, collection, partition));
         (self.allow.is_empty() || hit(&self.allow)) && !hit(&self.block)
     }
+
+    /// Whether any partition of a collection may travel.
+    pub fn may_admit(&self, collection: &str) -> bool {
+        let of = |glob: &str| glob.split_once('/').map_or(glob, |(c, _)| c).to_owned();
+        let all = |glob: &&String| !glob.contains('/') || glob.ends_with("/*");
+        let allowed = self.allow.iter().any(|g| matches(&of(g), collection));
+        let mut blocks = self.block.iter().filter(all);
+        (self.allow.is_empty() || allowed) && !blocks.any(|g| matches(&of(g), collection))
+    }
 }
 
 fn hits(glob: &str, collection: &str, partition: &str) -> bool {

@@ -7,6 +7,7 @@ mod call;
 mod control;
 mod create;
 mod hello;
+pub mod lite;
 mod probe;
 pub mod proto;
 mod query;

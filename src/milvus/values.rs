@@ -336,7 +336,10 @@ fn lists_of(
     Ok(Arc::new(lists.map_err(|e| e.to_string())?))
 }
 
-fn vector_bytes(field: super::proto::VectorField, vector: VectorType) -> Option<bytes::Bytes> {
+pub(super) fn vector_bytes(
+    field: super::proto::VectorField,
+    vector: VectorType,
+) -> Option<bytes::Bytes> {
     match vector.element {
         Element::Float32 => field.float_vector.map(|floats| floats.data),
         Element::Bit => field.binary_vector,
@@ -348,7 +351,7 @@ fn vector_bytes(field: super::proto::VectorField, vector: VectorType) -> Option<
 
 impl ScalarField {
     /// How many elements of this type there are.
-    fn len(&self, of: Scalar) -> usize {
+    pub(super) fn len(&self, of: Scalar) -> usize {
         match of {
             Scalar::Bool => self.bool_data.as_ref().map_or(0, |d| d.data.len()),
             Scalar::Int8 | Scalar::Int16 | Scalar::Int32 => {
@@ -362,7 +365,7 @@ impl ScalarField {
     }
 
     /// Takes another's elements of this type behind its own.
-    fn append(&mut self, other: &mut ScalarField, of: Scalar) {
+    pub(super) fn append(&mut self, other: &mut ScalarField, of: Scalar) {
         match of {
             Scalar::Bool => {
                 let data = &mut self.bool_data.get_or_insert_default().data;

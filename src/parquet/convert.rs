@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{self, ArrowPrimitiveType};
 use arrow_array::{
-    Array, ArrayRef, FixedSizeBinaryArray, LargeBinaryArray, ListArray, PrimitiveArray,
-    StructArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, FixedSizeBinaryArray, LargeBinaryArray, ListArray,
+    PrimitiveArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, TimeUnit};
@@ -64,11 +64,12 @@ pub fn can(from: &DataType, logical: Option<Logical>, kind: ColumnType) -> bool 
             _ => false,
         },
         ColumnType::Vector(vector) => match from {
-            List(field) => can_element(field.data_type(), vector.element),
+            List(field) | FixedSizeList(field, _) => can_element(field.data_type(), vector.element),
             Binary | FixedSizeBinary(_) => true,
             _ => false,
         },
         ColumnType::Sparse => match from {
+            Binary => true,
             Struct(fields) => {
                 let is = |field: &Field, float: bool| match field.data_type() {
                     List(of) if float => of.data_type().is_floating(),
@@ -270,6 +271,29 @@ fn vectors(array: &ArrayRef, vector: VectorType) -> Result<ArrayRef, Wrong> {
         ))
     };
     let bytes: Buffer = match array.data_type() {
+        DataType::FixedSizeList(field, has) => {
+            let numbers = DataType::List(field.clone());
+            let wanted = components(&numbers, vector) as usize;
+            if *has as usize != wanted && !array.is_empty() {
+                return Err((
+                    0,
+                    format!(
+                        "has {has} components, others have {wanted}: vectors have as many each"
+                    ),
+                ));
+            }
+            let list = array.as_fixed_size_list();
+            let first = list.value_offset_at(0);
+            let values = list.values().slice(first, list.len() * wanted);
+            // Where a list is missing its elements mean nothing.
+            if values.null_count() > 0
+                && let Some(at) =
+                    (0..values.len()).find(|at| values.is_null(*at) && list.is_valid(at / wanted))
+            {
+                return Err((at / wanted, "a component has no value".to_owned()));
+            }
+            packed(&values, vector.element).map_err(|(at, what)| (at / wanted, what))?
+        }
         DataType::List(_) => {
             let list = array.as_list::<i32>();
             let offsets = list.value_offsets();
@@ -392,8 +416,11 @@ fn packed(values: &ArrayRef, element: Element) -> Result<Buffer, Wrong> {
     })
 }
 
-/// Sparse vectors: lists of indices and of values, side by side.
+/// Sparse vectors: pairs of an index and a value as they travel, or lists of both side by side.
 fn sparse(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
+    if let Some(pairs) = array.as_binary_opt::<i32>() {
+        return sparse_bytes(pairs);
+    }
     let both: &StructArray = array.as_struct();
     let (indices, values) = (
         both.column(0).as_list::<i32>(),
@@ -438,6 +465,31 @@ fn sparse(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
     array
         .map(|array| Arc::new(array) as ArrayRef)
         .map_err(|e| (0, e.to_string()))
+}
+
+/// Sparse vectors that are stored as they travel.
+fn sparse_bytes(array: &BinaryArray) -> Result<ArrayRef, Wrong> {
+    for row in (0..array.len()).filter(|row| array.is_valid(*row)) {
+        let (pairs, rest) = array.value(row).as_chunks::<8>();
+        if !rest.is_empty() {
+            let what = format!("{} bytes are no pairs of 8 each", array.value(row).len());
+            return Err((row, what));
+        }
+        let index = |pair: &[u8; 8]| u32::from_le_bytes([pair[0], pair[1], pair[2], pair[3]]);
+        if let Some(two) = pairs
+            .windows(2)
+            .find(|two| index(&two[0]) >= index(&two[1]))
+        {
+            let what = format!(
+                "index {} stands behind index {}",
+                index(&two[1]),
+                index(&two[0])
+            );
+            return Err((row, what));
+        }
+    }
+    let values = (0..array.len()).map(|row| array.is_valid(row).then(|| array.value(row)));
+    Ok(Arc::new(LargeBinaryArray::from_iter(values)))
 }
 
 /// Moments in microseconds; what is finer is rounded down.

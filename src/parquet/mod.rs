@@ -1,4 +1,5 @@
-//! Parquet: what is in a file, and how do its rows become columns? The one room with the crate.
+//! Parquet: what is in a file, and how do its rows become columns? The one room with the crate; Arrow's streams of
+//! batches are read here too.
 //! Bounded by pages, never by files; what a file says of itself is checked before it is believed.
 
 mod codec;
@@ -8,6 +9,7 @@ mod header;
 mod manifest;
 mod pages;
 mod rows;
+mod stream;
 mod text;
 mod types;
 mod vectors;
@@ -32,7 +34,8 @@ use guard::guarded;
 
 pub use manifest::{Listed, MANIFEST, Manifest};
 pub use rows::{Block, Rows};
-pub use types::{Found, Wish, columns, wish};
+pub use stream::Stream;
+pub use types::{Found, Wish, columns, fit, wish};
 pub use write::{Group, PACKINGS, Writer};
 
 /// What every file begins and ends with.

@@ -104,11 +104,14 @@ pub fn fit(files: &[File], columns: &Columns, made: usize) -> Result<()> {
     for file in files {
         for column in &columns.all()[made..] {
             let Some(stored) = file.column(&column.name) else {
-                let what = format!(
-                    "has no column `{}`, which {} has",
-                    column.name,
-                    first.view.path().display()
-                );
+                let what = match std::ptr::eq(file, first) {
+                    true => format!("has no column `{}`", column.name),
+                    false => format!(
+                        "has no column `{}`, which {} has",
+                        column.name,
+                        first.view.path().display()
+                    ),
+                };
                 return Err(file.refuse(Kind::Unsupported, what));
             };
             if !convert::can(&stored.arrow, stored.logical, column.kind) {

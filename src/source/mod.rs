@@ -1,15 +1,19 @@
 //! Where do vectors come from? The trait, and the list of kinds.
 //! A source knows no sink, changes nothing, and is shared by all threads.
 
+mod choose;
 pub mod content;
+mod cut;
 pub mod faiss;
 mod files;
 pub mod hdf5;
 mod inspect;
 mod milvus;
 pub mod milvus1;
+pub mod milvus_lite;
 pub mod numpy;
 pub mod parquet;
+mod sqlite;
 mod tables;
 mod values;
 pub mod vecs;
@@ -229,6 +233,7 @@ pub const SOURCES: &[SourceKind] = &[
     hdf5::KIND,
     milvus::KIND,
     milvus1::KIND,
+    milvus_lite::KIND,
     numpy::KIND,
     parquet::KIND,
     vecs::KIND,

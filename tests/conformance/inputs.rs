@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::types::Float32Type;
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
+use milvusdm::milvus::proto;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -363,4 +364,130 @@ pub fn parquet_packed(dir: &Path) -> Input {
         "packed.parquet",
         properties.set_writer_version(version).build(),
     )
+}
+
+/// A collection of Milvus Lite 3.x: rows in one file of its default partition, one of them deleted, one written again.
+pub fn lite_directory(dir: &Path) -> Input {
+    let root = dir.join("lite");
+    let collection = root.join("collections/x");
+    let partition = collection.join("partitions/_default");
+    for folder in ["data", "delta"] {
+        std::fs::create_dir_all(partition.join(folder)).unwrap();
+    }
+    let schema = format!(
+        r#"{{"collection_name": "x", "version": 1, "fields": [
+        {{"name": "id", "dtype": "int64", "is_primary": true}},
+        {{"name": "v", "dtype": "float_vector", "dim": {DIMENSION}}}]}}"#
+    );
+    write(&collection, "schema.json", schema.as_bytes());
+    let manifest = br#"{"manifest_format_version": 2, "partitions": {"_default": {
+        "data_files": ["data/data_1.parquet"], "delta_files": ["delta/delta_1.parquet"]}}}"#;
+    write(&collection, "manifest.json", manifest);
+    let seq = |all: Vec<u64>| Arc::new(arrow_array::UInt64Array::from(all)) as ArrayRef;
+    let keys = |all: Vec<i64>| Arc::new(Int64Array::from(all)) as ArrayRef;
+    let saved = |dir: PathBuf, name: &str, columns: Vec<(&str, ArrayRef)>| {
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
+        let properties = properties.set_dictionary_enabled(false).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties)).unwrap();
+        writer.write(&rows).unwrap();
+        write(&dir, name, &writer.into_inner().unwrap())
+    };
+    let row = |row| Some((0..DIMENSION).map(move |i| Some(component(row, i))));
+    let vectors = ListArray::from_iter_primitive::<Float32Type, _, _>((0..ROWS).map(row));
+    let ids = (0..ROWS).map(|row| id(if row == 9 { 5 } else { row }));
+    let file = saved(
+        partition.join("data"),
+        "data_1.parquet",
+        vec![
+            ("_seq", seq((1..=ROWS as u64).collect())),
+            ("id", keys(ids.collect())),
+            ("v", Arc::new(vectors)),
+        ],
+    );
+    let deleted = vec![
+        ("id", keys(vec![id(2), id(5)])),
+        ("_seq", seq(vec![100, 7])),
+    ];
+    saved(partition.join("delta"), "delta_1.parquet", deleted);
+    Input {
+        settings: format!("path: '{}'", root.display()),
+        root,
+        file,
+        row_byte: 900,
+        row_bytes_uncounted: None,
+    }
+}
+
+/// A row as Milvus Lite 2.x stores it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct LiteRow {
+    #[prost(message, repeated, tag = "1")]
+    fields: Vec<proto::FieldData>,
+}
+
+/// A file of Milvus Lite 2.x, with a key that was inserted twice.
+pub fn lite_file(dir: &Path) -> Input {
+    use prost::Message;
+    let path = dir.join("lite.db");
+    let field = |field_id, name: &str, data_type, is_primary_key| proto::FieldSchema {
+        field_id,
+        name: name.to_owned(),
+        data_type,
+        is_primary_key,
+        type_params: vec![proto::KeyValue::new("dim", DIMENSION.to_string())],
+        ..Default::default()
+    };
+    let schema = proto::CollectionSchema {
+        name: "x".to_owned(),
+        fields: vec![field(100, "id", 5, true), field(101, "v", 101, false)],
+        ..Default::default()
+    };
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE collection_meta (id INTEGER PRIMARY KEY, collection_name VARCHAR(1024),
+             meta_type VARCHAR(1024), blob_field BLOB, string_field VARCHAR(1024));
+             CREATE TABLE x (id INTEGER PRIMARY KEY, milvus_id VARCHAR(1024), data BLOB);",
+        )
+        .unwrap();
+    let insert = "INSERT INTO collection_meta VALUES (1, 'x', 'schema', ?1, 'id')";
+    connection
+        .execute(insert, [schema.encode_to_vec()])
+        .unwrap();
+    for row in 0..ROWS {
+        let id = id(if row == 9 { 5 } else { row });
+        let vector: Vec<u8> = vectors()[row * DIMENSION * 4..][..DIMENSION * 4].to_vec();
+        let stored = LiteRow {
+            fields: vec![
+                proto::FieldData {
+                    field_name: "id".to_owned(),
+                    scalars: Some(proto::ScalarField {
+                        long_data: Some(proto::LongArray { data: vec![id] }),
+                        ..Default::default()
+                    }),
+                    ..Default::default()
+                },
+                proto::FieldData {
+                    field_name: "v".to_owned(),
+                    vectors: Some(proto::VectorField {
+                        dim: DIMENSION as i64,
+                        float_vector: Some(proto::FloatBytes {
+                            data: vector.into(),
+                        }),
+                        ..Default::default()
+                    }),
+                    ..Default::default()
+                },
+            ],
+        };
+        let insert = "INSERT INTO x (milvus_id, data) VALUES (?1, ?2)";
+        let values = rusqlite::params![id.to_string(), stored.encode_to_vec()];
+        connection.execute(insert, values).unwrap();
+    }
+    connection.close().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let row = &vectors()[4 * DIMENSION * 4..][..DIMENSION * 4];
+    let at = bytes.windows(row.len()).position(|w| w == row).unwrap();
+    Input::file(format!("path: '{}'", path.display()), path, at as u64)
 }

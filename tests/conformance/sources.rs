@@ -22,6 +22,8 @@ const KINDS: &[Case] = &[
     ("hdf5", inputs::hdf5_chunks),
     ("hdf5", inputs::hdf5_packed),
     ("milvus1", inputs::milvus1),
+    ("milvus_lite", inputs::lite_directory),
+    ("milvus_lite", inputs::lite_file),
     ("numpy", inputs::npy),
     ("numpy", inputs::npy_columns),
     ("numpy", inputs::npz_stored),

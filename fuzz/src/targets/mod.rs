@@ -12,6 +12,7 @@ pub mod milvus1_directory;
 pub mod milvus1_log;
 pub mod milvus1_meta;
 pub mod milvus1_segment;
+pub mod milvus_lite;
 pub mod numpy;
 pub mod parquet;
 pub mod support;

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::input::Access;
 use crate::limits;
 
-use super::choose::Choice;
+use super::super::choose::Choice;
 use super::log::{self, Pending};
 use super::meta::{Collection, Meta, Partition};
 use super::segment::Segment;
@@ -81,7 +81,7 @@ pub struct DescribedPartition {
 pub fn inspect(path: &Path, mysql: Option<&Mysql>) -> Result<Description> {
     let place = Place::find(path)?;
     let (meta, _files) = place.meta(mysql)?;
-    let chosen = Choice::default().choose(&meta, &place.db)?;
+    let chosen = Choice::default().choose(&meta.names(), &place.db)?;
     let (pending, log) = match log::pending(&place.log(), &meta, &chosen) {
         Ok(pending) => (pending.clone(), pending.to_string()),
         Err(e) => (Pending::default(), format!("cannot be read: {e}")),

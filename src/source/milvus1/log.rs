@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::wal::{self, Op, Records};
 use crate::input::{Access, View};
 
-use super::choose::Chosen;
+use super::super::choose::Chosen;
 use super::meta::Meta;
 
 /// Records that would be lost, by where they belong.

@@ -41,6 +41,17 @@ pub struct Meta {
     pub dropped: u64,
 }
 
+impl Meta {
+    /// Collections and the tags of their partitions.
+    pub fn names(&self) -> Vec<(&str, Vec<&str>)> {
+        let all = self.collections.iter().map(|collection| {
+            let tags = collection.partitions.iter().map(|p| p.tag.as_str());
+            (collection.name.as_str(), tags.collect())
+        });
+        all.collect()
+    }
+}
+
 /// A collection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Collection {

@@ -6,7 +6,6 @@
 //! in the log and was never flushed is counted, and refused unless the job says otherwise.
 
 mod alone;
-mod choose;
 mod index;
 mod inspect;
 mod lock;
@@ -27,15 +26,15 @@ use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::digest;
 use crate::error::{Error, Kind, Result};
 use crate::input::Access;
-use crate::job::{Form, Globs, Setting, Takes};
+use crate::job::{Form, Globs, Setting};
 use crate::limits;
 use crate::schema::{Columns, VectorType};
 
+use super::choose::{self, Choice, Chosen};
 use super::content::SAMPLED;
 use super::files;
 use super::{Reader, Source, SourceKind, Spec, Survey};
 use alone::Alone;
-use choose::{Choice, Chosen};
 use meta::{Meta, UNCOUNTED};
 use segment::Segment;
 
@@ -48,18 +47,22 @@ pub const KIND: SourceKind = SourceKind {
     name: "milvus1",
     summary: "a data directory of Milvus 0.7 to 1.1, no server needed",
     settings: &[
-        Setting::path("path", "the directory that holds db/, or the db directory itself")
-            .required()
-            .example("/var/lib/milvus"),
-        Setting::map("mysql", mysql::SETTINGS, "where the metadata is, if not in db/meta.sqlite"),
-        Setting::new(
-            choose::KEY,
-            Takes::Any(&[Takes::Texts, Takes::Names(&Takes::Texts)]),
-            "a list of collections, or a map of collections to partitions (empty: all of it; _default: the \
-             default partition); globs; left out: everything",
+        Setting::path(
+            "path",
+            "the directory that holds db/, or the db directory itself",
         )
-        .example("[\"*\"]"),
-        Setting::flag("ignore_wal", "true: leave out what is in the log and was never flushed"),
+        .required()
+        .example("/var/lib/milvus"),
+        Setting::map(
+            "mysql",
+            mysql::SETTINGS,
+            "where the metadata is, if not in db/meta.sqlite",
+        ),
+        choose::COLLECTIONS,
+        Setting::flag(
+            "ignore_wal",
+            "true: leave out what is in the log and was never flushed",
+        ),
         Setting::choice(
             "missing_segments",
             &["refuse", "skip"],
@@ -129,7 +132,7 @@ impl Spec for Settings {
 /// A data directory, looked at: what is alive in it, and where.
 pub struct Milvus1 {
     place: Place,
-    files: Option<sqlite::Files>,
+    files: Option<super::sqlite::Files>,
     tables: Vec<Table>,
     segments: Vec<Segment>,
     /// Which segments were opened to be read.
@@ -245,7 +248,7 @@ impl Place {
     }
 
     /// The metadata, and the files it came from when it came from files.
-    fn meta(&self, mysql: Option<&Mysql>) -> Result<(Meta, Option<sqlite::Files>)> {
+    fn meta(&self, mysql: Option<&Mysql>) -> Result<(Meta, Option<super::sqlite::Files>)> {
         if let Some(mysql) = mysql {
             return Ok((mysql.meta()?, None));
         }
@@ -255,7 +258,7 @@ impl Place {
                 "if this Milvus keeps its metadata in MySQL, say where: mysql: {host, user, password, database}",
             ));
         }
-        let mut sqlite = sqlite::Sqlite::open(&path)?;
+        let mut sqlite = sqlite::MetaFile::open(&path)?;
         let meta = meta::read(&mut sqlite)?;
         Ok((meta, Some(sqlite.close()?)))
     }
@@ -274,7 +277,7 @@ impl Milvus1 {
                 (place, meta, files)
             }
         };
-        let chosen = choice.choose(&meta, &place.db)?;
+        let chosen = choice.choose(&meta.names(), &place.db)?;
         let mut source = Milvus1 {
             files,
             tables: Vec::new(),

@@ -6,12 +6,18 @@ use std::path::Path;
 use serde_yaml::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::job::{Form, Globs, did_you_mean, matches};
+use crate::job::{Form, Globs, Setting, Takes, did_you_mean, matches};
 
-use super::meta::Meta;
+const KEY: &str = "collections";
 
 /// The setting.
-pub const KEY: &str = "collections";
+pub const COLLECTIONS: Setting = Setting::new(
+    KEY,
+    Takes::Any(&[Takes::Texts, Takes::Names(&Takes::Texts)]),
+    "a list of collections, or a map of collections to partitions (empty: all of it; _default: the default partition); \
+     globs; left out: everything",
+)
+.example("[\"*\"]");
 
 /// What a job wants of a source.
 #[derive(Clone, Default, Debug)]
@@ -22,7 +28,7 @@ pub struct Choice {
     admitted: Globs,
 }
 
-/// A partition by its place in the metadata.
+/// A partition by its place in the lists of what is there.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Chosen {
     /// Index of the collection.
@@ -73,9 +79,30 @@ impl Choice {
         }
     }
 
-    /// The partitions that are meant, in the order of the metadata. A name that fits nothing is a mistake.
-    pub fn choose(&self, meta: &Meta, place: &Path) -> Result<Vec<Chosen>> {
-        let names: Vec<&str> = meta.collections.iter().map(|c| c.name.as_str()).collect();
+    /// Of the collections that are there those of which something is meant, by their numbers. A name that fits nothing is
+    /// a mistake.
+    pub fn collections(&self, names: &[&str], place: &Path) -> Result<Vec<usize>> {
+        let mut meant = Vec::new();
+        for (glob, _) in &self.wanted {
+            let mut found = hits(glob, names);
+            if found.is_empty() {
+                return Err(unknown("collection", glob, names, place));
+            }
+            meant.append(&mut found);
+        }
+        if self.wanted.is_empty() {
+            meant.extend(0..names.len());
+        }
+        meant.sort_unstable();
+        meant.dedup();
+        meant.retain(|number| self.admitted.may_admit(names[*number]));
+        Ok(meant)
+    }
+
+    /// The partitions that are meant, in the order of what is there: collections, each with its partitions, the default
+    /// one without a name. A name that fits nothing is a mistake.
+    pub fn choose(&self, all: &[(&str, Vec<&str>)], place: &Path) -> Result<Vec<Chosen>> {
+        let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
         let everything = [("*".to_owned(), Vec::new())];
         let wanted = match self.wanted.is_empty() {
             true => &everything[..],
@@ -90,8 +117,8 @@ impl Choice {
             let mut met = vec![false; tags.len()];
             let mut there = Vec::new();
             for collection in collections {
-                let partitions = &meta.collections[collection].partitions;
-                let shown: Vec<&str> = partitions.iter().map(|p| shown(&p.tag)).collect();
+                let (_, partitions) = &all[collection];
+                let shown: Vec<&str> = partitions.iter().map(|tag| shown(tag)).collect();
                 if tags.is_empty() {
                     let all = 0..partitions.len();
                     chosen.extend(all.map(|partition| Chosen {
@@ -110,16 +137,18 @@ impl Choice {
                 }
                 there.extend(shown);
             }
-            if let Some((tag, _)) = tags.iter().zip(&met).find(|(_, met)| !**met) {
+            // Of collections that do not travel anyway no partitions need be known.
+            if let Some((tag, _)) = tags.iter().zip(&met).find(|(_, met)| !**met)
+                && !there.is_empty()
+            {
                 return Err(unknown(&format!("partition of {glob}"), tag, &there, place));
             }
         }
         chosen.sort_unstable();
         chosen.dedup();
         chosen.retain(|c| {
-            let collection = &meta.collections[c.collection];
-            let tag = &collection.partitions[c.partition].tag;
-            self.admitted.admit(&collection.name, tag)
+            let (name, partitions) = &all[c.collection];
+            self.admitted.admit(name, partitions[c.partition])
         });
         Ok(chosen)
     }

@@ -1,0 +1,83 @@
+//! How do rows that are read in blocks become batches? Cut by what their values weigh, whatever blocks they are read in.
+
+use std::collections::VecDeque;
+
+use crate::batch::{Cut, Limits, Part, Position};
+use crate::error::Result;
+
+/// Cuts the rows of one file, in order.
+pub struct Cutter {
+    limits: Limits,
+    /// The row that nothing is read beyond.
+    end: u64,
+    /// Rows that were read and not yet handed over.
+    held: VecDeque<Part>,
+}
+
+impl Cutter {
+    /// A cutter of rows up to this one.
+    pub fn new(limits: Limits, end: u64) -> Cutter {
+        Cutter {
+            limits,
+            end,
+            held: VecDeque::new(),
+        }
+    }
+
+    /// The next cut; `more` reads a block, as parts none of which is empty, or says that there is none.
+    pub fn next(
+        &mut self,
+        mut more: impl FnMut() -> Result<Option<Vec<Part>>>,
+    ) -> Result<Option<Cut>> {
+        let mut parts: Vec<Part> = Vec::new();
+        let (mut rows, mut bytes) = (0, 0);
+        loop {
+            let Some(part) = self.held.pop_front() else {
+                match more()? {
+                    Some(block) => self.held.extend(block),
+                    None => break,
+                }
+                continue;
+            };
+            let fits = self.fitting(&part, rows, bytes);
+            let is_split = fits < part.len();
+            if is_split {
+                self.held.push_front(part.slice(fits, part.len() - fits));
+            }
+            if fits > 0 {
+                let part = part.slice(0, fits);
+                (rows, bytes) = (rows + fits as u64, bytes + part.bytes());
+                parts.push(part);
+            }
+            if is_split || rows == self.limits.batch_rows {
+                break;
+            }
+        }
+        let Some(last) = parts.last() else {
+            return Ok(None);
+        };
+        let next = Position::Row((last.row + last.len() as u64).min(self.end));
+        Ok(Some(Cut { parts, next }))
+    }
+
+    /// How many rows of a part fit into a cut that has some: at least one, where it has none.
+    fn fitting(&self, part: &Part, rows: u64, bytes: u64) -> usize {
+        let most = self
+            .limits
+            .batch_rows
+            .max(1)
+            .saturating_sub(rows)
+            .min(part.len() as u64) as usize;
+        let room = self.limits.batch_bytes.saturating_sub(bytes);
+        // Bytes of the first rows grow with their number.
+        let (mut fit, mut above) = (0, most + 1);
+        while above - fit > 1 {
+            let middle = fit + (above - fit) / 2;
+            match part.slice(0, middle).bytes() <= room {
+                true => fit = middle,
+                false => above = middle,
+            }
+        }
+        fit.max(usize::from(rows == 0 && most > 0))
+    }
+}

@@ -1,0 +1,184 @@
+//! Milvus Lite 2.x as a source: stretches of tables as shards.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::Wanted;
+use super::tables::{self, Table};
+use crate::batch::{Cut, Keys, Limits, Manifest, Part, Position, Shard, Target, TargetName};
+use crate::error::{Error, Kind, Result};
+use crate::job::absolute;
+use crate::limits;
+use crate::source::cut::Cutter;
+use crate::source::files::{identity, shard_rows};
+use crate::source::sqlite::Sqlite;
+use crate::source::{Files, Reader, Source, Survey, content};
+
+/// A file whose collections were looked at.
+pub struct LiteFile {
+    sqlite: Sqlite,
+    tables: Vec<Table>,
+    warnings: Vec<String>,
+}
+
+impl LiteFile {
+    /// Looks at what is wanted of a file.
+    pub fn open(wanted: &Wanted) -> Result<LiteFile> {
+        if let Some(db) = wanted
+            .db
+            .as_deref()
+            .filter(|db| *db != super::catalog::DEFAULT)
+        {
+            let what = format!("has no database `{db}`: Milvus Lite 2.x has one only");
+            return Err(Error::path(Kind::Job, &wanted.path, what));
+        }
+        tables::check_unlocked(&wanted.path)?;
+        let sqlite = Sqlite::open(&wanted.path)?;
+        sqlite.files().check_whole()?;
+        let connection = sqlite.connect()?;
+        let names = tables::names(&sqlite, &connection)?;
+        let all: Vec<(&str, Vec<&str>)> = names.iter().map(|n| (&**n, vec![""])).collect();
+        let (mut opened, mut warnings) = (Vec::new(), Vec::new());
+        for chosen in wanted.choice.choose(&all, &wanted.path)? {
+            let table = Table::open(&sqlite, &connection, &names[chosen.collection])?;
+            if table.repeated > 0 {
+                warnings.push(format!(
+                    "{}: of keys that were inserted more than once the last row travels, as Milvus Lite answers; {} \
+                     rows stay behind, which its count(*) includes",
+                    table.name, table.repeated
+                ));
+            }
+            opened.push(table);
+        }
+        Ok(LiteFile {
+            sqlite,
+            tables: opened,
+            warnings,
+        })
+    }
+}
+
+impl Source for LiteFile {
+    fn survey(&self, _: Limits) -> Result<Survey> {
+        let (mut targets, mut shards) = (Vec::new(), Vec::new());
+        for (number, table) in self.tables.iter().enumerate() {
+            let rows = table.rows.len() as u64;
+            let each = shard_rows(rows, limits::LITE_SHARD_ROWS, 1, limits::SHARDS_PER_TARGET);
+            let mut start = 0;
+            while start < rows {
+                let end = start.saturating_add(each).min(rows);
+                shards.push(Shard {
+                    number: shards.len() as u32,
+                    target: number as u32,
+                    part: number as u32,
+                    name: format!("{} rows {start}..{end}", table.name),
+                    rows: end - start,
+                    first_row: start,
+                    start: Position::Row(start),
+                    end: Position::Row(end),
+                });
+                start = end;
+            }
+            targets.push(Target {
+                number: number as u32,
+                name: TargetName {
+                    collection: table.name.clone(),
+                    partition: String::new(),
+                },
+                columns: table.described.columns.clone(),
+                traits: table.described.traits.clone(),
+                keys: Keys::Unique,
+                auto_id: table.described.auto_id,
+                rows,
+                rows_deleted: table.repeated,
+                source: self.sqlite.path().display().to_string(),
+            });
+        }
+        let identity = self.sqlite.files().views().map(|view| {
+            let name = view.path().display().to_string();
+            Ok((name, identity(view)?))
+        });
+        Ok(Survey {
+            identity: identity.collect::<Result<BTreeMap<String, String>>>()?,
+            warnings: self.warnings.clone(),
+            manifest: Manifest { targets, shards },
+        })
+    }
+
+    fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
+        let pieces = self.sqlite.files().views().map(|view| {
+            let path = absolute(view.path()).display().to_string();
+            Ok((path, content::of(view)?))
+        });
+        pieces.collect::<Result<_>>().map(Some)
+    }
+
+    fn open<'s>(
+        &'s self,
+        shard: &Shard,
+        from: Position,
+        limits: Limits,
+    ) -> Result<Box<dyn Reader + 's>> {
+        let Some(table) = self.tables.get(shard.part as usize) else {
+            let what = format!("there is no table for {}", shard.name);
+            return Err(Error::new(Kind::Changed, what));
+        };
+        let end = shard.end.row().min(table.rows.len() as u64);
+        Ok(Box::new(TableReader {
+            sqlite: &self.sqlite,
+            connection: self.sqlite.connect()?,
+            table,
+            next: from.row().min(end) as usize,
+            end: end as usize,
+            cutter: Cutter::new(limits, end),
+        }))
+    }
+
+    fn file(&self, _: u32) -> Option<&Path> {
+        Some(self.sqlite.path())
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        self.sqlite.files().unchanged()
+    }
+}
+
+/// Reads a stretch of a table.
+struct TableReader<'s> {
+    sqlite: &'s Sqlite,
+    connection: Connection,
+    table: &'s Table,
+    next: usize,
+    end: usize,
+    cutter: Cutter,
+}
+
+impl Reader for TableReader<'_> {
+    fn next(&mut self) -> Result<Option<Cut>> {
+        let TableReader {
+            sqlite,
+            connection,
+            table,
+            next,
+            end,
+            cutter,
+        } = self;
+        cutter.next(|| {
+            let first = *next;
+            let (rows, values) =
+                table.block(sqlite, connection, first, *end, limits::LITE_BLOCK_BYTES)?;
+            if rows == 0 {
+                return Ok(None);
+            }
+            *next += rows;
+            let columns = &table.described.columns;
+            Part::new(columns, values, sqlite.path(), first as u64).map(|part| Some(vec![part]))
+        })
+    }
+
+    fn files(&self) -> Files {
+        self.sqlite.files().main()
+    }
+}
