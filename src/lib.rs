@@ -47,10 +47,11 @@
 //! | `checkpoint` | what has arrived? | job plan sink batch error limits |
 //! | `plan` | what will be done? | job schema batch source convert sink digest buffers error limits |
 //! | `convert` | what do values become on the way? | job json batch schema simd buffers error limits |
-//! | `source` | how is this kind of origin read? | job json format h5 parquet milvus http digest input batch schema simd error limits |
-//! | `sink` | how is this kind of destination written? | job json h5 parquet milvus digest buffers batch schema simd progress error limits |
-//! | `milvus` | how does one talk to Milvus? | job input batch schema simd error limits |
+//! | `source` | how is this kind of origin read? | job json format h5 parquet milvus call http digest input batch schema simd error limits |
+//! | `sink` | how is this kind of destination written? | job json h5 parquet milvus call digest buffers batch schema simd progress error limits |
+//! | `milvus` | how does one talk to Milvus? | job call batch schema simd error limits |
 //! | `http` | how does one ask an HTTP server? | job error limits |
+//! | `call` | how does a request reach a server? | job input error limits |
 //! | `parquet` | what do the pages of a Parquet file, or the batches of an Arrow stream, hold? | input schema simd error limits |
 //! | `h5` | what does libhdf5 know of a file? | input batch schema simd error limits |
 //! | `format` | what do these bytes mean? | input schema simd error limits |
@@ -68,8 +69,8 @@
 //! | `error` | what went wrong? | limits |
 //!
 //! What is absent, on purpose: `format` opens nothing; `simd` has never heard of a vector's meaning; tonic, tokio
-//! and `async` exist in `milvus` only; only `run` retries, and only `milvus` decides whether an answer was a
-//! refusal, a "later" or silence; libfaiss is called in `source/faiss/foreign.rs` only, and only with the feature
+//! and `async` exist in `call` only; only `run` retries, and only who speaks a protocol decides whether an answer was
+//! a refusal, a "later" or silence; libfaiss is called in `source/faiss/foreign.rs` only, and only with the feature
 //! `faiss`; no core type is `Serialize`, and nothing has a global but `input`, of what is mapped where: there is one
 //! address space.
 //!
@@ -80,6 +81,7 @@
 
 pub mod batch;
 pub mod buffers;
+pub mod call;
 pub mod checkpoint;
 pub mod cli;
 pub mod convert;

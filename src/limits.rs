@@ -368,3 +368,17 @@ pub const LITE_SHARD_ROWS: u64 = 4096;
 
 /// Bytes of rows of Milvus Lite that are taken from a table at once.
 pub const LITE_BLOCK_BYTES: usize = 1 << 20;
+/// Requests that find out where the ids of a Qdrant collection lie: each takes a millisecond of the server's time.
+pub const QDRANT_PROBES: usize = 256;
+
+/// Ranges of ids that a Qdrant collection is divided into, so that several are read at a time.
+pub const QDRANT_RANGES: usize = 8;
+
+/// Points that are asked for at once where the job does not say: how long an answer may be decides before.
+pub const QDRANT_PAGE_POINTS: u64 = 4096;
+
+/// Points of a first page, before it is known how long their payloads are.
+pub const QDRANT_FIRST_PAGE_POINTS: u64 = 128;
+
+/// How deep maps and lists of a payload may lie in one another: what reads the JSON that is made of them stops at 128.
+pub const QDRANT_PAYLOAD_DEPTH_MAX: usize = 100;

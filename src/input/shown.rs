@@ -1,5 +1,5 @@
 //! Which file does this memory show? What lies in a mapping can go to a socket as a stretch of its file, which saves
-//! copying it (`milvus/call/socket.rs`). Whoever holds bytes of a mapping holds the mapping, so that no other can
+//! copying it (`call/socket.rs`). Whoever holds bytes of a mapping holds the mapping, so that no other can
 //! have taken its place.
 
 use std::collections::BTreeMap;

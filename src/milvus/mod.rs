@@ -2,8 +2,6 @@
 //! Speaks, and sorts every answer by what happens next; never tries anything twice.
 
 pub mod access;
-mod address;
-mod call;
 mod control;
 mod create;
 mod hello;
@@ -16,7 +14,6 @@ pub mod v1;
 pub mod values;
 pub mod wire;
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,18 +21,21 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
 
+use crate::call::{self, Connection, Failure, framed};
 use crate::error::{Error, Kind, Place, Result};
 use crate::limits;
 
-use call::{Connection, Failure};
 use proto::{Answer, MutationResult};
 
-pub use address::address;
-pub use call::channel;
 pub use control::{Collection, Flushing, IndexState};
 pub use create::{NewCollection, default_of, default_value, properties};
 pub use hello::{Flavour, Server};
 pub use query::{Found, LookUp, Range};
+
+pub use crate::call::{Secret, Tls, channel};
+
+/// The ports Milvus listens on where nobody says otherwise, without and with TLS.
+pub const PORTS: (u16, u16) = (19530, 443);
 
 /// Where a server is, and who asks.
 #[derive(Clone, Debug)]
@@ -86,33 +86,6 @@ pub enum Login {
     User(String, Secret),
     /// By a token or API key.
     Token(Secret),
-}
-
-/// A password or token; never printed.
-#[derive(Clone)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-/// Certificates in PEM.
-#[derive(Clone, Default)]
-pub struct Tls {
-    /// The authority that signed the server's certificate; `None`: those the system trusts.
-    pub ca: Option<Vec<u8>>,
-    /// Our own certificate and its key, for servers that ask for one.
-    pub identity: Option<(Vec<u8>, Vec<u8>)>,
-    /// The name the server's certificate bears, where it is not the address's.
-    pub server_name: Option<String>,
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tls {{ server_name: {:?}, .. }}", self.server_name)
-    }
 }
 
 /// Which call a packed batch goes to.
@@ -195,7 +168,8 @@ impl Client {
 
     /// The same, with or without pings on connections that wait for an answer.
     fn dial_with(settings: &Settings, connections: usize, pings: bool) -> Result<Client> {
-        let mut endpoint = call::endpoint(settings)?;
+        let tls = settings.tls.as_ref();
+        let mut endpoint = call::endpoint(&settings.address, tls, settings.deadlines.ping)?;
         if !pings {
             // gRPC's C++ servers, as of Milvus 1.x, break a connection that pings more than every five minutes
             // while it waits (ENHANCE_YOUR_CALM); the kernel's probes show a dead peer too.
@@ -328,17 +302,6 @@ impl Client {
             call,
         }
     }
-}
-
-/// A message as a gRPC frame.
-fn framed(request: &impl Message) -> Vec<Bytes> {
-    let mut body = vec![0; 5];
-    request
-        .encode(&mut body)
-        .expect("a vector grows as it must");
-    let len = u32::try_from(body.len() - 5).expect("control messages are short");
-    body[1..5].copy_from_slice(&len.to_be_bytes());
-    vec![Bytes::from(body)]
 }
 
 fn read<A: Message + Default>(answer: &Bytes) -> Result<A> {

@@ -1,9 +1,9 @@
 //! What does an answer mean? Sorts every failure by what happens next.
 //! The one place that decides whether an answer was a refusal, a "later", or silence.
 
+use crate::call::{Failure, describe, tls_failed};
 use crate::error::{Error, Kind};
 
-use super::call::Failure;
 use super::proto::Status;
 
 /// What Milvus says when a collection is not there: `Status.code`, and before 2.2.9 `Status.error_code`.
@@ -112,7 +112,7 @@ pub fn failure(failure: Failure, sent: usize) -> Error {
             format!("no answer, so that the request may or may not have arrived: {words}"),
         )
         .hint("if the line is slow, `run: {batch: 256KiB}` sends less at a time"),
-        Failure::Tls(words) => tls(&words),
+        Failure::Tls(words) => tls_failed(&words),
         Failure::Foreign(words) => Error::new(Kind::Refused, words)
             .hint("is the address that of a Milvus server's gRPC port, such as 19530?"),
         Failure::Status {
@@ -168,43 +168,6 @@ fn exhausted(code: i32, message: &str, whole: bool, sent: usize) -> Error {
 fn speaks_of(message: &str, number: usize) -> bool {
     let mut numbers = message.split(|c: char| !c.is_ascii_digit());
     numbers.any(|digits| digits.parse() == Ok(number))
-}
-
-fn tls(words: &str) -> Error {
-    let error = Error::new(Kind::Refused, format!("TLS failed: {words}"));
-    if words.contains("corrupt message") {
-        error.hint("the server seems to speak no TLS: try http:// in place of https://")
-    } else if words.contains("fatal alert") {
-        error.hint("the server may want a client certificate (`tls: {cert: …, key: …}`) that its authority signed")
-    } else if words.contains("CaUsedAsEndEntity") {
-        error.hint(
-            "the server's certificate says that it is an authority (CA:TRUE), as `openssl req -x509` makes it, and may \
-             not be a server's: make it with `-addext basicConstraints=critical,CA:FALSE`, or have an authority sign it",
-        )
-    } else {
-        error.hint("`tls: {ca: …}` names the authority that signed the server's certificate, `tls: {server_name: …}` the name in it")
-    }
-}
-
-/// The name of a gRPC status code, and the words beside it.
-fn describe(code: i32, message: &str) -> String {
-    let name = match code {
-        1 => "CANCELLED",
-        3 => "INVALID_ARGUMENT",
-        4 => "DEADLINE_EXCEEDED",
-        7 => "PERMISSION_DENIED",
-        8 => "RESOURCE_EXHAUSTED",
-        11 => "OUT_OF_RANGE",
-        12 => "UNIMPLEMENTED",
-        13 => "INTERNAL",
-        14 => "UNAVAILABLE",
-        16 => "UNAUTHENTICATED",
-        _ => "an error",
-    };
-    match message {
-        "" => format!("{name} (gRPC code {code})"),
-        message => format!("{name}: {message}"),
-    }
 }
 
 /// By the gRPC status code, see https://grpc.github.io/grpc/core/md_doc_statuscodes.html.

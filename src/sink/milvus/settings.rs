@@ -3,9 +3,10 @@
 
 use serde_yaml::Value;
 
+use crate::call::{self, TlsFiles};
 use crate::error::Result;
 use crate::job::{self, Form, Mode, Setting, Takes};
-use crate::milvus::access::{self, TlsFiles};
+use crate::milvus::access;
 use crate::milvus::{self, Login};
 use crate::schema::{Consistency, Index, Metric};
 
@@ -18,7 +19,7 @@ pub const SETTINGS: &[Setting] = &[
     access::PASSWORD,
     access::TOKEN,
     access::DB,
-    access::TLS,
+    call::TLS,
     COLLECTION,
     PARTITION,
     MODE,
@@ -139,7 +140,7 @@ impl Settings {
     /// Reads them; `None` when there are mistakes.
     pub fn read(form: &mut Form) -> Option<Settings> {
         let address = form.required("address", "where the server is");
-        let tls = form.form("tls").map(access::read_tls);
+        let tls = TlsFiles::in_form(form);
         let login = access::read_login(form);
         let settings = Settings {
             address: String::new(),
@@ -163,7 +164,7 @@ impl Settings {
             drops_unsupported: form.choice("unsupported") == Some("drop"),
             version_hint: form.text("version_hint"),
         };
-        match milvus::address(&address?, settings.tls.is_some()) {
+        match call::address(&address?, settings.tls.is_some(), milvus::PORTS) {
             Ok(address) => Some(Settings {
                 address,
                 ..settings

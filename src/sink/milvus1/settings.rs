@@ -3,6 +3,7 @@
 
 use tracing::warn;
 
+use crate::call;
 use crate::error::{Error, Kind, Result};
 use crate::job::{self, Form, Mode, Setting};
 use crate::milvus::{self, Login};
@@ -83,7 +84,7 @@ impl Settings {
             form.mistake("address", "says https://, and Milvus 1.x has no TLS");
             return None;
         }
-        match milvus::address(&address, false) {
+        match call::address(&address, false, milvus::PORTS) {
             Ok(address) => Some(Settings {
                 address,
                 ..settings

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 
 use super::{Reader, Source, SourceKind, Spec as AnySpec, Stillness, Survey};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
+use crate::call::{self, TlsFiles};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Form, Globs, Setting, Takes};
 use crate::limits;
-use crate::milvus::access::{self, TlsFiles};
+use crate::milvus::access;
 use crate::milvus::proto::load_state;
 use crate::milvus::{self, Client, Collection, Flavour, Login, LookUp};
 use crate::schema::{CollectionTraits, Columns};
@@ -39,7 +40,7 @@ pub const KIND: SourceKind = SourceKind {
         access::PASSWORD,
         access::TOKEN,
         access::DB,
-        access::TLS,
+        call::TLS,
         choose::COLLECTIONS,
         Setting::text(
             "filter",
@@ -88,7 +89,7 @@ struct Spec {
 
 fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     let address = form.required("address", "where the server is");
-    let tls = form.form("tls").map(access::read_tls);
+    let tls = TlsFiles::in_form(form);
     let login = access::read_login(form);
     let choice = Choice::read(form);
     let page = form.number_or_auto("page");
@@ -109,7 +110,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
         connections: connections.map_or(limits::CONNECTIONS_DEFAULT, |n| n as usize),
         rows_per_s: form.number("rows_per_s"),
     };
-    match milvus::address(&address?, spec.tls.is_some()) {
+    match call::address(&address?, spec.tls.is_some(), milvus::PORTS) {
         Ok(address) => Some(Box::new(Spec { address, ..spec })),
         Err(what) => {
             form.mistake("address", what);

@@ -2,13 +2,11 @@
 
 use http::Uri;
 
-/// The port Milvus listens on where nobody says otherwise.
-const PORT: u16 = 19530;
-
-/// `http://host:port` or `https://host:port` from what a job says; scheme and port may be missing.
+/// `http://host:port` or `https://host:port` from what a job says; scheme and port may be missing: `ports` are where such
+/// servers listen if nobody says otherwise, without and with TLS.
 ///
 /// Complains in words that never repeat a password.
-pub fn address(text: &str, tls: bool) -> Result<String, String> {
+pub fn address(text: &str, tls: bool, ports: (u16, u16)) -> Result<String, String> {
     let text = text.trim();
     let full = match text.split_once("://") {
         Some(_) => text.to_owned(),
@@ -16,9 +14,14 @@ pub fn address(text: &str, tls: bool) -> Result<String, String> {
         None => format!("http://{text}"),
     };
     if full.contains('@') {
-        return Err("holds a login; that goes into `user` and `password`, or `token`".to_owned());
+        return Err("holds a login; that goes into settings of its own".to_owned());
     }
-    let wrong = || format!("`{text}` is not an address such as http://127.0.0.1:19530");
+    let wrong = || {
+        format!(
+            "`{text}` is not an address such as http://127.0.0.1:{}",
+            ports.0
+        )
+    };
     let uri: Uri = full.parse().map_err(|_| wrong())?;
     let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(wrong)?;
     if !uri.path().trim_matches('/').is_empty() || uri.query().is_some() {
@@ -38,8 +41,8 @@ pub fn address(text: &str, tls: bool) -> Result<String, String> {
         .and_then(|p| p.strip_prefix(':'))
     {
         Some(port) => port.parse().map_err(|_| wrong())?,
-        None if scheme == "https" => 443,
-        None => PORT,
+        None if scheme == "https" => ports.1,
+        None => ports.0,
     };
     Ok(format!("{scheme}://{host}:{port}"))
 }
@@ -51,7 +54,11 @@ mod tests {
     #[test]
     fn addresses_as_people_write_them() {
         let check = |text, tls, expected: &str| {
-            assert_eq!(address(text, tls).unwrap(), expected, "{text}");
+            assert_eq!(
+                address(text, tls, (19530, 443)).unwrap(),
+                expected,
+                "{text}"
+            );
         };
         check("127.0.0.1:19531", false, "http://127.0.0.1:19531");
         check(
@@ -72,14 +79,14 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused_without_repeating_a_password() {
         for text in ["", "http://", "ftp://h", "h:99999", "http://h/path", "a b"] {
-            assert!(address(text, false).is_err(), "{text}");
+            assert!(address(text, false, (1, 1)).is_err(), "{text}");
         }
         assert!(
-            address("http://h:1", true)
+            address("http://h:1", true, (1, 1))
                 .unwrap_err()
                 .contains("https://")
         );
-        let said = address("http://root:hunter2@h:1", false).unwrap_err();
+        let said = address("http://root:hunter2@h:1", false, (1, 1)).unwrap_err();
         assert!(!said.contains("hunter2"), "{said}");
     }
 }

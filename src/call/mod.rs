@@ -1,13 +1,17 @@
-//! How does one framed request reach the server? One unary gRPC call over a connection.
+//! How does one framed request reach a server? One unary gRPC call over a connection.
 //! The only async code. A body is a list of bytes, ranges of mappings among them, handed to the connection past
 //! tonic's codec, which would copy it again. Judges nothing: it says what came back, or how far it got.
 
+mod address;
 mod endpoint;
+mod said;
 mod socket;
+mod tls;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,6 +24,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::uri::PathAndQuery;
 use http_body::{Body as _, Frame};
+use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -28,7 +33,20 @@ use tower_service::Service;
 
 use crate::limits;
 
+pub use address::address;
 pub use endpoint::{channel, endpoint};
+pub use said::{describe, tls_failed};
+pub use tls::{TLS, Tls, TlsFiles};
+
+/// A password or token; never printed.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
 
 /// What came of a call that brought no answer message.
 #[derive(Debug)]
@@ -266,6 +284,17 @@ async fn exchange(
         Some(Some(failure)) => Err(failure),
         Some(None) => unframe(message),
     }
+}
+
+/// A message as a gRPC frame.
+pub fn framed(request: &impl Message) -> Vec<Bytes> {
+    let mut body = vec![0; 5];
+    request
+        .encode(&mut body)
+        .expect("a vector grows as it must");
+    let len = u32::try_from(body.len() - 5).expect("control messages are short");
+    body[1..5].copy_from_slice(&len.to_be_bytes());
+    vec![Bytes::from(body)]
 }
 
 /// The message of a gRPC frame.

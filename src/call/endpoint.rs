@@ -12,27 +12,28 @@ use tokio::net::{TcpSocket, lookup_host};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
 use tower_service::Service;
 
+use super::Tls;
 use super::socket::Socket;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::milvus::Settings;
 
-/// What connections to this server are made from. Complains of certificates that cannot be used.
-pub fn endpoint(settings: &Settings) -> Result<Endpoint> {
+/// What connections to the server at this address are made from; a ping has to be answered in `ping`. Complains of
+/// certificates that cannot be used.
+pub fn endpoint(address: &str, tls: Option<&Tls>, ping: Duration) -> Result<Endpoint> {
     let wrong = |what: String| Error::new(Kind::Job, what);
-    let endpoint = Endpoint::from_shared(settings.address.clone())
-        .map_err(|e| wrong(format!("`{}` is not an address: {e}", settings.address)))?
+    let endpoint = Endpoint::from_shared(address.to_owned())
+        .map_err(|e| wrong(format!("`{address}` is not an address: {e}")))?
         .user_agent(concat!("milvusdm/", env!("CARGO_PKG_VERSION")))
         .expect("a plain user agent")
         .connect_timeout(Duration::from_secs(limits::CONNECT_DEADLINE_S))
         .http2_keep_alive_interval(Duration::from_secs(limits::PING_EVERY_S))
-        .keep_alive_timeout(settings.deadlines.ping)
+        .keep_alive_timeout(ping)
         // Measured: without TCP_NODELAY 0.3 GB/s, with it 1.2 to 1.5.
         .tcp_nodelay(true);
-    if !settings.address.starts_with("https://") {
+    if !address.starts_with("https://") {
         return Ok(endpoint);
     }
-    let tls = settings.tls.clone().unwrap_or_default();
+    let tls = tls.cloned().unwrap_or_default();
     let mut config = ClientTlsConfig::new()
         // Some servers and proxies speak HTTP/2 without saying so in the handshake.
         .assume_http2(true)
