@@ -39,10 +39,11 @@ impl Fingerprint {
 
 /// Settings that shape no row: how bytes are got at, who logs in, what is done to a collection when it is made or
 /// after the last row; and those whose effect is in the targets, their rows and the data.
-const SHAPELESS: [&str; 20] = [
+const SHAPELESS: [&str; 22] = [
     "access",
     "collection",
     "collections",
+    "connections",
     "db",
     "address",
     "ignore_wal",
@@ -58,6 +59,7 @@ const SHAPELESS: [&str; 20] = [
     "tls",
     "token",
     "unsupported",
+    "url",
     "user",
     "version_hint",
 ];
@@ -281,9 +283,10 @@ fn first(
 
 /// Settings as `path = value`, as they are written, secrets left out.
 fn flatten(path: &str, map: &Mapping, parts: &mut BTreeMap<String, String>) {
-    const LEFT_OUT: [&str; 6] = [
+    const LEFT_OUT: [&str; 7] = [
         "password",
         "token",
+        "url",
         "access",
         "version_hint",
         "index",

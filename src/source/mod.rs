@@ -14,6 +14,8 @@ pub mod milvus_lite;
 pub mod numpy;
 pub mod parquet;
 mod sqlite;
+#[cfg(feature = "pgvector")]
+pub mod pgvector;
 mod tables;
 mod values;
 pub mod vecs;
@@ -236,5 +238,7 @@ pub const SOURCES: &[SourceKind] = &[
     milvus_lite::KIND,
     numpy::KIND,
     parquet::KIND,
+    #[cfg(feature = "pgvector")]
+    pgvector::KIND,
     vecs::KIND,
 ];

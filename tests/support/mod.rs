@@ -36,12 +36,15 @@ pub enum Engine {
     LitePython,
     /// Milvus Lite 2.5.1.
     LiteCpp,
+    /// PostgreSQL 18.6 with pgvector 0.8.6.
+    Postgres,
 }
 
 impl Engine {
     fn script(self) -> PathBuf {
         let name = match self {
             Engine::Standalone => "milvus-standalone",
+            Engine::Postgres => "postgres",
             _ => "milvus-lite",
         };
         Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -50,16 +53,16 @@ impl Engine {
     }
 
     fn install(self) -> PathBuf {
-        test_env().join(if self == Engine::Standalone {
-            "ms"
-        } else {
-            "lite"
+        test_env().join(match self {
+            Engine::Standalone => "ms",
+            Engine::Postgres => "pg",
+            _ => "lite",
         })
     }
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Engine::Standalone => &[],
+            Engine::Standalone | Engine::Postgres => &[],
             Engine::LitePython => &["--engine", "py"],
             Engine::LiteCpp => &["--engine", "cpp"],
         }
@@ -101,10 +104,12 @@ impl Server {
         static STANDALONE: OnceLock<Server> = OnceLock::new();
         static PYTHON: OnceLock<Server> = OnceLock::new();
         static CPP: OnceLock<Server> = OnceLock::new();
+        static POSTGRES: OnceLock<Server> = OnceLock::new();
         let cell = match engine {
             Engine::Standalone => &STANDALONE,
             Engine::LitePython => &PYTHON,
             Engine::LiteCpp => &CPP,
+            Engine::Postgres => &POSTGRES,
         };
         cell.get_or_init(|| Server::start(engine, &[]))
     }

@@ -1,0 +1,310 @@
+//! pgvector: how are tables of a Postgres server read? By ranges of keys under one exported snapshot, with COPY in binary.
+//!
+//! A snapshot ends with its server, and with the program: what is read after that is read as it is then, behind the last
+//! key that arrived. Positions are keys for that reason, and not places in the table: an update moves a row.
+
+mod address;
+mod answers;
+mod describe;
+mod relation;
+mod rows;
+mod session;
+mod split;
+mod text;
+mod tls;
+mod values;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Reader, Source, SourceKind, Spec as AnySpec, Stillness, Survey};
+use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
+use crate::error::{Error, Kind, Result};
+use crate::job::{Form, Setting};
+use crate::schema::Columns;
+
+use address::Address;
+use describe::Fields;
+use relation::{Relation, Wanted, cell};
+use session::{Exporter, Session, Sessions};
+use split::Counted;
+use wire::Connection;
+
+/// The source `pgvector`.
+pub const KIND: SourceKind = SourceKind {
+    name: "pgvector",
+    summary: "a table, view or query of a Postgres server with pgvector",
+    settings: &[
+        Setting::secret(
+            "url",
+            "the server and database, as libpq takes it: postgres://user@host:port/database?sslmode=verify-full",
+        )
+        .required()
+        .example("\"postgres://postgres@127.0.0.1:5432/postgres\""),
+        Setting::secret("password", "the password, if the URL has none")
+            .example("\"${PGPASSWORD}\""),
+        Setting::text("table", "the table or view, such as public.items")
+            .one_of()
+            .example("public.items"),
+        Setting::text("query", "a statement in place of a table; `key` is needed then").one_of(),
+        Setting::text(
+            "key",
+            "the column that rows are known by, without repeats; left out: the primary key",
+        )
+        .example("id"),
+        Setting::texts(
+            "columns",
+            "the columns that travel besides it; left out: all",
+        ),
+        Setting::number("connections", (1, 64), "connections to read on").or("4"),
+    ],
+    read,
+};
+
+struct Spec {
+    address: Address,
+    wanted: Wanted,
+    key: Option<String>,
+    columns: Option<Vec<String>>,
+    connections: usize,
+}
+
+fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
+    let url = form.required(
+        "url",
+        "the server, such as postgres://postgres@127.0.0.1:5432/postgres",
+    );
+    let password = form.text("password");
+    let (table, query) = (form.text("table"), form.text("query"));
+    let key = form.text("key");
+    let columns = form.list("columns");
+    let connections = form.number("connections").unwrap_or(4) as usize;
+    let wanted = match (table, query) {
+        (Some(table), None) => Some(Wanted::Table(table)),
+        (None, Some(query)) => Some(Wanted::Query(query)),
+        _ => {
+            form.mistake("table", "needs exactly one of table and query");
+            None
+        }
+    };
+    if matches!(wanted, Some(Wanted::Query(_))) && key.is_none() {
+        form.mistake(
+            "key",
+            "is missing: the column that rows of the query are known by",
+        );
+    }
+    let address = Address::read(&url?);
+    let address = address.map_err(|what| form.mistake("url", what)).ok();
+    let mut address = address?;
+    if let Some(password) = password {
+        if address.password.is_some() {
+            form.mistake("password", "is in the URL, too");
+        }
+        address.password = Some(password);
+    }
+    Some(Box::new(Spec {
+        address,
+        wanted: wanted?,
+        key,
+        columns,
+        connections,
+    }))
+}
+
+impl AnySpec for Spec {
+    fn open(&self) -> Result<Box<dyn Source>> {
+        let looked = self.look(session::connect(&self.address)?);
+        let (found, exporter) = looked.map_err(|e| session::at(&self.address, e))?;
+        Ok(Box::new(Pgvector {
+            wanted: self.wanted.clone(),
+            address: self.address.clone(),
+            connections: self.connections,
+            sessions: Sessions::new(self.address.clone(), exporter),
+            found,
+        }))
+    }
+}
+
+impl Spec {
+    /// Looks at what the job means, and begins to keep it as it is.
+    fn look(&self, mut connection: Connection) -> Result<(Found, Exporter)> {
+        let system = system(&mut connection, &self.address)?;
+        let relation = Relation::find(&mut connection, &self.wanted)?;
+        let mut exporter = Exporter::begin(connection, 0)?;
+        let connection = &mut exporter.connection;
+        let (key, chosen) = (self.key.as_deref(), self.columns.as_deref());
+        let mut fields = describe::describe(connection, &relation, key, chosen)?;
+        let ranges = split::count(connection, &relation, &mut fields, self.connections)?;
+        let columns = fields.columns(&relation)?;
+        let place = format!("{}/{}", self.address, relation.full_name);
+        Ok((
+            Found {
+                place: Path::new(&place).into(),
+                columns,
+                system,
+                relation,
+                fields,
+                ranges,
+            },
+            exporter,
+        ))
+    }
+}
+
+/// What tells this database from others, wherever it is reached.
+fn system(connection: &mut Connection, address: &Address) -> Result<String> {
+    let database = connection.query(
+        "SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
+    )?;
+    let database = database.first().map_or("", |row| cell(row, 0)).to_owned();
+    match connection.query("SELECT system_identifier FROM pg_catalog.pg_control_system()") {
+        Ok(rows) => {
+            let number = rows.first().map_or("", |row| cell(row, 0));
+            Ok(format!("database {database} of system {number}"))
+        }
+        Err(error) if error.kind().is_silence() => Err(error),
+        Err(_) => Ok(format!("database {database} of {address}")),
+    }
+}
+
+/// What was found of what the job means.
+struct Found {
+    system: String,
+    relation: Relation,
+    fields: Fields,
+    columns: Arc<Columns>,
+    ranges: Vec<Counted>,
+    /// Where its rows lie, for people.
+    place: Arc<Path>,
+}
+
+/// A relation as a source.
+struct Pgvector {
+    wanted: Wanted,
+    address: Address,
+    connections: usize,
+    sessions: Sessions,
+    found: Found,
+}
+
+impl Pgvector {
+    fn found(&self) -> &Found {
+        &self.found
+    }
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn session(&self) -> Result<Session<'_>> {
+        self.sessions.session(&|connection| self.still(connection))
+    }
+
+    /// Complains of a relation that is another one now: after the server was away.
+    fn still(&self, connection: &mut Connection) -> Result<()> {
+        let before = &self.found;
+        let changed = |what: &str| {
+            let what = format!("{} {what}", before.relation.full_name);
+            Err(Error::new(Kind::Changed, what))
+        };
+        let system = system(connection, &self.address);
+        if system? != before.system {
+            return changed("is in another database now");
+        }
+        let now = match Relation::find(connection, &self.wanted) {
+            Err(error) if error.kind() == Kind::Job => return changed("is not there any more"),
+            now => now?,
+        };
+        match now.oid == before.relation.oid {
+            true => Ok(()),
+            false => changed("was made anew"),
+        }
+    }
+}
+
+impl Source for Pgvector {
+    fn survey(&self, _: Limits) -> Result<Survey> {
+        let found = &self.found;
+        let mut shards = Vec::new();
+        let mut first_row = 0;
+        for (number, (start, end, rows)) in found.ranges.iter().enumerate() {
+            shards.push(Shard {
+                number: number as u32,
+                target: 0,
+                part: 0,
+                name: format!(
+                    "{}, {} of {}",
+                    found.relation.full_name,
+                    number + 1,
+                    found.ranges.len()
+                ),
+                rows: *rows,
+                first_row,
+                start: start.clone(),
+                end: end.clone(),
+            });
+            first_row += rows;
+        }
+        let target = Target {
+            number: 0,
+            name: TargetName {
+                collection: found.relation.name.clone(),
+                partition: String::new(),
+            },
+            columns: found.columns.clone(),
+            traits: Arc::default(),
+            keys: Keys::Unique,
+            auto_id: false,
+            rows: first_row,
+            rows_deleted: 0,
+            source: found.place.display().to_string(),
+        };
+        let mut warnings = vec![format!(
+            "{} is read as it is now (pinned), as long as the server keeps that: after a restart of either side, rows that \
+             others write or delete meanwhile may travel or not",
+            found.place.display()
+        )];
+        warnings.extend(found.fields.notes.iter().cloned());
+        let relation = match &found.relation.oid {
+            Some(oid) => format!("relation {oid}"),
+            None => "a query".to_owned(),
+        };
+        let identity = BTreeMap::from([(
+            format!("collection {}", found.relation.name),
+            format!("{relation} in {}, {}", found.system, found.columns),
+        )]);
+        Ok(Survey {
+            manifest: Manifest {
+                targets: vec![target],
+                shards,
+            },
+            identity,
+            warnings,
+        })
+    }
+
+    fn stillness(&self) -> Stillness {
+        Stillness::Pinned
+    }
+
+    fn reads_at_once(&self) -> Option<usize> {
+        Some(self.connections)
+    }
+
+    fn open<'s>(
+        &'s self,
+        shard: &Shard,
+        from: Position,
+        limits: Limits,
+    ) -> Result<Box<dyn Reader + 's>> {
+        let end = shard.end.clone();
+        Ok(Box::new(rows::Rows::open(self, from, end, limits)?))
+    }
+
+    /// Under a snapshot nothing changes; whether a table is another one is looked at when a new snapshot is taken.
+    fn unchanged(&self) -> Result<()> {
+        Ok(())
+    }
+}

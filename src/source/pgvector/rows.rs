@@ -1,0 +1,411 @@
+//! How do the bytes of a COPY become batches? Row after row in the order of keys, cut by what the values weigh.
+
+use arrow_array::Array;
+
+use super::session::Session;
+use super::values::Maker;
+use super::{Found, Pgvector};
+use crate::batch::{Cut, Key, Limits, Part, Position};
+use crate::error::{Error, Kind, Place, Result};
+use crate::limits;
+use crate::source::{Files, Reader};
+
+/// What a COPY begins with, before its flags and the length of what else its head has.
+const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
+
+/// Reads a range of keys, forward.
+pub struct Rows<'s> {
+    source: &'s Pgvector,
+    found: &'s Found,
+    copy: Copy<'s>,
+    at: Position,
+    end: Position,
+    limits: Limits,
+    makers: Vec<Maker>,
+    /// Rows so far.
+    row: u64,
+}
+
+impl<'s> Rows<'s> {
+    /// A reader of the keys behind a position.
+    pub fn open(
+        source: &'s Pgvector,
+        from: Position,
+        end: Position,
+        limits: Limits,
+    ) -> Result<Rows<'s>> {
+        let found = source.found();
+        let columns: Vec<&str> = found.fields.all.iter().map(|f| f.sql.as_str()).collect();
+        let condition = match found.fields.key.within(&from, &end)?.as_str() {
+            "" => String::new(),
+            condition => format!(" WHERE {condition}"),
+        };
+        let sql = format!(
+            "COPY (SELECT {} FROM {}{condition} ORDER BY {}) TO STDOUT (FORMAT binary)",
+            columns.join(", "),
+            found.relation.from,
+            found.fields.key.order
+        );
+        let mut session = source.session()?;
+        session.connection().copy(&sql)?;
+        Ok(Rows {
+            source,
+            found,
+            copy: Copy::new(session, found.fields.all.len()),
+            at: from,
+            end,
+            limits,
+            makers: found
+                .fields
+                .all
+                .iter()
+                .map(|field| Maker::new(field.kind))
+                .collect(),
+            row: 0,
+        })
+    }
+
+    fn wrong(&self, kind: Kind, what: String) -> Error {
+        let place = Place::Remote {
+            address: format!(
+                "{}/{}",
+                self.source.address(),
+                self.found.relation.full_name
+            ),
+            call: "copy",
+        };
+        let after = match &self.at {
+            Position::After(key) => format!("the rows behind the key {key}"),
+            _ => "the first rows".to_owned(),
+        };
+        Error::new(kind, format!("{after}: {what}")).at(place)
+    }
+
+    /// Takes rows until a batch is full.
+    fn take(&mut self) -> Result<()> {
+        let mut bytes = 0;
+        while (self.makers[0].len() as u64) < self.limits.batch_rows.max(1) {
+            if !self.copy.next_row()? {
+                return Ok(());
+            }
+            let fields = &self.found.fields.all;
+            let mut weight = 0;
+            for (field, value) in fields.iter().zip(&self.copy.values) {
+                let len = value.as_ref().map_or(0, |value| value.len());
+                weight += field.codec.weight(len, field.kind);
+            }
+            if self.makers[0].len() > 0 && bytes + weight > self.limits.batch_bytes {
+                return Ok(());
+            }
+            bytes += weight;
+            for (number, field) in fields.iter().enumerate() {
+                let value = self.copy.value(number);
+                let put = match (value, field.nullable) {
+                    (None, false) => Err("has no value now, and each row had one".to_owned()),
+                    (value, _) => self.makers[number].put(&field.codec, value),
+                };
+                if let Err(what) = put {
+                    let what = format!("row {}: `{}` {what}", self.makers[0].len(), field.name);
+                    return Err(self.wrong(Kind::Corrupt, what));
+                }
+            }
+            self.copy.consume();
+        }
+        Ok(())
+    }
+}
+
+impl Reader for Rows<'_> {
+    fn next(&mut self) -> Result<Option<Cut>> {
+        self.take()?;
+        if self.makers[0].len() == 0 {
+            return Ok(None);
+        }
+        let mut values = Vec::with_capacity(self.makers.len());
+        for number in 0..self.makers.len() {
+            let made = self.makers[number].finish();
+            values.push(made.map_err(|what| {
+                let name = &self.found.fields.all[number].name;
+                self.wrong(Kind::Corrupt, format!("`{name}` {what}"))
+            })?);
+        }
+        let part = Part::new(&self.found.columns, values, &self.found.place, self.row)?;
+        self.check(&part)?;
+        self.row += part.len() as u64;
+        let is_last = !self.copy.next_row()?;
+        self.at = match is_last {
+            true => self.end.clone(),
+            false => Position::After(part.key(part.len() - 1)),
+        };
+        Ok(Some(Cut {
+            parts: vec![part],
+            next: self.at.clone(),
+        }))
+    }
+
+    fn files(&self) -> Files {
+        Files::new([])
+    }
+}
+
+impl Rows<'_> {
+    /// Keys must ascend, within the range: all that is known of what has arrived rests on that.
+    fn check(&self, part: &Part) -> Result<()> {
+        let outside = |key: Key| {
+            let what = format!("the server gave the row {key} out of the order of keys");
+            Err(self.wrong(Kind::Refused, what))
+        };
+        let texts = part.text_keys();
+        let odd = match &texts {
+            None => (part.ids().windows(2)).position(|pair| pair[0] >= pair[1]),
+            Some(texts) => {
+                (1..texts.len()).position(|row| texts.value(row - 1) >= texts.value(row))
+            }
+        };
+        if let Some(row) = odd {
+            return outside(part.key(row + 1));
+        }
+        let (first, last) = (part.key(0), part.key(part.len() - 1));
+        if Position::After(first.clone()) <= self.at {
+            return outside(first);
+        }
+        match Position::After(last.clone()) > self.end {
+            true => outside(last),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The rows of a COPY. A row mostly lies where it arrived; one that comes in pieces is put together.
+struct Copy<'s> {
+    session: Option<Session<'s>>,
+    columns: usize,
+    /// The bytes of a message that are not taken yet.
+    message: std::ops::Range<usize>,
+    /// Pieces, where a row or the head came in several.
+    pieces: Vec<u8>,
+    is_pieces: bool,
+    has_begun: bool,
+    has_ended: bool,
+    /// Where the values of the next row lie, and where it ends; none is known before it was looked for.
+    values: Vec<Option<std::ops::Range<usize>>>,
+    end: Option<usize>,
+}
+
+impl<'s> Copy<'s> {
+    fn new(session: Session<'s>, columns: usize) -> Copy<'s> {
+        Copy {
+            session: Some(session),
+            columns,
+            message: 0..0,
+            pieces: Vec::new(),
+            is_pieces: false,
+            has_begun: false,
+            has_ended: false,
+            values: Vec::new(),
+            end: None,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match (&self.session, self.is_pieces) {
+            (_, true) => &self.pieces,
+            (Some(session), _) => session.bytes(self.message.clone()),
+            (None, _) => &[],
+        }
+    }
+
+    /// The value of the next row in a column.
+    fn value(&self, column: usize) -> Option<&[u8]> {
+        self.values[column].clone().map(|at| &self.bytes()[at])
+    }
+
+    /// Looks for the next row; `false` at the end.
+    fn next_row(&mut self) -> Result<bool> {
+        while self.end.is_none() && !self.has_ended {
+            if !self.has_begun {
+                match head(self.bytes())? {
+                    Some(len) => {
+                        self.has_begun = true;
+                        self.skip(len);
+                    }
+                    None => self.more()?,
+                }
+                continue;
+            }
+            let mut values = std::mem::take(&mut self.values);
+            let found = row(self.bytes(), self.columns, &mut values);
+            self.values = values;
+            match found? {
+                Look::Row(len) => self.end = Some(len),
+                Look::Part => self.more()?,
+                Look::Trailer => self.close()?,
+            }
+        }
+        Ok(!self.has_ended)
+    }
+
+    fn consume(&mut self) {
+        if let Some(len) = self.end.take() {
+            self.skip(len);
+        }
+    }
+
+    fn skip(&mut self, len: usize) {
+        match self.is_pieces {
+            true => {
+                self.pieces.drain(..len);
+                self.is_pieces = !self.pieces.is_empty();
+            }
+            false => self.message.start += len,
+        }
+    }
+
+    /// Takes the next message, behind what is left.
+    fn more(&mut self) -> Result<()> {
+        let session = self.session.as_mut().expect("it is open until its end");
+        if !self.is_pieces && !self.message.is_empty() {
+            self.pieces.clear();
+            let left = session.bytes(self.message.clone());
+            self.pieces.extend_from_slice(left);
+            self.is_pieces = true;
+        }
+        let Some(message) = session.connection().copied()? else {
+            return Err(Error::new(Kind::Lost, "the COPY ended within a row"));
+        };
+        match self.is_pieces {
+            false => self.message = message,
+            true => {
+                let bytes = session.bytes(message);
+                if self.pieces.len() + bytes.len() > limits::POSTGRES_MESSAGE_BYTES_MAX {
+                    return Err(Error::new(Kind::Refused, "a row that does not end"));
+                }
+                self.pieces.extend_from_slice(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads to the end of the answer: the session can be used again then.
+    fn close(&mut self) -> Result<()> {
+        self.has_ended = true;
+        if let Some(mut session) = self.session.take() {
+            while session.connection().copied()?.is_some() {}
+        }
+        Ok(())
+    }
+}
+
+enum Look {
+    /// A row of so many bytes.
+    Row(usize),
+    /// Less than a row.
+    Part,
+    /// The end.
+    Trailer,
+}
+
+/// Bytes of the head; `None` where it is not all there.
+///
+/// ```text
+/// | signature 11 | flags 4 | bytes of more 4 | more … |
+/// ```
+fn head(bytes: &[u8]) -> Result<Option<usize>> {
+    let same = bytes.len().min(SIGNATURE.len());
+    if bytes[..same] != SIGNATURE[..same] {
+        return Err(Error::new(
+            Kind::Refused,
+            "what the server sends is no binary COPY",
+        ));
+    }
+    let Some(rest) = bytes
+        .get(SIGNATURE.len()..)
+        .and_then(|rest| rest.first_chunk::<8>())
+    else {
+        return Ok(None);
+    };
+    let more = u32::from_be_bytes([rest[4], rest[5], rest[6], rest[7]]) as usize;
+    let len = SIGNATURE.len() + 8 + more;
+    Ok((bytes.len() >= len).then_some(len))
+}
+
+/// Where the values of a row lie.
+///
+/// ```text
+/// | columns 2 | (bytes 4, value) … |      none: bytes are −1; the end: columns are −1
+/// ```
+fn row(
+    bytes: &[u8],
+    columns: usize,
+    values: &mut Vec<Option<std::ops::Range<usize>>>,
+) -> Result<Look> {
+    let Some(count) = bytes.first_chunk::<2>() else {
+        return Ok(Look::Part);
+    };
+    let count = i16::from_be_bytes(*count);
+    if count == -1 {
+        return Ok(Look::Trailer);
+    }
+    let odd = |what: String| Err(Error::new(Kind::Refused, what));
+    if usize::try_from(count) != Ok(columns) {
+        return odd(format!(
+            "a row of {count} values came for {columns} columns"
+        ));
+    }
+    values.clear();
+    let mut at = 2;
+    for _ in 0..columns {
+        let Some(len) = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()) else {
+            return Ok(Look::Part);
+        };
+        at += 4;
+        match i32::from_be_bytes(*len) {
+            -1 => values.push(None),
+            len => {
+                let Ok(len) = usize::try_from(len) else {
+                    return odd(format!("a value of {len} bytes came"));
+                };
+                if bytes.len() - at < len {
+                    return Ok(Look::Part);
+                }
+                values.push(Some(at..at + len));
+                at += len;
+            }
+        }
+    }
+    Ok(Look::Row(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_found_whole_or_not_at_all() {
+        let whole = b"\0\x02\0\0\0\x02ab\xff\xff\xff\xff";
+        let mut values = Vec::new();
+        for len in 0..whole.len() {
+            let found = row(&whole[..len], 2, &mut values).unwrap();
+            assert!(matches!(found, Look::Part), "{len}");
+        }
+        let found = row(whole, 2, &mut values).unwrap();
+        assert!(matches!(found, Look::Row(12)));
+        assert_eq!(values, [Some(6..8), None]);
+        assert!(matches!(
+            row(b"\xff\xff", 2, &mut values).unwrap(),
+            Look::Trailer
+        ));
+        assert!(row(whole, 3, &mut values).is_err());
+        assert!(row(b"\0\x01\xff\xff\xff\xfe", 1, &mut values).is_err());
+    }
+
+    #[test]
+    fn a_head_is_known_by_its_signature() {
+        let whole = [&SIGNATURE[..], &[0, 0, 0, 0, 0, 0, 0, 2, 9, 9]].concat();
+        for len in 0..whole.len() {
+            assert_eq!(head(&whole[..len]).unwrap(), None, "{len}");
+        }
+        assert_eq!(head(&whole).unwrap(), Some(21));
+        assert!(head(b"PGCOPX").is_err());
+    }
+}
