@@ -84,6 +84,21 @@ pub fn milvus() -> String {
     settings.clone()
 }
 
+/// A table of a Postgres that all checks share.
+pub fn pgvector() -> String {
+    static MADE: OnceLock<String> = OnceLock::new();
+    let settings = MADE.get_or_init(|| {
+        let server = Server::shared(Engine::Postgres);
+        server.sql(&format!(
+            "CREATE EXTENSION vector; CREATE TABLE still (id bigint PRIMARY KEY, v vector({DIMENSION}) NOT NULL); \
+             INSERT INTO still SELECT n, array_fill(n::real, ARRAY[{DIMENSION}])::vector \
+             FROM generate_series(1, {ROWS}) n"
+        ));
+        format!("url: '{}', table: still", server.url())
+    });
+    settings.clone()
+}
+
 /// A Faiss `IndexFlatL2`.
 pub fn faiss_flat(dir: &Path) -> Input {
     let path = dir.join("flat.index");

@@ -37,7 +37,8 @@ const KINDS: &[Case] = &[
 ];
 
 /// Kinds that are servers, and what makes their rows: nothing of them can be damaged as files can.
-const SERVERS: &[(&str, fn() -> String)] = &[("milvus", inputs::milvus)];
+const SERVERS: &[(&str, fn() -> String)] =
+    &[("milvus", inputs::milvus), ("pgvector", inputs::pgvector)];
 
 const WIDE: Limits = Limits {
     batch_bytes: 4 << 20,

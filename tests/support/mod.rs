@@ -119,6 +119,33 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Of a Postgres: the URL of its database.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres:secret@{}/postgres", self.address())
+    }
+
+    /// Of a Postgres: runs statements, and gives what psql prints of them.
+    pub fn sql(&self, statements: &str) -> String {
+        let note = std::fs::read_to_string(self.data.join("place")).expect("it was started");
+        let bin = note.lines().last().expect("it has a line");
+        let output = Command::new(Path::new(bin).join("psql"))
+            .args([
+                &self.url(),
+                "-qAtX",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                statements,
+            ])
+            .output()
+            .expect("psql runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{statements}: {said}");
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
+    }
+
     /// Kills it, as a power cut would.
     pub fn kill(&self) {
         self.script("kill", &[]);

@@ -293,6 +293,17 @@ impl Source for Pgvector {
         Some(self.connections)
     }
 
+    fn said(&self) -> Vec<String> {
+        let lost = self.sessions.lost() > 0;
+        let said = lost.then(|| {
+            format!(
+                "{}: the server was away and lost the snapshot: what was not read by then was read as it was afterwards",
+                self.address
+            )
+        });
+        said.into_iter().collect()
+    }
+
     fn open<'s>(
         &'s self,
         shard: &Shard,

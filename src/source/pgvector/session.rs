@@ -93,6 +93,11 @@ impl Sessions {
         }
     }
 
+    /// How many snapshots were lost.
+    pub fn lost(&self) -> u64 {
+        self.exporter().number
+    }
+
     fn lent(&self, number: u64, connection: Connection) -> Session<'_> {
         Session {
             sessions: self,
@@ -129,10 +134,6 @@ impl Sessions {
         let mut connection = connect(&self.address)?;
         renewed(&mut connection)?;
         *exporter = Exporter::begin(connection, lost + 1)?;
-        tracing::warn!(
-            "{}: the server does not keep the snapshot any more: what is not read yet is read as it is now",
-            self.address
-        );
         Ok(())
     }
 }
