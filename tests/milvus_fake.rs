@@ -1,5 +1,7 @@
 //! Servers that misbehave, and servers of versions that cannot be had here.
 
+#[path = "milvus_fake/replaced.rs"]
+mod replaced;
 mod support;
 
 use std::path::Path;
@@ -459,74 +461,6 @@ fn fields_that_fill_themselves_are_no_hindrance() {
     fake.has(collection(fields), 0);
     let sink = ready(&fake, "", "", F32X4);
     deliver(&*sink, F32X4, Attempt::First).unwrap();
-}
-
-#[test]
-fn what_was_replaced_before_the_program_died_is_not_replaced_again() {
-    let fake = Fake::start("v2.3.5");
-    fake.has(collection(vec![key(), embedding(2)]), 10);
-    let sink = open(&fake, "mode: overwrite", "").unwrap();
-    let place = target(&*sink, F32X4);
-    let decision = sink.decide(&place).unwrap();
-    assert_eq!((decision.action, decision.ours), (Action::Replace, true));
-    assert_eq!(fake.calls("DropCollection"), 0, "deciding changes nothing");
-    sink.prepare(&place, &decision, false).unwrap();
-    deliver(&*sink, F32X4, Attempt::First).unwrap();
-    assert_eq!(fake.calls("DropCollection"), 1);
-
-    let again = open(&fake, "mode: overwrite", "").unwrap();
-    again.prepare(&place, &decision, true).unwrap();
-    deliver(&*again, F32X4, Attempt::First).unwrap();
-    assert_eq!(fake.calls("DropCollection"), 1);
-    assert_eq!(again.count(&place).unwrap().rows, 6);
-}
-
-#[test]
-fn what_is_gone_when_a_job_goes_on_is_not_made_anew() {
-    let fake = Fake::start("v2.3.5");
-    let sink = open(&fake, "", "").unwrap();
-    let place = target(&*sink, F32X4);
-    let decision = sink.decide(&place).unwrap();
-    let error = sink.prepare(&place, &decision, true).unwrap_err();
-    assert_eq!(error.kind(), Kind::Refused);
-    assert!(error.what().contains("collection c is gone"), "{error}");
-    assert_eq!(fake.calls("CreateCollection"), 0);
-}
-
-#[test]
-fn targets_that_share_a_collection_replace_it_once() {
-    let fake = Fake::start("v2.3.5");
-    fake.has(collection(vec![key(), embedding(4)]), 10);
-    let sink = open(&fake, "mode: overwrite", "").unwrap();
-    let whole = target(&*sink, F32X4);
-    let mut part = whole.clone();
-    part.number = 1;
-    part.name.partition = "p1".into();
-    let decided: Vec<_> = [&part, &whole].map(|t| (t, sink.decide(t).unwrap())).into();
-    for (target, decision) in &decided {
-        sink.prepare(target, decision, false).unwrap();
-    }
-    assert_eq!(fake.calls("DropCollection"), 1);
-    assert_eq!(
-        fake.calls("CreatePartition"),
-        1,
-        "and it is there after all"
-    );
-
-    let mut other = target(
-        &*sink,
-        VectorType {
-            dimension: 8,
-            ..F32X4
-        },
-    );
-    other.number = 2;
-    other.name.partition = "p2".into();
-    let error = sink.decide(&other).unwrap_err();
-    assert!(
-        error.to_string().contains("cannot go into one collection"),
-        "{error}"
-    );
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub fn prepare(
     stop: &Stop,
 ) -> Result<()> {
     plan.sink.begin(checkpoint.run());
+    for (target, decision) in plan.manifest.targets.iter().zip(decisions.iter()) {
+        plan.sink.decided(target, decision);
+    }
     let wanted = |target: &&Target| {
         let action = decisions[target.number as usize].action;
         action != Action::Skip && !checkpoint.done(target.number)

@@ -108,6 +108,10 @@ pub trait Sink: Send + Sync {
     /// Tells it the run's number, before anything is prepared: what it makes may bear it.
     fn begin(&self, _run: u64) {}
 
+    /// Tells it, before anything is prepared, what was decided about a target: perhaps by an earlier start of the job, so
+    /// that what [`Sink::decide`] found this time is another thing.
+    fn decided(&self, _target: &Target, _decision: &Decision) {}
+
     /// The destination's own number for where a target that is prepared goes: another one when that is dropped and made
     /// anew. 0: it does not say.
     fn place(&self, _target: &Target) -> Result<u64> {

@@ -2,7 +2,10 @@
 //! only: what a well-behaved server does, real servers show. For benches it drains: it throws rows away as fast as
 //! it can, so that the client is what is measured.
 
-use std::collections::{HashMap, VecDeque};
+#[path = "fake_milvus/drain.rs"]
+mod drain;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::{Read, Write};
@@ -78,7 +81,8 @@ struct State {
     /// The number of each collection: a new one whenever it is made.
     numbers: HashMap<String, i64>,
     made: i64,
-    partitions: Vec<(String, String)>,
+    /// Collection and partition, with the number of each.
+    partitions: BTreeMap<(String, String), i64>,
     rows: HashMap<String, i64>,
     next: VecDeque<Misbehave>,
     arrived: Vec<Arrived>,
@@ -135,6 +139,12 @@ impl Fake {
         state.make(schema.name.clone(), schema);
     }
 
+    /// Puts a partition there.
+    pub fn has_partition(&self, collection: &str, partition: &str) {
+        let mut state = self.state.lock().unwrap();
+        state.make_partition((collection.to_owned(), partition.to_owned()));
+    }
+
     /// Drops a collection, as somebody else would.
     pub fn drop_collection(&self, name: &str) -> CollectionSchema {
         let mut state = self.state.lock().unwrap();
@@ -165,12 +175,22 @@ impl Fake {
 }
 
 impl State {
-    fn make(&mut self, name: String, schema: CollectionSchema) {
-        // Made of the time, as a real server's are: no two collections have the same.
+    /// A number made of the time, as a real server's are: nothing else has it.
+    fn number(&mut self) -> i64 {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
         self.made = (now as i64).max(self.made + 1);
-        self.numbers.insert(name.clone(), self.made);
+        self.made
+    }
+
+    fn make(&mut self, name: String, schema: CollectionSchema) {
+        let number = self.number();
+        self.numbers.insert(name.clone(), number);
         self.collections.insert(name, schema);
+    }
+
+    fn make_partition(&mut self, key: (String, String)) {
+        let number = self.number();
+        self.partitions.insert(key, number);
     }
 
     /// What a real server says of rows for a collection that is not there, or is another.
@@ -279,7 +299,7 @@ impl<const V1: bool> Service<http::Request<Body>> for Named<V1> {
             let (head, mut body) = request.into_parts();
             let method = head.uri.path().rsplit('/').next().unwrap().to_owned();
             if method == "Insert" && state.lock().unwrap().first.is_some() {
-                return Ok(drain(&state, body).await);
+                return Ok(drain::drain(&state, body).await);
             }
             let mut bytes = Vec::new();
             while let Some(data) = next(&mut body).await {
@@ -306,77 +326,6 @@ async fn next(body: &mut Body) -> Option<Result<Bytes, tonic::Status>> {
     match frame.await? {
         Ok(frame) => frame.into_data().ok().map(Ok),
         Err(error) => Some(Err(error)),
-    }
-}
-
-/// An insert of which no more is looked at than its fields' heads.
-async fn drain(state: &Mutex<State>, mut body: Body) -> http::Response<Body> {
-    let mut skim = Skim::default();
-    while let Some(Ok(data)) = next(&mut body).await {
-        let began = !skim.collection.is_empty();
-        skim.feed(&data);
-        if !began && !skim.collection.is_empty() {
-            let state = state.lock().unwrap();
-            if !state.rows.contains_key(&skim.collection) {
-                (state.first.unwrap())(&skim.collection);
-            }
-        }
-    }
-    let mut state = state.lock().unwrap();
-    *state.rows.entry(skim.collection).or_default() += skim.rows;
-    say(&MutationResult {
-        insert_cnt: skim.rows,
-        ..MutationResult::default()
-    })
-}
-
-/// Reads a framed InsertRequest as it comes by, in whatever order its fields are: how many rows it has, for what.
-struct Skim {
-    skip: usize,
-    head: Vec<u8>,
-    collection: String,
-    rows: i64,
-}
-
-impl Default for Skim {
-    fn default() -> Skim {
-        Skim {
-            skip: 5,
-            head: Vec::new(),
-            collection: String::new(),
-            rows: 0,
-        }
-    }
-}
-
-impl Skim {
-    fn feed(&mut self, mut data: &[u8]) {
-        const COLLECTION: u8 = 3 << 3 | 2;
-        const ROWS: u8 = 7 << 3;
-        loop {
-            let skipped = self.skip.min(data.len());
-            self.skip -= skipped;
-            data = &data[skipped..];
-            let Some((byte, rest)) = data.split_first() else {
-                return;
-            };
-            data = rest;
-            self.head.push(*byte);
-            let number = |bytes: &[u8]| {
-                let bits = bytes.iter().rev();
-                bits.fold(0usize, |n, b| n << 7 | usize::from(b & 127))
-            };
-            match self.head.as_slice() {
-                [COLLECTION, len, name @ ..] if name.len() == usize::from(*len) => {
-                    self.collection = String::from_utf8(name.to_vec()).unwrap();
-                }
-                [COLLECTION, ..] | [_] | [.., 128..=255] => continue,
-                [ROWS, rows @ ..] => self.rows = number(rows) as i64,
-                [_, len @ ..] => self.skip = number(len),
-                [] => unreachable!("a byte was pushed"),
-            }
-            self.head.clear();
-        }
     }
 }
 
@@ -504,23 +453,33 @@ fn control(state: &mut State, method: &str, message: &[u8]) -> http::Response<Bo
             let request = PartitionRequest::decode(message).unwrap();
             let key = (request.collection_name, request.partition_name);
             say(&BoolResponse {
-                value: state.partitions.contains(&key),
+                value: state.partitions.contains_key(&key),
                 ..BoolResponse::default()
             })
         }
         "ShowPartitions" => {
             let request = CollectionRequest::decode(message).unwrap();
-            let here = |(collection, _): &&(String, String)| *collection == request.collection_name;
-            let here = state.partitions.iter().filter(here);
+            let here = state.partitions.iter();
+            let here = here.filter(|((collection, _), _)| *collection == request.collection_name);
+            let (partition_names, partition_ids) = here
+                .map(|((_, partition), number)| (partition.clone(), *number))
+                .unzip();
             say(&PartitionsResponse {
-                partition_names: here.map(|(_, partition)| partition.clone()).collect(),
+                partition_names,
+                partition_ids,
                 ..PartitionsResponse::default()
             })
         }
         "CreatePartition" => {
             let request = PartitionRequest::decode(message).unwrap();
             let key = (request.collection_name, request.partition_name);
-            state.partitions.push(key);
+            state.make_partition(key);
+            say(&done)
+        }
+        "DropPartition" => {
+            let request = PartitionRequest::decode(message).unwrap();
+            let key = (request.collection_name, request.partition_name);
+            state.partitions.remove(&key);
             say(&done)
         }
         "GetCollectionStatistics" | "GetPartitionStatistics" => {
@@ -551,7 +510,7 @@ fn control(state: &mut State, method: &str, message: &[u8]) -> http::Response<Bo
             say(&answer)
         }
         "DescribeIndex" => say(&DescribeIndexResponse::default()),
-        "ReleaseCollection" => say(&done),
+        "ReleaseCollection" | "ReleasePartitions" => say(&done),
         other => refuse(
             12,
             Box::leak(format!("unknown method {other}").into_boxed_str()),

@@ -34,19 +34,37 @@ pub struct V1 {
 
 /// Rows of a collection, partition by partition, as far as they have been flushed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rows(pub Vec<(String, u64)>);
+pub struct Rows(pub Vec<Partition>);
+
+/// What has been flushed of a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Partition {
+    /// Its tag; empty: the default one.
+    pub tag: String,
+    /// Its rows.
+    pub rows: u64,
+    /// The numbers of its segments, which are made of the time: no two ever share one.
+    pub segments: Vec<u64>,
+}
 
 impl Rows {
     /// Rows of a partition; empty: the default one.
     pub fn of(&self, partition: &str) -> u64 {
-        let found = self.0.iter().find(|(tag, _)| tag == partition);
-        found.map_or(0, |(_, rows)| *rows)
+        let found = self.0.iter().find(|one| one.tag == partition);
+        found.map_or(0, |one| one.rows)
     }
 
     /// Rows of all the others.
     pub fn outside(&self, partition: &str) -> u64 {
-        let others = self.0.iter().filter(|(tag, _)| tag != partition);
-        others.map(|(_, rows)| rows).sum()
+        let others = self.0.iter().filter(|one| one.tag != partition);
+        others.map(|one| one.rows).sum()
+    }
+
+    /// The numbers of the segments of one partition, or of all.
+    pub fn segments(&self, partition: Option<&str>) -> impl Iterator<Item = u64> {
+        let wanted = move |one: &&Partition| partition.is_none_or(|tag| tag == one.tag);
+        let found = self.0.iter().filter(wanted);
+        found.flat_map(|one| one.segments.iter().copied())
     }
 }
 
@@ -348,7 +366,13 @@ fn read_rows(json: &str) -> Option<Rows> {
             DEFAULT_PARTITION => "",
             tag => tag,
         };
-        Some((tag.to_owned(), partition.get("row_count")?.as_u64()?))
+        let segments = partition.get("segments").and_then(|all| all.as_array());
+        let number = |one: &serde_json::Value| one.get("name")?.as_str()?.parse().ok();
+        Some(Partition {
+            tag: tag.to_owned(),
+            rows: partition.get("row_count")?.as_u64()?,
+            segments: segments.into_iter().flatten().filter_map(number).collect(),
+        })
     });
     rows.collect::<Option<Vec<_>>>().map(Rows)
 }
@@ -395,11 +419,14 @@ mod tests {
     #[test]
     fn rows_are_read_partition_by_partition() {
         let rows = read_rows(
-            r#"{"data_size":1,"partitions":[{"row_count":3,"segments":null,"tag":"_default"},{"row_count":4,"tag":"p/1"}],"row_count":7}"#,
+            r#"{"data_size":1,"partitions":[{"row_count":3,"segments":[{"name":"1606210000000000123","row_count":3},
+                {"name":"odd"}],"tag":"_default"},{"row_count":4,"segments":null,"tag":"p/1"}],"row_count":7}"#,
         );
         let rows = rows.unwrap();
         assert_eq!((rows.of(""), rows.of("p/1"), rows.of("p2")), (3, 4, 0));
         assert_eq!((rows.outside(""), rows.outside("p/1")), (4, 3));
+        assert!(rows.segments(None).eq([1_606_210_000_000_000_123]));
+        assert!(rows.segments(Some("p/1")).eq([]));
         assert_eq!(read_rows("{}"), None);
     }
 }

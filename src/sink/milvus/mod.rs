@@ -258,7 +258,16 @@ impl Sink for Milvus {
 
     fn begin(&self, run: u64) {
         self.looks.forget();
-        self.state().mark = format!("milvusdm run {run:016x}");
+        let mut state = self.state();
+        state.mark = format!("milvusdm run {run:016x}");
+        state.to_replace.clear();
+    }
+
+    fn decided(&self, target: &Target, decision: &Decision) {
+        if decision.action == Action::Replace && target.name.partition.is_empty() {
+            let name = target.name.collection.clone();
+            self.state().to_replace.insert(name, decision.replaces);
+        }
     }
 
     fn place(&self, target: &Target) -> Result<u64> {

@@ -36,7 +36,11 @@ impl Milvus {
                 // What this job made or replaced before it died holds rows by now. A target that replaces the whole
                 // collection was carried out with the first of those that share it.
                 if decision.action != Action::Append {
-                    state.made.insert(name.collection.clone());
+                    if self.replaces_whole(target, decision, &state).is_some()
+                        || name.partition.is_empty()
+                    {
+                        state.made.insert(name.collection.clone());
+                    }
                     state.made_partitions.insert(name.clone());
                 }
             } else if let Some(number) = self.replaces_whole(target, decision, &state) {
@@ -190,11 +194,11 @@ impl Milvus {
     ) -> Result<Collection> {
         let name = &target.name.collection;
         let description = traits::description(target, &state.mark);
-        if let Some(found) = state.known.get(name) {
-            // Described since the last change to it.
-            return Ok(found.clone());
-        }
-        let found = self.client.collection(name)?;
+        // Described since the last change to it, perhaps.
+        let found = match state.known.get(name) {
+            Some(found) => Some(found.clone()),
+            None => self.client.collection(name)?,
+        };
         if let Some(found) = found {
             let wanted_new = decision.action != Action::Append && target.name.partition.is_empty();
             if wanted_new

@@ -78,12 +78,12 @@ struct Milvus1 {
 struct State {
     /// For each collection, the target that was looked at first: others must agree with it.
     first: HashMap<String, Target>,
-    /// Collections that some target replaces whole.
-    to_replace: HashSet<String>,
+    /// Collections that some target replaces whole, by what they are known by.
+    to_replace: HashMap<String, u64>,
     /// Collections that this run made or replaced, or had before it died.
     made: HashSet<String>,
-    /// Partitions that this run has dropped: once.
-    partitions_dropped: HashSet<TargetName>,
+    /// Partitions that this run made or found fit to be filled, or had before it died.
+    made_partitions: HashSet<TargetName>,
 }
 
 /// A target whose place is there, and was found to fit.
@@ -194,6 +194,17 @@ impl Sink for Milvus1 {
 
     fn decide(&self, target: &Target) -> Result<Decision> {
         self.decision(target)
+    }
+
+    fn begin(&self, _run: u64) {
+        self.state().to_replace.clear();
+    }
+
+    fn decided(&self, target: &Target, decision: &Decision) {
+        if decision.action == Action::Replace && target.name.partition.is_empty() {
+            let name = target.name.collection.clone();
+            self.state().to_replace.insert(name, decision.replaces);
+        }
     }
 
     fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()> {

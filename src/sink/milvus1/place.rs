@@ -5,11 +5,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, MutexGuard};
 
-use tracing::warn;
-
-use crate::batch::Target;
+use crate::batch::{Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Existing, Mode, OnDoubt};
+use crate::milvus::v1::Rows;
 use crate::milvus::v1::proto::CollectionSchema;
 use crate::sink::{Action, Count, Decision, Strength};
 
@@ -56,7 +55,8 @@ impl Milvus1 {
         };
         if whole && mode == Mode::Overwrite {
             fit::metric(target, &self.settings)?;
-            self.state().to_replace.insert(collection.clone());
+            let number = number(&self.server.rows(collection)?, "");
+            self.state().to_replace.insert(collection.clone(), number);
         }
         self.about(target, mode, &what)
     }
@@ -68,7 +68,7 @@ impl Milvus1 {
             let rows = self.server.rows(&target.name.collection)?;
             Ok(rows.of(&target.name.partition))
         };
-        let mut removes = None;
+        let (mut removes, mut replaces) = (None, 0);
         let (action, rows_before) = match mode {
             Mode::Fail => {
                 return Err(
@@ -87,6 +87,7 @@ impl Milvus1 {
                     // Of what has been flushed.
                     strength: Strength::Statistics,
                 });
+                replaces = number(&all, &target.name.partition);
                 (Action::Replace, 0)
             }
             Mode::Append => (Action::Append, rows()?),
@@ -96,7 +97,7 @@ impl Milvus1 {
             rows_before,
             ours: action == Action::Replace || action == Action::Append && rows_before == 0,
             removes,
-            replaces: 0,
+            replaces,
             why: match action {
                 Action::Replace => {
                     let rows = removes.map_or(0, |count| count.rows);
@@ -183,18 +184,20 @@ impl Milvus1 {
         let name = &target.name;
         fit::names(target)?;
         fit::vectors(target.vector())?;
-        if begun {
-            // What this run, before it died, made or replaced holds rows by now.
-            if decision.action != Action::Append {
+        if begun && decision.action != Action::Append {
+            // What this run, before it died, made or replaced holds rows by now. A target that replaces the whole
+            // collection was carried out with the first of those that share it.
+            if name.partition.is_empty() || state.to_replace.contains_key(&name.collection) {
                 state.made.insert(name.collection.clone());
             }
-        } else if decision.action == Action::Replace {
-            self.remove(target, &mut state)?;
+            state.made_partitions.insert(name.clone());
+        } else if !begun {
+            self.remove(target, decision, &mut state)?;
         }
         let found = self.collection_made(target, decision, begun, &mut state)?;
         fit::schema(&found, target, &self.settings)?;
         if !name.partition.is_empty() {
-            self.partition_made(target, decision)?;
+            self.partition_made(target, decision, begun, &mut state)?;
         }
         let (mut rows_before, mut ours) = (decision.rows_before, decision.ours);
         if decision.action == Action::Append && !begun {
@@ -218,27 +221,50 @@ impl Milvus1 {
         Ok(())
     }
 
-    /// Drops what is replaced, unless this run has already done so.
-    fn remove(&self, target: &Target, state: &mut State) -> Result<()> {
-        let name = &target.name;
-        if state.made.contains(&name.collection)
-            || self.server.collection(&name.collection)?.is_none()
-        {
+    /// Drops what is replaced, unless this run has already done so: nothing but what was decided on. What bears its name
+    /// by now, and was made since, stays: what follows looks into it.
+    fn remove(&self, target: &Target, decision: &Decision, state: &mut State) -> Result<()> {
+        let TargetName {
+            collection,
+            partition,
+        } = &target.name;
+        let whole = match decision.action == Action::Replace && partition.is_empty() {
+            true => Some(decision.replaces),
+            false => state.to_replace.get(collection).copied(),
+        };
+        if state.made.contains(collection) || self.server.collection(collection)?.is_none() {
             return Ok(());
         }
-        if name.partition.is_empty() || state.to_replace.contains(&name.collection) {
-            return self.server.drop_collection(&name.collection);
+        if let Some(number) = whole {
+            if self.is_still(collection, None, number)? {
+                self.server.drop_collection(collection)?;
+            }
+            return Ok(());
         }
-        if !state.partitions_dropped.contains(name)
-            && self
-                .server
-                .has_partition(&name.collection, &name.partition)?
+        if decision.action == Action::Replace
+            && !state.made_partitions.contains(&target.name)
+            && self.server.has_partition(collection, partition)?
+            && self.is_still(collection, Some(partition), decision.replaces)?
         {
-            self.server
-                .drop_partition(&name.collection, &name.partition)?;
-            state.partitions_dropped.insert(name.clone());
+            self.server.drop_partition(collection, partition)?;
         }
         Ok(())
+    }
+
+    /// Whether a collection, or a partition of it, is the one that was decided on. Milvus 1.x numbers neither, but the
+    /// segments in them; what has none is recognised by having none.
+    fn is_still(&self, collection: &str, partition: Option<&str>, number: u64) -> Result<bool> {
+        if number == 0 {
+            return Ok(true);
+        }
+        if number == EMPTY {
+            self.server.flush(collection)?;
+        }
+        let there = self.server.rows(collection)?;
+        Ok(match number {
+            EMPTY => there.segments(partition).next().is_none(),
+            number => there.segments(partition).any(|one| one == number),
+        })
     }
 
     fn collection_made(
@@ -250,32 +276,16 @@ impl Milvus1 {
     ) -> Result<CollectionSchema> {
         let name = &target.name.collection;
         if let Some(found) = self.server.collection(name)? {
-            let wanted_new = decision.action == Action::Create && target.name.partition.is_empty();
+            let wanted_new = decision.action != Action::Append && target.name.partition.is_empty();
             if wanted_new && !begun && !state.made.contains(name) {
                 // It came since the look: empty, it is what an earlier start of this job made.
-                self.server.flush(name)?;
-                if self.server.rows(name)?.0.iter().any(|(_, rows)| *rows > 0) {
-                    return Err(Error::new(
-                        Kind::Refused,
-                        format!("collection {name} was made and filled by somebody since it was looked for"),
-                    )
-                    .hint("run the job again: it looks anew"));
-                }
+                self.check_empty(name, None)?;
+                state.made.insert(name.clone());
             }
-            state.made.insert(name.clone());
             return Ok(found);
         }
-        if decision.action == Action::Append {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("collection {name} is gone since it was looked at"),
-            )
-            .hint("`--again` runs the job anew"));
-        }
-        if begun {
-            warn!(
-                "collection {name}, which this job had begun to fill, is not there: it is made (again)"
-            );
+        if begun || decision.action == Action::Append {
+            return Err(gone(&format!("collection {name}")));
         }
         let schema = CollectionSchema {
             status: None,
@@ -286,21 +296,75 @@ impl Milvus1 {
         };
         self.server.create_collection(schema.clone())?;
         state.made.insert(name.clone());
+        // Partitions of targets that were made ready before this one replaced the collection. They hold nothing yet: no
+        // row is sent before all targets are ready.
+        let siblings = state.made_partitions.iter();
+        for sibling in siblings.filter(|one| one.collection == *name && !one.partition.is_empty()) {
+            self.server.create_partition(name, &sibling.partition)?;
+        }
         Ok(schema)
     }
 
-    fn partition_made(&self, target: &Target, decision: &Decision) -> Result<()> {
+    fn partition_made(
+        &self,
+        target: &Target,
+        decision: &Decision,
+        begun: bool,
+        state: &mut State,
+    ) -> Result<()> {
         let (collection, partition) = (&target.name.collection, &target.name.partition);
         if self.server.has_partition(collection, partition)? {
+            let ours = begun || state.made_partitions.contains(&target.name);
+            if decision.action != Action::Append && !ours {
+                // It came since the look, or was made anew since it was dropped.
+                self.check_empty(collection, Some(partition))?;
+            }
+        } else if begun || decision.action == Action::Append {
+            return Err(gone(&format!("partition {}", target.name)));
+        } else {
+            self.server.create_partition(collection, partition)?;
+        }
+        state.made_partitions.insert(target.name.clone());
+        Ok(())
+    }
+
+    /// Refuses what is there and should not be yet, unless it is empty: then it may be what an earlier start of this job
+    /// made. What was not flushed does not count, so that it is flushed first.
+    fn check_empty(&self, collection: &str, partition: Option<&str>) -> Result<()> {
+        self.server.flush(collection)?;
+        let there = self.server.rows(collection)?;
+        let (what, rows) = match partition {
+            Some(tag) => (format!("partition {collection}/{tag}"), there.of(tag)),
+            None => (
+                format!("collection {collection}"),
+                there.of("") + there.outside(""),
+            ),
+        };
+        if rows == 0 {
             return Ok(());
         }
-        if decision.action == Action::Append {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("partition {} is gone since it was looked at", target.name),
-            )
-            .hint("`--again` runs the job anew"));
-        }
-        self.server.create_partition(collection, partition)
+        let what = format!(
+            "{what} was made or filled since this job looked: it holds {rows} rows of somebody else"
+        );
+        Err(Error::new(Kind::Refused, what)
+            .hint("nothing was sent to it: `milvusdm run --again` looks anew, and `mode` then says what becomes of them"))
     }
+}
+
+/// For [`Decision::replaces`]: what is replaced has no segment to be known by.
+const EMPTY: u64 = 1;
+
+/// What a collection, or a partition of it, is known by: its oldest segment, which stays the longest.
+fn number(there: &Rows, partition: &str) -> u64 {
+    let partition = Some(partition).filter(|tag| !tag.is_empty());
+    there.segments(partition).min().unwrap_or(EMPTY)
+}
+
+/// What was there when it was decided on is not there any more; what this job had sent to it is lost with it.
+fn gone(what: &str) -> Error {
+    Error::new(
+        Kind::Refused,
+        format!("{what} is gone since this job looked at it"),
+    )
+    .hint("`milvusdm run --again` loads everything anew")
 }

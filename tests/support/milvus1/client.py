@@ -6,6 +6,7 @@ JSON to standard output.
     client.py PORT read                    {collection, partition, ids} -> {id: hex of the vector, or null}
     client.py PORT insert                  {collection, partition, ids, vectors: [hex], binary} -> ids
     client.py - encode                     the same -> hex of the request the client would send
+    client.py PORT drop                    {collection} -> true
     client.py PORT stats                   {collection} -> {rows, partitions: {tag: rows}, index, schema}
 """
 import json, struct, sys
@@ -155,6 +156,9 @@ def main():
             for i, v in zip(ids, found):
                 v = v if isinstance(v, bytes) else struct.pack("<%df" % len(v), *v)
                 answer[i] = v.hex() or None
+    elif verb == "drop":
+        good(m.drop_collection(q["collection"]))
+        answer = True
     elif verb == "stats":
         stats, schema = good(m.get_collection_stats(q["collection"])), good(m.get_collection_info(q["collection"]))
         index = good(m.get_index_info(q["collection"]))

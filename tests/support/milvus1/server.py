@@ -14,7 +14,7 @@ Started, it prints `PORT n`. It is driven by lines of JSON on standard input, ea
     {"do": "requests", "call": "Insert"}      the raw requests, in hex
 It ends when standard input does.
 """
-import argparse, json, re, socket, sys, threading, time
+import argparse, itertools, json, re, socket, sys, threading, time
 from concurrent import futures
 
 import grpc
@@ -69,6 +69,10 @@ class Refused(Exception):
         self.code, self.reason = code, reason
 
 
+# meta/MetaTypes.h: segments are named by SafeIDGenerator, which makes ids of the time.
+SEGMENTS = itertools.count(1600000000000000000)
+
+
 class Collection:
     def __init__(self, schema):
         self.name, self.dimension = schema.collection_name, schema.dimension
@@ -76,6 +80,7 @@ class Collection:
         self.flag = 0
         self.index = (1, "{}")
         self.partitions = {"": []}  # tag: [(id, bytes)], flushed; "" is the collection itself
+        self.segments = {}  # tag: the number of its one segment, if it has rows
         self.log = []  # the write-ahead log: ("insert", tag, ids, rows) or ("delete", tag, ids)
         self.logged_at = 0.0
 
@@ -96,6 +101,9 @@ class Collection:
                 for tag, rows in self.partitions.items():
                     if record[1] in (None, tag):
                         rows[:] = [r for r in rows if r[0] not in gone]
+        for tag, rows in self.partitions.items():
+            if rows and tag not in self.segments:
+                self.segments[tag] = next(SEGMENTS)
         self.log.clear()
 
     def count(self):
@@ -194,9 +202,9 @@ class Server:
         c = self.collection(q.collection_name)
         width = c.dimension * 4 if c.metric in FLOAT_METRICS else c.dimension // 8
         parts = []
-        for number, (tag, rows) in enumerate(c.partitions.items()):
+        for tag, rows in c.partitions.items():
             size = len(rows) * (width + 8)
-            segment = {"name": "16%017d" % number, "row_count": len(rows), "index_name": "IDMAP", "data_size": size}
+            segment = {"name": str(c.segments.get(tag)), "row_count": len(rows), "index_name": "IDMAP", "data_size": size}
             parts.append({"tag": tag or DEFAULT, "row_count": len(rows), "data_size": size,
                           "segments": [segment] if rows else None})
         total = sum(p["data_size"] for p in parts)
@@ -273,6 +281,7 @@ class Server:
         if tag not in c.partitions:
             raise Refused(UNEXPECTED, "Partition %s not found" % tag)
         del c.partitions[tag]
+        c.segments.pop(tag, None)
 
     # -- rows
 
@@ -348,8 +357,10 @@ class Server:
 
     def GetVectorIDs(self, q, a):
         c = self.collection(q.collection_name)
-        number = int(q.segment_name[2:] or 0)
-        a.vector_id_array.extend(r[0] for r in list(c.partitions.values())[number])
+        tag = next((t for t, number in c.segments.items() if str(number) == q.segment_name), None)
+        if tag is None:
+            raise Refused(UNEXPECTED, "Segment does not exist")
+        a.vector_id_array.extend(r[0] for r in c.partitions[tag])
 
     def DeleteByID(self, q, a):
         """DeleteByIDRequest.cpp; DBImpl.cpp DeleteVectors only logs."""
