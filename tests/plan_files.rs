@@ -118,6 +118,58 @@ fn ids_that_are_stored_are_those_of_the_first_rows() {
     assert_eq!(json["targets"][0]["files"], Value::Null);
 }
 
+/// Parquet files `p0.parquet` to `p{files - 1}.parquet` of 10 rows each; ids from `first` downwards by file, or none.
+fn parquet(jobs: &Jobs, files: u32, first: Option<i64>) {
+    let ids = match first {
+        Some(first) => format!("t['id'] = list(range({first} - 100 * p, {first} - 100 * p + 10))"),
+        None => "pass".to_owned(),
+    };
+    let script = format!(
+        "import sys, pyarrow as pa, pyarrow.parquet as pq\nfor p in range({files}):\n  \
+         t = {{'v': pa.array([[float(p)] * 4] * 10, pa.list_(pa.float32(), 4))}}\n  {ids}\n  \
+         pq.write_table(pa.table(t), f'{{sys.argv[1]}}/p{{p}}.parquet')"
+    );
+    let python = support::test_env().join("tables/bin/python");
+    let written = Command::new(python)
+        .args(["-c", &script])
+        .arg(jobs.0.path())
+        .status();
+    assert!(written.unwrap().success());
+}
+
+#[test]
+fn parquet_files_are_listed_as_others_are() {
+    let jobs = Jobs::new();
+    parquet(&jobs, 12, Some(5000));
+    let (text, json) = plan(&jobs, "parquet: {paths: [p11.parquet, p2.parquet]}");
+    let line = "p11.parquet  10 rows, first id 3900";
+    assert!(text.contains(line), "{text}");
+    let listed = &json["targets"][0]["files"]["listed"];
+    assert_eq!(listed[1]["first_id"], 4800, "{json:#}");
+    let (text, _) = plan(&jobs, "parquet: {dir: .}");
+    assert!(text.contains("12 files in this order"), "{text}");
+    assert!(
+        text.contains("p10.parquet  10 rows, first id 4000"),
+        "{text}"
+    );
+
+    // Numbered rows go on from file to file, in the order of people.
+    let jobs = Jobs::new();
+    parquet(&jobs, 12, None);
+    let (text, json) = plan(&jobs, "parquet: {dir: ., id: row_number}");
+    assert!(text.contains("p2.parquet   10 rows, first id 20"), "{text}");
+    let listed = &json["targets"][0]["files"]["listed"];
+    assert_eq!(listed[11]["first_id"], 110, "{json:#}");
+
+    // What the sink wrote comes back by its manifest: files are listed before their sums are taken.
+    let copy = "source: {parquet: {dir: ., id: row_number}}\nsink: {parquet: {dir: copy, rows_per_file: 50}}\n";
+    let (code, _, said) = told(&jobs, copy, &["run", "--progress", "none"]);
+    assert_eq!(code, Some(0), "{said}");
+    let (text, json) = plan(&jobs, "parquet: {dir: copy}");
+    let listed = json["targets"][0]["files"]["listed"].as_array();
+    assert_eq!(listed.map(Vec::len), Some(3), "{text}{json:#}");
+}
+
 #[test]
 fn globs_are_files_where_several_may_stand() {
     let jobs = Jobs::new();

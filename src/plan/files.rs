@@ -61,7 +61,7 @@ pub fn files(plan: &Plan, target: &Target) -> Result<Option<Files>> {
             continue;
         }
         let shard = &shards[*first];
-        let mut reader = plan.source.open(shard, shard.start.clone(), one)?;
+        let mut reader = plan.source.peek(shard, one)?;
         let cut = reader.next()?;
         let first_row = cut.as_ref().and_then(|cut| cut.parts.first());
         let Some((path, part)) = plan.source.file(shard.part).zip(first_row) else {

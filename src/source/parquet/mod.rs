@@ -6,6 +6,7 @@ mod restored;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use serde_yaml::Value;
@@ -214,7 +215,7 @@ impl Parquet {
     }
 
     /// The file of this number, and the target it belongs to.
-    fn file(&self, part: u32) -> Option<(&Rows, usize)> {
+    fn part(&self, part: u32) -> Option<(&Rows, usize)> {
         let mut before = part as usize;
         for target in &self.targets {
             match target.files.len() {
@@ -223,6 +224,29 @@ impl Parquet {
             }
         }
         None
+    }
+}
+
+impl Parquet {
+    fn reader<'s>(
+        &'s self,
+        shard: &Shard,
+        from: Position,
+        limits: Limits,
+    ) -> Result<Box<dyn Reader + 's>> {
+        let Some((rows, number)) = self.part(shard.part) else {
+            let what = format!("there is no file for {}", shard.name);
+            return Err(Error::new(Kind::Changed, what));
+        };
+        let before = rows.files[..number].iter().map(|part| part.file.rows).sum();
+        let reader = read::FileReader::new(
+            &rows.files[number].file,
+            &rows.columns,
+            (rows.made > 0).then_some(before),
+            from.row()..shard.end.row(),
+            limits,
+        )?;
+        Ok(Box::new(reader))
     }
 }
 
@@ -295,20 +319,19 @@ impl Source for Parquet {
         from: Position,
         limits: Limits,
     ) -> Result<Box<dyn Reader + 's>> {
-        let Some((rows, number)) = self.file(shard.part) else {
-            let what = format!("there is no file for {}", shard.name);
-            return Err(Error::new(Kind::Changed, what));
-        };
-        rows.files[number].check()?;
-        let before = rows.files[..number].iter().map(|part| part.file.rows).sum();
-        let reader = read::FileReader::new(
-            &rows.files[number].file,
-            &rows.columns,
-            (rows.made > 0).then_some(before),
-            from.row()..shard.end.row(),
-            limits,
-        )?;
-        Ok(Box::new(reader))
+        if let Some((rows, number)) = self.part(shard.part) {
+            rows.files[number].check()?;
+        }
+        self.reader(shard, from, limits)
+    }
+
+    fn peek<'s>(&'s self, shard: &Shard, limits: Limits) -> Result<Box<dyn Reader + 's>> {
+        self.reader(shard, shard.start.clone(), limits)
+    }
+
+    fn file(&self, part: u32) -> Option<&Path> {
+        let (rows, number) = self.part(part)?;
+        Some(rows.files[number].file.view.path())
     }
 
     fn unchanged(&self) -> Result<()> {
