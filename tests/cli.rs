@@ -1,9 +1,13 @@
 //! Mistakes that need no server: one sentence each that a tired person can act on, the right exit code, and nothing
 //! left behind.
 
+mod support;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use support::milvusdm;
 
 /// A flat L2 index of 2 × 4 zeros, as Faiss lays it out.
 fn flat() -> Vec<u8> {
@@ -87,22 +91,6 @@ fn mistakes_are_said_in_a_sentence_and_leave_nothing_behind() {
         5,
         "the server cannot be reached: Connection refused",
     );
-}
-
-/// Runs a command in a directory: its exit code, standard output and standard error.
-fn milvusdm(directory: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_milvusdm"));
-    let output = command
-        .args(arguments)
-        .current_dir(directory)
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
 }
 
 #[test]

@@ -17,20 +17,7 @@ use milvusdm::sink::SINKS;
 use milvusdm::source::SOURCES;
 use serde_yaml::{Mapping, Value};
 
-fn milvusdm(directory: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_milvusdm"));
-    let output = command
-        .args(arguments)
-        .current_dir(directory)
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
-}
+use support::milvusdm;
 
 /// What a validator says of each document by the schema that the program writes: `Ok`, or why not.
 fn validate(documents: &[Value]) -> Vec<Result<(), String>> {

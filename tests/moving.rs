@@ -5,6 +5,9 @@
 //!
 //! `MILVUSDM_SEEDS` says how many seeds; 1,000 if it does not.
 
+#[path = "support/random.rs"]
+mod random;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,25 +33,11 @@ use milvusdm::sink::{
 };
 use milvusdm::source::{Files, Reader, Source, Stillness, Survey};
 
+use random::Random;
+
 /// Keys are below this; those divisible by three are never touched.
 const KEYS: i64 = 150;
 const BATCH_ROWS: usize = 4;
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.next().is_multiple_of(n)
-    }
-}
 
 /// What is taken out of the rules, to see the test fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

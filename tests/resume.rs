@@ -1,9 +1,14 @@
 //! The seeded simulation: a destination that refuses, loses answers, carries requests out late, drops what it
-//! acknowledged and dies; strangers that write meanwhile; and a loader that is killed at any point and resumed, until
-//! all is done. If nothing was dropped, every row must then be there exactly once; whatever happened, exit 0 says that,
-//! and no stranger's row is touched. With any part of the rules taken out, this test must fail.
+//! acknowledged and dies; lines that are slow, gateways that limit answers; strangers that write meanwhile, or make what
+//! the job is about to make; and a loader that is killed at any point and resumed, until all is done. If nothing was
+//! dropped, every row must then be there exactly once; whatever happened, exit 0 says that, and no stranger's row is
+//! touched. With any part of the rules taken out, this test must fail.
 //!
 //! `MILVUSDM_SEEDS` says how many seeds; 10,000 if it does not.
+#[path = "resume/place.rs"]
+mod place;
+#[path = "support/random.rs"]
+mod random;
 #[path = "resume/server.rs"]
 mod server;
 #[path = "resume/sink.rs"]
@@ -27,31 +32,16 @@ use milvusdm::run::{Stop, run};
 use milvusdm::sink::Decision;
 use milvusdm::verify::{self, Pacing, When};
 
-use server::{STRANGE, STRANGE_ROWS, Server, World};
+use place::Places;
+use random::Random;
+use server::{Place, STRANGE, Server, World, strange};
 use sink::{Faulty, Mutant};
-use source::{Numbers, manifest};
+use source::{Numbers, manifest, small_row};
 
 const LIMITS: Limits = Limits {
     batch_bytes: 12 * 4,
     batch_rows: 4,
 };
-
-/// A generator of numbers, the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.next().is_multiple_of(n)
-    }
-}
 
 fn settings(checkpoint: &Path, on_doubt: OnDoubt) -> RunSettings {
     let text = "source: {numbers: {}}\nsink: {simulation: {}}\n".to_owned();
@@ -69,9 +59,11 @@ fn settings(checkpoint: &Path, on_doubt: OnDoubt) -> RunSettings {
 #[derive(Debug)]
 struct Outcome {
     world: World,
-    rows: HashMap<u32, Vec<i64>>,
+    places: HashMap<u32, Place>,
     dropped: bool,
     strangers_wrote: bool,
+    meddled: bool,
+    twice: bool,
     /// How the program would end.
     exit: u8,
 }
@@ -79,17 +71,21 @@ struct Outcome {
 impl Outcome {
     /// What is wrong with it.
     fn wrong(&self) -> Option<&'static str> {
-        let exact = is_exact(&self.rows);
-        let strange: Vec<i64> = match self.strangers_wrote {
-            true => (STRANGE..STRANGE + STRANGE_ROWS).collect(),
+        let exact = self.is_exact();
+        let first = self.places.get(&0).map_or(&[][..], |place| &place.rows);
+        let (theirs, ours): (Vec<i64>, Vec<i64>) = first.iter().partition(|id| **id >= STRANGE);
+        let expected = match self.strangers_wrote || self.meddled {
+            true => strange(),
             false => Vec::new(),
         };
-        let mut theirs = self.rows.get(&0).cloned().unwrap_or_default();
-        theirs.retain(|id| *id >= STRANGE);
+        let unflushed = self.places.values().any(|place| place.unflushed);
         match self.exit {
-            _ if theirs != strange => Some("rows of somebody else were touched"),
+            _ if theirs != expected => Some("rows of somebody else were touched"),
+            _ if self.meddled && !ours.is_empty() => Some("rows are in a place of somebody else"),
+            _ if self.twice => Some("a step at the end was taken again"),
             0 if !exact => Some("exit 0, and rows are missing or doubled"),
-            _ if !exact && !self.dropped => {
+            0 | 7 if unflushed => Some("all was delivered, and not all flushed"),
+            _ if !exact && !self.dropped && !self.meddled => {
                 Some("rows are missing or doubled, and none was dropped")
             }
             5 if exact && !self.strangers_wrote => Some("exit 5, and all is well"),
@@ -97,14 +93,32 @@ impl Outcome {
             _ => Some("no such exit"),
         }
     }
+
+    /// Whether each row of the job is there once, and nothing of before.
+    fn is_exact(&self) -> bool {
+        let mut expected: HashMap<u32, Vec<i64>> = HashMap::from([
+            (0, (0..50).collect()),
+            (1, (100..113).collect()),
+            (2, Vec::new()),
+        ]);
+        let small = 3..3 + self.world.small;
+        expected.extend(small.map(|target| (target, vec![small_row(target)])));
+        expected.iter().all(|(target, expected)| {
+            let place = self.places.get(target);
+            let mut ids = place.map_or(Vec::new(), |place| place.rows.clone());
+            ids.retain(|id| *id < STRANGE);
+            ids.sort_unstable();
+            ids == *expected
+        })
+    }
 }
 
 /// Runs until done, killed again and again.
 fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> Outcome {
     let path = directory.join(format!("{seed}.ckpt"));
-    let server = Arc::new(Server::default());
     let mut random = Random(seed);
     let world = World::of(&mut random);
+    let server = Arc::new(Server::of(world));
     let mut exit = 0;
     let on_doubt = if mutant == Mutant::BlindResend {
         OnDoubt::Resend
@@ -113,8 +127,15 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> Outcome {
     };
     for life in 0.. {
         assert!(life < 100, "seed {seed}: never done");
+        let places = Places::new(match life < 6 && random.one_in(2) {
+            true => random.next() % 20,
+            false => u64::MAX,
+        });
         let sink = Faulty {
             server: server.clone(),
+            places,
+            out: AtomicU64::new(0),
+            whole: Mutex::default(),
             random: Mutex::new(Random(random.next())),
             dead: AtomicBool::new(false),
             deliveries: AtomicU64::new(0),
@@ -130,9 +151,9 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> Outcome {
         let threads = 1 + (random.next() % 3) as usize;
         let plan = Plan {
             fingerprint: Fingerprint::default(),
-            source: Box::new(Numbers),
+            source: Box::new(Numbers(world.small)),
             sink: Box::new(sink),
-            manifest: manifest(),
+            manifest: manifest(world.small),
             conversion: None,
             shapes: Default::default(),
             limits: LIMITS,
@@ -151,37 +172,55 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> Outcome {
             Found::Open(checkpoint) => checkpoint,
         };
         let mut decisions = plan.decide().unwrap();
-        for target in &plan.manifest.targets {
-            if checkpoint.decision(target.number).is_none() {
-                checkpoint
-                    .decide(target.number, &decisions[target.number as usize])
-                    .unwrap();
+        let dies_deciding = life < 6 && random.one_in(6);
+        let recorded = decide(&checkpoint, &mut decisions, dies_deciding, mutant);
+        if recorded {
+            match run(
+                &plan,
+                &checkpoint,
+                &mut decisions,
+                &Progress::default(),
+                &Stop::default(),
+            ) {
+                Ok(()) => {
+                    exit = verdict(&plan, &checkpoint, &decisions, mutant);
+                    break;
+                }
+                Err((error, _)) if error.kind() == Kind::Refused => {
+                    exit = error.kind().exit_code();
+                    break;
+                }
+                Err((error, _)) => assert_eq!(error.kind(), Kind::Io, "seed {seed}: {error}"),
             }
         }
-        match run(
-            &plan,
-            &checkpoint,
-            &mut decisions,
-            &Progress::default(),
-            &Stop::default(),
-        ) {
-            Ok(()) => {
-                exit = verdict(&plan, &checkpoint, &decisions, mutant);
-                break;
-            }
-            Err((error, _)) => assert_eq!(error.kind(), Kind::Refused, "seed {seed}: {error}"),
+        if world.meddlers && random.one_in(4) {
+            server.meddle();
         }
         drop(checkpoint);
         tear(&path, &mut random, mutant);
     }
-    let rows = server.rows.lock().unwrap().clone();
     Outcome {
         world,
-        rows,
+        places: server.places(),
+        meddled: server.meddled.load(Ordering::SeqCst),
+        twice: server.twice.load(Ordering::SeqCst),
         dropped: server.dropped.load(Ordering::SeqCst),
         strangers_wrote: server.strangers_wrote.load(Ordering::SeqCst),
         exit,
     }
+}
+
+/// Records what is decided, or takes what was recorded; whether all of it is, and the loader lives.
+fn decide(checkpoint: &Checkpoint, decisions: &mut [Decision], dies: bool, mutant: Mutant) -> bool {
+    for (number, decision) in decisions.iter_mut().enumerate() {
+        match checkpoint.decision(number as u32) {
+            Some(_) if mutant == Mutant::DecidesAnew => {}
+            Some((decided, _)) => *decision = decided,
+            None if dies && number == 1 => return false,
+            None => checkpoint.decide(number as u32, decision).unwrap(),
+        }
+    }
+    true
 }
 
 /// How the program ends when all was delivered.
@@ -238,19 +277,13 @@ fn tear(path: &Path, random: &mut Random, mutant: Mutant) {
             .filter(|l| !l.contains("\"window\"") && !l.contains("\"doubt\""))
             .collect();
     }
+    if mutant == Mutant::NoPrepared {
+        left = left
+            .split_inclusive('\n')
+            .filter(|l| !l.contains("\"prepared\""))
+            .collect();
+    }
     std::fs::write(path, left).unwrap();
-}
-
-fn is_exact(rows: &HashMap<u32, Vec<i64>>) -> bool {
-    let sorted = |target: u32| {
-        let mut ids = rows.get(&target).cloned().unwrap_or_default();
-        ids.retain(|id| *id < STRANGE);
-        ids.sort_unstable();
-        ids
-    };
-    sorted(0) == (0..50).collect::<Vec<i64>>()
-        && sorted(1) == (100..113).collect::<Vec<i64>>()
-        && sorted(2).is_empty()
 }
 
 /// In memory where the system has such a place: the simulation syncs thousands of times.
@@ -303,9 +336,20 @@ fn without_any_part_of_the_rules_something_goes_wrong() {
         Mutant::NoWindows,
         Mutant::NoLookAfter,
         Mutant::Believes,
+        Mutant::NoLookAgain,
+        Mutant::DropsByName,
+        Mutant::DecidesAnew,
+        Mutant::NoPrepared,
+        Mutant::NoPlaces,
+        Mutant::NeverSmaller,
+        Mutant::TakenForTooBig,
+        Mutant::HalvesAnew,
+        Mutant::FinishesAnew,
+        Mutant::NoStepBack,
+        Mutant::FlushesEach,
     ] {
         let noticed =
-            (10_000..10_300).any(|seed| simulate(seed, mutant, directory.path()).wrong().is_some());
+            (10_000..12_000).any(|seed| simulate(seed, mutant, directory.path()).wrong().is_some());
         assert!(noticed, "{mutant:?} goes unnoticed");
     }
 }

@@ -14,10 +14,15 @@ const VECTOR: VectorType = VectorType {
     dimension: 1,
 };
 
-/// Rows whose id is their number, in two targets.
-pub struct Numbers;
+/// Rows whose id is their number, in three targets and so many small ones.
+pub struct Numbers(pub u32);
 
-pub fn manifest() -> Manifest {
+/// The row of a small target.
+pub fn small_row(target: u32) -> i64 {
+    1000 + i64::from(target)
+}
+
+pub fn manifest(small: u32) -> Manifest {
     let columns = Columns::plain("id", "embedding", VECTOR).unwrap();
     let target = |number: u32, rows: u64| Target {
         number,
@@ -43,21 +48,25 @@ pub fn manifest() -> Manifest {
         start: Position::Row(start),
         end: Position::Row(end),
     };
-    Manifest {
-        targets: vec![target(0, 50), target(1, 13), target(2, 0)],
-        shards: vec![
-            shard(0, 0, 0, 30, 0),
-            shard(1, 0, 30, 31, 30),
-            shard(2, 0, 31, 50, 31),
-            shard(3, 1, 100, 113, 0),
-        ],
+    let mut targets = vec![target(0, 50), target(1, 13), target(2, 0)];
+    let mut shards = vec![
+        shard(0, 0, 0, 30, 0),
+        shard(1, 0, 30, 31, 30),
+        shard(2, 0, 31, 50, 31),
+        shard(3, 1, 100, 113, 0),
+    ];
+    for number in 3..3 + small {
+        let row = small_row(number) as u64;
+        targets.push(target(number, 1));
+        shards.push(shard(1 + number, number, row, row + 1, 0));
     }
+    Manifest { targets, shards }
 }
 
 impl Source for Numbers {
     fn survey(&self, _: Limits) -> Result<Survey> {
         Ok(Survey {
-            manifest: manifest(),
+            manifest: manifest(self.0),
             identity: BTreeMap::new(),
             warnings: Vec::new(),
         })
