@@ -120,6 +120,26 @@ fn whole_numbers_become_int8_and_nothing_else_does() {
     let bytes: Vec<u8> = (-128..=127i8).map(|i| i as u8).collect();
     assert_eq!(field.vectors.unwrap().int8_vector.unwrap(), bytes);
 
+    // The one value that changes without an error: plan and run say so.
+    let mut zeros = values.clone();
+    zeros[8 * 3 + 2] = -0.0;
+    let zeros = jobs(8, &zeros);
+    let fake = Fake::start("v2.6.0");
+    let words = "`as: int8` has one zero: a component that is -0.0 arrives as 0";
+    let text = job("x.index", &to(&fake), "as: int8", "");
+    zeros.run("j", &text).code(0).says(&[words]);
+    let field = fake.arrived()[0].request.fields_data[1].clone();
+    assert_eq!(field.vectors.unwrap().int8_vector.unwrap()[8 * 3 + 2], 0);
+    for (vector, said) in [("as: int8", true), ("as: float16", false)] {
+        let fake = Fake::start("v2.6.0");
+        let text = job("x.index", &to(&fake), vector, "checkpoint: other");
+        std::fs::write(zeros.path("plan.yaml"), text).unwrap();
+        let planned = zeros.milvusdm(&["plan", "plan.yaml"]);
+        let told = [planned.stdout, planned.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert_eq!(told.contains(words), said, "{told}");
+    }
+
     for odd in [
         0.5,
         -129.0,

@@ -276,6 +276,77 @@ const void *H5PLget_plugin_info(void) { abort(); }
     );
 }
 
+/// The destination's files are looked at in that process, too, whatever is to become of them.
+#[test]
+fn a_library_that_dies_of_a_file_at_the_destination_takes_no_command_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let room = dir.path();
+    // Whatever looks for plugins dies, and this has the library look for one as soon as it is used.
+    let plugin = "#include <stdlib.h>\nint H5PLget_plugin_type(void) { abort(); }\nconst void *H5PLget_plugin_info(void) { abort(); }\n";
+    std::fs::create_dir(room.join("plugins")).unwrap();
+    std::fs::write(room.join("plugin.c"), plugin).unwrap();
+    let cc = ["-shared", "-fPIC", "-o", "plugins/libdeath.so", "plugin.c"];
+    let built = Command::new("cc").args(cc).current_dir(room).status();
+    assert!(built.unwrap().success());
+    std::fs::create_dir_all(room.join("there/c")).unwrap();
+    py(
+        room,
+        "for name in ('alone.h5', 'there/c/part.h5'):
+    with h5py.File(name, 'w') as f: f['embeddings'] = np.zeros((3, 4), 'f4')
+",
+    );
+    let index = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/faiss/ivf.index");
+    for (sink, dead) in [
+        ("path: alone.h5, mode: overwrite", "alone.h5"),
+        ("path: alone.h5, mode: skip", "alone.h5"),
+        ("path: alone.h5, mode: fail", "alone.h5"),
+        ("dir: there, mode: overwrite", "there/c/part.h5"),
+    ] {
+        let job = format!(
+            "source: {{faiss: {{path: {}}}}}\nsink: {{hdf5: {{{sink}}}}}\n",
+            index.display()
+        );
+        std::fs::write(room.join("onto.yaml"), job).unwrap();
+        let before = std::fs::read(room.join(dead)).unwrap();
+        for command in ["plan", "run", "verify"] {
+            let mut program = Command::new(env!("CARGO_BIN_EXE_milvusdm"));
+            let program = program
+                .args([command, "onto.yaml"])
+                .current_dir(room)
+                .env("HDF5_VOL_CONNECTOR", "death")
+                .env("HDF5_PLUGIN_PATH", room.join("plugins"));
+            let (code, text) = said(program.output().unwrap());
+            assert_eq!(code, 3, "{command} {sink}: {text}");
+            for words in [
+                &format!("{dead}: the HDF5 library died of it (signal 6)"),
+                "remove the file, and the job writes it anew",
+            ] {
+                assert!(text.contains(words), "{command} {sink}: {text}");
+            }
+        }
+        assert_eq!(std::fs::read(room.join(dead)).unwrap(), before);
+    }
+}
+
+/// A file as a header may be damaged: a bit turned over, a byte set, a number made large, the end cut off.
+fn damaged(whole: &[u8], at: usize, number: usize) -> Vec<u8> {
+    let mut odd = whole.to_vec();
+    let mut put = |bytes: &[u8]| {
+        let room = bytes.len().min(whole.len() - at);
+        odd[at..at + room].copy_from_slice(&bytes[..room]);
+    };
+    match number % 11 {
+        0 => put(&[0]),
+        1 => put(&[0xff]),
+        2 => put(&0x7fff_ffffu32.to_le_bytes()),
+        3 => put(&u64::MAX.to_le_bytes()),
+        4 => put(&(at as u64).to_le_bytes()),
+        5 => odd.truncate(at),
+        n => odd[at] ^= 1 << (n % 8),
+    }
+    odd
+}
+
 #[test]
 fn no_byte_of_a_header_ends_a_command_by_a_signal() {
     let dir = tempfile::tempdir().unwrap();
@@ -284,8 +355,17 @@ fn no_byte_of_a_header_ends_a_command_by_a_signal() {
         f.create_dataset('embeddings', data=np.zeros((40, 4), 'f4'), chunks=(10, 4), compression='gzip', maxshape=(None, 4))
         f['ids'] = [str(i) for i in range(40)]
         f.attrs['collection'] = 'c'; f.attrs['metric_type'] = np.bytes_('L2')
+    with h5py.File(name + '-more.h5', 'w', **more) as f:
+        f.create_dataset('embeddings', data=np.arange(96, dtype='f4').reshape(24, 4), chunks=(5, 4), shuffle=True, fletcher32=True)
+        f.create_dataset('ids', data=np.arange(24), maxshape=(24,), chunks=(7,))
+        g = f.create_group('a/b/c', track_order=True); f['link'] = h5py.SoftLink('/a/b'); f['out'] = h5py.ExternalLink('x.h5', '/y')
+        g['pair'] = np.zeros(3, [('n', 'i4'), ('t', 'S5'), ('v', 'f4', (2,))])
+        g['ragged'] = np.array([np.arange(n, dtype='f4') for n in (1, 2, 3)], h5py.vlen_dtype('f4'))
+        g['kind'] = np.zeros(2, h5py.enum_dtype({'A': 0, 'B': 1}, 'i1')); g['ref'] = np.array([f['ids'].ref], h5py.ref_dtype)
+        for i in range(12): f.attrs[f'a{i}'] = np.arange(i) if i % 2 else 'x' * i
+        f.attrs['none'] = h5py.Empty('S4'); f.attrs['collection'] = 'c'
 ");
-    for name in ["old", "new"] {
+    for (name, step) in [("old", 23), ("new", 23), ("old-more", 61), ("new-more", 61)] {
         let whole = std::fs::read(dir.path().join(format!("{name}.h5"))).unwrap();
         std::fs::write(
             dir.path().join("job.yaml"),
@@ -302,9 +382,8 @@ fn no_byte_of_a_header_ends_a_command_by_a_signal() {
         std::fs::write(dir.path().join("beside.yaml"), onto("skip")).unwrap();
         // Zeros are room that nothing is in.
         let places = (0..whole.len()).filter(|at| whole[*at] != 0);
-        for (number, at) in places.enumerate().filter(|(n, _)| n % 23 == 0) {
-            let mut odd = whole.clone();
-            odd[at] ^= 1 << (number % 7);
+        for (number, at) in places.enumerate().filter(|(n, _)| n % step == 0) {
+            let odd = damaged(&whole, at, number);
             std::fs::write(dir.path().join("odd.h5"), odd).unwrap();
             let command: &[&str] = match number % 4 {
                 0 => &["inspect", "odd.h5"],
@@ -315,10 +394,40 @@ fn no_byte_of_a_header_ends_a_command_by_a_signal() {
             let (code, text) = said(run(dir.path(), command));
             assert!(
                 [0, 2, 3, 4].contains(&code),
-                "{name}, byte {at}: {code}: {text}"
+                "{name}, byte {at}, {number}: {code}: {text}"
             );
         }
     }
+}
+
+/// Work is counted as the processor's time, and compared with that for a part of the groups: where each costs as much as
+/// the last, seven times as many cost no more than that, on any machine.
+#[test]
+fn a_wide_group_costs_as_much_as_it_has_members() {
+    let dir = tempfile::tempdir().unwrap();
+    py(
+        dir.path(),
+        "for n in (5000, 35000):
+    with h5py.File(f'{n}.h5', 'w') as f:
+        for i in range(n): f.create_group(str(i))
+",
+    );
+    let cost = |groups: u32| -> f64 {
+        let script = "import resource, subprocess, sys
+out = subprocess.run(sys.argv[1:], check=True, capture_output=True, text=True).stdout
+assert f'and {int(sys.argv[3].split(\".\")[0]) - 999} groups' in out, out[-300:]
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime)";
+        let file = format!("{groups}.h5");
+        let mut python = Command::new(python());
+        let program = env!("CARGO_BIN_EXE_milvusdm");
+        let python = python.args(["-c", script, program, "inspect", &file]);
+        let (code, text) = said(python.current_dir(dir.path()).output().unwrap());
+        assert_eq!(code, 0, "{text}");
+        text.trim().parse().unwrap()
+    };
+    let (few, many) = (cost(5000), cost(35_000));
+    assert!(many < 20.0 * few, "{few} s for 5,000, {many} s for 35,000");
 }
 
 #[test]
@@ -372,4 +481,56 @@ fn a_locked_file_is_called_so() {
     }
     drop(writer.stdin.take());
     assert!(writer.wait().unwrap().success());
+}
+
+/// Filters that the library does not bring are called by their names, with the two ways out.
+#[test]
+fn filters_that_are_missing_are_called_by_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let filters = [
+        (305, "LZO"),
+        (307, "bzip2"),
+        (32001, "Blosc"),
+        (32004, "LZ4"),
+        (32008, "bitshuffle"),
+        (32015, "Zstandard"),
+        (32026, "Blosc2"),
+    ];
+    let mut script = String::new();
+    for (number, _) in filters {
+        script += &format!(
+            "with h5py.File('{number}.h5', 'w') as f:
+    p = h5py.h5p.create(h5py.h5p.DATASET_CREATE); p.set_chunk((3, 4)); p.set_filter({number}, h5py.h5z.FLAG_OPTIONAL, (1, 2))
+    d = h5py.h5d.create(f.id, b'embeddings', h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((3, 4)), p)
+    d.write_direct_chunk((0, 0), b'packed by something else')
+"
+        );
+    }
+    py(dir.path(), &script);
+    for (number, name) in filters {
+        let job =
+            format!("source: {{hdf5: {{paths: {number}.h5}}}}\nsink: {{hdf5: {{path: out.h5}}}}\n");
+        std::fs::write(dir.path().join("job.yaml"), job).unwrap();
+        for args in [
+            &["plan", "job.yaml"][..],
+            &["run", "--progress", "none", "job.yaml"],
+        ] {
+            let (code, text) = said(run(dir.path(), args));
+            assert_eq!(code, 3, "{text}");
+            for words in [
+                format!("{number}.h5"),
+                format!("{name} (filter {number})"),
+                match number {
+                    305 => "`ptrepack --complib zlib IN OUT`".to_owned(),
+                    _ => "HDF5_PLUGIN_PATH names a directory of filters".to_owned(),
+                },
+            ] {
+                assert!(text.contains(&words), "no `{words}` in {text}");
+            }
+        }
+        let (code, text) = said(run(dir.path(), &["inspect", &format!("{number}.h5")]));
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains(name), "{text}");
+        assert!(!dir.path().join("out.h5").exists());
+    }
 }
