@@ -166,6 +166,7 @@ fn simulate(seed: u64, mutant: Mutant, directory: &Path) -> Outcome {
             in_flight: 1..=1 + (random.next() % 4) as usize,
             warnings: Vec::new(),
             renamed: Default::default(),
+            share: None,
         };
         let checkpoint = match Checkpoint::create_or_resume(&path, &plan, false).unwrap() {
             Found::Finished(_) => unreachable!("it is not finished twice"),

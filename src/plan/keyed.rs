@@ -2,6 +2,7 @@
 //! Whatever looks at keys, before, while and after rows travel, sees these.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::batch::{Cut, Limits, Position, Shard};
@@ -39,6 +40,22 @@ pub fn keyed(job: &Job, source: Box<dyn Source>, survey: &Survey) -> Result<Box<
     }
 }
 
+impl Keyed {
+    /// Rows of a shard, from so many after its first.
+    fn keyed<'s>(
+        &'s self,
+        shard: &Shard,
+        number: u64,
+        reader: Box<dyn Reader + 's>,
+    ) -> Box<dyn Reader + 's> {
+        Box::new(KeyedReader {
+            reader,
+            keyings: &self.keyings,
+            number: shard.first_row.saturating_add(number),
+        })
+    }
+}
+
 impl Source for Keyed {
     fn survey(&self, limits: Limits) -> Result<Survey> {
         let mut survey = self.source.survey(limits)?;
@@ -58,11 +75,15 @@ impl Source for Keyed {
     ) -> Result<Box<dyn Reader + 's>> {
         // Counted only where rows are numbered.
         let number = from.row().saturating_sub(shard.start.row());
-        Ok(Box::new(KeyedReader {
-            reader: self.source.open(shard, from, limits)?,
-            keyings: &self.keyings,
-            number: shard.first_row.saturating_add(number),
-        }))
+        Ok(self.keyed(shard, number, self.source.open(shard, from, limits)?))
+    }
+
+    fn peek<'s>(&'s self, shard: &Shard, limits: Limits) -> Result<Box<dyn Reader + 's>> {
+        Ok(self.keyed(shard, 0, self.source.peek(shard, limits)?))
+    }
+
+    fn file(&self, part: u32) -> Option<&Path> {
+        self.source.file(part)
     }
 
     fn stillness(&self) -> Stillness {
