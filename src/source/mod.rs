@@ -13,9 +13,9 @@ pub mod milvus1;
 pub mod milvus_lite;
 pub mod numpy;
 pub mod parquet;
-mod sqlite;
 #[cfg(feature = "pgvector")]
 pub mod pgvector;
+mod sqlite;
 mod tables;
 mod values;
 pub mod vecs;
