@@ -421,27 +421,3 @@ pub const LITE_SHARD_ROWS: u64 = 4096;
 
 /// Bytes of rows of Milvus Lite that are taken from a table at once.
 pub const LITE_BLOCK_BYTES: usize = 1 << 20;
-
-/// Bytes that are read from a Postgres server at a time: many rows, and still in the cache.
-pub const POSTGRES_BUFFER_BYTES: usize = 256 << 10;
-
-/// The longest message of a Postgres server, which is a row: its values end at 1 GiB, those of vectors far below.
-pub const POSTGRES_MESSAGE_BYTES_MAX: usize = 256 << 20;
-
-/// An answer of the catalogue: a few hundred bytes for each column.
-pub const POSTGRES_ANSWER_BYTES_MAX: usize = 64 << 20;
-
-/// Seconds until the system asks whether a silent Postgres server is there, and between three such questions.
-pub const POSTGRES_KEEPALIVE_S: u64 = 30;
-
-/// Ranges of keys for each connection to a Postgres server, so that uneven ones do not keep one alone at the end.
-pub const POSTGRES_RANGES_EACH: u64 = 4;
-
-/// A range of fewer rows is not worth a request of its own.
-pub const POSTGRES_RANGE_ROWS_MIN: u64 = 4096;
-
-/// Rows of a table that are looked at for the keys between ranges; a smaller one is looked at whole.
-pub const POSTGRES_SAMPLE_ROWS: f64 = 200_000.0;
-
-/// Keys that repeat, and are named.
-pub const POSTGRES_REPEATS_SHOWN: u64 = 5;
