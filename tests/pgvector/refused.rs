@@ -105,7 +105,7 @@ fn what_cannot_be_read_is_refused_in_a_sentence() {
         (
             source("query: 'select 1 as id; drop table few', key: id"),
             2,
-            &["multiple commands"],
+            &["syntax error"],
         ),
         (source("query: 'selct 1', key: id"), 2, &["syntax error"]),
         (source("query: 'select id from few'"), 2, &["pgvector.key"]),

@@ -16,6 +16,8 @@ def vector(value, dtype):
         value = [float(x) for x in value.strip("[]").split(",")]
     if isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], bytes):
         value = value[0]
+    if dtype == "<f2" and isinstance(value, list) and all(isinstance(x, int) for x in value):
+        value = bytes(value)
     if isinstance(value, bytes):
         return np.frombuffer(value, dtype).tobytes()
     return np.array(value, dtype).tobytes()

@@ -201,7 +201,7 @@ fn bounds(
         .map(|piece| format!("{}", piece as f64 / pieces as f64))
         .collect();
     let rows = connection.query(&format!(
-        "SELECT DISTINCT ON (q.k) q.k::text FROM (SELECT unnest(percentile_disc(ARRAY[{}]::float8[]) \
+        "SELECT q.k::text FROM (SELECT unnest(percentile_disc(ARRAY[{}]::float8[]) \
          WITHIN GROUP (ORDER BY {})) AS k FROM {}{sample}) AS q WHERE q.k IS NOT NULL",
         shares.join(", "),
         fields.key.order,
