@@ -406,18 +406,3 @@ pub const QDRANT_FIRST_PAGE_POINTS: u64 = 128;
 
 /// How deep maps and lists of a payload may lie in one another: what reads the JSON that is made of them stops at 128.
 pub const QDRANT_PAYLOAD_DEPTH_MAX: usize = 100;
-
-/// Bytes of a value of a SQLite file: rows of Milvus Lite are no longer than a request to it, 64 MiB, and a little more.
-pub const SQLITE_VALUE_BYTES_MAX: i32 = 80 << 20;
-
-/// The description of a batch in an Arrow stream: some hundred bytes for each column.
-pub const ARROW_MESSAGE_BYTES_MAX: u64 = 16 << 20;
-
-/// A schema or a manifest of Milvus Lite: a hundred bytes for each field or file.
-pub const LITE_JSON_BYTES_MAX: u64 = 64 << 20;
-
-/// Rows of a table of Milvus Lite that a shard has at least: what is shorter is read by one thread.
-pub const LITE_SHARD_ROWS: u64 = 4096;
-
-/// Bytes of rows of Milvus Lite that are taken from a table at once.
-pub const LITE_BLOCK_BYTES: usize = 1 << 20;
