@@ -296,36 +296,45 @@ fn a_library_that_dies_of_a_file_at_the_destination_takes_no_command_along() {
 ",
     );
     let index = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/faiss/ivf.index");
+    let job = |sink: &str| {
+        let text = format!(
+            "source: {{faiss: {{path: {}}}}}\nsink: {{hdf5: {{{sink}}}}}\n",
+            index.display()
+        );
+        std::fs::write(room.join("onto.yaml"), text).unwrap();
+    };
+    let dies = |command: &str, dead: &str| {
+        let before = std::fs::read(room.join(dead)).unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_milvusdm"));
+        let program = program
+            .args([command, "onto.yaml"])
+            .current_dir(room)
+            .env("HDF5_VOL_CONNECTOR", "death")
+            .env("HDF5_PLUGIN_PATH", room.join("plugins"));
+        let (code, text) = said(program.output().unwrap());
+        assert_eq!(code, 3, "{command}: {text}");
+        for words in [
+            &format!("{dead}: the HDF5 library died of it (signal 6)"),
+            "remove the file, and the job writes it anew",
+        ] {
+            assert!(text.contains(words), "{command}: {text}");
+        }
+        assert_eq!(std::fs::read(room.join(dead)).unwrap(), before);
+    };
     for (sink, dead) in [
         ("path: alone.h5, mode: overwrite", "alone.h5"),
         ("path: alone.h5, mode: skip", "alone.h5"),
         ("path: alone.h5, mode: fail", "alone.h5"),
         ("dir: there, mode: overwrite", "there/c/part.h5"),
     ] {
-        let job = format!(
-            "source: {{faiss: {{path: {}}}}}\nsink: {{hdf5: {{{sink}}}}}\n",
-            index.display()
-        );
-        std::fs::write(room.join("onto.yaml"), job).unwrap();
-        let before = std::fs::read(room.join(dead)).unwrap();
-        for command in ["plan", "run", "verify"] {
-            let mut program = Command::new(env!("CARGO_BIN_EXE_milvusdm"));
-            let program = program
-                .args([command, "onto.yaml"])
-                .current_dir(room)
-                .env("HDF5_VOL_CONNECTOR", "death")
-                .env("HDF5_PLUGIN_PATH", room.join("plugins"));
-            let (code, text) = said(program.output().unwrap());
-            assert_eq!(code, 3, "{command} {sink}: {text}");
-            for words in [
-                &format!("{dead}: the HDF5 library died of it (signal 6)"),
-                "remove the file, and the job writes it anew",
-            ] {
-                assert!(text.contains(words), "{command} {sink}: {text}");
-            }
-        }
-        assert_eq!(std::fs::read(room.join(dead)).unwrap(), before);
+        job(sink);
+        dies("plan", dead);
+        dies("run", dead);
     }
+    job("path: own.h5");
+    let (code, text) = said(run(room, &["run", "--progress", "none", "onto.yaml"]));
+    assert_eq!(code, 0, "{text}");
+    dies("verify", "own.h5");
 }
 
 /// A file as a header may be damaged: a bit turned over, a byte set, a number made large, the end cut off.
