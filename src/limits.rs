@@ -406,3 +406,28 @@ pub const QDRANT_FIRST_PAGE_POINTS: u64 = 128;
 
 /// How deep maps and lists of a payload may lie in one another: what reads the JSON that is made of them stops at 128.
 pub const QDRANT_PAYLOAD_DEPTH_MAX: usize = 100;
+
+/// How deep values of a document may lie in one another: Elasticsearch takes 20 levels of objects unless told otherwise.
+pub const DOCUMENT_DEPTH_MAX: usize = 128;
+
+/// Keys of documents that a profile tells apart: more are no columns of a collection.
+pub const PROFILE_KEYS_MAX: usize = 200;
+
+/// Documents that are looked at for a profile.
+pub const PROFILE_DOCUMENTS: usize = 1000;
+
+/// Documents that Elasticsearch and OpenSearch are asked for at a time: `index.max_result_window`, unless told otherwise.
+pub const SEARCH_PAGE_ROWS_MAX: u64 = 10_000;
+
+/// The same before it is known how long documents are.
+pub const SEARCH_FIRST_PAGE_ROWS: u64 = 256;
+
+/// Bytes of an answer that pages are made for: both sides hold one as a whole.
+pub const SEARCH_ANSWER_BYTES: usize = 16 << 20;
+
+/// Numbers of writes that are looked through at a time: where few of them are left, a wide window costs as little as a
+/// narrow one.
+pub const SEARCH_WINDOW_MAX: i64 = 1 << 40;
+
+/// Seconds a search may take, and an answer may stand still.
+pub const SEARCH_DEADLINE_S: u64 = 120;

@@ -204,6 +204,13 @@ pub fn plan(
             count(target.rows.div_ceil(batch_rows), "batch", "batches")
         );
         line!(text, "  will be    {}: {}", verb(decision), decision.why);
+        let said = profile(plan, target.number);
+        if !said.is_empty() {
+            line!(text, "  payload    a sample of it; the job could have:");
+        }
+        for said in said {
+            line!(text, "    {said}");
+        }
     }
     for warning in &plan.warnings {
         line!(text);
@@ -235,6 +242,15 @@ fn list(text: &mut Text, files: &Files) {
             "             {path:<wide$}  {rows:>rows_wide$} rows, first id {first}"
         );
     }
+}
+
+/// The columns that the payload of a target's rows could have, as a job would say it. A source that does not answer now
+/// has nothing to tell: what matters of it was asked before.
+fn profile(plan: &Plan, target: u32) -> Vec<String> {
+    let mut shards = plan.manifest.shards.iter().filter(|s| s.rows > 0);
+    let shard = shards.find(|shard| shard.target == target);
+    let lines = shard.map(|shard| plan.source.profile(shard));
+    lines.and_then(std::result::Result::ok).unwrap_or_default()
 }
 
 fn name(name: &str) -> &str {
@@ -294,6 +310,7 @@ pub fn plan_json(
                 "action": decision.action.name(),
                 "rows_before": decision.rows_before,
                 "why": decision.why,
+                "profile": profile(plan, target.number),
             })
         })
         .collect();

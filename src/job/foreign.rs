@@ -106,6 +106,148 @@ pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
     Some((general, notes))
 }
 
+/// The same of a job of milvus-migration that reads an Elasticsearch.
+pub fn searched(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
+    if text(root, "dumper.worker.workmode")? != "elasticsearch" {
+        return None;
+    }
+    let unused = [
+        "dumper.worker.limit",
+        "dumper.worker.writer.buffersize",
+        "loader.worker.limit",
+        "meta.version",
+        "meta.milvus.closedynamicfield",
+        "target.mode",
+        "target.local",
+        "target.remote",
+        "target.create",
+        "target.milvus2x.grpc",
+        "target.milvus2x.writemode",
+    ];
+    let unused = unused.iter().filter(|key| at(root, key).is_some());
+    let notes = unused
+        .map(|key| format!("`{key}` of milvus-migration is not needed here, and is ignored"))
+        .collect();
+    let (mut source, mut sink) = (Mapping::new(), Mapping::new());
+    let put = |map: &mut Mapping, key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            map.insert(key.into(), value.into());
+        }
+    };
+    let es = |key: &str| text(root, &format!("source.es.{key}"));
+    // An API key counts only with a cloud's id there, and a token in place of everything else.
+    let cloud = es("cloudid");
+    let mut tls = Mapping::new();
+    match (&cloud, es("servicetoken")) {
+        (Some(_), _) => {
+            put(&mut source, "cloud_id", cloud.clone());
+            put(&mut source, "api_key", es("apikey"));
+        }
+        (None, token) => {
+            let urls = at(root, "source.es.urls").cloned().unwrap_or(Value::Null);
+            source.insert("urls".into(), urls);
+            if token.is_some() {
+                put(&mut source, "service_token", token);
+            } else {
+                if let (Some(user), Some(password)) = (es("username"), es("password")) {
+                    put(&mut source, "user", Some(user));
+                    put(&mut source, "password", Some(password));
+                }
+                match es("cert") {
+                    Some(cert) => put(&mut tls, "ca", Some(cert)),
+                    None => put(&mut tls, "fingerprint", es("fingerprint")),
+                }
+            }
+        }
+    }
+    if !tls.is_empty() {
+        source.insert("tls".into(), tls.into());
+    }
+    put(&mut source, "index", text(root, "meta.index"));
+    put(
+        &mut source,
+        "page",
+        text(root, "dumper.worker.reader.buffersize"),
+    );
+    put(&mut sink, "address", text(root, "target.milvus2x.endpoint"));
+    let login = |key: &str| text(root, &format!("target.milvus2x.{key}"));
+    if let (Some(user), Some(password)) = (login("username"), login("password")) {
+        put(&mut sink, "user", Some(user));
+        put(&mut sink, "password", Some(password));
+    }
+    put(&mut sink, "db", login("database"));
+    let shards = text(root, "meta.milvus.shardnum").filter(|n| n != "0");
+    put(
+        &mut sink,
+        "shards",
+        Some(shards.unwrap_or_else(|| "2".to_owned())),
+    );
+    put(
+        &mut sink,
+        "consistency",
+        text(root, "meta.milvus.consistencylevel"),
+    );
+    let mut into = Mapping::new();
+    let name = text(root, "meta.milvus.collection").or_else(|| text(root, "meta.index"));
+    put(&mut into, "collection", name);
+    let mut general = Mapping::new();
+    let under = |name: &str, map: Mapping| {
+        let mut outer = Mapping::new();
+        outer.insert(name.into(), map.into());
+        Value::Mapping(outer)
+    };
+    general.insert("source".into(), under("elasticsearch", source));
+    general.insert("sink".into(), under("milvus", sink));
+    general.insert("into".into(), into.into());
+    general.insert("fields".into(), listed(root).into());
+    Some((general, notes))
+}
+
+/// The fields that such a job lists, as `fields:`; all others stay behind.
+fn listed(root: &Mapping) -> Mapping {
+    let (mut fields, mut columns) = (Mapping::new(), Mapping::new());
+    let list = match at(root, "meta.fields") {
+        Some(Value::Sequence(list)) => list.as_slice(),
+        _ => &[],
+    };
+    for field in list.iter().filter_map(Value::as_mapping) {
+        let Some(name) = text(field, "name") else {
+            continue;
+        };
+        let kind = text(field, "type").unwrap_or_default();
+        let mut column = Mapping::new();
+        let kind = match kind.as_str() {
+            "long" => "int64",
+            "integer" => "int32",
+            "short" => "int16",
+            "byte" => "int8",
+            "boolean" => "bool",
+            "double" => "double",
+            "float" | "half_float" | "scaled_float" => "float",
+            "object" => "json",
+            "dense_vector" => "",
+            _ => "varchar",
+        };
+        if !kind.is_empty() {
+            column.insert("type".into(), kind.into());
+        }
+        if kind == "varchar" {
+            let longest = text(field, "maxlen").unwrap_or_else(|| "65535".to_owned());
+            column.insert("max_length".into(), longest.into());
+        }
+        if text(field, "pk").as_deref() == Some("true") {
+            column.insert("name".into(), name.as_str().into());
+            column.insert("from".into(), name.as_str().into());
+            fields.insert("id".into(), column.into());
+        } else if name != "_id" {
+            columns.insert(name.as_str().into(), column.into());
+        }
+    }
+    fields.insert("columns".into(), columns.into());
+    fields.insert("rest".into(), "drop".into());
+    fields
+}
+
 /// What stands at a path, whatever the case of its keys.
 fn at<'m>(root: &'m Mapping, path: &str) -> Option<&'m Value> {
     let mut map = Some(root);
@@ -233,6 +375,38 @@ run: {existing: upsert}
         assert_eq!(notes.len(), 2, "{notes:?}");
         let other = "dumper: {worker: {workMode: elasticsearch}}";
         assert!(living(&serde_yaml::from_str(other).unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_job_that_reads_an_elasticsearch_is_said_in_our_words() {
+        let text = "
+dumper: {worker: {workMode: elasticsearch, reader: {bufferSize: 2500}}}
+meta:
+  mode: config
+  index: old
+  fields:
+    - {name: id, pk: true, type: long}
+    - {name: data, type: dense_vector, dims: 512}
+    - {name: other, maxLen: 60, type: keyword}
+  milvus: {collection: new, shardNum: 2, closeDynamicField: false}
+source: {es: {urls: ['http://a:9200'], username: u, password: p}}
+target:
+  mode: remote
+  remote: {bucket: b}
+  milvus2x: {endpoint: 'b:1', username: u, password: p}
+";
+        let (job, notes) = searched(&serde_yaml::from_str(text).unwrap()).unwrap();
+        let expected = "
+source: {elasticsearch: {urls: ['http://a:9200'], user: u, password: p, index: old, page: \"2500\"}}
+sink: {milvus: {address: 'b:1', user: u, password: p, shards: \"2\"}}
+into: {collection: new}
+fields:
+  id: {type: int64, name: id, from: id}
+  columns: {data: {}, other: {type: varchar, max_length: \"60\"}}
+  rest: drop
+";
+        assert_eq!(job, serde_yaml::from_str::<Mapping>(expected).unwrap());
+        assert_eq!(notes.len(), 3, "{notes:?}");
     }
 
     #[test]

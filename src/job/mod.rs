@@ -291,7 +291,8 @@ impl Job {
                 "a job is a map with `source:` and `sink:`, or one of F2M, H2M, M2M, M2H",
             ));
         };
-        if let Some((general, notes)) = foreign::living(&root) {
+        if let Some((general, notes)) = foreign::living(&root).or_else(|| foreign::searched(&root))
+        {
             notes.iter().for_each(|note| tracing::warn!("{note}"));
             root = general;
         }

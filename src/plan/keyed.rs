@@ -102,6 +102,14 @@ impl Source for Keyed {
         self.source.said()
     }
 
+    fn profile(&self, shard: &Shard) -> Result<Vec<String>> {
+        self.source.profile(shard)
+    }
+
+    fn repeats(&self, shard: &Shard) -> bool {
+        self.source.repeats(shard)
+    }
+
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
         self.source.content()
     }

@@ -347,7 +347,7 @@ fn pack_gap(
             let mut handed = run.handed.lock().expect("no one panics with it locked");
             handed.entry(shard.number).or_default();
         }
-        let again = gap.doubt || standing.in_doubt(id.index);
+        let again = gap.doubt || standing.in_doubt(id.index) || source.repeats(shard);
         let attempt = match again {
             true => run.doubt(shard.target).map_err(|e| e.batch(id))?,
             false => run.first_attempt(shard.target),

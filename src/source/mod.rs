@@ -4,6 +4,10 @@
 mod choose;
 pub mod content;
 mod cut;
+#[cfg(feature = "network")]
+pub mod documents;
+#[cfg(feature = "elasticsearch")]
+pub mod elasticsearch;
 pub mod faiss;
 mod files;
 pub mod hdf5;
@@ -82,6 +86,18 @@ pub trait Source: Send + Sync {
     /// What the operator should know once all was read.
     fn said(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Lines of YAML for a job: the columns that the payload of a shard's rows could have, by a sample. None where rows
+    /// have no payload without columns.
+    fn profile(&self, _shard: &Shard) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// Whether rows of a shard that were read before may come once more, as they are now: since the state of one moment
+    /// that they were read from is gone, and the source gives rows that were written again another place in its order.
+    fn repeats(&self, _shard: &Shard) -> bool {
+        false
     }
 
     /// Opens a shard, which may be a stretch of one that the survey found, at a position. Of a frozen source the batches
@@ -236,12 +252,16 @@ impl Files {
 
 /// All kinds of source. Adding one: its file, and its line here.
 pub const SOURCES: &[SourceKind] = &[
+    #[cfg(feature = "elasticsearch")]
+    elasticsearch::KIND,
     faiss::KIND,
     hdf5::KIND,
     milvus::KIND,
     milvus1::KIND,
     milvus_lite::KIND,
     numpy::KIND,
+    #[cfg(feature = "elasticsearch")]
+    elasticsearch::OPENSEARCH,
     parquet::KIND,
     #[cfg(feature = "pgvector")]
     pgvector::KIND,

@@ -1,0 +1,309 @@
+//! How does one speak with Elasticsearch, and with OpenSearch? Their two dialects of the same few calls.
+//!
+//! What only Elasticsearch has (`/_pit`, vectors left out of `_source`) was written after its documentation and source;
+//! tests have it from a stand-in. OpenSearch's was tried on a real 2.19.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use super::indices::Index;
+use super::page;
+use super::settings::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::http::{self, Ask, Method, Server, encoded, words};
+use crate::limits;
+
+/// What answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    Elasticsearch,
+    OpenSearch,
+}
+
+/// Nodes of a cluster, any of which may be asked.
+pub struct Cluster {
+    nodes: Vec<Server>,
+    /// The one that answered last.
+    node: AtomicUsize,
+    pub dialect: Dialect,
+    /// Major and minor.
+    pub version: (u64, u64),
+    words: String,
+    keep_alive: String,
+    query: Option<Value>,
+}
+
+/// The state of a shard at one moment, which the server keeps.
+#[derive(Debug)]
+pub struct View {
+    /// The newest name of it.
+    pub id: String,
+    /// Documents in it that travel.
+    pub rows: u64,
+    /// The highest `_seq_no` of one, or -1.
+    pub last: i64,
+}
+
+impl Cluster {
+    /// Connects, and asks who answers.
+    pub fn open(settings: &Settings) -> Result<Cluster> {
+        let tls = settings.tls.read()?;
+        let open = |address: &String| {
+            Server::open(&http::Settings {
+                address: address.clone(),
+                headers: settings.headers.clone(),
+                tls: tls.clone(),
+                deadline: std::time::Duration::from_secs(limits::SEARCH_DEADLINE_S),
+                connections: settings.connections,
+            })
+        };
+        let mut cluster = Cluster {
+            nodes: settings.addresses.iter().map(open).collect::<Result<_>>()?,
+            node: AtomicUsize::new(0),
+            dialect: Dialect::Elasticsearch,
+            version: (0, 0),
+            words: String::new(),
+            keep_alive: format!("{}s", settings.keep_alive.as_secs().max(1)),
+            query: settings.query.clone(),
+        };
+        let hello = cluster.json("hello", Method::Get, "/", None)?;
+        let version = &hello["version"];
+        let Some(number) = version["number"].as_str() else {
+            let what = format!(
+                "{} is neither Elasticsearch nor OpenSearch",
+                cluster.address()
+            );
+            return Err(Error::new(Kind::Refused, what)
+                .hint("is the address that of its HTTP port, such as 9200?"));
+        };
+        let mut parts = number.split('.').map(|part| part.parse().unwrap_or(0));
+        cluster.version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        let (name, least) = match version["distribution"].as_str() {
+            Some("opensearch") => {
+                cluster.dialect = Dialect::OpenSearch;
+                ("OpenSearch", (2, 4))
+            }
+            _ => ("Elasticsearch", (7, 12)),
+        };
+        cluster.words = format!("{name} {number}");
+        if cluster.version < least {
+            let what = format!(
+                "{} is {}: {name} before {}.{} keeps no state of one moment that could be read",
+                cluster.address(),
+                cluster.words,
+                least.0,
+                least.1
+            );
+            return Err(Error::new(Kind::Unsupported, what));
+        }
+        Ok(cluster)
+    }
+
+    /// Which server it is, for people.
+    pub fn server(&self) -> &str {
+        &self.words
+    }
+
+    /// Its first address.
+    pub fn address(&self) -> &str {
+        self.nodes[0].address()
+    }
+
+    /// Asks a node; where it is not there, the next. Any status is an answer.
+    pub fn ask(&self, ask: &Ask<'_>, answer: &mut Vec<u8>) -> Result<u16> {
+        let first = self.node.load(Ordering::Relaxed);
+        let mut failed = None;
+        for at in 0..self.nodes.len() {
+            let number = (first + at) % self.nodes.len();
+            match self.nodes[number].ask(ask, answer) {
+                Err(error) if matches!(error.kind(), Kind::Unreachable | Kind::Lost) => {
+                    failed.get_or_insert(error);
+                }
+                answered => {
+                    self.node.store(number, Ordering::Relaxed);
+                    return answered;
+                }
+            }
+        }
+        Err(failed.expect("there is a node, and it failed"))
+    }
+
+    /// The error that an answer is.
+    pub fn refusal(&self, call: &'static str, status: u16, answer: &[u8]) -> Error {
+        let node = &self.nodes[self.node.load(Ordering::Relaxed)];
+        let error = node.refusal(call, status, &words(answer));
+        let text = String::from_utf8_lossy(&answer[..answer.len().min(1 << 16)]);
+        // A server whose memory is full, that is starting or without a shard for a moment says so with several statuses.
+        let passing = [
+            "circuit_breaking_exception",
+            "rejected_execution",
+            "no_shard_available",
+            "NoShardAvailable",
+        ];
+        match passing.iter().any(|word| text.contains(word)) {
+            true => error.with_kind(Kind::Busy),
+            false => error,
+        }
+    }
+
+    /// Asks, and takes the answer apart; every status but 2xx is an error.
+    pub fn json(
+        &self,
+        call: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value> {
+        match self.answered(call, method, path, body)? {
+            (200..=299, answer) => serde_json::from_slice(&answer).map_err(|e| {
+                let what = format!("the answer is no JSON: {e}");
+                Error::new(Kind::Refused, what)
+                    .at(self.nodes[0].place(call))
+                    .hint("is the address that of its HTTP port, such as 9200?")
+            }),
+            (status, answer) => Err(self.refusal(call, status, &answer)),
+        }
+    }
+
+    /// Asks: the status, and the answer.
+    pub fn answered(
+        &self,
+        call: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Vec<u8>)> {
+        let body = body.map(Value::to_string);
+        let ask = Ask {
+            body: body.as_deref().map(str::as_bytes),
+            ..Ask::new(method, path, call)
+        };
+        let mut answer = Vec::new();
+        let status = self.ask(&ask, &mut answer)?;
+        Ok((status, answer))
+    }
+
+    /// Has the server keep the state of a shard, and looks how much there is.
+    pub fn view(&self, index: &Index, shard: u32) -> Result<View> {
+        let name = encoded(&index.name);
+        let keep = &self.keep_alive;
+        // One shard each: a state that several have is shared by no two readers, and has no order that outlives it.
+        let path = match self.dialect {
+            Dialect::Elasticsearch => {
+                format!("/{name}/_pit?keep_alive={keep}&preference=_shards:{shard}")
+            }
+            Dialect::OpenSearch => format!(
+                "/{name}/_search/point_in_time?keep_alive={keep}&preference=_shards:{shard}&allow_partial_pit_creation=false"
+            ),
+        };
+        let call = "point in time";
+        let answer = self.json(call, Method::Post, &path, None)?;
+        let id = match self.dialect {
+            Dialect::Elasticsearch => &answer["id"],
+            Dialect::OpenSearch => &answer["pit_id"],
+        };
+        let Some(id) = id.as_str() else {
+            let what = "the answer names no point in time".to_owned();
+            return Err(Error::new(Kind::Refused, what).at(self.nodes[0].place(call)));
+        };
+        let mut view = View {
+            id: id.to_owned(),
+            rows: 0,
+            last: -1,
+        };
+        let looked = self.look(&mut view);
+        if looked.is_err() {
+            self.close(&view);
+        }
+        looked.map(|()| view)
+    }
+
+    /// Counts what is in a state, and finds the highest number.
+    fn look(&self, view: &mut View) -> Result<()> {
+        let mut body = self.search(view, i64::MIN, i64::MAX, 1);
+        body["sort"] = json!([{"_seq_no": "desc"}]);
+        body["_source"] = json!(false);
+        body["track_total_hits"] = json!(true);
+        let mut answer = Vec::new();
+        self.searched(
+            &body,
+            view,
+            limits::HTTP_SHORT_ANSWER_BYTES_MAX,
+            &mut answer,
+        )?;
+        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+        let total = &answer["hits"]["total"];
+        let rows = total["value"].as_u64().or(total.as_u64());
+        let Some(rows) = rows else {
+            let what = "the answer does not count its documents".to_owned();
+            return Err(Error::new(Kind::Refused, what).at(self.nodes[0].place("search")));
+        };
+        view.rows = rows;
+        view.last = answer["hits"]["hits"][0]["sort"][0].as_i64().unwrap_or(-1);
+        Ok(())
+    }
+
+    /// A search for documents behind a number, up to and with another.
+    pub fn search(&self, view: &View, after: i64, upto: i64, rows: u64) -> Value {
+        let mut filter = vec![json!({"range": {"_seq_no": {"gt": after, "lte": upto}}})];
+        filter.extend(self.query.clone());
+        json!({
+            "size": rows,
+            "pit": {"id": view.id, "keep_alive": self.keep_alive},
+            "query": {"bool": {"filter": filter}},
+            "sort": [{"_seq_no": "asc"}],
+            "track_total_hits": false,
+        })
+    }
+
+    /// Searches; the answer is whole, and the state has its newest name.
+    pub fn searched(
+        &self,
+        body: &Value,
+        view: &mut View,
+        most: usize,
+        answer: &mut Vec<u8>,
+    ) -> Result<()> {
+        let text = body.to_string();
+        let ask = Ask {
+            body: Some(text.as_bytes()),
+            most,
+            ..Ask::new(
+                Method::Post,
+                "/_search?allow_partial_search_results=false",
+                "search",
+            )
+        };
+        let status = self.ask(&ask, answer)?;
+        if !(200..=299).contains(&status) {
+            return Err(self.refusal("search", status, answer));
+        }
+        if let Some(id) = page::id(answer) {
+            view.id = id;
+        }
+        Ok(())
+    }
+
+    /// Whether an error says that the server no longer keeps a state.
+    pub fn is_gone(error: &Error) -> bool {
+        let words = [
+            "search_context_missing",
+            "No search context",
+            "point in time",
+            "Point in time",
+        ];
+        error.kind() == Kind::Refused && words.iter().any(|word| error.what().contains(word))
+    }
+
+    /// The server need not keep a state any longer.
+    pub fn close(&self, view: &View) {
+        let (path, body) = match self.dialect {
+            Dialect::Elasticsearch => ("/_pit", json!({"id": view.id})),
+            Dialect::OpenSearch => ("/_search/point_in_time", json!({"pit_id": [view.id]})),
+        };
+        if let Err(error) = self.answered("close", Method::Delete, path, Some(&body)) {
+            tracing::debug!("a point in time stays open until it ends by itself: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Which indices are meant, and what are they? Settings and mappings, as servers give them, become columns.
+
+use serde_json::{Map, Value};
+
+use super::cluster::{Cluster, Dialect};
+use super::settings::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::http::{Method, encoded};
+use crate::schema::{Column, ColumnType, Element, Metric, VectorType};
+
+/// An index.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// Its own name.
+    pub name: String,
+    /// What the job calls it: an alias of this index alone, or its own name.
+    pub called: String,
+    /// What tells it from another one of its name.
+    pub uuid: String,
+    /// How many shards it has.
+    pub shards: u32,
+    /// Whether documents of one `_id` may be in several shards.
+    pub is_routed: bool,
+    /// Whether vectors are left out of `_source` unless one asks for them.
+    pub hides_vectors: bool,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    vectors: Vec<Column>,
+}
+
+/// The column of documents' names.
+pub fn key() -> Column {
+    // The longest that servers take.
+    Column::key(
+        "_id",
+        ColumnType::VarChar {
+            max_bytes: Some(512),
+        },
+    )
+}
+
+impl Index {
+    /// The columns of its vectors.
+    pub fn vectors(&self, nullable: bool) -> Vec<Column> {
+        let mut all = self.vectors.clone();
+        all.iter_mut().for_each(|column| column.nullable = nullable);
+        all
+    }
+}
+
+/// The indices that a job means, in the order of their names.
+pub fn find(cluster: &Cluster, settings: &Settings) -> Result<Vec<Index>> {
+    let mut all: Vec<Index> = Vec::new();
+    for name in &settings.index {
+        let found = named(cluster, name)?;
+        if found.is_empty() {
+            return Err(Error::new(Kind::Job, format!("no index fits `{name}`")));
+        }
+        for index in found {
+            if !all.iter().any(|other| other.name == index.name) {
+                all.push(index);
+            }
+        }
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+/// The uuid of an index; `None`: there is none of this name.
+pub fn uuid(cluster: &Cluster, name: &str) -> Result<Option<String>> {
+    let path = format!("/{}/_settings?flat_settings=true", encoded(name));
+    match cluster.answered("settings", Method::Get, &path, None)? {
+        (200..=299, answer) => {
+            let all: Value = serde_json::from_slice(&answer).unwrap_or_default();
+            let uuid = &all[name]["settings"]["index.uuid"];
+            Ok(uuid.as_str().map(str::to_owned))
+        }
+        (404, _) => Ok(None),
+        (status, answer) => Err(cluster.refusal("settings", status, &answer)),
+    }
+}
+
+fn named(cluster: &Cluster, name: &str) -> Result<Vec<Index>> {
+    // Commas and stars mean what they mean to the server.
+    let spelt = encoded(name).replace("%2A", "*").replace("%2C", ",");
+    let path = format!("/{spelt}/_settings?flat_settings=true");
+    let settings = match cluster.answered("settings", Method::Get, &path, None)? {
+        (200..=299, answer) => serde_json::from_slice(&answer).unwrap_or_default(),
+        (404, _) => {
+            let what = format!("{} has no index `{name}`", cluster.address());
+            return Err(Error::new(Kind::Job, what));
+        }
+        (status, answer) => return Err(cluster.refusal("settings", status, &answer)),
+    };
+    let path = format!("/{spelt}/_mapping");
+    let mappings = cluster.json("mapping", Method::Get, &path, None)?;
+    let Value::Object(settings) = settings else {
+        return Ok(Vec::new());
+    };
+    let alone = settings.len() == 1 && !name.contains(['*', ',', '?', '<']);
+    let mut all = Vec::new();
+    for (own, found) in &settings {
+        let mapping = &mappings[own.as_str()]["mappings"];
+        let mut index = of(cluster, own, &found["settings"], mapping)?;
+        if alone {
+            index.called = name.to_owned();
+        }
+        all.push(index);
+    }
+    Ok(all)
+}
+
+fn of(cluster: &Cluster, name: &str, settings: &Value, mapping: &Value) -> Result<Index> {
+    let said = |key: &str| settings[key].as_str();
+    let odd = |what: &str| {
+        let what = format!("index {name}: {what}");
+        Err(Error::new(Kind::Unsupported, what))
+    };
+    let Some(shards) = said("index.number_of_shards").and_then(|n| n.parse().ok()) else {
+        return odd("the server does not say how many shards it has");
+    };
+    let flag = |value: &Value| value.as_bool().or(value.as_str().map(|s| s == "true"));
+    if flag(&mapping["_source"]["enabled"]) == Some(false) {
+        return odd("keeps no `_source`, so that its documents cannot be read");
+    }
+    if said("index.disable_sequence_numbers") == Some("true") {
+        return odd(
+            "keeps no sequence numbers (`index.disable_sequence_numbers`), which documents are read in the order of",
+        );
+    }
+    let mut found = Fields {
+        vectors: Vec::new(),
+        notes: Vec::new(),
+        wrong: None,
+        settings,
+        name,
+    };
+    if let Value::Object(properties) = &mapping["properties"] {
+        found.walk(properties, "", false);
+    }
+    if let Some(what) = found.wrong {
+        return odd(&what);
+    }
+    let excludes = &mapping["_source"]["excludes"];
+    if let Some(list) = excludes.as_array().filter(|list| !list.is_empty()) {
+        found.notes.push(format!(
+            "{name} keeps some fields out of `_source`, which therefore do not travel: {}",
+            Value::from(list.clone())
+        ));
+    }
+    let excluded = said("index.mapping.exclude_source_vectors");
+    let hides = match (cluster.dialect, excluded) {
+        (Dialect::OpenSearch, _) => false,
+        (Dialect::Elasticsearch, Some(said)) => said == "true",
+        // New indices hide them unless told otherwise, and servers do not print what is so by default.
+        (Dialect::Elasticsearch, None) => cluster.version >= (9, 2),
+    };
+    let routed = flag(&mapping["_routing"]["required"]) == Some(true);
+    if routed {
+        found.notes.push(format!(
+            "{name} routes its documents by a value of their own: an `_id` may be there more than once"
+        ));
+    }
+    Ok(Index {
+        name: name.to_owned(),
+        called: name.to_owned(),
+        uuid: said("index.uuid").unwrap_or_default().to_owned(),
+        shards,
+        is_routed: routed,
+        hides_vectors: hides,
+        notes: found.notes,
+        vectors: found.vectors,
+    })
+}
+
+struct Fields<'f> {
+    vectors: Vec<Column>,
+    notes: Vec<String>,
+    wrong: Option<String>,
+    settings: &'f Value,
+    name: &'f str,
+}
+
+impl Fields<'_> {
+    fn walk(&mut self, properties: &Map<String, Value>, before: &str, nested: bool) {
+        for (key, field) in properties {
+            let name = format!("{before}{key}");
+            let kind = field["type"].as_str().unwrap_or("object");
+            match kind {
+                "dense_vector" | "knn_vector" if nested => self.notes.push(format!(
+                    "{}: `{name}` is a vector of nested objects, and travels as JSON with them",
+                    self.name
+                )),
+                "dense_vector" => self.dense(&name, field),
+                "knn_vector" => self.knn(&name, field),
+                "rank_vectors" | "sparse_vector" | "semantic_text" | "rank_features" => {
+                    self.notes
+                        .push(format!("{}: `{name}` ({kind}) travels as JSON", self.name));
+                }
+                _ => {
+                    if let Value::Object(inner) = &field["properties"] {
+                        self.walk(inner, &format!("{name}."), nested || kind == "nested");
+                    }
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, name: &str, element: Element, dimension: &Value, metric: Option<Metric>) {
+        let Some(dimension) = dimension.as_u64().and_then(|d| u32::try_from(d).ok()) else {
+            self.wrong.get_or_insert(format!(
+                "the mapping of `{name}` does not tell how many dimensions it has"
+            ));
+            return;
+        };
+        if dimension == 0 || element == Element::Bit && dimension % 8 != 0 {
+            self.wrong
+                .get_or_insert(format!("`{name}` has {dimension} dimensions"));
+            return;
+        }
+        let kind = ColumnType::Vector(VectorType { element, dimension });
+        let mut column = Column::new(name, kind);
+        column.metric = metric;
+        self.vectors.push(column);
+    }
+
+    /// Elasticsearch's vectors.
+    fn dense(&mut self, name: &str, field: &Value) {
+        // A field that no document has had a vector in has no dimensions yet.
+        if field["dims"].is_null() {
+            self.notes
+                .push(format!("{}: `{name}` has had no vector yet", self.name));
+            return;
+        }
+        let element = match field["element_type"].as_str() {
+            None | Some("float") => Element::Float32,
+            Some("byte") => Element::Int8,
+            Some("bit") => Element::Bit,
+            Some("bfloat16") => Element::BFloat16,
+            Some(other) => {
+                self.wrong
+                    .get_or_insert(format!("`{name}` has elements of type {other}"));
+                return;
+            }
+        };
+        let metric = match (element, field["similarity"].as_str()) {
+            (Element::Bit, _) => Some(Metric::Hamming),
+            (_, None | Some("cosine")) => Some(Metric::Cosine),
+            (_, Some("l2_norm")) => Some(Metric::L2),
+            (_, Some("dot_product" | "max_inner_product")) => Some(Metric::Ip),
+            (_, Some(other)) => Some(Metric::Other(other.to_owned())),
+        };
+        self.add(name, element, &field["dims"], metric);
+    }
+
+    /// OpenSearch's vectors.
+    fn knn(&mut self, name: &str, field: &Value) {
+        let element = match field["data_type"].as_str() {
+            None | Some("float") => Element::Float32,
+            Some("byte") => Element::Int8,
+            Some("binary") => Element::Bit,
+            Some(other) => {
+                self.wrong
+                    .get_or_insert(format!("`{name}` has elements of type {other}"));
+                return;
+            }
+        };
+        let method = &field["method"];
+        let space = field["space_type"]
+            .as_str()
+            .or(method["space_type"].as_str());
+        let space = space.or(self.settings["index.knn.space_type"].as_str());
+        let metric = match (element, space) {
+            (Element::Bit, _) => Some(Metric::Hamming),
+            (_, None | Some("l2")) => Some(Metric::L2),
+            (_, Some("cosinesimil")) => Some(Metric::Cosine),
+            (_, Some("innerproduct")) => Some(Metric::Ip),
+            (_, Some(other)) => Some(Metric::Other(other.to_owned())),
+        };
+        let derived = self.settings["index.knn.derived_source.enabled"].as_str() == Some("true");
+        let by_faiss = method["engine"].as_str() != Some("lucene");
+        if metric == Some(Metric::Cosine) && derived && by_faiss {
+            self.notes.push(format!(
+                "{}: the server keeps `{name}` at length 1, and gives it so: what was sent may have been longer or shorter",
+                self.name
+            ));
+        }
+        self.add(name, element, &field["dimension"], metric);
+    }
+}

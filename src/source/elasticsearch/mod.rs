@@ -1,0 +1,329 @@
+//! elasticsearch, opensearch: how is an index of a running server read? Each of its shards from a state that the server
+//! keeps for us, in the order of the numbers that it gave to writes.
+//!
+//! ```text
+//! index ─┬─ shard 0: point in time ──► documents 1..=900 behind _seq_no 0 ──► 901..=1800 ──► … highest
+//!        └─ shard 1: point in time ──► …
+//! ```
+//!
+//! A document's `_seq_no` is its own within its shard, and stays what it is until the document is written again: then it
+//! gets a higher one than all there are. So a position in that order outlives the state that it was found in, and what was
+//! written since comes at its end.
+
+mod cluster;
+mod indices;
+mod page;
+mod reader;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::documents::{Layout, Profile};
+use super::{Reader, Source, SourceKind, Spec as AnySpec, Stillness, Survey};
+use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
+use crate::error::{Error, Kind, Result};
+use crate::job::Globs;
+use crate::schema::CollectionTraits;
+
+use cluster::{Cluster, View};
+use indices::Index;
+use settings::{Missing, SETTINGS, Settings};
+
+/// The source `elasticsearch`.
+pub const KIND: SourceKind = SourceKind {
+    name: "elasticsearch",
+    summary: "indices of a running Elasticsearch 7.12 or later, or OpenSearch",
+    settings: SETTINGS,
+    read: settings::read,
+};
+
+/// The same under the name of the other server: which of them answers is asked.
+pub const OPENSEARCH: SourceKind = SourceKind {
+    name: "opensearch",
+    summary: "indices of a running OpenSearch 2.4 or later, or Elasticsearch",
+    ..KIND
+};
+
+impl AnySpec for Settings {
+    fn open(&self) -> Result<Box<dyn Source>> {
+        self.open_for(&Globs::default())
+    }
+
+    fn open_for(&self, admitted: &Globs) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Elastic {
+            cluster: Cluster::open(self)?,
+            settings: self.clone(),
+            admitted: admitted.clone(),
+            shards: OnceLock::new(),
+            without_vector: AtomicU64::new(0),
+            free_at: Mutex::new(Instant::now()),
+        }))
+    }
+}
+
+/// A cluster, and what of it is read.
+struct Elastic {
+    cluster: Cluster,
+    settings: Settings,
+    admitted: Globs,
+    /// What is read, once it was looked at.
+    shards: OnceLock<Vec<Piece>>,
+    /// Documents that were left behind.
+    without_vector: AtomicU64,
+    /// When the next documents may be read.
+    free_at: Mutex<Instant>,
+}
+
+/// An index that travels: what its documents become.
+struct Whole {
+    index: Index,
+    name: TargetName,
+    layout: Layout,
+    place: Arc<Path>,
+}
+
+/// A shard of an index, and its state.
+struct Piece {
+    whole: Arc<Whole>,
+    /// Its number in the index.
+    shard: u32,
+    /// One request at a time: each may give the state another name.
+    view: Mutex<Option<View>>,
+    /// Documents in the state that it was first seen in.
+    rows: u64,
+    /// Whether anything was read from another state than that.
+    renewed: AtomicBool,
+    /// Whether anything was read.
+    begun: AtomicBool,
+}
+
+impl Piece {
+    fn view(&self) -> MutexGuard<'_, Option<View>> {
+        self.view.lock().expect("no one panics with it locked")
+    }
+}
+
+impl Elastic {
+    /// What is read, looked at once.
+    fn pieces(&self) -> Result<&[Piece]> {
+        if self.shards.get().is_none() {
+            let found = self.look()?;
+            let _ = self.shards.set(found);
+        }
+        Ok(self.shards.get().expect("it was looked at"))
+    }
+
+    fn look(&self) -> Result<Vec<Piece>> {
+        let mut pieces = Vec::new();
+        for index in indices::find(&self.cluster, &self.settings)? {
+            let name = TargetName {
+                collection: index.called.clone(),
+                partition: String::new(),
+            };
+            if !self.admitted.admit(&name.collection, &name.partition) {
+                continue;
+            }
+            let place = format!("{}/{}", self.cluster.address(), index.name);
+            let layout = Layout::new(
+                indices::key(),
+                index.vectors(self.settings.missing == Missing::Null),
+            )?;
+            let whole = Arc::new(Whole {
+                name,
+                layout,
+                place: Path::new(&place).into(),
+                index,
+            });
+            for shard in 0..whole.index.shards {
+                let view = self.cluster.view(&whole.index, shard)?;
+                pieces.push(Piece {
+                    whole: whole.clone(),
+                    shard,
+                    rows: view.rows,
+                    view: Mutex::new(Some(view)),
+                    renewed: AtomicBool::new(false),
+                    begun: AtomicBool::new(false),
+                });
+            }
+        }
+        Ok(pieces)
+    }
+
+    fn piece(&self, shard: &Shard) -> Result<&Piece> {
+        let piece = self.pieces()?.get(shard.part as usize);
+        piece.ok_or_else(|| {
+            let what = format!("there is no {} any more", shard.name);
+            Error::new(Kind::Changed, what)
+        })
+    }
+
+    /// Waits until so many rows more may be read.
+    fn take_turn(&self, rows: u64) {
+        let Some(rate) = self.settings.rows_per_s else {
+            return;
+        };
+        let wait = {
+            let mut free_at = self.free_at.lock().expect("no one panics with it locked");
+            let start = (*free_at).max(Instant::now());
+            *free_at = start + Duration::from_secs_f64(rows as f64 / rate as f64);
+            start.saturating_duration_since(Instant::now())
+        };
+        std::thread::sleep(wait);
+    }
+}
+
+impl Source for Elastic {
+    fn survey(&self, _: Limits) -> Result<Survey> {
+        let (mut targets, mut shards): (Vec<Target>, Vec<Shard>) = (Vec::new(), Vec::new());
+        let mut identity = BTreeMap::new();
+        let mut warnings = vec![format!(
+            "{} at {} is read as it is now (pinned), as long as it keeps that for us; once it does not, the rest is read \
+             as it is then. What is not refreshed yet is not seen",
+            self.cluster.server(),
+            self.cluster.address()
+        )];
+        for (part, piece) in self.pieces()?.iter().enumerate() {
+            let whole = &piece.whole;
+            if piece.shard == 0 {
+                targets.push(Target {
+                    number: targets.len() as u32,
+                    name: whole.name.clone(),
+                    columns: whole.layout.columns().clone(),
+                    traits: Arc::new(CollectionTraits::default()),
+                    keys: match whole.index.is_routed {
+                        true => Keys::Stored,
+                        false => Keys::Unique,
+                    },
+                    auto_id: false,
+                    rows: 0,
+                    rows_deleted: 0,
+                    source: whole.place.display().to_string(),
+                });
+                identity.insert(
+                    format!("index {}", whole.index.name),
+                    format!("{}, {}", whole.index.uuid, whole.layout.columns()),
+                );
+                warnings.extend(whole.index.notes.iter().cloned());
+            }
+            let target = targets.last_mut().expect("a first shard comes first");
+            shards.push(Shard {
+                number: part as u32,
+                target: target.number,
+                part: part as u32,
+                name: format!("{} shard {}", whole.index.name, piece.shard),
+                rows: piece.rows,
+                first_row: target.rows,
+                start: Position::Start,
+                end: Position::End,
+            });
+            target.rows += piece.rows;
+        }
+        if let Some(query) = &self.settings.query {
+            warnings.push(format!(
+                "only documents that the query {query} finds travel"
+            ));
+            identity.insert("query".to_owned(), query.to_string());
+        }
+        Ok(Survey {
+            manifest: Manifest { targets, shards },
+            identity,
+            warnings,
+        })
+    }
+
+    fn stillness(&self) -> Stillness {
+        Stillness::Pinned
+    }
+
+    fn reads_at_once(&self) -> Option<usize> {
+        Some(self.settings.connections)
+    }
+
+    fn profile(&self, shard: &Shard) -> Result<Vec<String>> {
+        let piece = self.piece(shard)?;
+        let mut profile = Profile::default();
+        let mut reader = reader::Pages::new(
+            self,
+            piece,
+            Position::Start,
+            Position::End,
+            Limits {
+                batch_bytes: u64::MAX,
+                batch_rows: crate::limits::PROFILE_DOCUMENTS as u64,
+            },
+        );
+        reader.sample(&mut profile)?;
+        Ok(profile.lines())
+    }
+
+    fn repeats(&self, shard: &Shard) -> bool {
+        let piece = self
+            .shards
+            .get()
+            .and_then(|all| all.get(shard.part as usize));
+        piece.is_some_and(|piece| piece.renewed.load(Ordering::Relaxed))
+    }
+
+    fn open<'s>(
+        &'s self,
+        shard: &Shard,
+        from: Position,
+        limits: Limits,
+    ) -> Result<Box<dyn Reader + 's>> {
+        let piece = self.piece(shard)?;
+        // What was read before this program began was another state.
+        if !piece.begun.swap(true, Ordering::Relaxed) && from != Position::Start {
+            piece.renewed.store(true, Ordering::Relaxed);
+        }
+        let end = shard.end.clone();
+        Ok(Box::new(reader::Pages::new(self, piece, from, end, limits)))
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        let mut last = "";
+        for piece in self.shards.get().into_iter().flatten() {
+            let index = &piece.whole.index;
+            if index.name == last {
+                continue;
+            }
+            last = &index.name;
+            match indices::uuid(&self.cluster, &index.name) {
+                Ok(Some(uuid)) if uuid == index.uuid => {}
+                Ok(_) => {
+                    let what = format!(
+                        "the index {} was deleted, or made anew, since it was looked at",
+                        index.name
+                    );
+                    return Err(Error::new(Kind::Changed, what));
+                }
+                // Who is silent has not changed.
+                Err(error) if error.kind().is_silence() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn said(&self) -> Vec<String> {
+        let count = self.without_vector.load(Ordering::Relaxed);
+        let said = (count > 0).then(|| {
+            format!("{count} documents without their vector stayed behind (`missing_vector: skip`)")
+        });
+        said.into_iter().collect()
+    }
+}
+
+impl Drop for Elastic {
+    fn drop(&mut self) {
+        for piece in self.shards.get().into_iter().flatten() {
+            // The server forgets it in a few minutes where it cannot be told.
+            if let Some(view) = piece.view().take() {
+                self.cluster.close(&view);
+            }
+        }
+    }
+}

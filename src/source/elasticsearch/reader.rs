@@ -1,0 +1,259 @@
+//! How is a shard read? Window by window of its numbers: what is in a window is found without looking at the rest, and
+//! however much is deleted, a window holds no more than its width.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use super::cluster::{Cluster, View};
+use super::page::{self, Lack, Wrong};
+use super::settings::Missing;
+use super::{Elastic, Piece};
+use crate::batch::{Cut, Key, Limits, Part, Position};
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::source::documents::{Profile, Rows};
+use crate::source::{Files, Reader};
+
+/// Reads a shard, forward.
+pub struct Pages<'s> {
+    source: &'s Elastic,
+    piece: &'s Piece,
+    /// Everything up to this number was read.
+    at: i64,
+    end: i64,
+    limits: Limits,
+    /// Documents of the next page.
+    page: u64,
+    /// Numbers of the next window.
+    window: i64,
+    /// Rows so far.
+    row: u64,
+    cuts: VecDeque<Cut>,
+    answer: Vec<u8>,
+}
+
+/// The number that a position is behind.
+fn number(at: &Position) -> i64 {
+    match at {
+        Position::After(Key::Int(number)) => *number,
+        Position::End => i64::MAX,
+        _ => -1,
+    }
+}
+
+impl<'s> Pages<'s> {
+    pub fn new(
+        source: &'s Elastic,
+        piece: &'s Piece,
+        from: Position,
+        end: Position,
+        limits: Limits,
+    ) -> Pages<'s> {
+        let (row_bytes, _) = piece.whole.layout.columns().row_bytes();
+        // How long texts are shows with the first page.
+        let each = row_bytes.saturating_mul(3) + 1024;
+        let first = (limits.batch_bytes / each).min(limits::SEARCH_FIRST_PAGE_ROWS);
+        let most = source.settings.page.min(limits.batch_rows).max(1);
+        let page = first.clamp(1, most);
+        Pages {
+            source,
+            piece,
+            at: number(&from),
+            end: number(&end),
+            limits,
+            page,
+            window: page as i64,
+            row: 0,
+            cuts: VecDeque::new(),
+            answer: Vec::new(),
+        }
+    }
+
+    /// Reads pages until there are rows, or no more documents.
+    fn read(&mut self) -> Result<()> {
+        while self.cuts.is_empty() {
+            self.source.take_turn(self.page);
+            let piece = self.piece;
+            let mut view = piece.view();
+            if view.is_none() {
+                let fresh = self.source.cluster.view(&piece.whole.index, piece.shard)?;
+                piece.renewed.store(true, Ordering::Relaxed);
+                *view = Some(fresh);
+            }
+            let there = view.as_mut().expect("it was just made");
+            let end = self.end.min(there.last);
+            if self.at >= end {
+                return Ok(());
+            }
+            let upto = self.at.saturating_add(self.window).min(end);
+            let asked = self.ask(there, upto);
+            match asked {
+                Err(error) if Cluster::is_gone(&error) => {
+                    tracing::warn!(
+                        "{} shard {}: the server no longer keeps the state that was read, and the rest is read as it is \
+                         now: {error:#}",
+                        piece.whole.index.name,
+                        piece.shard
+                    );
+                    *view = None;
+                    continue;
+                }
+                // Less at a time may get through.
+                Err(error) if error.kind() == Kind::TooBig && self.page > 1 => {
+                    self.page = (self.page / 2).max(1);
+                    self.window = self.window.min(self.page as i64);
+                    continue;
+                }
+                Err(error) => {
+                    self.page = (self.page / 2).max(1);
+                    self.window = self.window.min(self.page as i64);
+                    return Err(error);
+                }
+                Ok(()) => {}
+            }
+            drop(view);
+            self.take(upto)?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the documents of a window.
+    fn ask(&mut self, view: &mut View, upto: i64) -> Result<()> {
+        let cluster = &self.source.cluster;
+        let mut body = cluster.search(view, self.at, upto, self.page);
+        if self.piece.whole.index.hides_vectors {
+            body["_source"] = serde_json::json!({"exclude_vectors": false});
+        }
+        cluster.searched(&body, view, limits::ANSWER_BYTES_MAX, &mut self.answer)
+    }
+
+    fn wrong(&self, wrong: Wrong) -> Error {
+        let name = &self.piece.whole.index.name;
+        let of_answer = |kind, what: String| {
+            Error::new(kind, format!("{name} shard {}: {what}", self.piece.shard))
+        };
+        match wrong {
+            Wrong::Partial(what) => of_answer(Kind::Busy, what),
+            Wrong::Odd(what) => of_answer(Kind::Refused, what),
+            Wrong::Document { id, what } => {
+                let lacks = what.starts_with("has no vector");
+                let what = format!("{name}: document {} {what}", crate::json::quoted(&id));
+                let error = Error::new(Kind::Unsupported, what);
+                match lacks {
+                    true => error.hint(
+                        "`missing_vector: skip` leaves such documents behind, and counts them; `missing_vector: null` \
+                         makes rows without a vector of them, where the destination has such",
+                    ),
+                    false => error,
+                }
+            }
+        }
+    }
+
+    /// Makes rows of an answer.
+    fn take(&mut self, upto: i64) -> Result<()> {
+        let layout = &self.piece.whole.layout;
+        let lack = match self.source.settings.missing {
+            Missing::Fail => Lack::Refuse,
+            Missing::Skip => Lack::Skip,
+            Missing::Null => Lack::Keep,
+        };
+        let mut rows = Rows::new(layout);
+        let found = page::read(&self.answer, &mut rows, lack).map_err(|w| self.wrong(w))?;
+        let outside = |n: &i64| *n <= self.at || *n > upto;
+        if found.numbers.iter().chain(&found.last).any(outside) {
+            let what = "the server gave documents that were not asked for".to_owned();
+            return Err(self.wrong(Wrong::Odd(what)));
+        }
+        (self.source.without_vector).fetch_add(found.without_vector, Ordering::Relaxed);
+        // A full page may have left some of the window.
+        let full = found.hits >= self.page;
+        self.at = match found.last {
+            Some(last) if full => last,
+            _ => upto,
+        };
+        self.window = match found.hits {
+            hits if hits * 2 <= self.page => {
+                self.window.saturating_mul(2).min(limits::SEARCH_WINDOW_MAX)
+            }
+            _ if full => (self.window / 2).max(self.page as i64),
+            _ => self.window,
+        };
+        self.cut(rows, &found.numbers)
+    }
+
+    /// Cuts a page into batches.
+    fn cut(&mut self, rows: Rows<'_>, numbers: &[i64]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let whole = &self.piece.whole;
+        let page = Part::new(
+            whole.layout.columns(),
+            rows.finish(),
+            &whole.place,
+            self.row,
+        )?;
+        let (len, bytes) = (page.len(), page.bytes());
+        self.row += len as u64;
+        let each = (bytes / (len as u64).max(1)).max(1);
+        // An answer has some three times the bytes of its rows.
+        let most = self.source.settings.page.min(self.limits.batch_rows).max(1);
+        let roomy =
+            limits::SEARCH_ANSWER_BYTES as u64 * len as u64 / (self.answer.len() as u64).max(1);
+        let fits = (self.limits.batch_bytes / each).max(1);
+        self.page = fits
+            .min(roomy)
+            .min(self.page.saturating_mul(4))
+            .clamp(1, most);
+        self.window = self.window.max(self.page as i64);
+        let mut first = 0;
+        while first < len {
+            let mut count = (fits.min(self.limits.batch_rows) as usize).min(len - first);
+            let mut part = page.slice(first, count);
+            while count > 1 && part.bytes() > self.limits.batch_bytes {
+                count /= 2;
+                part = page.slice(first, count);
+            }
+            first += count;
+            self.cuts.push_back(Cut {
+                parts: vec![part],
+                next: Position::After(Key::Int(numbers[first - 1])),
+            });
+        }
+        Ok(())
+    }
+
+    /// Notes what some first documents hold.
+    pub fn sample(&mut self, profile: &mut Profile) -> Result<()> {
+        let mut left = limits::PROFILE_DOCUMENTS;
+        while let Some(cut) = self.next()? {
+            for part in cut.parts {
+                let rest = part.columns().all().len() - 1;
+                let texts = part.column(rest);
+                let texts = arrow_array::cast::AsArray::as_string::<i32>(&texts);
+                for text in texts.iter().flatten().take(left) {
+                    profile
+                        .note(text)
+                        .map_err(|what| self.wrong(Wrong::Odd(what)))?;
+                }
+                left = left.saturating_sub(part.len());
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Reader for Pages<'_> {
+    fn next(&mut self) -> Result<Option<Cut>> {
+        self.read()?;
+        Ok(self.cuts.pop_front())
+    }
+
+    fn files(&self) -> Files {
+        Files::new([])
+    }
+}

@@ -1,0 +1,134 @@
+"""Fills an OpenSearch for tests/search.rs, and says what it holds. Standard library only.
+
+    search.py make ADDRESS            indices of every kind
+    search.py rows ADDRESS NAME N     an index of N documents in three shards
+    search.py dump ADDRESS NAME       every document by its _id, read by ids and not by a search
+    search.py write ADDRESS NAME      writes, rewrites and deletes until it is killed; `keep-*` stay as they are
+"""
+import json, random, struct, sys, time, urllib.error, urllib.request
+
+verb, address = sys.argv[1:3]
+NASTY = ["plain", "with space", 'quo"te', "back\\slash", "tab\there", "a/b?c#d%41", "ünï-日本-😀", "x" * 512, "'", ".", "_a", "1"]
+
+
+def call(method, path, body=None, lines=False):
+    data = None if body is None else (body if lines else json.dumps(body)).encode()
+    kind = "application/x-ndjson" if lines else "application/json"
+    request = urllib.request.Request(address + path, data, {"Content-Type": kind}, method=method)
+    with urllib.request.urlopen(request) as answer:
+        return json.loads(answer.read() or b"{}")
+
+
+def f32(value):
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def vector(number, dim):
+    r = random.Random(number)
+    return [r.choice([r.uniform(-1, 1), f32(r.uniform(-1, 1)), float(r.randrange(-3, 4)), r.uniform(-1, 1) * 1e-7]) for _ in range(dim)]
+
+
+def put(index, documents, refresh=True):
+    documents = list(documents)
+    for at in range(0, len(documents), 500):
+        lines = []
+        for name, document in documents[at:at + 500]:
+            lines.append(json.dumps({"index": {"_index": index, "_id": name}}))
+            lines.append(document if isinstance(document, str) else json.dumps(document))
+        answer = call("POST", "/_bulk", "\n".join(lines) + "\n", lines=True)
+        assert not answer["errors"], [i for i in answer["items"] if "error" in i["index"]][:1]
+    if refresh:
+        call("POST", f"/{index}/_refresh")
+
+
+def create(name, properties, shards=1, **more):
+    settings = {"index": {"number_of_shards": shards, "number_of_replicas": 0, **more}}
+    call("PUT", f"/{name}", {"settings": settings, "mappings": {"properties": properties}})
+
+
+def knn(dim, **more):
+    return {"type": "knn_vector", "dimension": dim, **more}
+
+
+def plain(name, count, dim=16, shards=3):
+    create(name, {"v": knn(dim), "n": {"type": "long"}}, shards)
+    put(name, ((f"keep-{n:06}", {"v": vector(n, dim), "n": n, "text": "word " * (n % 7)}) for n in range(count)))
+
+
+def make():
+    create("items", {
+        "v": knn(8, space_type="cosinesimil"),
+        "inner": {"properties": {"w": knn(4)}},
+        "title": {"type": "text"}, "tags": {"type": "keyword"}, "n": {"type": "integer"}, "big": {"type": "long"},
+        "price": {"type": "double"}, "when": {"type": "date", "format": "strict_date_optional_time||epoch_millis||yyyy/MM/dd"},
+        "where": {"type": "geo_point"}, "parts": {"type": "nested", "properties": {"name": {"type": "keyword"}}},
+    }, 3)
+    WHEN = ["2024-01-02", "2024-01-02T03:04:05", "2024-01-02T03:04:05.678+02:00", 1704164645678, "1704164645678", "2024/01/02"]
+    WHERE = ["41.12,-71.34", [-71.34, 41.12], {"lat": 41.12, "lon": -71.34}, "drm3btev3e86", "POINT (-71.34 41.12)"]
+
+    def item(number):
+        document = {"v": vector(number, 8), "title": 'says "x" \\ ünï ' + "t" * (number % 50), "big": 2**62 + number,
+                    "when": WHEN[number % 6], "where": WHERE[number % 5], "n": ["5", 5, 5.7][number % 3],
+                    "tags": [["a"], "one", [], ["b", "c"]][number % 4], "inner": {"w": vector(-number, 4), "x": {"y": [1, None]}},
+                    "parts": [{"name": f"p{k}"} for k in range(number % 4)], "a.dotted.key": number}
+        if number % 2:
+            document["price"] = number / 8
+        if number % 5 == 0:
+            document["none"] = None
+        return document
+
+    names = NASTY + [f"id-{n:05}" for n in range(2500)]
+    put("items", ((name, item(n)) for n, name in enumerate(names)))
+    # Written again, and deleted.
+    put("items", ((name, item(n + 7)) for n, name in enumerate(names) if n % 11 == 0))
+    for name in names[100:140]:
+        call("DELETE", f"/items/_doc/{name}")
+    # As it is written, down to the last digit.
+    put("items", [("raw", '{"v":[1,2,3,4,5,6,7,8.0],"inner":{"w":[0.1,1e-3,-0.0,16777217]},"num":1.50000,"huge":123456789012345678901,"esc":"\\u00fc\\/"}')])
+    call("POST", "/items/_refresh")
+    create("bytes", {"v": knn(8, data_type="byte", space_type="l2")}, 2)
+    put("bytes", ((f"b{n}", {"v": [(n * k * 7 + k) % 256 - 128 for k in range(8)]}) for n in range(300)))
+    create("empty", {"v": knn(4)})
+    create("lacking", {"v": knn(2)})
+    put("lacking", [("a", {"v": [1, 2]}), ("b", {}), ("c", {"x": 1}), ("d", {"v": [3, 4], "x": 2}), ("e", {"v": None})])
+    create("loose", {"v": knn(2)})
+    put("loose", [("a", {"v": [1, 2], "v2": [1, 2]}), ("b", {"v": [3, 4], "v2": [1]})])
+    plain("aliased-000001", 40, dim=4)
+    call("POST", "/_aliases", {"actions": [{"add": {"index": "aliased-000001", "alias": "aliased"}}]})
+
+
+def dump(name):
+    ids, seen = [], {}
+    for shard in range(int(call("GET", f"/{name}/_settings?flat_settings=true")[name]["settings"]["index.number_of_shards"])):
+        answer = call("POST", f"/{name}/_search?scroll=1m&preference=_shards:{shard}", {"size": 1000, "_source": False})
+        while answer["hits"]["hits"]:
+            ids += [hit["_id"] for hit in answer["hits"]["hits"]]
+            answer = call("POST", "/_search/scroll", {"scroll": "1m", "scroll_id": answer["_scroll_id"]})
+    for at in range(0, len(ids), 500):
+        for found in call("POST", f"/{name}/_mget", {"ids": ids[at:at + 500]})["docs"]:
+            if found["found"]:
+                seen[found["_id"]] = found["_source"]
+    print(json.dumps(seen))
+
+
+def write(name):
+    print("writing", flush=True)
+    r = random.Random(5)
+    while True:
+        put(name, ((f"move-{r.randrange(400):04}", {"v": vector(r.randrange(10**6), 16), "n": -1}) for _ in range(50)))
+        for _ in range(10):
+            try:
+                call("DELETE", f"/{name}/_doc/move-{r.randrange(400):04}")
+            except urllib.error.HTTPError:
+                pass
+        time.sleep(0.02)
+
+
+if verb == "make":
+    make()
+elif verb == "rows":
+    plain(sys.argv[3], int(sys.argv[4]))
+elif verb == "dump":
+    dump(sys.argv[3])
+elif verb == "write":
+    write(sys.argv[3])
