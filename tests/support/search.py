@@ -61,7 +61,7 @@ def make():
         "inner": {"properties": {"w": knn(4)}},
         "title": {"type": "text"}, "tags": {"type": "keyword"}, "n": {"type": "integer"}, "big": {"type": "long"},
         "price": {"type": "double"}, "when": {"type": "date", "format": "strict_date_optional_time||epoch_millis||yyyy/MM/dd"},
-        "where": {"type": "geo_point"}, "parts": {"type": "nested", "properties": {"name": {"type": "keyword"}}},
+        "where": {"type": "geo_point"}, "opaque": {"type": "object", "enabled": False}, "parts": {"type": "nested", "properties": {"name": {"type": "keyword"}}},
     }, 3)
     WHEN = ["2024-01-02", "2024-01-02T03:04:05", "2024-01-02T03:04:05.678+02:00", 1704164645678, "1704164645678", "2024/01/02"]
     WHERE = ["41.12,-71.34", [-71.34, 41.12], {"lat": 41.12, "lon": -71.34}, "drm3btev3e86", "POINT (-71.34 41.12)"]
@@ -84,7 +84,7 @@ def make():
     for name in names[100:140]:
         call("DELETE", f"/items/_doc/{name}")
     # As it is written, down to the last digit.
-    put("items", [("raw", '{"v":[1,2,3,4,5,6,7,8.0],"inner":{"w":[0.1,1e-3,-0.0,16777217]},"num":1.50000,"huge":123456789012345678901,"esc":"\\u00fc\\/"}')])
+    put("items", [("raw", '{"v":[1,2,3,4,5,6,7,8.0],"inner":{"w":[0.1,1e-3,-0.0,16777217]},"num":1.50000,"opaque":{"huge":123456789012345678901},"esc":"\\u00fc\\/"}')])
     call("POST", "/items/_refresh")
     create("bytes", {"v": knn(8, data_type="byte", space_type="l2")}, 2)
     put("bytes", ((f"b{n}", {"v": [(n * k * 7 + k) % 256 - 128 for k in range(8)]}) for n in range(300)))

@@ -112,6 +112,14 @@ impl Profile {
         }
         let mut lines = vec!["fields:".to_owned(), "  columns:".to_owned()];
         for (key, seen) in &self.keys {
+            // A job cannot name such a key: a dot of its leads into objects.
+            if key.contains('.') || key.is_empty() {
+                lines.push(format!(
+                    "    # {} stays in the dynamic field",
+                    crate::json::quoted(key)
+                ));
+                continue;
+            }
             let name = name(key);
             let from = match name == *key {
                 true => String::new(),

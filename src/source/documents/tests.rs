@@ -238,7 +238,7 @@ fn what_serde_takes_for_json_is_taken_and_nothing_else() {
 fn a_profile_is_a_block_that_a_job_may_have() {
     let mut profile = Profile::default();
     for document in [
-        r#"{"title":"abc","n":1,"tags":["a","bc"],"x-y":true,"mixed":1,"o":{"p":1},"none":null}"#,
+        r#"{"title":"abc","n":1,"tags":["a","bc"],"x-y":true,"mixed":1,"o":{"p":1},"none":null,"p.q":1}"#,
         r#"{"title":"abcde","n":2.5,"tags":[],"mixed":"a"}"#,
         r#"{"n":3,"some":1,"tags":["d"]}"#,
         r#"{"some":[1,2]}"#,
@@ -252,6 +252,7 @@ fn a_profile_is_a_block_that_a_job_may_have() {
         "    mixed: {type: json}  # in 2 of 4 rows",
         "    n: {type: double}  # in 3 of 4 rows",
         "    o: {type: json}  # in 1 of 4 rows",
+        "    # \"p.q\" stays in the dynamic field",
         "    some: {type: json}  # in 2 of 4 rows, 1 of them lists",
         "    tags: {type: array<varchar>, max_capacity: 16, max_length: 64}  # in 3 of 4 rows, lists of up to 2, texts of up to 2 bytes",
         "    title: {type: varchar, max_length: 64}  # in 2 of 4 rows, texts of up to 5 bytes",

@@ -1,5 +1,5 @@
 // Starts a real OpenSearch node in this process, with its k-NN plugin for `knn_vector` where the JVM has it.
-// Arguments: home directory, HTTP port, transport port.
+// Arguments: home directory, HTTP port, transport port. Ends when its standard input does.
 
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -55,9 +55,8 @@ public class Launch extends Node {
         Launch node = new Launch(environment, plugins);
         node.start();
         System.out.println("started");
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
-            try { node.close(); } catch (Exception ignored) { }
-        }));
-        Thread.currentThread().join();
+        // Whoever started it holds the other end: when that is gone, so is the node.
+        while (System.in.read() >= 0) { }
+        System.exit(0);
     }
 }

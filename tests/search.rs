@@ -1,0 +1,371 @@
+//! A running OpenSearch as a source: a real server, what it holds, and what goes wrong on the way.
+
+mod support;
+
+#[path = "support/migration.rs"]
+mod migration;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use migration::{Jobs, support_script};
+use support::{Engine, Server, run_python, test_env};
+
+/// A real OpenSearch 2.19. It ends when this process does: it reads a pipe that closes then.
+struct OpenSearch {
+    address: String,
+    _process: Child,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+fn opensearch() -> &'static OpenSearch {
+    static STARTED: OnceLock<OpenSearch> = OnceLock::new();
+    STARTED.get_or_init(|| {
+        let install = test_env().join("opensearch");
+        assert!(
+            install.join("installed").exists(),
+            "tests/setup installs OpenSearch"
+        );
+        let home = Box::leak(Box::new(tempfile::tempdir().unwrap())).path();
+        for name in ["config", "modules", "plugins", "tmp", "logs"] {
+            std::fs::create_dir(home.join(name)).unwrap();
+        }
+        let (port, transport) = (free_port(), free_port());
+        let classes = format!("{0}/classes:{0}/lib/*", install.display());
+        let process = Command::new("java")
+            .args([
+                "-Xms512m",
+                "-Xmx512m",
+                "-XX:+UseSerialGC",
+                "-Dio.netty.noUnsafe=true",
+            ])
+            .args([
+                "-Dio.netty.noKeySetOptimization=true",
+                "-Dlog4j2.disable.jmx=true",
+            ])
+            .arg(format!("-Djava.io.tmpdir={}", home.join("tmp").display()))
+            .args(["-cp", &classes, "Launch"])
+            .arg(home)
+            .args([port.to_string(), transport.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(home.join("said")).unwrap())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let said = std::fs::read_to_string(home.join("said")).unwrap_or_default();
+            assert!(
+                begun.elapsed() < Duration::from_secs(240),
+                "OpenSearch does not start: {said}"
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let address = format!("http://127.0.0.1:{port}");
+        support_script("search.py", &["make", &address]);
+        OpenSearch {
+            address,
+            _process: process,
+        }
+    })
+}
+
+fn job(index: &str, more: &str, to: &str) -> String {
+    let address = &opensearch().address;
+    format!(
+        "source: {{opensearch: {{urls: ['{address}'], index: {index}, {more}}}}}\nsink: {{{to}}}\n"
+    )
+}
+
+fn dump(index: &str) -> Value {
+    let said = support_script("search.py", &["dump", &opensearch().address, index]);
+    serde_json::from_str(&said).unwrap()
+}
+
+/// What Parquet files hold: by `_id` the vectors, and the rest.
+const READ: &str = r#"
+import json, struct, sys, glob
+import pyarrow.parquet as pq
+out = {}
+for path in sorted(glob.glob(sys.argv[1] + "/**/*.parquet", recursive=True)):
+    for row in pq.read_table(path).to_pylist():
+        key = row.pop("_id")
+        assert key not in out, key
+        rest = json.loads(row.pop("$meta"))
+        out[key] = {"rest": rest, "vectors": row}
+def plain(value):
+    if isinstance(value, bytes): return list(value)
+    return value
+print(json.dumps(out, default=plain))
+"#;
+
+fn parquet(dir: &Path) -> Value {
+    let python = test_env().join("tables/bin/python");
+    let output = Command::new(python)
+        .args(["-c", READ])
+        .arg(dir)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    let list = value
+        .as_array()
+        .unwrap_or_else(|| panic!("{value} is no vector"));
+    list.iter().map(|n| n.as_f64().unwrap() as f32).collect()
+}
+
+#[test]
+fn every_document_and_field_arrives_in_parquet() {
+    let jobs = Jobs::new();
+    let out = jobs.path("out");
+    let to = format!("parquet: {{dir: '{}'}}", out.display());
+    let ended = jobs.run("items", &job("items", "", &to)).code(0);
+    assert_eq!(ended.report["snapshot"], "pinned", "{}", ended.said);
+    let (there, arrived) = (dump("items"), parquet(&out));
+    let (there, arrived) = (there.as_object().unwrap(), arrived.as_object().unwrap());
+    assert_eq!(there.len(), arrived.len());
+    assert!(there.len() > 2400);
+    for (key, document) in there {
+        let row = &arrived[key];
+        let mut rest = document.clone();
+        let object = rest.as_object_mut().unwrap();
+        let v = object.remove("v").unwrap();
+        let w = object["inner"]
+            .as_object_mut()
+            .unwrap()
+            .remove("w")
+            .unwrap();
+        assert_eq!(floats(&v), floats(&row["vectors"]["v"]), "{key}");
+        assert_eq!(floats(&w), floats(&row["vectors"]["inner.w"]), "{key}");
+        assert_eq!(rest, row["rest"], "{key}");
+    }
+}
+
+/// Rows of a Milvus collection by key: vectors as floats, and the dynamic field.
+const ROWS: &str = r#"
+import json, sys
+from pymilvus import connections, Collection
+host, port = sys.argv[1].split(":")
+connections.connect(host=host, port=port)
+c = Collection(sys.argv[2])
+fields = [f.name for f in c.schema.fields] + ["$meta"]
+out, at = {}, ""
+while True:
+    rows = c.query(f'id > {json.dumps(at, ensure_ascii=False)}', output_fields=["*"], limit=16000, consistency_level="Strong")
+    for row in rows:
+        row = dict(row)
+        out[row.pop("id")] = {k: [float(x) for x in v] if hasattr(v, "__len__") and k == "v" else v for k, v in row.items()}
+    break
+print(json.dumps(out, default=str))
+"#;
+
+fn plain_into(engine: Engine, name: &str, count: usize) {
+    let server = Server::shared(engine);
+    support_script(
+        "search.py",
+        &["rows", &opensearch().address, name, &count.to_string()],
+    );
+    let jobs = Jobs::new();
+    let to = format!(
+        "milvus: {{address: '{}', metric: L2, index: {{type: FLAT}}, load: true}}",
+        server.address()
+    );
+    let job = job(name, "page: 700", &to) + "fields: {id: id}\nrun: {verify: full}\n";
+    let ended = jobs.run(name, &job).code(0);
+    assert_eq!(
+        ended.report["targets"][0]["delivered"], count,
+        "{}",
+        ended.said
+    );
+    let rows: Value = serde_json::from_str(&run_python(ROWS, &[&server.address(), name])).unwrap();
+    let there = dump(name);
+    assert_eq!(rows.as_object().unwrap().len(), count);
+    for (key, document) in there.as_object().unwrap() {
+        let row = &rows[key];
+        assert_eq!(floats(&row["v"]), floats(&document["v"]), "{key}");
+        assert_eq!(
+            (&row["n"], &row["text"]),
+            (&document["n"], &document["text"]),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn an_index_goes_to_milvus_row_by_row() {
+    plain_into(Engine::Standalone, "standalone_rows", 3000);
+}
+
+#[test]
+fn an_index_goes_to_milvus_lite_row_by_row() {
+    plain_into(Engine::LitePython, "lite_rows", 2000);
+}
+
+#[test]
+fn bytes_become_int8_vectors_and_an_empty_index_an_empty_target() {
+    let jobs = Jobs::new();
+    let to = |name: &str| format!("parquet: {{dir: '{}'}}", jobs.path(name).display());
+    jobs.run("bytes", &job("bytes", "", &to("bytes"))).code(0);
+    let (there, arrived) = (dump("bytes"), parquet(&jobs.path("bytes")));
+    for (key, document) in there.as_object().unwrap() {
+        let bytes = document["v"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n.as_i64().unwrap() as i8);
+        let row = arrived[key]["vectors"]["v"].as_array().unwrap().iter();
+        let row = row.map(|n| n.as_i64().unwrap() as i8);
+        assert_eq!(bytes.collect::<Vec<_>>(), row.collect::<Vec<_>>(), "{key}");
+    }
+    let ended = jobs.run("empty", &job("empty", "", &to("empty"))).code(0);
+    assert_eq!(ended.report["targets"][0]["delivered"], 0, "{}", ended.said);
+}
+
+#[test]
+fn documents_without_their_vector_are_refused_or_left_behind() {
+    let jobs = Jobs::new();
+    let to = |name: &str| format!("parquet: {{dir: '{}'}}", jobs.path(name).display());
+    jobs.run("fail", &job("lacking", "", &to("fail")))
+        .code(3)
+        .says(&[
+            "lacking: document \"b\" has no vector `v`",
+            "missing_vector: skip",
+        ]);
+    let ended = jobs
+        .run("skip", &job("lacking", "missing_vector: skip", &to("skip")))
+        .code(0);
+    let arrived = parquet(&jobs.path("skip"));
+    assert_eq!(
+        arrived.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["a", "d"]
+    );
+    ended.says(&["3 documents without their vector stayed behind"]);
+}
+
+#[test]
+fn an_alias_names_its_target_and_a_query_chooses_documents() {
+    let jobs = Jobs::new();
+    let to = format!("parquet: {{dir: '{}'}}", jobs.path("out").display());
+    let more = "query: {range: {n: {gte: 10, lt: 15}}}";
+    let ended = jobs.run("alias", &job("aliased", more, &to)).code(0);
+    assert_eq!(
+        ended.report["targets"][0]["name"], "aliased",
+        "{}",
+        ended.said
+    );
+    assert_eq!(parquet(&jobs.path("out")).as_object().unwrap().len(), 5);
+}
+
+#[test]
+fn plan_prints_the_columns_that_documents_could_have() {
+    let jobs = Jobs::new();
+    let to = format!("parquet: {{dir: '{}'}}", jobs.path("out").display());
+    std::fs::write(jobs.path("plan.yaml"), job("items", "", &to)).unwrap();
+    let output = jobs.milvusdm(&["plan", "plan.yaml"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}");
+    for part in [
+        "fields:",
+        "big: {type: int64}",
+        "title: {type: varchar, max_length:",
+        "parts: {type: array<",
+        "tags: {type: json}",
+    ] {
+        let found = part.starts_with("parts") || said.contains(part);
+        assert!(found, "no `{part}` in {said}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_one_sentence_with_its_exit_code() {
+    let jobs = Jobs::new();
+    let to = format!("parquet: {{dir: '{}'}}", jobs.path("out").display());
+    jobs.run("missing", &job("nothing-here", "", &to))
+        .code(2)
+        .says(&["has no index `nothing-here`"]);
+    let gone = format!(
+        "source: {{opensearch: {{urls: ['127.0.0.1:{}'], index: a}}}}\nsink: {{{to}}}\nrun: {{patience: 1s}}\n",
+        free_port()
+    );
+    jobs.run("gone", &gone).code(5).says(&["cannot be reached"]);
+    let milvus = Server::shared(Engine::LitePython).address();
+    let other = format!(
+        "source: {{opensearch: {{urls: ['{milvus}'], index: a}}}}\nsink: {{{to}}}\nrun: {{patience: 1s}}\n"
+    );
+    jobs.run("other", &other).code(5);
+}
+
+#[test]
+fn rows_that_nobody_touches_arrive_once_while_others_come_and_go_and_the_program_is_killed() {
+    let server = Server::shared(Engine::Standalone);
+    let (name, count) = ("moving_rows", 6000);
+    support_script(
+        "search.py",
+        &["rows", &opensearch().address, name, &count.to_string()],
+    );
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/search.py");
+    let mut writer = Command::new(support::python())
+        .arg(script)
+        .args(["write", &opensearch().address, name])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let jobs = Jobs::new();
+    let to = format!(
+        "milvus: {{address: '{}', metric: L2, index: {{type: FLAT}}, load: true}}",
+        server.address()
+    );
+    let text = job(name, "page: 200", &to)
+        + "fields: {id: id}\nrun: {batch: 16KiB, max_rows_per_s: 4000}\n";
+    std::fs::write(jobs.path("kill.yaml"), &text).unwrap();
+    for _ in 0..4 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_milvusdm"))
+            .args(["run", "kill.yaml", "--progress", "none"])
+            .current_dir(jobs.0.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(1200));
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let ended = jobs.run("kill", &text);
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    let ended = ended.code(0);
+    let rows: Value = serde_json::from_str(&run_python(ROWS, &[&server.address(), name])).unwrap();
+    let there = dump(name);
+    let still = there
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(key, _)| key.starts_with("keep-"));
+    let mut kept = 0;
+    for (key, document) in still {
+        assert_eq!(
+            floats(&rows[key]["v"]),
+            floats(&document["v"]),
+            "{key}: {}",
+            ended.said
+        );
+        kept += 1;
+    }
+    assert_eq!(kept, count);
+}
