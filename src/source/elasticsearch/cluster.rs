@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::indices::Index;
 use super::page;
-use super::settings::Settings;
+use super::settings::{Missing, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Ask, Method, Server, encoded, words};
 use crate::limits;
@@ -32,6 +32,8 @@ pub struct Cluster {
     words: String,
     keep_alive: String,
     query: Option<Value>,
+    /// Whether documents without a vector stay behind.
+    skips: bool,
 }
 
 /// The state of a shard at one moment, which the server keeps.
@@ -43,6 +45,10 @@ pub struct View {
     pub rows: u64,
     /// The highest `_seq_no` of one, or -1.
     pub last: i64,
+    /// Vectors that documents must have to travel.
+    needs: Vec<String>,
+    /// Documents that do not travel because they lack one.
+    pub lacking: u64,
 }
 
 impl Cluster {
@@ -66,6 +72,7 @@ impl Cluster {
             words: String::new(),
             keep_alive: format!("{}s", settings.keep_alive.as_secs().max(1)),
             query: settings.query.clone(),
+            skips: settings.missing == Missing::Skip,
         };
         let hello = cluster.json("hello", Method::Get, "/", None)?;
         let version = &hello["version"];
@@ -211,8 +218,17 @@ impl Cluster {
             id: id.to_owned(),
             rows: 0,
             last: -1,
+            needs: Vec::new(),
+            lacking: 0,
         };
-        let looked = self.look(&mut view);
+        let mut looked = self.look(&mut view);
+        if looked.is_ok() && self.skips {
+            // Left out by the server, so that the rest is counted exactly.
+            let all = view.rows;
+            view.needs = index.vector_names();
+            looked = self.look(&mut view);
+            view.lacking = all.saturating_sub(view.rows);
+        }
         if looked.is_err() {
             self.close(&view);
         }
@@ -248,6 +264,11 @@ impl Cluster {
     pub fn search(&self, view: &View, after: i64, upto: i64, rows: u64) -> Value {
         let mut filter = vec![json!({"range": {"_seq_no": {"gt": after, "lte": upto}}})];
         filter.extend(self.query.clone());
+        filter.extend(
+            view.needs
+                .iter()
+                .map(|name| json!({"exists": {"field": name}})),
+        );
         json!({
             "size": rows,
             "pit": {"id": view.id, "keep_alive": self.keep_alive},

@@ -46,6 +46,14 @@ impl Index {
         all.iter_mut().for_each(|column| column.nullable = nullable);
         all
     }
+
+    /// The names of its vectors.
+    pub fn vector_names(&self) -> Vec<String> {
+        self.vectors
+            .iter()
+            .map(|column| column.name.clone())
+            .collect()
+    }
 }
 
 /// The indices that a job means, in the order of their names.
@@ -173,6 +181,11 @@ fn of(cluster: &Cluster, name: &str, settings: &Value, mapping: &Value) -> Resul
     })
 }
 
+/// A word of a mapping: OpenSearch gives some back in capitals.
+fn word(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_lowercase)
+}
+
 struct Fields<'f> {
     vectors: Vec<Column>,
     notes: Vec<String>,
@@ -232,7 +245,7 @@ impl Fields<'_> {
                 .push(format!("{}: `{name}` has had no vector yet", self.name));
             return;
         }
-        let element = match field["element_type"].as_str() {
+        let element = match word(&field["element_type"]).as_deref() {
             None | Some("float") => Element::Float32,
             Some("byte") => Element::Int8,
             Some("bit") => Element::Bit,
@@ -255,7 +268,7 @@ impl Fields<'_> {
 
     /// OpenSearch's vectors.
     fn knn(&mut self, name: &str, field: &Value) {
-        let element = match field["data_type"].as_str() {
+        let element = match word(&field["data_type"]).as_deref() {
             None | Some("float") => Element::Float32,
             Some("byte") => Element::Int8,
             Some("binary") => Element::Bit,

@@ -140,6 +140,8 @@ impl Elastic {
             });
             for shard in 0..whole.index.shards {
                 let view = self.cluster.view(&whole.index, shard)?;
+                self.without_vector
+                    .fetch_add(view.lacking, Ordering::Relaxed);
                 pieces.push(Piece {
                     whole: whole.clone(),
                     shard,
