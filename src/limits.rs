@@ -431,3 +431,28 @@ pub const SEARCH_WINDOW_MAX: i64 = 1 << 40;
 
 /// Seconds a search may take, and an answer may stand still.
 pub const SEARCH_DEADLINE_S: u64 = 120;
+
+/// The JSON at the head of a binlog: its length, its version, a word or two.
+pub const BINLOG_EXTRAS_BYTES_MAX: u64 = 64 << 10;
+
+/// Levels of pages in a bbolt file: with a hundred keys a page, three hold a million.
+pub const BBOLT_DEPTH_MAX: u32 = 32;
+
+/// Keys of Milvus in etcd: some thirty for each segment.
+pub const ETCD_KEYS_MAX: usize = 64 << 20;
+
+/// Up to this etcd's file is read into memory, so that a running server does not change it while it is looked at.
+pub const ETCD_HELD_BYTES_MAX: u64 = 64 << 20;
+
+/// How often etcd's file is read anew when it was written to meanwhile.
+pub const ETCD_TRIES: u32 = 5;
+
+/// Bytes of deleted keys that are held for a segment, and for all deletions of a partition that lie in segments of their
+/// own: some two million keys that are numbers.
+pub const DELETIONS_BYTES_MAX: u64 = 64 << 20;
+
+/// Rows of a segment whose live ones are counted together: a shard begins with such a block.
+pub const LIVE_BLOCK_ROWS: u64 = 64 << 10;
+
+/// The metadata of milvus-backup: some kilobytes for each segment.
+pub const BACKUP_META_BYTES_MAX: u64 = 1 << 30;

@@ -15,6 +15,8 @@
     )
 )]
 
+pub mod bbolt;
+pub mod binlog;
 pub mod faiss;
 pub mod npy;
 pub mod segment;
