@@ -12,6 +12,7 @@ mod rows;
 mod stream;
 mod text;
 mod types;
+mod values;
 mod vectors;
 mod write;
 
@@ -32,10 +33,13 @@ use crate::limits;
 
 use guard::guarded;
 
+pub use convert::{Wrong, can, convert};
 pub use manifest::{Listed, MANIFEST, Manifest};
 pub use rows::{Block, Rows};
 pub use stream::Stream;
+pub use text::date;
 pub use types::{Found, Wish, columns, fit, wish};
+pub use values::Values;
 pub use write::{Group, PACKINGS, Writer};
 
 /// What every file begins and ends with.

@@ -247,7 +247,7 @@ impl<'f> Rows<'f> {
 }
 
 /// Rows that are read at once: as many as take about as many bytes as may be.
-fn block_rows(file: &File, columns: &[usize], group: usize) -> usize {
+pub(super) fn block_rows(file: &File, columns: &[usize], group: usize) -> usize {
     let metadata = file.metadata.row_group(group);
     let leaves = columns
         .iter()
@@ -264,7 +264,7 @@ fn block_rows(file: &File, columns: &[usize], group: usize) -> usize {
     (limits::PARQUET_BLOCK_BYTES / each.max(1)).clamp(1, limits::PARQUET_BLOCK_ROWS_MAX) as usize
 }
 
-fn open(
+pub(super) fn open(
     file: &File,
     columns: &[usize],
     group: usize,
@@ -283,13 +283,15 @@ fn open(
     guarded(new).unwrap_or_else(|what| Err(ParquetError::General(what)))
 }
 
-fn next(reader: &mut ParquetRecordBatchReader) -> ::parquet::errors::Result<Option<RecordBatch>> {
+pub(super) fn next(
+    reader: &mut ParquetRecordBatchReader,
+) -> ::parquet::errors::Result<Option<RecordBatch>> {
     let next = guarded(|| reader.next()).map_err(ParquetError::General)?;
     Ok(next.transpose()?)
 }
 
 /// What went wrong with a row group: our own errors as they were.
-fn wrong(file: &File, columns: &[usize], group: usize, error: ParquetError) -> Error {
+pub(super) fn wrong(file: &File, columns: &[usize], group: usize, error: ParquetError) -> Error {
     let place = columns.first().map_or(0, |column| {
         let leaf = file
             .metadata

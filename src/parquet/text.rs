@@ -115,7 +115,7 @@ fn uuid(bytes: &[u8]) -> String {
 }
 
 /// The day so many days after 1970 began, in the calendar of today.
-fn date(days: i64) -> String {
+pub fn date(days: i64) -> String {
     // Years that begin in March, so that a leap day is the last.
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
