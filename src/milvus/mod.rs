@@ -4,6 +4,7 @@
 pub mod access;
 mod control;
 mod create;
+pub mod described;
 mod hello;
 pub mod lite;
 mod probe;

@@ -6,6 +6,7 @@
 
 mod rows;
 mod schema;
+mod stored;
 
 use std::collections::HashMap;
 
@@ -13,6 +14,7 @@ use prost::Message;
 
 pub use rows::*;
 pub use schema::*;
+pub use stored::*;
 
 /// Data types of a field, as `FieldSchema.data_type` and `FieldData.type` have them.
 pub mod data_type {

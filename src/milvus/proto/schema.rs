@@ -20,6 +20,8 @@ pub struct FieldSchema {
     pub type_params: Vec<KeyValue>,
     #[prost(bool, tag = "8")]
     pub auto_id: bool,
+    #[prost(int32, tag = "9")]
+    pub state: i32,
     #[prost(int32, tag = "10")]
     pub element_type: i32,
     #[prost(message, optional, tag = "11")]

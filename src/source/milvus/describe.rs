@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 use crate::job::did_you_mean;
-use crate::milvus::proto::{FieldSchema, FunctionSchema, IndexDescription, KeyValue, data_type};
-use crate::milvus::{Client, Collection, default_of};
+use crate::milvus::described::{self, DYNAMIC};
+use crate::milvus::proto::{FieldSchema, data_type};
+use crate::milvus::{Client, Collection};
 use crate::schema::{
-    CollectionTraits, Column, ColumnTraits, ColumnType, Columns, Consistency, Element, FieldIndex,
-    Function, FunctionKind, Index, Metric, Role, Scalar, VectorType,
+    CollectionTraits, Column, ColumnType, Columns, Consistency, FieldIndex, Metric, Role,
 };
 
 /// Which fields of a collection are read.
@@ -19,9 +19,6 @@ pub struct Wanted {
     /// Whether the dynamic field is.
     pub dynamic: bool,
 }
-
-/// What a server calls the dynamic field.
-const DYNAMIC: &str = "$meta";
 
 impl Wanted {
     fn takes(&self, name: &str) -> bool {
@@ -59,11 +56,6 @@ impl Wanted {
     }
 }
 
-/// Parameters of fields that the type tells.
-const TOLD: [&str; 3] = ["dim", "max_length", "max_capacity"];
-/// Parameters of indexes that are no parameters of theirs.
-const APART: [&str; 3] = ["index_type", "metric_type", "params"];
-
 /// The columns that rows of a collection have: the key first, the dynamic field last.
 pub fn columns(client: &Client, found: &Collection, wanted: &Wanted) -> Result<Arc<Columns>> {
     wanted.check(found)?;
@@ -79,8 +71,9 @@ pub fn columns(client: &Client, found: &Collection, wanted: &Wanted) -> Result<A
         if column.kind.is_vector()
             && let Some(index) = indexes.iter().find(|i| i.field_name == field.name)
         {
-            column.metric = param(&index.params, "metric_type").and_then(Metric::named);
-            column.index = Some(of(index));
+            let (metric, made) = described::index(&index.params);
+            column.metric = metric.and_then(|metric| Metric::named(&metric));
+            column.index = Some(made);
             column.traits.index_name = index.index_name.clone();
         }
         all.push(column);
@@ -105,7 +98,8 @@ pub fn traits(client: &Client, found: &Collection, columns: &Columns) -> Result<
     let others = others.filter(|index| !vector(&index.field_name));
     let consistency = usize::try_from(found.consistency).ok();
     let outputs = found.fields.iter().filter(|f| f.is_function_output);
-    let functions: Result<_> = found.functions.iter().map(|f| function(found, f)).collect();
+    let function = |f| described::function(f).map_err(|what| unread(found, &what));
+    let functions: Result<_> = found.functions.iter().map(function).collect();
     let traits = CollectionTraits {
         description: found.description.clone(),
         shards: (found.shards > 0).then_some(found.shards),
@@ -122,7 +116,7 @@ pub fn traits(client: &Client, found: &Collection, columns: &Columns) -> Result<
             .map(|index| FieldIndex {
                 field: index.field_name.clone(),
                 name: index.index_name.clone(),
-                index: with_metric(&index),
+                index: described::index_with_metric(&index.params),
             })
             .collect(),
         aliases: found.aliases.clone(),
@@ -131,133 +125,11 @@ pub fn traits(client: &Client, found: &Collection, columns: &Columns) -> Result<
     Ok(traits.renamed(|name| columns.named(name).map(|_| name.to_owned())))
 }
 
-fn param<'p>(params: &'p [KeyValue], name: &str) -> Option<&'p str> {
-    let found = params.iter().find(|p| p.key == name)?;
-    Some(&found.value)
-}
-
-/// An index, its parameters one by one. Servers have those of its type as JSON in one of them.
-fn of(index: &IndexDescription) -> Index {
-    let mut params: Vec<(String, String)> = index
-        .params
-        .iter()
-        .filter(|p| !APART.contains(&&*p.key))
-        .map(|p| (p.key.clone(), p.value.clone()))
-        .collect();
-    let inner = param(&index.params, "params").unwrap_or_default();
-    if let Ok(serde_json::Value::Object(inner)) = serde_json::from_str(inner) {
-        params.extend(inner.into_iter().map(|(key, value)| match value {
-            serde_json::Value::String(text) => (key, text),
-            value => (key, value.to_string()),
-        }));
-    }
-    Index {
-        kind: param(&index.params, "index_type")
-            .unwrap_or_default()
-            .to_owned(),
-        params,
-    }
-}
-
-/// The same, of what is no vector of the rows: how it measures is one of its parameters.
-fn with_metric(index: &IndexDescription) -> Index {
-    let mut all = of(index);
-    let metric = param(&index.params, "metric_type").filter(|metric| !metric.is_empty());
-    all.params
-        .extend(metric.map(|metric| ("metric_type".to_owned(), metric.to_owned())));
-    all
-}
-
 fn column(found: &Collection, field: &FieldSchema) -> Result<Column> {
-    let kind = kind(field).ok_or_else(|| unread(found, &format!("field {}", field.describe())))?;
-    let default =
-        match &field.default_value {
-            None => None,
-            Some(value) => Some(default_of(value).ok_or_else(|| {
-                unread(found, &format!("the default of field {}", field.describe()))
-            })?),
-        };
-    let role = match (field.is_primary_key, field.is_partition_key) {
-        (true, _) => Role::Key,
-        (_, true) => Role::PartitionKey,
-        _ => Role::Plain,
-    };
-    let params = field.type_params.iter();
-    let params = params.filter(|p| !TOLD.contains(&&*p.key));
-    Ok(Column {
-        role,
-        nullable: field.nullable,
-        traits: ColumnTraits {
-            description: field.description.clone(),
-            default,
-            is_clustering_key: field.is_clustering_key,
-            params: params.map(|p| (p.key.clone(), p.value.clone())).collect(),
-            index_name: String::new(),
-        },
-        ..Column::new(&field.name, kind)
-    })
+    described::column(field).map_err(|what| unread(found, &what))
 }
 
 fn unread(found: &Collection, what: &str) -> Error {
     let what = format!("{}: {what} cannot be read by this program", found.name);
     Error::new(Kind::Unsupported, what).hint("`source.milvus.columns` names the fields to read")
-}
-
-fn function(found: &Collection, function: &FunctionSchema) -> Result<Function> {
-    let number = usize::try_from(function.kind).ok();
-    let kind = number.and_then(|n| FunctionKind::ALL.get(n.checked_sub(1)?));
-    let params = function.params.iter();
-    Ok(Function {
-        name: function.name.clone(),
-        description: function.description.clone(),
-        kind: *kind.ok_or_else(|| {
-            let what = format!("function {} (of type {})", function.name, function.kind);
-            unread(found, &what)
-        })?,
-        inputs: function.input_field_names.clone(),
-        outputs: function.output_field_names.clone(),
-        params: params.map(|p| (p.key.clone(), p.value.clone())).collect(),
-    })
-}
-
-fn kind(field: &FieldSchema) -> Option<ColumnType> {
-    let vector = |element| {
-        Some(ColumnType::Vector(VectorType {
-            element,
-            dimension: field.dimension().filter(|dimension| *dimension > 0)?,
-        }))
-    };
-    let number = |name: &str| field.param(name).and_then(|n| u32::try_from(n).ok());
-    match field.data_type {
-        data_type::VARCHAR => Some(ColumnType::VarChar {
-            max_bytes: number("max_length"),
-        }),
-        data_type::JSON => Some(ColumnType::Json),
-        data_type::ARRAY => Some(ColumnType::Array {
-            of: scalar(field.element_type)?,
-            capacity: number("max_capacity"),
-            max_bytes: number("max_length"),
-        }),
-        data_type::FLOAT_VECTOR => vector(Element::Float32),
-        data_type::BINARY_VECTOR => vector(Element::Bit),
-        data_type::FLOAT16_VECTOR => vector(Element::Float16),
-        data_type::BFLOAT16_VECTOR => vector(Element::BFloat16),
-        data_type::INT8_VECTOR => vector(Element::Int8),
-        data_type::SPARSE_FLOAT_VECTOR => Some(ColumnType::Sparse),
-        other => scalar(other).map(ColumnType::Scalar),
-    }
-}
-
-fn scalar(number: i32) -> Option<Scalar> {
-    Some(match number {
-        data_type::BOOL => Scalar::Bool,
-        data_type::INT8 => Scalar::Int8,
-        data_type::INT16 => Scalar::Int16,
-        data_type::INT32 => Scalar::Int32,
-        data_type::INT64 => Scalar::Int64,
-        data_type::FLOAT => Scalar::Float,
-        data_type::DOUBLE => Scalar::Double,
-        data_type::VARCHAR => Scalar::VarChar,
-        _ => return None,
-    })
 }
