@@ -14,6 +14,7 @@ pub mod hdf5;
 mod inspect;
 mod milvus;
 pub mod milvus1;
+pub mod milvus2;
 pub mod milvus_lite;
 pub mod numpy;
 pub mod parquet;
@@ -239,7 +240,7 @@ pub struct Files(Arc<[View]>);
 
 impl Files {
     /// The files that these lie in.
-    pub fn new<const N: usize>(views: [&View; N]) -> Files {
+    pub fn new<'v>(views: impl IntoIterator<Item = &'v View>) -> Files {
         Files(views.into_iter().cloned().collect())
     }
 
@@ -259,6 +260,8 @@ pub const SOURCES: &[SourceKind] = &[
     milvus::KIND,
     milvus1::KIND,
     milvus_lite::KIND,
+    milvus2::BACKUP,
+    milvus2::FILES,
     numpy::KIND,
     #[cfg(feature = "elasticsearch")]
     elasticsearch::OPENSEARCH,

@@ -229,7 +229,7 @@ impl Place {
                 path,
                 "is a data directory of Milvus 2.x, and this source reads those of Milvus 1.x",
             )
-            .hint("Milvus 2.x is not a source: see milvus-backup or VTS"));
+            .hint("`source: {milvus_files: {path: …}}` reads it"));
         }
         Err(Error::path(
             Kind::Job,

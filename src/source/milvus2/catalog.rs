@@ -1,0 +1,215 @@
+//! What do metadata say is there? Collections with their fields, partitions, segments and logs, wherever that was read.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::milvus::proto::{
+    CollectionSchema, FieldBinlog, KeyValue, LEVEL_0, LogInfo, SegmentInfo, segment_state as state,
+};
+
+/// The field of the moments in which rows were written.
+pub const TIMESTAMP: i64 = 1;
+/// The first field that a user made.
+pub const FIRST_FIELD: i64 = 100;
+/// What Milvus calls the partition that each collection has.
+pub const DEFAULT_PARTITION: &str = "_default";
+/// The partition of deletions that are about all partitions.
+pub const ALL_PARTITIONS: i64 = -1;
+
+/// A collection.
+#[derive(Clone, Debug, Default)]
+pub struct Collection {
+    /// Its number.
+    pub id: i64,
+    /// The database it is in.
+    pub db: String,
+    /// Its name.
+    pub name: String,
+    /// Its fields, with those that Milvus adds where the metadata list them.
+    pub schema: CollectionSchema,
+    /// How many shards it has.
+    pub shards: i32,
+    /// What queries see that do not say it, by Milvus' number.
+    pub consistency: i32,
+    /// Names and values.
+    pub properties: Vec<KeyValue>,
+    /// Other names it goes by.
+    pub aliases: Vec<String>,
+    /// Indexes on its fields.
+    pub indexes: Vec<Index>,
+    /// Partitions that are there, the default one first.
+    pub partitions: Vec<Partition>,
+    /// Segments that hold its rows and deletions.
+    pub segments: Vec<Segment>,
+    /// Segments that do not count, by what they are: how many, and rows they are said to have.
+    pub skipped: BTreeMap<String, (u64, i64)>,
+    /// Up to when all that was written is in its segments, as Milvus stamps time.
+    pub as_of: Option<u64>,
+}
+
+/// A partition of a collection.
+#[derive(Clone, Debug)]
+pub struct Partition {
+    /// Its number.
+    pub id: i64,
+    /// Its name; empty: the default one.
+    pub tag: String,
+}
+
+impl Partition {
+    /// A partition by Milvus' name for it.
+    pub fn new(id: i64, name: &str) -> Partition {
+        let tag = if name == DEFAULT_PARTITION { "" } else { name };
+        Partition {
+            id,
+            tag: tag.to_owned(),
+        }
+    }
+}
+
+/// An index.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// The field it is on.
+    pub field: String,
+    /// What it is called.
+    pub name: String,
+    /// Its type, its metric, and what else it was made with.
+    pub params: Vec<KeyValue>,
+}
+
+/// A segment that counts.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Its number.
+    pub id: i64,
+    /// The partition it is in, or [`ALL_PARTITIONS`].
+    pub partition: i64,
+    /// The channel that its rows and deletions came through.
+    pub channel: String,
+    /// Rows that it is said to have.
+    pub rows: i64,
+    /// What state it is in, by Milvus' number.
+    pub state: i32,
+    /// Whether it holds deletions only.
+    pub is_level_0: bool,
+    /// 0 and 1: a binlog for each field.
+    pub storage_version: i64,
+    /// When all its rows were written, if not when they say.
+    pub commit_timestamp: u64,
+    /// Its directory.
+    pub dir: PathBuf,
+    /// The logs of each field, in order.
+    pub fields: BTreeMap<i64, Vec<Log>>,
+    /// Logs of deletions.
+    pub deletions: Vec<Log>,
+}
+
+/// A file of a segment.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// The segment it belongs to.
+    pub segment: i64,
+    /// Its number: logs of a field are in the order of these.
+    pub id: i64,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Rows it is said to have; 0: nobody says.
+    pub rows: i64,
+}
+
+/// Where files of segments are: below `insert` and `deletions`, by the numbers of what they belong to.
+pub struct Root<'r> {
+    /// `insert_log`.
+    pub insert: &'r Path,
+    /// `delta_log`.
+    pub deletions: &'r Path,
+}
+
+impl Root<'_> {
+    /// The directory of a segment; `group` is a level that backups have between partition and segment.
+    fn dir(&self, root: &Path, segment: &SegmentInfo, group: Option<i64>) -> PathBuf {
+        let mut dir = root.join(segment.collection.to_string());
+        dir.push(segment.partition.to_string());
+        if let Some(group) = group {
+            dir.push(group.to_string());
+        }
+        dir.push(segment.id.to_string());
+        dir
+    }
+
+    /// The logs of a segment, wherever its metadata say that they were.
+    pub fn segment(
+        &self,
+        info: &SegmentInfo,
+        binlogs: &[FieldBinlog],
+        deletions: &[FieldBinlog],
+        group: Option<i64>,
+    ) -> Segment {
+        let dir = self.dir(self.insert, info, group);
+        let mut fields: BTreeMap<i64, Vec<Log>> = BTreeMap::new();
+        for of in binlogs {
+            let below = dir.join(of.field.to_string());
+            let logs = of.logs.iter().map(|log| file(info.id, &below, log));
+            fields.entry(of.field).or_default().extend(logs);
+        }
+        for logs in fields.values_mut() {
+            logs.sort_by_key(|log| log.id);
+        }
+        let below = self.dir(self.deletions, info, group);
+        let deletions = deletions.iter().flat_map(|of| &of.logs);
+        Segment {
+            id: info.id,
+            partition: info.partition,
+            channel: info.channel.clone(),
+            rows: info.rows,
+            state: info.state,
+            is_level_0: info.level == LEVEL_0,
+            storage_version: info.storage_version,
+            commit_timestamp: info.commit_timestamp,
+            deletions: deletions.map(|log| file(info.id, &below, log)).collect(),
+            fields,
+            dir,
+        }
+    }
+}
+
+/// A log in its directory. Its name is its number, which old metadata tell by its path only.
+fn file(segment: i64, dir: &Path, log: &LogInfo) -> Log {
+    let name = log.path.rsplit('/').next().unwrap_or_default();
+    let id = match log.id {
+        0 => name.parse().unwrap_or(0),
+        id => id,
+    };
+    Log {
+        segment,
+        id,
+        path: dir.join(id.to_string()),
+        rows: log.rows,
+    }
+}
+
+/// What segments are called whose rows will be there later.
+pub const WAITING: [&str; 4] = ["growing", "sealed", "importing", "not yet visible"];
+
+/// Why a segment does not count; `None`: it does.
+pub fn why_skipped(info: &SegmentInfo, has_partition: bool, has_logs: bool) -> Option<String> {
+    if !has_partition {
+        return Some("of partitions that are gone".to_owned());
+    }
+    let is_open = matches!(info.state, state::GROWING | state::SEALED);
+    let flushed = matches!(info.state, state::FLUSHED | state::FLUSHING);
+    match info {
+        _ if info.is_importing || info.is_fake || info.state == state::IMPORTING => {
+            Some("importing".to_owned())
+        }
+        _ if info.is_invisible && info.by_compaction => Some("not yet visible".to_owned()),
+        _ if flushed || is_open && has_logs => None,
+        _ => Some(state::name(info.state)),
+    }
+}
+
+/// Milliseconds since 1970 of a moment as Milvus stamps it.
+pub fn millis(stamp: u64) -> u64 {
+    stamp >> 18
+}

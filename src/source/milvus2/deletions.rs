@@ -1,0 +1,325 @@
+//! Which keys were deleted, and when? The last moment of each, out of all logs of a segment, whatever their format.
+//! Bounded: what holds more is refused.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::catalog::Log;
+use super::log::{self, Owner};
+use crate::error::{Error, Kind, Result};
+use crate::format::binlog::{self, Event};
+use crate::input::{Access, View};
+use crate::limits;
+use crate::parquet::{self, File, Values};
+use crate::schema::{ColumnType, Scalar};
+
+/// What stands in the place of a field's number in logs of deletions.
+const NO_FIELD: i64 = -1;
+const INT64: ColumnType = ColumnType::Scalar(Scalar::Int64);
+const TEXT: ColumnType = ColumnType::VarChar { max_bytes: None };
+
+/// Keys that were deleted, each with the last moment in which it was.
+#[derive(Debug)]
+pub enum Deletions {
+    /// Of numbers.
+    Int(HashMap<i64, u64>),
+    /// Of texts.
+    Text(HashMap<Box<str>, u64>),
+}
+
+impl Deletions {
+    /// The rows among these that are dead: their key was deleted after they were written. An upsert writes both with
+    /// one stamp, and what it wrote lives.
+    pub fn dead(&self, keys: &ArrayRef, stamps: &[u64], dead: &mut [bool]) {
+        let mut note = |row: usize, at: Option<&u64>| {
+            dead[row] |= at.is_some_and(|at| *at > stamps[row]);
+        };
+        match self {
+            Deletions::Int(all) => {
+                let keys = keys.as_primitive::<Int64Type>().values();
+                for (row, key) in keys.iter().enumerate() {
+                    note(row, all.get(key));
+                }
+            }
+            Deletions::Text(all) => {
+                let keys = keys.as_string::<i32>();
+                for row in 0..keys.len() {
+                    note(row, all.get(keys.value(row)));
+                }
+            }
+        }
+    }
+
+    fn bytes(&self, texts: u64) -> u64 {
+        match self {
+            Deletions::Int(all) => all.len() as u64 * 32,
+            Deletions::Text(all) => all.len() as u64 * 48 + texts,
+        }
+    }
+}
+
+/// Logs of deletions that are about the same rows, read when they are needed.
+#[derive(Debug)]
+pub struct Group {
+    collection: i64,
+    logs: Vec<Log>,
+    is_text: bool,
+    access: Access,
+    /// What was read, as long as somebody uses it.
+    read: Mutex<Weak<Deletions>>,
+}
+
+impl Group {
+    /// These logs of a collection.
+    pub fn new(collection: i64, logs: Vec<Log>, is_text: bool, access: Access) -> Group {
+        Group {
+            collection,
+            logs,
+            is_text,
+            access,
+            read: Mutex::default(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.logs.is_empty()
+    }
+
+    /// Its files.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.logs.iter().map(|log| &log.path)
+    }
+
+    /// What the logs say.
+    pub fn load(&self) -> Result<Arc<Deletions>> {
+        // Threads that need the same wait for it, and do not read it twice.
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = read.upgrade() {
+            return Ok(held);
+        }
+        let mut loading = Loading {
+            all: match self.is_text {
+                true => Deletions::Text(HashMap::new()),
+                false => Deletions::Int(HashMap::new()),
+            },
+            texts: 0,
+        };
+        for log in &self.logs {
+            let owner = Owner {
+                collection: self.collection,
+                segment: log.segment,
+                field: NO_FIELD,
+            };
+            loading.log(&log::open(&log.path, self.access)?, owner)?;
+        }
+        let all = Arc::new(loading.all);
+        *read = Arc::downgrade(&all);
+        Ok(all)
+    }
+}
+
+/// A deletion as JSON.
+#[derive(Deserialize)]
+struct Record<'r> {
+    #[serde(borrow)]
+    pk: &'r RawValue,
+    ts: u64,
+}
+
+struct Loading {
+    all: Deletions,
+    texts: u64,
+}
+
+impl Loading {
+    fn log(&mut self, view: &View, owner: Owner) -> Result<()> {
+        if !binlog::is_binlog(view) {
+            return self.columns(&File::of(view.clone())?);
+        }
+        let log = binlog::read(view, Event::Delete)?;
+        owner.check(&log, view)?;
+        for payload in log.payloads {
+            let file = File::of(payload)?;
+            match (log.has_columns, file.columns.len()) {
+                (true, _) => self.columns(&file)?,
+                (false, 1) => self.records(&file)?,
+                (false, count) => {
+                    let what = format!("{count} columns, where deletions are one of JSON");
+                    return Err(file.view.corrupt(0, what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keys and stamps as two columns.
+    fn columns(&mut self, file: &File) -> Result<()> {
+        if file.columns.len() != 2 {
+            let what = format!(
+                "{} columns, where deletions are keys and moments",
+                file.columns.len()
+            );
+            let error = Error::new(Kind::Unsupported, what).at(file.view.place(0));
+            return Err(error);
+        }
+        let kind = match self.all {
+            Deletions::Int(_) => INT64,
+            Deletions::Text(_) => TEXT,
+        };
+        let (mut keys, mut stamps) = (Blocks::new(file, 0, kind)?, Blocks::new(file, 1, INT64)?);
+        while let Some((keys, stamps)) = both(&mut keys, &mut stamps)? {
+            let at = stamps.as_primitive::<Int64Type>().values();
+            match keys.as_string_opt::<i32>() {
+                Some(texts) => {
+                    for (row, at) in at.iter().enumerate() {
+                        self.text(texts.value(row), *at as u64);
+                    }
+                }
+                None => {
+                    let keys = keys.as_primitive::<Int64Type>().values();
+                    for (key, at) in keys.iter().zip(at) {
+                        self.int(*key, *at as u64);
+                    }
+                }
+            }
+            self.check(file)?;
+        }
+        Ok(())
+    }
+
+    /// Keys and stamps as text: JSON, or what the first releases wrote.
+    fn records(&mut self, file: &File) -> Result<()> {
+        let mut values = Blocks::new(file, 0, TEXT)?;
+        let mut row = 0u64;
+        while let Some(block) = values.next()? {
+            for text in block.as_string::<i32>().iter().flatten() {
+                self.record(text).map_err(|what| {
+                    let what = format!("deletion {row}: {what}");
+                    file.view.corrupt(0, what)
+                })?;
+                row += 1;
+            }
+            self.check(file)?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, text: &str) -> std::result::Result<(), String> {
+        if !text.starts_with('{') {
+            let both = text.rsplit_once(',');
+            let both = both.and_then(|(key, at)| Some((key.parse().ok()?, at.parse().ok()?)));
+            let (key, at) = both.ok_or_else(|| format!("{text:?} is no key and moment"))?;
+            return match self.all {
+                Deletions::Int(_) => {
+                    self.int(key, at);
+                    Ok(())
+                }
+                Deletions::Text(_) => Err(format!("{text:?} is of a number, keys are text")),
+            };
+        }
+        let record: Record = serde_json::from_str(text).map_err(|e| format!("{text:?}: {e}"))?;
+        let key = record.pk.get();
+        let other = |e: serde_json::Error| format!("{text:?} has a key of another type: {e}");
+        match self.all {
+            Deletions::Int(_) => self.int(serde_json::from_str(key).map_err(other)?, record.ts),
+            Deletions::Text(_) => {
+                let key: String = serde_json::from_str(key).map_err(other)?;
+                self.text(&key, record.ts);
+            }
+        }
+        Ok(())
+    }
+
+    fn int(&mut self, key: i64, at: u64) {
+        if let Deletions::Int(all) = &mut self.all {
+            let last = all.entry(key).or_insert(at);
+            *last = (*last).max(at);
+        }
+    }
+
+    fn text(&mut self, key: &str, at: u64) {
+        let Deletions::Text(all) = &mut self.all else {
+            return;
+        };
+        match all.get_mut(key) {
+            Some(last) => *last = (*last).max(at),
+            None => {
+                self.texts += key.len() as u64;
+                all.insert(key.into(), at);
+            }
+        }
+    }
+
+    fn check(&self, file: &File) -> Result<()> {
+        if self.all.bytes(self.texts) <= limits::DELETIONS_BYTES_MAX {
+            return Ok(());
+        }
+        let what = format!(
+            "more deleted keys of one segment than {} MiB hold",
+            limits::DELETIONS_BYTES_MAX >> 20
+        );
+        Err(Error::new(Kind::Unsupported, what)
+            .at(file.view.place(0))
+            .hint("have that Milvus compact the collection (pymilvus: Collection.compact), and flush it"))
+    }
+}
+
+/// The values of a column, as they are wanted.
+struct Blocks<'f> {
+    file: &'f File,
+    values: Values,
+    column: usize,
+    kind: ColumnType,
+    held: Option<ArrayRef>,
+}
+
+impl<'f> Blocks<'f> {
+    fn new(file: &'f File, column: usize, kind: ColumnType) -> Result<Blocks<'f>> {
+        log::check(file, column, kind)?;
+        Ok(Blocks {
+            file,
+            values: Values::new(file, column, 0),
+            column,
+            kind,
+            held: None,
+        })
+    }
+
+    fn next(&mut self) -> Result<Option<ArrayRef>> {
+        if let Some(held) = self.held.take() {
+            return Ok(Some(held));
+        }
+        let Some(block) = self.values.next_block()? else {
+            return Ok(None);
+        };
+        let logical = self.file.columns[self.column].logical;
+        let block = parquet::convert(&block, logical, self.kind, false);
+        let block = block.map_err(|(row, what)| {
+            let what = format!("deletion {row}: {what}");
+            self.file.view.corrupt(0, what)
+        })?;
+        Ok(Some(block))
+    }
+}
+
+/// As many values of two columns side by side as both have at hand.
+fn both(one: &mut Blocks<'_>, two: &mut Blocks<'_>) -> Result<Option<(ArrayRef, ArrayRef)>> {
+    let (Some(a), Some(b)) = (one.next()?, two.next()?) else {
+        return Ok(None);
+    };
+    let count = a.len().min(b.len());
+    let rest = |array: &ArrayRef| {
+        let left = array.len() - count;
+        (left > 0).then(|| array.slice(count, left))
+    };
+    (one.held, two.held) = (rest(&a), rest(&b));
+    Ok(Some((a.slice(0, count), b.slice(0, count))))
+}

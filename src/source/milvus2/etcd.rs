@@ -1,0 +1,184 @@
+//! Which keys does etcd hold, as its file tells? The newest revision of each below Milvus' prefix.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Kind, Result};
+use crate::format::bbolt::Bolt;
+use crate::input::{Access, View};
+use crate::limits;
+use crate::milvus::proto::Revision;
+
+/// Where etcd keeps its file below its data directory.
+pub const FILE: &str = "member/snap/db";
+/// What stands in the place of a value that was deleted.
+const TOMBSTONE: &[u8] = &[0xe2, 0x9b, 0xbc];
+/// Bytes of the sum that `etcdctl snapshot save` appends.
+const SUM_BYTES: u64 = 32;
+/// What the length of etcd's file is a multiple of, without that sum.
+const BLOCK: u64 = 512;
+
+/// Keys and values below a prefix.
+pub struct Keys {
+    /// The file they were read from.
+    pub file: PathBuf,
+    /// The prefix, without the `/` behind it.
+    pub prefix: String,
+    all: BTreeMap<Bytes, Bytes>,
+}
+
+impl Keys {
+    /// Keys and values whose keys begin so below the prefix, each without what it begins with.
+    pub fn below<'k>(&'k self, path: &str) -> impl Iterator<Item = (&'k str, &'k Bytes)> {
+        let start = format!("{}/{path}", self.prefix).into_bytes();
+        let skip = start.len();
+        let from = Bytes::from(start.clone());
+        let all = self.all.range(from..);
+        let all = all.take_while(move |(key, _)| key.starts_with(&start));
+        all.filter_map(move |(key, value)| {
+            let key = std::str::from_utf8(key.get(skip..)?).ok()?;
+            Some((key, value))
+        })
+    }
+
+    /// An error about the value of a key.
+    pub fn wrong(&self, path: &str, key: &str, what: impl std::fmt::Display) -> Error {
+        let what = format!("key {}/{path}{key} cannot be read: {what}", self.prefix);
+        Error::path(Kind::Corrupt, &self.file, what)
+    }
+}
+
+/// Reads the keys of a file; where they lie below several prefixes, `prefix` says which are meant.
+pub fn read(path: &Path, prefix: Option<&str>) -> Result<Keys> {
+    let mut tries = 0;
+    loop {
+        let read = once(path, prefix);
+        tries += 1;
+        let busy = match &read {
+            Ok((_, transaction)) => newest(path).is_ok_and(|now| now > *transaction + 1),
+            Err(error) => error.kind() == Kind::Corrupt && newest(path).is_ok(),
+        };
+        match read {
+            Ok((keys, _)) if !busy => return Ok(keys),
+            Ok(_) if tries == limits::ETCD_TRIES => {
+                let what = "is written to while it is read";
+                return Err(Error::path(Kind::Changed, path, what)
+                    .hint("read what `etcdctl snapshot save` writes, or a copy"));
+            }
+            Err(error) if !busy || tries == limits::ETCD_TRIES => return Err(error),
+            // A server that is running moves pages while they are read: what is damaged now may be whole next time.
+            _ => {}
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<View> {
+    let length = std::fs::metadata(path).map_or(0, |meta| meta.len());
+    // What is held in memory cannot change while it is read.
+    let access = match length <= limits::ETCD_HELD_BYTES_MAX {
+        true => Access::Read,
+        false => Access::Map,
+    };
+    View::open(path, access)
+}
+
+fn newest(path: &Path) -> Result<u64> {
+    Ok(Bolt::of(View::open(path, Access::Map)?)?.transaction)
+}
+
+fn once(path: &Path, prefix: Option<&str>) -> Result<(Keys, u64)> {
+    let view = open(path)?;
+    check_sum(&view)?;
+    let bolt = Bolt::of(view)?;
+    let mut all: BTreeMap<Bytes, Bytes> = BTreeMap::new();
+    let mut each = |name: Bytes, value: Bytes| {
+        let revision = Revision::decode(value.clone());
+        let revision = revision
+            .map_err(|e| bolt.corrupt(&value, format!("a value of etcd cannot be read: {e}")))?;
+        if !is_of_milvus(&revision.key) {
+            return Ok(());
+        }
+        // Behind the two numbers of a revision, `t` says that the key was deleted.
+        let is_deleted = name.get(17) == Some(&b't');
+        match is_deleted || revision.value == TOMBSTONE {
+            true => drop(all.remove(&revision.key)),
+            false => drop(all.insert(revision.key, revision.value)),
+        }
+        if all.len() > limits::ETCD_KEYS_MAX {
+            let what = format!("more than {} keys", limits::ETCD_KEYS_MAX);
+            return Err(bolt.corrupt(&value, what));
+        }
+        Ok(())
+    };
+    if !bolt.bucket("key", &mut each)? {
+        let what = "is a bbolt file, and none of etcd: it has no bucket `key`";
+        return Err(Error::path(Kind::Corrupt, path, what));
+    }
+    let prefix = choose(path, &all, prefix)?;
+    let keys = Keys {
+        file: path.to_owned(),
+        prefix,
+        all,
+    };
+    Ok((keys, bolt.transaction))
+}
+
+/// Complains of a snapshot that has another sum than the one at its end.
+fn check_sum(view: &View) -> Result<()> {
+    if view.len() % BLOCK != SUM_BYTES {
+        return Ok(());
+    }
+    let end = view.len() - SUM_BYTES;
+    let mut sum = Sha256::new();
+    let mut at = 0;
+    while at < end {
+        let len = limits::SUMMED_AT_ONCE.min(end - at);
+        sum.update(&view.cut(at, len)?.bytes()?);
+        at += len;
+    }
+    let mut said = [0; SUM_BYTES as usize];
+    view.read(end, &mut said)?;
+    match sum.finalize()[..] == said {
+        true => Ok(()),
+        false => Err(view.corrupt(end, "the snapshot is damaged: its SHA-256 differs")),
+    }
+}
+
+/// What Milvus keeps its metadata below; the rest are copies, watches and sessions.
+const KEPT: [&str; 3] = ["/root-coord/", "/datacoord-meta/", "/field-index/"];
+/// Older states of the same.
+const SNAPSHOTS: &str = "/snapshots";
+
+fn is_of_milvus(key: &[u8]) -> bool {
+    let Ok(key) = std::str::from_utf8(key) else {
+        return false;
+    };
+    let at = KEPT.iter().filter_map(|part| key.find(part)).min();
+    at.is_some_and(|at| !key[..at].ends_with(SNAPSHOTS))
+}
+
+/// The prefix of the installation that is meant.
+fn choose(path: &Path, all: &BTreeMap<Bytes, Bytes>, asked: Option<&str>) -> Result<String> {
+    let of = |key: &Bytes| {
+        let key = std::str::from_utf8(key).ok()?;
+        let at = KEPT.iter().filter_map(|part| key.find(part)).min()?;
+        Some(key[..at].to_owned())
+    };
+    let mut there: BTreeSet<String> = all.keys().filter_map(of).collect();
+    let wrong = |what: String| Err(Error::path(Kind::Job, path, what));
+    let list = there.iter().cloned().collect::<Vec<_>>().join(", ");
+    match asked.map(|asked| asked.trim_matches('/')) {
+        Some(asked) if there.contains(asked) => Ok(asked.to_owned()),
+        Some(asked) => wrong(format!(
+            "has no metadata of Milvus below {asked}; there are: {list}"
+        )),
+        None if there.len() == 1 => Ok(there.pop_first().unwrap_or_default()),
+        None if there.is_empty() => wrong("has no metadata of Milvus 2.x".to_owned()),
+        None => wrong(format!("has several installations of Milvus: {list}"))
+            .map_err(|e: Error| e.hint("`prefix:` says which is meant")),
+    }
+}

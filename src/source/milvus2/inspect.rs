@@ -1,0 +1,302 @@
+//! What does a storage, a backup or a file of etcd hold, and what of it can be recovered?
+//! Describes what the source would refuse; counts rows that live, where the files are there.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::catalog::{self, ALL_PARTITIONS, Collection};
+use super::columns::Shape;
+use super::deletions::Group;
+use super::files::{Place, is_root};
+use super::segment::Segment;
+use super::{backup, etcd, meta, moment};
+use crate::error::{Error, Result};
+use crate::format::bbolt;
+use crate::input::{Access, View};
+use crate::schema::ColumnType;
+
+/// What there is of Milvus 2.x.
+#[derive(Clone, Debug, Serialize)]
+pub struct Description {
+    /// What it is.
+    pub kind: String,
+    /// Where it is.
+    pub path: String,
+    /// Where the metadata are.
+    pub metadata: String,
+    /// Collections that are alive, in the order they were made.
+    pub collections: Vec<DescribedCollection>,
+    /// What can be recovered, in a sentence.
+    pub recovery: String,
+}
+
+/// A collection.
+#[derive(Clone, Debug, Serialize)]
+pub struct DescribedCollection {
+    /// The database it is in.
+    pub database: String,
+    /// Its name.
+    pub name: String,
+    /// Its columns; what is wrong with them, where they cannot be read.
+    pub columns: String,
+    /// Other names it goes by.
+    pub aliases: Vec<String>,
+    /// Its indexes, such as `v HNSW L2`.
+    pub indexes: Vec<String>,
+    /// Its partitions, the default one first.
+    pub partitions: Vec<DescribedPartition>,
+    /// Segments that do not count, by what they are: how many, and rows that the metadata say they have.
+    pub skipped: BTreeMap<String, (u64, i64)>,
+    /// Segments that hold deletions only.
+    pub segments_of_deletions: u64,
+    /// Segments by the version of their storage.
+    pub storage_versions: BTreeMap<i64, u64>,
+    /// Up to when all that was written is in its segments.
+    pub as_of: Option<String>,
+    /// Why none of it can be recovered, if so.
+    pub problem: Option<String>,
+}
+
+/// A partition.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DescribedPartition {
+    /// Its name.
+    pub name: String,
+    /// Rows that live and can be recovered; `null`: their files were not looked at.
+    pub rows: Option<u64>,
+    /// Rows that were deleted or replaced and are still stored.
+    pub rows_deleted: Option<u64>,
+    /// Stored rows, as the metadata count them.
+    pub rows_in_metadata: i64,
+    /// Segments.
+    pub segments: u64,
+    /// Segments that cannot be recovered, each with the reason.
+    pub problems: Vec<String>,
+}
+
+/// Describes what is at this path; `None`: it is nothing of Milvus 2.x.
+pub fn inspect(path: &Path) -> Result<Option<Description>> {
+    if path.is_dir() {
+        if backup::is_backup(path) {
+            let found = backup::read(path)?;
+            let kind = format!("backup {} of Milvus {}", found.name, found.version);
+            let meta = found.meta.display().to_string();
+            return Ok(Some(describe(kind, path, meta, &found.collections, true)));
+        }
+        let place = match Place::find(path, None) {
+            Ok(place) => place,
+            Err(error) => {
+                let is_ours = ["", "data", "files"]
+                    .iter()
+                    .any(|dir| is_root(&path.join(dir)));
+                return if is_ours { Err(error) } else { Ok(None) };
+            }
+        };
+        let keys = etcd::read(&place.meta, None)?;
+        let all = meta::collections(&keys, &place.root)?;
+        let kind = "storage of Milvus 2.x".to_owned();
+        let told = told(&keys);
+        return Ok(Some(describe(kind, &place.root, told, &all, true)));
+    }
+    if !bbolt::is_bbolt(&View::open(path, Access::Map)?) {
+        return Ok(None);
+    }
+    let keys = etcd::read(path, None)?;
+    let all = meta::collections(&keys, Path::new(""))?;
+    let kind = "metadata of Milvus 2.x in etcd's file".to_owned();
+    Ok(Some(describe(kind, path, told(&keys), &all, false)))
+}
+
+fn told(keys: &etcd::Keys) -> String {
+    format!("{}, keys below {}", keys.file.display(), keys.prefix)
+}
+
+fn describe(
+    kind: String,
+    path: &Path,
+    metadata: String,
+    all: &[Collection],
+    has_files: bool,
+) -> Description {
+    let collections: Vec<_> = all.iter().map(|of| collection(of, has_files)).collect();
+    Description {
+        kind,
+        path: path.display().to_string(),
+        metadata,
+        recovery: recovery(&collections, has_files),
+        collections,
+    }
+}
+
+fn collection(of: &Collection, has_files: bool) -> DescribedCollection {
+    let shape = Shape::of(of);
+    let mut versions = BTreeMap::new();
+    for segment in &of.segments {
+        *versions.entry(segment.storage_version.max(1)).or_default() += 1;
+    }
+    let index = |index: &catalog::Index| {
+        let (metric, made) = crate::milvus::described::index(&index.params);
+        let metric = metric.map_or(String::new(), |metric| format!(" {metric}"));
+        format!("{} {}{metric}", index.field, made.kind)
+    };
+    let partitions = of.partitions.iter();
+    DescribedCollection {
+        database: of.db.clone(),
+        name: of.name.clone(),
+        columns: match &shape {
+            Ok(shape) => shape.columns.to_string(),
+            Err(error) => error.what().to_owned(),
+        },
+        aliases: of.aliases.clone(),
+        indexes: of.indexes.iter().map(index).collect(),
+        partitions: partitions
+            .map(|part| partition(of, part, shape.as_ref().ok().filter(|_| has_files)))
+            .collect(),
+        skipped: of.skipped.clone(),
+        segments_of_deletions: of.segments.iter().filter(|s| s.is_level_0).count() as u64,
+        storage_versions: versions,
+        as_of: of.as_of.map(|stamp| moment(catalog::millis(stamp))),
+        problem: shape.err().map(|e| e.what().to_owned()),
+    }
+}
+
+fn partition(
+    of: &Collection,
+    part: &catalog::Partition,
+    shape: Option<&Shape>,
+) -> DescribedPartition {
+    let name = match part.tag.is_empty() {
+        true => catalog::DEFAULT_PARTITION.to_owned(),
+        false => part.tag.clone(),
+    };
+    let mut said = DescribedPartition {
+        name,
+        rows: shape.map(|_| 0),
+        rows_deleted: shape.map(|_| 0),
+        ..DescribedPartition::default()
+    };
+    let is_here = |s: &&catalog::Segment| s.partition == part.id && !s.is_level_0;
+    for info in of.segments.iter().filter(is_here) {
+        said.segments += 1;
+        said.rows_in_metadata = said.rows_in_metadata.saturating_add(info.rows);
+        let Some(shape) = shape else { continue };
+        let key = shape.columns.key().kind;
+        let is_text = matches!(key, ColumnType::VarChar { .. });
+        let about = |s: &&catalog::Segment| {
+            s.id == info.id
+                || s.is_level_0 && [ALL_PARTITIONS, info.partition].contains(&s.partition)
+        };
+        let logs = of.segments.iter().filter(about).flat_map(|s| &s.deletions);
+        let group = Group::new(of.id, logs.cloned().collect(), is_text, Access::Map);
+        let groups = match group.is_empty() {
+            true => Vec::new(),
+            false => vec![Arc::new(group)],
+        };
+        match Segment::look(of.id, info, shape, groups, Access::Map) {
+            Ok(segment) => {
+                said.rows = said.rows.map(|rows| rows + segment.live);
+                let dead = segment.rows - segment.live;
+                said.rows_deleted = said.rows_deleted.map(|rows| rows + dead);
+            }
+            Err(error) => said.problems.push(one_line(&error)),
+        }
+    }
+    said
+}
+
+fn one_line(error: &Error) -> String {
+    match error.place() {
+        Some(place) => format!("{place}: {}", error.what()),
+        None => error.what().to_owned(),
+    }
+}
+
+fn recovery(collections: &[DescribedCollection], has_files: bool) -> String {
+    let parts = || collections.iter().flat_map(|c| &c.partitions);
+    if !has_files {
+        let rows: i64 = parts()
+            .map(|p| p.rows_in_metadata)
+            .fold(0, i64::saturating_add);
+        return format!(
+            "the metadata count {rows} stored rows; the rows are in the storage they are of"
+        );
+    }
+    let rows: u64 = parts().filter_map(|p| p.rows).sum();
+    let broken: usize = parts().map(|p| p.problems.len()).sum();
+    let mut said = format!("{rows} rows can be recovered losslessly");
+    let refused = collections.iter().filter(|c| c.problem.is_some()).count();
+    if refused > 0 {
+        said.push_str(&format!(
+            "; {refused} of {} collections not at all",
+            collections.len()
+        ));
+    }
+    if broken > 0 {
+        said.push_str(&format!("; {broken} segments not at all"));
+    }
+    let waits = |c: &DescribedCollection| {
+        let mut skipped = c.skipped.keys();
+        skipped.any(|why| catalog::WAITING.contains(&why.as_str()))
+    };
+    if collections.iter().any(waits) {
+        said.push_str("; what was never flushed only after that Milvus has flushed it");
+    }
+    said
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}", self.kind, self.path)?;
+        writeln!(f, "metadata: {}", self.metadata)?;
+        for collection in &self.collections {
+            let db = match collection.database.as_str() {
+                "default" => String::new(),
+                db => format!(" (database {db})"),
+            };
+            writeln!(
+                f,
+                "collection {}{db}: {}",
+                collection.name, collection.columns
+            )?;
+            let lists = [
+                ("aliases", &collection.aliases),
+                ("indexes", &collection.indexes),
+            ];
+            for (what, list) in lists.iter().filter(|(_, list)| !list.is_empty()) {
+                writeln!(f, "  {what}: {}", list.join(", "))?;
+            }
+            if let Some(at) = &collection.as_of {
+                writeln!(f, "  as of {at}")?;
+            }
+            for part in &collection.partitions {
+                write!(f, "  partition {}: ", part.name)?;
+                match (part.rows, part.rows_deleted) {
+                    (Some(rows), Some(dead)) => write!(f, "{rows} rows, {dead} deleted, ")?,
+                    _ => write!(f, "{} stored rows by the metadata, ", part.rows_in_metadata)?,
+                }
+                writeln!(f, "{} segments", part.segments)?;
+                for problem in &part.problems {
+                    writeln!(f, "    cannot be recovered: {problem}")?;
+                }
+            }
+            if collection.segments_of_deletions > 0 {
+                let count = collection.segments_of_deletions;
+                writeln!(f, "  {count} segments hold deletions only")?;
+            }
+            for (why, (count, rows)) in &collection.skipped {
+                writeln!(
+                    f,
+                    "  left out: {count} segments {why}, {rows} rows by the metadata"
+                )?;
+            }
+            for (version, count) in collection.storage_versions.range(2..) {
+                writeln!(f, "  storage V{version}: {count} segments")?;
+            }
+        }
+        writeln!(f, "{}", self.recovery)
+    }
+}

@@ -1,0 +1,285 @@
+//! How are the values of a field read? Out of the Parquet files in its binlogs, as a column has them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array,
+    Int64Array, LargeBinaryArray, StringArray, new_null_array,
+};
+use arrow_schema::DataType;
+use prost::Message;
+
+use crate::error::{Error, Kind, Result};
+use crate::format::binlog::{self, Binlog, Event};
+use crate::input::{Access, View};
+use crate::limits;
+use crate::milvus::proto::{ArrayArray, FieldData, ScalarField};
+use crate::milvus::values;
+use crate::parquet::{self, File, Values, Wrong};
+use crate::schema::{Column, ColumnType, DefaultValue, Scalar};
+
+/// Opens a file that metadata name: where it is missing, it is the data that are wrong.
+pub fn open(path: &Path, access: Access) -> Result<View> {
+    match path.try_exists() {
+        Ok(false) => Err(missing(path)),
+        _ => View::open(path, access),
+    }
+}
+
+/// A file that metadata name is not there.
+pub fn missing(path: &Path) -> Error {
+    let what = "is missing: the metadata name it";
+    Error::path(Kind::Corrupt, path, what).hint(
+        "was all of the storage copied, and the metadata at the same time? A running Milvus removes files that it \
+         merged",
+    )
+}
+
+/// Complains of a column whose values cannot become such.
+pub fn check(file: &File, column: usize, kind: ColumnType) -> Result<()> {
+    let stored = file.columns.get(column);
+    let fits = stored.is_some_and(|stored| match kind {
+        ColumnType::Array { .. } | ColumnType::Sparse => stored.arrow == DataType::Binary,
+        ColumnType::Vector(vector) => match stored.arrow {
+            DataType::FixedSizeBinary(width) => i64::from(width) == vector.row_bytes() as i64,
+            // Where rows may have none.
+            DataType::Binary => stored.optional,
+            _ => false,
+        },
+        kind => parquet::can(&stored.arrow, stored.logical, kind),
+    });
+    match fits {
+        true => Ok(()),
+        false => {
+            let is = stored.map_or("nothing".to_owned(), |s| s.arrow.to_string());
+            let what = format!("holds {is}, where the field is {kind}");
+            Err(file.view.corrupt(0, what))
+        }
+    }
+}
+
+/// What a binlog belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    /// Its collection.
+    pub collection: i64,
+    /// Its segment.
+    pub segment: i64,
+    /// Its field.
+    pub field: i64,
+}
+
+impl Owner {
+    /// Complains of a log that belongs elsewhere.
+    pub fn check(self, log: &Binlog, view: &View) -> Result<()> {
+        let found = (log.collection, log.segment, log.field);
+        if found == (self.collection, self.segment, self.field) {
+            return Ok(());
+        }
+        let what = format!(
+            "is of field {} of segment {} of collection {}, and stands in the place of field {} of segment {} of \
+             collection {}",
+            found.2, found.1, found.0, self.field, self.segment, self.collection
+        );
+        Err(view.corrupt(binlog::DESCRIPTOR, what))
+    }
+}
+
+/// Opens a log of a field: the files in it.
+pub fn files(view: &View, owner: Owner) -> Result<Vec<File>> {
+    let log = binlog::read(view, Event::Insert)?;
+    owner.check(&log, view)?;
+    log.payloads.into_iter().map(File::of).collect()
+}
+
+/// Rows of some files.
+pub fn rows(files: &[File]) -> u64 {
+    files.iter().map(|file| file.rows).sum()
+}
+
+/// The values of one field of a stretch of rows, forward.
+pub struct Field {
+    kind: ColumnType,
+    nullable: bool,
+    name: String,
+    /// Files that were not begun yet, and where to begin in the first.
+    files: std::vec::IntoIter<File>,
+    skip: u64,
+    reading: Option<(File, Values)>,
+    /// What all rows have, where the field has no log of them.
+    fill: Option<Option<DefaultValue>>,
+    held: Option<ArrayRef>,
+    /// The row of the segment that comes next.
+    row: u64,
+}
+
+impl Field {
+    /// Values of a column in these files, from a row on; `first` is the row of the segment that they begin with.
+    pub fn new(column: &Column, files: Vec<File>, first: u64, skip: u64) -> Result<Field> {
+        for file in &files {
+            if file.columns.len() != 1 {
+                let what = format!("{} columns, where a field has one", file.columns.len());
+                return Err(file.view.corrupt(0, what));
+            }
+            check(file, 0, column.kind)?;
+        }
+        Ok(Field {
+            files: files.into_iter(),
+            skip,
+            fill: None,
+            ..Field::filled(column, None, first + skip)
+        })
+    }
+
+    /// The same value in all rows.
+    pub fn filled(column: &Column, value: Option<DefaultValue>, row: u64) -> Field {
+        Field {
+            kind: column.kind,
+            nullable: column.nullable,
+            name: column.name.clone(),
+            files: Vec::new().into_iter(),
+            skip: 0,
+            reading: None,
+            fill: Some(value),
+            held: None,
+            row,
+        }
+    }
+
+    /// How many rows can be taken at once, some at least where there are any.
+    pub fn ready(&mut self) -> Result<usize> {
+        if self.fill.is_some() {
+            return Ok(limits::PARQUET_BLOCK_ROWS_MAX as usize);
+        }
+        while self.held.as_ref().is_none_or(|held| held.is_empty()) {
+            let Some((file, values)) = &mut self.reading else {
+                let Some(file) = self.files.next() else {
+                    return Ok(0);
+                };
+                match self.skip.checked_sub(file.rows) {
+                    Some(rest) => self.skip = rest,
+                    None => {
+                        let values = Values::new(&file, 0, std::mem::take(&mut self.skip));
+                        self.reading = Some((file, values));
+                    }
+                }
+                continue;
+            };
+            match values.next_block()? {
+                None => self.reading = None,
+                Some(block) => {
+                    let logical = file.columns[0].logical;
+                    let values = match self.kind {
+                        ColumnType::Array { of, .. } => {
+                            arrays(&block, of, self.kind, self.nullable)
+                        }
+                        ColumnType::Sparse => sparse(&block, self.nullable),
+                        kind => parquet::convert(&block, logical, kind, self.nullable),
+                    };
+                    let values = values.map_err(|(at, what)| {
+                        let row = self.row + at as u64;
+                        let what = format!("field `{}` row {row}: {what}", self.name);
+                        file.view.corrupt(0, what)
+                    })?;
+                    self.held = Some(values);
+                }
+            }
+        }
+        Ok(self.held.as_ref().map_or(0, |held| held.len()))
+    }
+
+    /// So many values, no more than are ready.
+    pub fn take(&mut self, count: usize) -> ArrayRef {
+        self.row += count as u64;
+        if let Some(value) = &self.fill {
+            return same(self.kind, value.as_ref(), count);
+        }
+        let held = self.held.take().expect("that many are ready");
+        let left = held.len() - count;
+        if left > 0 {
+            self.held = Some(held.slice(count, left));
+        }
+        held.slice(0, count)
+    }
+}
+
+fn none(row: usize) -> Wrong {
+    (row, "there is no value".to_owned())
+}
+
+/// Arrays, which are messages each.
+fn arrays(
+    block: &ArrayRef,
+    of: Scalar,
+    kind: ColumnType,
+    nullable: bool,
+) -> std::result::Result<ArrayRef, Wrong> {
+    let bytes = block.as_binary::<i32>();
+    let mut lists = Vec::with_capacity(bytes.len());
+    for row in 0..bytes.len() {
+        if bytes.is_null(row) && !nullable {
+            return Err(none(row));
+        }
+        let list = ScalarField::decode(bytes.value(row));
+        let list = list.map_err(|e| (row, format!("is no array of {}: {e}", of.name())))?;
+        lists.push(list);
+    }
+    let valid = match bytes.null_count() {
+        0 => Vec::new(),
+        _ => (0..bytes.len()).map(|row| bytes.is_valid(row)).collect(),
+    };
+    let data = FieldData {
+        scalars: Some(ScalarField {
+            array_data: Some(ArrayArray {
+                data: lists,
+                element_type: values::scalar_type(of),
+            }),
+            ..ScalarField::default()
+        }),
+        valid_data: valid,
+        ..FieldData::default()
+    };
+    values::read(kind, data, bytes.len()).map_err(|what| (0, what))
+}
+
+/// Sparse vectors: pairs of an index and a value, indexes ascending.
+fn sparse(block: &ArrayRef, nullable: bool) -> std::result::Result<ArrayRef, Wrong> {
+    let bytes = block.as_binary::<i32>();
+    for row in 0..bytes.len() {
+        if bytes.is_null(row) {
+            match nullable {
+                true => continue,
+                false => return Err(none(row)),
+            }
+        }
+        let (pairs, rest) = bytes.value(row).as_chunks::<8>();
+        let index = |pair: &[u8; 8]| u32::from_le_bytes([pair[0], pair[1], pair[2], pair[3]]);
+        if !rest.is_empty() || pairs.windows(2).any(|two| index(&two[0]) >= index(&two[1])) {
+            let what = "is no sparse vector: indexes and values in pairs, indexes ascending";
+            return Err((row, what.to_owned()));
+        }
+    }
+    let values = (0..bytes.len()).map(|row| bytes.is_valid(row).then(|| bytes.value(row)));
+    Ok(Arc::new(values.collect::<LargeBinaryArray>()))
+}
+
+/// As many rows that have the same value.
+fn same(kind: ColumnType, value: Option<&DefaultValue>, count: usize) -> ArrayRef {
+    match (value, kind) {
+        (Some(DefaultValue::Bool(value)), _) => Arc::new(BooleanArray::from(vec![*value; count])),
+        (Some(DefaultValue::Int(value)), ColumnType::Scalar(scalar)) => match scalar {
+            Scalar::Int8 => Arc::new(Int8Array::from(vec![*value as i8; count])),
+            Scalar::Int16 => Arc::new(Int16Array::from(vec![*value as i16; count])),
+            Scalar::Int32 => Arc::new(Int32Array::from(vec![*value as i32; count])),
+            _ => Arc::new(Int64Array::from(vec![*value; count])),
+        },
+        (Some(DefaultValue::Float(value)), _) => Arc::new(Float32Array::from(vec![*value; count])),
+        (Some(DefaultValue::Double(value)), _) => Arc::new(Float64Array::from(vec![*value; count])),
+        (Some(DefaultValue::Text(value)), _) => {
+            Arc::new(StringArray::from(vec![value.as_str(); count]))
+        }
+        _ => new_null_array(&kind.arrow(), count),
+    }
+}

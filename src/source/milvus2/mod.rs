@@ -1,0 +1,378 @@
+//! How is Milvus 2.x read at rest? Metadata from etcd's file or from a backup's, rows from the binlogs of segments,
+//! storage V1. Never writes, locks or creates anything; never asks a server.
+//!
+//! Only what is alive travels: collections and partitions that are created, segments that hold flushed rows and were not
+//! dropped or merged into others, rows whose key was not deleted after they were written. What was never flushed is only
+//! in the log of a running server: it is counted and said, with the moment up to which all is there.
+
+mod backup;
+mod catalog;
+mod columns;
+mod deletions;
+mod etcd;
+mod files;
+mod inspect;
+mod log;
+mod meta;
+mod reader;
+mod segment;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
+use crate::digest;
+use crate::error::{Error, Kind, Result};
+use crate::input::Access;
+use crate::limits;
+use crate::milvus::proto::segment_state;
+
+use super::choose::Choice;
+use super::content::SAMPLED;
+use super::{Reader, Source, Survey};
+use catalog::{ALL_PARTITIONS, Collection};
+use columns::Shape;
+use deletions::{Deletions, Group};
+use segment::Segment;
+
+pub use backup::BACKUP;
+pub use files::FILES;
+pub use inspect::{Description, inspect};
+
+/// An installation or a backup, looked at: what is alive in it, and where.
+struct Stored {
+    /// As the job names it.
+    place: String,
+    tables: Vec<Table>,
+    segments: Vec<Segment>,
+    /// Which segments were opened to be read.
+    touched: Vec<AtomicBool>,
+    warnings: Vec<String>,
+    identity: BTreeMap<String, String>,
+    content: BTreeMap<String, String>,
+}
+
+/// What will travel as one target: a partition, or a collection whose rows find their partition themselves.
+struct Table {
+    name: TargetName,
+    shape: Shape,
+    segments: Range<usize>,
+}
+
+/// Whether a column of a collection decides on partitions.
+fn has_partition_key(collection: &Collection) -> bool {
+    let mut fields = collection.schema.fields.iter();
+    fields.any(|field| field.is_partition_key)
+}
+
+/// The names of collections and the partitions of theirs that can be meant.
+fn named(collections: &[Collection]) -> Vec<(&str, Vec<&str>)> {
+    let named = collections.iter().map(|collection| {
+        let tags = collection.partitions.iter().map(|part| &*part.tag);
+        let tags = match has_partition_key(collection) {
+            true => vec![""],
+            false => tags.collect(),
+        };
+        (&*collection.name, tags)
+    });
+    named.collect()
+}
+
+impl Stored {
+    /// Looks at what is chosen of these collections. `place` is where they are, `meta` where that is told.
+    fn open(
+        collections: &[Collection],
+        choice: &Choice,
+        place: &Path,
+        meta: &Path,
+        access: Access,
+    ) -> Result<Stored> {
+        let mut source = Stored {
+            place: place.display().to_string(),
+            tables: Vec::new(),
+            segments: Vec::new(),
+            touched: Vec::new(),
+            warnings: Vec::new(),
+            identity: BTreeMap::from([
+                ("directory".to_owned(), place.display().to_string()),
+                ("metadata".to_owned(), meta.display().to_string()),
+            ]),
+            content: BTreeMap::new(),
+        };
+        let mut looked_at = Vec::new();
+        let mut chosen = choice
+            .choose(&named(collections), meta)?
+            .into_iter()
+            .peekable();
+        while let Some(first) = chosen.next() {
+            let mut partitions = vec![first.partition];
+            while let Some(more) = chosen.next_if(|more| more.collection == first.collection) {
+                partitions.push(more.partition);
+            }
+            source.add(&collections[first.collection], &partitions, access)?;
+            looked_at.push(&collections[first.collection]);
+        }
+        source.warnings = said(&looked_at);
+        for (number, table) in source.tables.iter().enumerate() {
+            if source.tables[..number]
+                .iter()
+                .any(|other| other.name == table.name)
+            {
+                let what = format!("{} is in several databases", table.name);
+                return Err(Error::path(Kind::Job, meta, what)
+                    .hint("`db:` names one: a job for each brings them to different places"));
+            }
+        }
+        Ok(source)
+    }
+
+    /// Looks at all segments of some partitions of a collection.
+    fn add(&mut self, of: &Collection, partitions: &[usize], access: Access) -> Result<()> {
+        let shape = Shape::of(of)?;
+        let is_text = matches!(
+            shape.columns.key().kind,
+            crate::schema::ColumnType::VarChar { .. }
+        );
+        let mut apart: BTreeMap<(i64, &str), Vec<catalog::Log>> = BTreeMap::new();
+        for segment in of.segments.iter().filter(|segment| segment.is_level_0) {
+            let logs = apart
+                .entry((segment.partition, &segment.channel))
+                .or_default();
+            logs.extend(segment.deletions.iter().cloned());
+        }
+        let apart = apart.into_iter().map(|((partition, channel), logs)| {
+            (
+                partition,
+                channel,
+                Arc::new(Group::new(of.id, logs, is_text, access)),
+            )
+        });
+        let apart: Vec<(i64, &str, Arc<Group>)> = apart.collect();
+        // Held, so that they are read once for all segments.
+        let held: Vec<Arc<Deletions>> = (apart.iter())
+            .map(|(_, _, group)| group.load())
+            .collect::<Result<_>>()?;
+        for number in partitions {
+            let first = self.segments.len();
+            let partition = &of.partitions[*number];
+            let is_here = |segment: &&catalog::Segment| {
+                let here = shape.has_partition_key || segment.partition == partition.id;
+                here && !segment.is_level_0
+            };
+            let (mut identity, mut content) = (0, 0);
+            for info in of.segments.iter().filter(is_here) {
+                let own = Group::new(of.id, info.deletions.clone(), is_text, access);
+                let others = apart.iter().filter(|(partition, channel, _)| {
+                    let same =
+                        *channel == info.channel || channel.is_empty() || info.channel.is_empty();
+                    same && [ALL_PARTITIONS, info.partition].contains(partition)
+                });
+                let groups = others
+                    .map(|(_, _, group)| group.clone())
+                    .chain([Arc::new(own)]);
+                let groups = groups.filter(|group| !group.is_empty()).collect();
+                let segment = Segment::look(of.id, info, &shape, groups, access)?;
+                identity = digest::chained(identity, &segment.identity.to_le_bytes());
+                content = digest::chained(content, &segment.content.to_le_bytes());
+                self.segments.push(segment);
+                self.touched.push(AtomicBool::new(false));
+            }
+            let name = TargetName {
+                collection: of.name.clone(),
+                partition: match shape.has_partition_key {
+                    true => String::new(),
+                    false => partition.tag.clone(),
+                },
+            };
+            let segments = first..self.segments.len();
+            let about = format!("collection {name} ({}, number {})", of.db, of.id);
+            let columns = &shape.columns;
+            let count = segments.len();
+            self.identity.insert(
+                about.clone(),
+                format!("{columns}, {count} segments, files {identity:016x}"),
+            );
+            let rows: u64 = self.segments[segments.clone()].iter().map(|s| s.live).sum();
+            self.content.insert(
+                about,
+                format!(
+                    "{columns}, {rows} rows, {count} segments, {SAMPLED} digest {content:016x}"
+                ),
+            );
+            self.tables.push(Table {
+                name,
+                shape: shape.clone(),
+                segments,
+            });
+        }
+        drop(held);
+        Ok(())
+    }
+
+    /// The target and the segment of a number. Segments are numbered through all targets in order.
+    fn segment(&self, part: usize) -> Option<(&Table, &Segment)> {
+        let first = self.tables.partition_point(|t| t.segments.end <= part);
+        let found = (self.tables.get(first)?, self.segments.get(part)?);
+        self.touched[part].store(true, Ordering::Relaxed);
+        Some(found)
+    }
+}
+
+/// What is not in the segments of these collections, as far as their metadata tell.
+fn said(collections: &[&Collection]) -> Vec<String> {
+    let at = |stamp: u64| format!("as of {}", moment(catalog::millis(stamp)));
+    let mut said = Vec::new();
+    for of in collections {
+        let what = unflushed(of);
+        if !what.is_empty() {
+            let at = of
+                .as_of
+                .map_or(String::new(), |stamp| format!(" {},", at(stamp)));
+            said.push(format!(
+                "{}:{at} rows and deletions that were not flushed are not in its storage, and do not travel: {}. Flush it, \
+                 and stop who writes, to have all",
+                of.name,
+                what.join(", ")
+            ));
+        }
+    }
+    let whole = collections.iter().filter(|of| unflushed(of).is_empty());
+    if let Some(first) = whole.filter_map(|of| of.as_of).min() {
+        let at = at(first);
+        said.push(format!(
+            "{at}: what was written later is not in the storage"
+        ));
+    }
+    said
+}
+
+/// Segments of a collection that are not in its storage, or not whole.
+fn unflushed(of: &Collection) -> Vec<String> {
+    let open = [segment_state::GROWING, segment_state::SEALED];
+    let partly = of
+        .segments
+        .iter()
+        .filter(|segment| open.contains(&segment.state))
+        .count();
+    let mut what = Vec::new();
+    for (why, (count, rows)) in &of.skipped {
+        if catalog::WAITING.contains(&why.as_str()) {
+            let rows = match rows {
+                0 => String::new(),
+                rows => format!(" of {rows} rows"),
+            };
+            what.push(format!("{} {why}{rows}", segments(*count)));
+        }
+    }
+    if partly > 0 {
+        what.push(format!(
+            "the rest of {} that was written in part",
+            segments(partly as u64)
+        ));
+    }
+    what
+}
+
+fn segments(count: u64) -> String {
+    format!("{count} segment{}", if count == 1 { "" } else { "s" })
+}
+
+/// A moment, UTC.
+fn moment(millis: u64) -> String {
+    let seconds = millis / 1000;
+    let date = crate::parquet::date((seconds / 86_400) as i64);
+    let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
+    format!("{date}T{hour:02}:{minute:02}:{:02}Z", seconds % 60)
+}
+
+impl Source for Stored {
+    fn survey(&self, limits: Limits) -> Result<Survey> {
+        let mut manifest = Manifest {
+            targets: Vec::new(),
+            shards: Vec::new(),
+        };
+        for (number, table) in (0u32..).zip(&self.tables) {
+            let all = &self.segments[table.segments.clone()];
+            let rows = all.iter().map(|s| s.live).sum();
+            let stored: u64 = all.iter().map(|s| s.rows).sum();
+            let shard_rows = shard_rows(stored, table.shape.columns.row_bytes().0, limits);
+            let mut first_row = 0;
+            for (part, segment) in table.segments.clone().zip(all) {
+                let mut start = 0;
+                while start < segment.rows {
+                    let end = segment.rows.min(start.saturating_add(shard_rows));
+                    let live = segment.live_in(start, end);
+                    if live > 0 {
+                        let id = segment.dir.file_name().unwrap_or_default().display();
+                        manifest.shards.push(Shard {
+                            number: manifest.shards.len() as u32,
+                            target: number,
+                            part: part as u32,
+                            name: format!("{} segment {id} rows {start}..{end}", table.name),
+                            rows: live,
+                            first_row,
+                            start: Position::Row(start),
+                            end: Position::Row(end),
+                        });
+                        first_row += live;
+                    }
+                    start = end;
+                }
+            }
+            manifest.targets.push(Target {
+                number,
+                name: table.name.clone(),
+                columns: table.shape.columns.clone(),
+                traits: table.shape.traits.clone(),
+                keys: Keys::Stored,
+                auto_id: table.shape.auto_id,
+                rows,
+                rows_deleted: stored - rows,
+                source: self.place.clone(),
+            });
+        }
+        Ok(Survey {
+            manifest,
+            identity: self.identity.clone(),
+            warnings: self.warnings.clone(),
+        })
+    }
+
+    fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
+        Ok(Some(self.content.clone()))
+    }
+
+    fn open<'s>(
+        &'s self,
+        shard: &Shard,
+        from: Position,
+        limits: Limits,
+    ) -> Result<Box<dyn Reader + 's>> {
+        Ok(Box::new(reader::Live::open(self, shard, &from, limits)?))
+    }
+
+    /// All segments that were opened so far. Metadata may go on: what they named is read.
+    fn unchanged(&self) -> Result<()> {
+        for (segment, touched) in self.segments.iter().zip(&self.touched) {
+            if touched.load(Ordering::Relaxed) {
+                segment.unchanged()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Stored rows of a shard: a share of the target, no less than some batches, and whole blocks.
+fn shard_rows(rows: u64, row_bytes: u64, limits: Limits) -> u64 {
+    const BATCHES_MIN: u64 = 8;
+    let batch = (limits.batch_bytes / row_bytes.max(1)).min(limits.batch_rows);
+    let share = rows.div_ceil(limits::SHARDS_PER_TARGET);
+    share
+        .max(batch.saturating_mul(BATCHES_MIN))
+        .max(1)
+        .div_ceil(limits::LIVE_BLOCK_ROWS)
+        .saturating_mul(limits::LIVE_BLOCK_ROWS)
+}
