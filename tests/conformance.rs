@@ -12,3 +12,5 @@ mod sources;
 #[path = "support/milvus1/mod.rs"]
 mod stand_in;
 mod support;
+#[path = "support/milvus2x.rs"]
+mod unpacked;

@@ -7,6 +7,8 @@
 
 #[allow(unused)]
 mod support;
+#[path = "support/milvus2x.rs"]
+mod unpacked;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,7 +75,7 @@ pq.write_table(table, f"{sys.argv[1]}/vectors.parquet")
 "#;
 
 /// What pages and first jobs find in their directory: `vectors.index`, `vectors.h5`, `base.fvecs`, `embeddings.npy`,
-/// `ids.npy`, `vectors.parquet`, `milvus/` of a Milvus 1.x.
+/// `ids.npy`, `vectors.parquet`, `milvus/` of a Milvus 1.x, `storage/` of a Milvus 2.x and `backup/` of it.
 fn inputs(room: &Path) {
     let mut python = Command::new(support::python());
     let output = python.args(["-c", ARRAYS]).arg(room).output().unwrap();
@@ -90,6 +92,7 @@ fn inputs(room: &Path) {
     let fixture = root().join("tests/fixtures/milvus1x/v1.0.0/milvus");
     let (copied, said) = sh(room, &format!("cp -r '{}' milvus", fixture.display()));
     assert!(copied, "{said}");
+    unpacked::unpack(room);
 }
 
 fn pages() -> Vec<PathBuf> {

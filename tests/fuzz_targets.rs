@@ -45,6 +45,9 @@ targets!(
     milvus1_meta,
     milvus1_segment,
     milvus_lite,
+    milvus2_backup,
+    milvus2_log,
+    milvus2_meta,
     numpy,
     parquet,
     vecs

@@ -141,7 +141,7 @@ fn jobs_of_other_tools_and_slips_are_recognised() {
         &jobs,
         &address.replace("127.0.0.1:19530", "milvus2"),
         2,
-        &["is a data directory of Milvus 2.x", "milvus-backup or VTS"],
+        &["is a data directory of Milvus 2.x", "milvus_files"],
     );
     let fake = Fake::start("v2.3.5");
     let name = to(&fake.address).replace("collection: c", "collection: my-products");

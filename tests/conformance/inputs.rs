@@ -12,6 +12,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
 use crate::support::{Engine, Server, python};
+use crate::unpacked::unpack;
 
 /// An input that was made.
 pub struct Input {
@@ -178,6 +179,58 @@ pub fn milvus1(dir: &Path) -> Input {
         file: segments.remove(0),
         row_byte: 30,
         row_bytes_uncounted: None,
+    }
+}
+
+/// Rows of a Milvus 2.3.5 at rest, with deletions: two segments of every type of column.
+pub fn milvus2_files(dir: &Path) -> Input {
+    unpack(dir);
+    let root = dir.join("storage");
+    let vectors = "470723403745529279/470723403745529292/470723403745529311/118";
+    Input {
+        settings: format!("path: '{}', collections: {{all_i64: [p2]}}", root.display()),
+        file: only_file(&root.join("insert_log").join(vectors)),
+        root,
+        row_byte: 300,
+        row_bytes_uncounted: None,
+    }
+}
+
+/// A backup with text keys, binary vectors and deletions.
+pub fn milvus2_backup(dir: &Path) -> Input {
+    unpack(dir);
+    let root = dir.join("backup");
+    let mut files = Vec::new();
+    let below = root.join("binlogs/insert_log/470723403745729367");
+    find_in(&below, "102", &mut files);
+    files.sort();
+    Input {
+        settings: format!("path: '{}', collections: [str_bin]", root.display()),
+        file: files.remove(0),
+        root,
+        row_byte: 300,
+        row_bytes_uncounted: None,
+    }
+}
+
+fn only_file(dir: &Path) -> PathBuf {
+    let mut all = fs_paths(dir);
+    assert_eq!(all.len(), 1, "{}", dir.display());
+    all.remove(0)
+}
+
+fn fs_paths(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// The files in directories of this name.
+fn find_in(dir: &Path, name: &str, found: &mut Vec<PathBuf>) {
+    for path in fs_paths(dir).into_iter().filter(|path| path.is_dir()) {
+        match path.file_name().is_some_and(|n| n == name) {
+            true => found.extend(fs_paths(&path)),
+            false => find_in(&path, name, found),
+        }
     }
 }
 

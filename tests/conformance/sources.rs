@@ -24,6 +24,8 @@ const KINDS: &[Case] = &[
     ("milvus1", inputs::milvus1),
     ("milvus_lite", inputs::lite_directory),
     ("milvus_lite", inputs::lite_file),
+    ("milvus_backup", inputs::milvus2_backup),
+    ("milvus_files", inputs::milvus2_files),
     ("numpy", inputs::npy),
     ("numpy", inputs::npy_columns),
     ("numpy", inputs::npz_stored),

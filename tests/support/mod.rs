@@ -146,6 +146,16 @@ impl Server {
             .to_owned()
     }
 
+    /// The directory that it keeps its data in.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Stops it in good order; [`Server::start_again`] starts it.
+    pub fn stop(&self) {
+        self.script("stop", &[]);
+    }
+
     /// Kills it, as a power cut would.
     pub fn kill(&self) {
         self.script("kill", &[]);

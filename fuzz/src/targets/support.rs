@@ -57,6 +57,41 @@ pub fn open(kind: &SourceKind, settings: &str) -> Result<Box<dyn Source>> {
     spec.open()
 }
 
+/// A Milvus 2.3.5 at rest, and a backup of it, in a directory of its own.
+pub fn golden2(name: &str) -> PathBuf {
+    let room = room(name);
+    let archive = repository("tests/fixtures/milvus2x/golden.tar.gz");
+    let script = "tar -xzf \"$1\" -C \"$2\" && cp -r \"$2/storage\" \"$2/backup/binlogs\"";
+    let mut unpack = std::process::Command::new("sh");
+    let done = unpack
+        .args(["-c", script, "sh"])
+        .args([&archive, &room])
+        .status();
+    assert!(done.unwrap().success(), "tar unpacks {}", archive.display());
+    room
+}
+
+/// Reads a source of columns of any type to its end, or to the first error.
+pub fn read_any(source: &dyn Source) -> Result<u64> {
+    let manifest = source.survey(LIMITS)?.manifest;
+    let mut all = 0;
+    for shard in &manifest.shards {
+        let (mut reader, mut rows) = (source.open(shard, shard.start.clone(), LIMITS)?, 0);
+        while let Some(cut) = reader.next()? {
+            let count: u64 = cut.parts.iter().map(|part: &Part| part.len() as u64).sum();
+            assert!(count > 0 && count <= LIMITS.batch_rows);
+            rows += count;
+            assert!(rows <= shard.rows);
+            if rows > ROWS_MAX {
+                return Ok(all + rows);
+            }
+        }
+        assert_eq!(rows, shard.rows, "{}", shard.name);
+        all += rows;
+    }
+    Ok(all)
+}
+
 /// Reads a source to its end: what comes must be what the survey announced.
 pub fn read_all(source: &dyn Source) -> Result<u64> {
     let manifest = source.survey(LIMITS)?.manifest;
