@@ -259,9 +259,9 @@ pub const SOURCES: &[SourceKind] = &[
     hdf5::KIND,
     milvus::KIND,
     milvus1::KIND,
-    milvus_lite::KIND,
     milvus2::BACKUP,
     milvus2::FILES,
+    milvus_lite::KIND,
     numpy::KIND,
     #[cfg(feature = "elasticsearch")]
     elasticsearch::OPENSEARCH,
