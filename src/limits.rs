@@ -456,3 +456,25 @@ pub const LIVE_BLOCK_ROWS: u64 = 64 << 10;
 
 /// The metadata of milvus-backup: some kilobytes for each segment.
 pub const BACKUP_META_BYTES_MAX: u64 = 1 << 30;
+
+/// Bytes of rows of a file that a server imports, where the job does not say: a job costs a server seconds whatever its
+/// size.
+pub const BULK_FILE_BYTES: u64 = 1 << 30;
+
+/// The largest such file: Milvus takes 16 GiB, with all that is not rows counted.
+pub const BULK_FILE_BYTES_MAX: u64 = 15 << 30;
+
+/// Rows of such a file.
+pub const BULK_ROWS_MAX: u64 = 1 << 28;
+
+/// Files that a server has at a time, where the job does not say: one that it imports, one that waits.
+pub const BULK_JOBS: u64 = 2;
+
+/// How often a batch's file is given to the server when its jobs fail.
+pub const BULK_ATTEMPTS: usize = 3;
+
+/// Bytes of rows of a row group of such a file: readers hold one at a time.
+pub const BULK_GROUP_BYTES: u64 = 32 << 20;
+
+/// Bytes that are written to such a file at a time.
+pub const BULK_WRITE_BYTES: usize = 1 << 20;

@@ -185,6 +185,7 @@ pub fn plan(
             None => line!(text, "  metric     {in_source} (in the source)"),
         }
         for (what, told) in [
+            ("way   ", foreseen.way.as_str()),
             ("index ", foreseen.index.as_str()),
             ("load  ", foreseen.load),
             ("verify", foreseen.rests_on),
@@ -304,6 +305,7 @@ pub fn plan_json(
                 "metric": target.metric().map(|m| m.name().to_owned()),
                 "batch_rows": plan.batch_rows(target),
                 "metric_in_target": foreseen.metric_in_target.as_ref().map(|(metric, _)| metric),
+                "way": foreseen.way,
                 "index": foreseen.index,
                 "load": foreseen.load,
                 "rests_on": foreseen.rests_on,

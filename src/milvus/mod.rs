@@ -6,6 +6,7 @@ mod control;
 mod create;
 pub mod described;
 mod hello;
+mod import;
 pub mod lite;
 mod probe;
 pub mod proto;
@@ -31,6 +32,7 @@ use proto::{Answer, MutationResult};
 pub use control::{Collection, Flushing, IndexState};
 pub use create::{NewCollection, default_of, default_value, properties};
 pub use hello::{Flavour, Server};
+pub use import::{ImportJob, ImportState};
 pub use query::{Found, LookUp, Range};
 
 pub use crate::call::{Secret, Tls, channel};
@@ -119,7 +121,10 @@ pub struct Client {
 }
 
 /// Calls in which a server may do long work before it answers.
-const SLOW: [&str; 6] = [
+const SLOW: [&str; 8] = [
+    // Milvus 2.3.5 ends when these are cancelled before it has answered.
+    "GetImportState",
+    "ListImportTasks",
     "Flush",
     "CreateIndex",
     "LoadCollection",
@@ -240,6 +245,19 @@ impl Client {
         let answer: A = self.ask(method, request)?;
         ok(&answer).map_err(|e| e.at(self.place(method)))?;
         Ok(answer)
+    }
+
+    /// Calls a method that must go well, and does something else when it is called once more: without an answer it may have
+    /// been done.
+    fn tell_once<A: Answer>(&self, method: &'static str, request: &impl Message) -> Result<A> {
+        let path = format!("/milvus.proto.milvus.MilvusService/{method}");
+        let path = PathAndQuery::try_from(path).expect("methods have plain names");
+        let deadline = self.deadlines.control;
+        let answer = self.exchange(path, self.headers.clone(), framed(request), deadline);
+        let answer = answer.map_err(|(failure, sent)| status::failure(failure, sent));
+        let answer = answer.and_then(|answer| read::<A>(&answer));
+        let answer = answer.and_then(|answer| ok(&answer).map(|()| answer));
+        answer.map_err(|e| e.at(self.place(method)))
     }
 
     fn ask_at<A: Message + Default>(

@@ -24,7 +24,7 @@ use ::parquet::schema::types::ColumnPath;
 
 use super::{MAGIC, said};
 use crate::error::{Error, Kind, Result};
-use crate::schema::{ColumnType, Columns, Element, Role};
+use crate::schema::{Column, ColumnType, Element, Role};
 
 /// How pages are packed: the words of jobs.
 pub const PACKINGS: [&str; 5] = ["none", "zstd", "snappy", "lz4", "gzip"];
@@ -56,9 +56,8 @@ pub struct Group {
 
 impl Writer {
     /// A writer of these columns, packed as a job says.
-    pub fn new(columns: &Columns, word: &str) -> Writer {
+    pub fn new(columns: &[Column], word: &str) -> Writer {
         let fields = columns
-            .all()
             .iter()
             .map(|c| Field::new(&c.name, spelt(c.kind), c.nullable));
         let mut properties = WriterProperties::builder()
@@ -67,7 +66,7 @@ impl Writer {
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_offset_index_disabled(true)
             .set_max_row_group_row_count(None);
-        for column in columns.all() {
+        for column in columns {
             let path = |more: &[&str]| {
                 let parts = [&*column.name].into_iter().chain(more.iter().copied());
                 ColumnPath::new(parts.map(str::to_owned).collect())
@@ -94,7 +93,7 @@ impl Writer {
             }
         }
         Writer {
-            kinds: columns.all().iter().map(|c| (c.kind, c.nullable)).collect(),
+            kinds: columns.iter().map(|c| (c.kind, c.nullable)).collect(),
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             properties: properties.build(),
         }

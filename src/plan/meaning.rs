@@ -39,8 +39,9 @@ impl Fingerprint {
 
 /// Settings that shape no row: how bytes are got at, who logs in, what is done to a collection when it is made or
 /// after the last row; and those whose effect is in the targets, their rows and the data.
-const SHAPELESS: [&str; 22] = [
+const SHAPELESS: [&str; 23] = [
     "access",
+    "bulk",
     "collection",
     "collections",
     "connections",
@@ -104,6 +105,12 @@ pub fn fingerprint(
     }
     note(Fingerprint::BATCH_BYTES, limits.batch_bytes.to_string());
     note("batches: rows", limits.batch_rows.to_string());
+    // Where files are staged there is the ledger of what was imported.
+    if let Some(bulk) = job.sink.settings.get("bulk").and_then(Value::as_mapping) {
+        let path = bulk.get("staging").and_then(|staging| staging.get("path"));
+        let path = path.map_or(String::new(), |path| scalar(path, true));
+        note("batches: staged in", path);
+    }
     // What comes and goes tells nothing.
     let still = source.stillness() == Stillness::Frozen;
     if still {

@@ -340,10 +340,16 @@ fn concrete(
     } = aim(job, conversion, &survey.manifest, sink.as_ref())?;
     let lost = conversion.and_then(Conversion::loses);
     warnings.extend(renamed.values().cloned().chain(lost));
-    let wrong = check(job, &manifest, sink.as_ref());
+    let mut wrong = check(job, &manifest, sink.as_ref());
+    if sink.recognises() && source.stillness() != Stillness::Frozen {
+        let what = "files that a server imports are made of sources that keep still, and this one may change while it is read";
+        let hint = "without `bulk` its rows are inserted";
+        wrong.push(Error::new(Kind::Unsupported, what).hint(hint));
+    }
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let readers = cores.max(source.reads_at_once().unwrap_or(0));
     let threads = job.run.threads.unwrap_or(readers);
+    let threads = threads.min(sink.at_once().unwrap_or(threads));
     let in_flight = in_flight(&job.run, sink.as_ref());
     let fingerprint = meaning::fingerprint(
         job,
@@ -407,6 +413,9 @@ fn check(job: &Job, manifest: &Manifest, sink: &dyn Sink) -> Vec<Error> {
 /// How many requests are out at a time where neither the job nor the sink leaves it to trial: as many at first as at
 /// most.
 fn in_flight(run: &RunSettings, sink: &dyn Sink) -> RangeInclusive<usize> {
+    if let Some(at_once) = sink.at_once() {
+        return at_once..=at_once;
+    }
     let connections = run.connections.unwrap_or(limits::CONNECTIONS_DEFAULT);
     let first = connections * run.in_flight.unwrap_or(limits::IN_FLIGHT_FIRST);
     match run.in_flight {

@@ -45,7 +45,7 @@ pub(super) fn deliver(
 ) -> Result<(Receipt, bool)> {
     let mut doubted = way.again;
     let receipt = try_whole(run, parcel, attempt, way, &mut doubted)?;
-    Ok((receipt, doubted))
+    Ok((receipt, doubted && !run.plan.sink.recognises()))
 }
 
 fn try_whole(

@@ -60,7 +60,8 @@ pub trait Sink: Send + Sync {
         Ok(Finishing::Done)
     }
 
-    /// The limits on batches that it accepts: never more than `wanted`.
+    /// The limits on batches that it accepts: never more than `wanted`, but where batches become files, which have a size
+    /// of their own.
     fn limits(&self, wanted: Limits) -> Limits;
 
     /// The name a source's target gets here by this sink's settings (collection, partition), before `into:`.
@@ -83,6 +84,16 @@ pub trait Sink: Send + Sync {
 
     /// Whether it is a server, of which only trial shows how many requests at a time it takes well.
     fn remote(&self) -> bool {
+        false
+    }
+
+    /// How many parcels it takes at a time, where that is not to be found by trial.
+    fn at_once(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether it knows batches again, so that of one that is sent twice one only counts.
+    fn recognises(&self) -> bool {
         false
     }
 
@@ -193,6 +204,8 @@ pub trait Sink: Send + Sync {
 /// What a plan tells of a target beyond its rows; empty where a destination has no such thing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Foreseen {
+    /// How rows get there: by inserts, or by files that the server imports.
+    pub way: String,
     /// How distances are measured in the target, and who says so.
     pub metric_in_target: Option<(String, String)>,
     /// The index there will be, or is.

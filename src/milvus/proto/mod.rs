@@ -4,6 +4,7 @@
 
 #![allow(missing_docs)] // A message's fields are documented in milvus-proto; the numbers are the contract.
 
+pub mod import;
 mod rows;
 mod schema;
 mod stored;
@@ -508,7 +509,7 @@ impl Answer for Status {
 }
 
 macro_rules! answers {
-    ($($name:ident),*) => {
+    ($($name:path),*) => {
         $(impl Answer for $name {
             fn status(&self) -> Option<&Status> {
                 self.status.as_ref()
@@ -533,5 +534,8 @@ answers!(
     GetLoadingProgressResponse,
     GetLoadStateResponse,
     QueryResults,
-    MutationResult
+    MutationResult,
+    import::ImportResponse,
+    import::GetImportStateResponse,
+    import::ListImportTasksResponse
 );

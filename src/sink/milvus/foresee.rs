@@ -8,6 +8,7 @@ use tracing::warn;
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
 use crate::job::Verify;
+use crate::limits;
 use crate::milvus::NewCollection;
 use crate::schema::CollectionTraits;
 use crate::sink::{Action, Decision, Foreseen};
@@ -92,6 +93,10 @@ impl Milvus {
             .map(|(field, _, plan)| format!("; {field}: {plan}"));
         let others: String = others.collect();
         Ok(Foreseen {
+            way: match skips {
+                true => String::new(),
+                false => self.way(target),
+            },
             metric_in_target: metric.map(|metric| (metric, said_by)),
             index: match (&there, index.as_slice()) {
                 (Some(there), _) => format!("{} by {}, which is there and stays", there.kind, there.metric),
@@ -114,6 +119,25 @@ impl Milvus {
                 _ => "the server's statistics: the collection is not loaded",
             },
         })
+    }
+
+    /// How rows get there, and why so.
+    fn way(&self, target: &Target) -> String {
+        let Some(bulk) = &self.bulk else {
+            return "inserts: the job names no `bulk`, by which the server would import files by itself".to_owned();
+        };
+        let (format, why) = bulk.format(target);
+        let settings = &bulk.settings;
+        let row_bytes = target.columns.row_bytes().0.max(1);
+        let file_rows = (settings.file_bytes / row_bytes).clamp(1, limits::BULK_ROWS_MAX);
+        let files = target.rows.div_ceil(file_rows);
+        format!(
+            "bulk, as the job says: about {files} {} files of at most {file_rows} rows ({why}), staged in {}, a job each, {} at \
+             a time",
+            format.word(),
+            settings.path.display(),
+            settings.jobs
+        )
     }
 
     /// Has the server look at type and parameters of an index before anything is removed or sent.

@@ -2,6 +2,7 @@
 //! Checks everything against the server's own description before the first byte is sent, and sends vector bytes
 //! from where they are mapped. Never tries anything twice, and drops nothing that it was not asked to replace.
 
+pub mod bulk;
 mod check;
 mod columns;
 mod decide;
@@ -82,6 +83,7 @@ impl Spec for Settings {
             opened: Instant::now(),
             flushed: Mutex::default(),
             looks: look::Looks::default(),
+            bulk: self.bulk.clone().map(bulk::Bulk::new),
         }))
     }
 }
@@ -97,6 +99,8 @@ pub struct Milvus {
     /// Collections that were flushed before the first row, and when that was begun.
     flushed: Mutex<HashMap<String, Instant>>,
     looks: look::Looks,
+    /// How rows get there as files, where the job wants that.
+    bulk: Option<bulk::Bulk>,
 }
 
 /// What of the run's settings matters here.
@@ -195,6 +199,12 @@ impl Sink for Milvus {
     }
 
     fn limits(&self, wanted: Limits) -> Limits {
+        if let Some(bulk) = &self.bulk {
+            return Limits {
+                batch_bytes: bulk.settings.file_bytes,
+                batch_rows: limits::BULK_ROWS_MAX,
+            };
+        }
         let rows = match self.client.server().flavour {
             Flavour::LiteCpp => limits::LITE_CPP_ROWS_MAX,
             _ => limits::BATCH_ROWS_MAX,
@@ -207,6 +217,14 @@ impl Sink for Milvus {
 
     fn remote(&self) -> bool {
         true
+    }
+
+    fn at_once(&self) -> Option<usize> {
+        self.bulk.as_ref().map(|bulk| bulk.settings.jobs)
+    }
+
+    fn recognises(&self) -> bool {
+        self.bulk.is_some()
     }
 
     fn name(&self, source: &TargetName) -> TargetName {
@@ -258,6 +276,9 @@ impl Sink for Milvus {
 
     fn begin(&self, run: u64) {
         self.looks.forget();
+        if let Some(bulk) = &self.bulk {
+            bulk.begin(run);
+        }
         let mut state = self.state();
         state.mark = format!("milvusdm run {run:016x}");
         state.to_replace.clear();
@@ -293,6 +314,9 @@ impl Sink for Milvus {
     fn pack(&self, batch: Batch, room: Buffer) -> Result<Parcel> {
         let ready = self.ready(batch.target);
         let ready = ready.expect("targets are prepared before their batches are packed");
+        if let Some(bulk) = &self.bulk {
+            return bulk.pack(&ready, self.run.rules, batch);
+        }
         pack::pack(&ready.envelope, &ready.checks, self.run.rules, batch, room)
     }
 
@@ -303,6 +327,13 @@ impl Sink for Milvus {
                 rows: 0,
                 upserted: false,
             });
+        }
+        if let (Some(bulk), Some(ready)) = (&self.bulk, self.ready(parcel.batch.target)) {
+            let receipt = bulk.deliver(self, &ready, parcel)?;
+            ready
+                .delivered
+                .fetch_add(u64::from(receipt.rows), Ordering::Relaxed);
+            return Ok(receipt);
         }
         let write = match attempt {
             Attempt::Again if self.upserts() => Write::Upsert,
@@ -340,6 +371,9 @@ impl Sink for Milvus {
     }
 
     fn redelivery(&self, target: &Target, decision: &Decision) -> Redelivery {
+        if self.bulk.is_some() {
+            return Redelivery::Harmless;
+        }
         let doubles = |why: &str, choices: &str| Redelivery::Doubles(format!("{why}; {choices}"));
         let resend =
             "`run.on_doubt: resend` sends it again and accepts that its rows may be there twice";
@@ -369,11 +403,15 @@ impl Sink for Milvus {
     }
 
     fn replaces(&self) -> bool {
-        self.upserts() && self.run.id_collision != IdCollision::Keep
+        self.bulk.is_none() && self.upserts() && self.run.id_collision != IdCollision::Keep
     }
 
     fn finish(&self, target: &Target) -> Result<Finishing> {
-        self.finished(target)
+        let finishing = self.finished(target)?;
+        if let (Some(bulk), Finishing::Done) = (&self.bulk, finishing) {
+            bulk.tidy(target)?;
+        }
+        Ok(finishing)
     }
 
     fn unfinish(&self, target: &Target) {

@@ -50,7 +50,14 @@ impl Milvus {
             state.numbers.insert(name.collection.clone(), found.number);
             found
         };
-        let columns::Fields { sent, checks } = self.fields(&found, target)?;
+        let columns::Fields { sent, mut checks } = self.fields(&found, target)?;
+        if let Some(bulk) = &self.bulk {
+            bulk.prepare(target, &found, self.settings.auto_id)?;
+            // Inserts into old servers take objects only; their import takes any JSON.
+            checks
+                .iter_mut()
+                .for_each(|check| check.objects_only = false);
+        }
         if !name.partition.is_empty() {
             // Side by side: no two targets share a partition.
             if !begun {

@@ -10,6 +10,7 @@ use crate::milvus::access;
 use crate::milvus::{self, Login};
 use crate::schema::{Consistency, Index, Metric};
 
+use super::bulk::{BULK, BulkSettings};
 use super::foresee::swapped;
 
 /// The settings.
@@ -53,6 +54,7 @@ pub const SETTINGS: &[Setting] = &[
         "what of the source's schema the server does not have: functions, clustering keys, defaults, properties",
     )
     .or("fail"),
+    Setting::map("bulk", BULK, "files that the server imports by itself, in place of inserts"),
     Setting::text(
         "version_hint",
         "the version the job thinks the server has; it is asked anyway",
@@ -121,6 +123,8 @@ pub struct Settings {
     pub index_file_size: Option<u64>,
     /// Whether what the server does not have of the source's schema is left out.
     pub drops_unsupported: bool,
+    /// How rows get there as files, where the job wants that.
+    pub bulk: Option<BulkSettings>,
     /// The version the job thinks the server has.
     pub version_hint: Option<String>,
 }
@@ -162,6 +166,7 @@ impl Settings {
             aliases: form.flag("aliases").unwrap_or(false),
             index_file_size: form.number("index_file_size"),
             drops_unsupported: form.choice("unsupported") == Some("drop"),
+            bulk: form.form("bulk").and_then(BulkSettings::read),
             version_hint: form.text("version_hint"),
         };
         match call::address(&address?, settings.tls.is_some(), milvus::PORTS) {

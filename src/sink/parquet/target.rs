@@ -92,7 +92,7 @@ impl Filling {
         let (journal, lines) = Journal::open(&path, run, &told(target, shape))?;
         let filling = Filling {
             dir: dir.to_owned(),
-            writer: Writer::new(&target.columns, shape.packing),
+            writer: Writer::new(target.columns.all(), shape.packing),
             target: target.clone(),
             shape: shape.clone(),
             replace,

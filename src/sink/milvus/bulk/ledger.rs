@@ -1,0 +1,124 @@
+//! What became of a batch's file? A few synced lines for each batch, so that no file is imported twice, however often the
+//! program dies.
+//!
+//! ```text
+//! submitted FILES ──► accepted JOB ──► done
+//!        │                  └────────► failed ──► submitted OTHER FILES …
+//!        └── no answer: the server is asked for a job with these files
+//! ```
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A line.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// The server is being asked to import this directory's files.
+    Submitted(String),
+    /// It took them, as this job.
+    Accepted(String, i64),
+    /// The job, if there was one, brought no row.
+    Failed(String, String),
+    /// The rows are there.
+    Done(u64),
+}
+
+/// The ledger of a batch.
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+    entries: Vec<Entry>,
+}
+
+impl Ledger {
+    /// Opens it, and reads what it says. A torn line, which a death left at the end, says nothing: what it was to say had
+    /// not been done yet, or is asked for again.
+    pub fn open(path: &Path) -> Result<Ledger> {
+        let io = |doing: &'static str| move |e: std::io::Error| Error::io(path, doing, &e);
+        let options = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path);
+        let mut file = options.map_err(io("open the ledger"))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)
+            .map_err(io("read the ledger"))?;
+        let lines = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        let entries = lines.filter_map(|line| serde_json::from_str(line).ok());
+        let mut ledger = Ledger {
+            path: path.to_owned(),
+            entries: entries.collect(),
+            file,
+        };
+        if !text.is_empty() && !text.ends_with('\n') {
+            ledger.write("\n")?;
+        }
+        Ok(ledger)
+    }
+
+    /// What it says last.
+    pub fn last(&self) -> Option<&Entry> {
+        self.entries.last()
+    }
+
+    /// How often it failed.
+    pub fn failures(&self) -> usize {
+        let failed = |entry: &&Entry| matches!(entry, Entry::Failed(..));
+        self.entries.iter().filter(failed).count()
+    }
+
+    /// Whether these files were given to the server before.
+    pub fn knows(&self, files: &str) -> bool {
+        let is_it = |entry: &Entry| matches!(entry, Entry::Submitted(of) if of == files);
+        self.entries.iter().any(is_it)
+    }
+
+    /// Adds a line. Synced.
+    pub fn add(&mut self, entry: Entry) -> Result<()> {
+        let line = serde_json::to_string(&entry).expect("entries are plain data");
+        self.write(&format!("{line}\n"))?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        let written = self.file.write_all(text.as_bytes());
+        let written = written.and_then(|()| self.file.sync_data());
+        written.map_err(|e| Error::io(&self.path, "write the ledger", &e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_is_read_as_far_as_its_lines_are_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger");
+        let mut ledger = Ledger::open(&path).unwrap();
+        assert_eq!(ledger.last(), None);
+        ledger.add(Entry::Submitted("a".to_owned())).unwrap();
+        ledger.add(Entry::Accepted("a".to_owned(), 7)).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let mut ledger = Ledger::open(&path).unwrap();
+            let lines = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!(ledger.entries.len(), lines, "{cut}");
+            ledger.add(Entry::Done(3)).unwrap();
+            let again = Ledger::open(&path).unwrap();
+            assert_eq!(again.entries.len(), lines + 1, "{cut}");
+            assert_eq!(again.last(), Some(&Entry::Done(3)));
+        }
+    }
+}

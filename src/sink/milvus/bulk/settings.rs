@@ -1,0 +1,121 @@
+//! What may a job say of the server's own import?
+
+use std::path::PathBuf;
+
+use crate::job::{Form, Setting};
+use crate::limits;
+
+/// `sink.milvus.bulk`.
+pub const BULK: &[Setting] = &[
+    Setting::map(
+        "staging",
+        STAGING,
+        "where files are written that the server reads",
+    )
+    .required(),
+    Setting::choice(
+        "format",
+        &["auto", "npy", "parquet"],
+        "of the files; auto: npy where rows are an id and a vector, else parquet",
+    )
+    .or("auto"),
+    Setting::size("file_bytes", "bytes of rows of a file").or("1GiB"),
+    Setting::number(
+        "jobs",
+        (1, 64),
+        "jobs that the server has at a time, a file each",
+    )
+    .or("2"),
+    Setting::flag("keep", "true: staged files stay when all is done"),
+];
+
+const STAGING: &[Setting] = &[
+    Setting::path(
+        "path",
+        "a directory that the server sees too; made if missing",
+    )
+    .required(),
+    Setting::text(
+        "server_path",
+        "the same directory as the server calls it; left out: by the same absolute path",
+    ),
+];
+
+/// How rows get to the server by files.
+#[derive(Clone, Debug)]
+pub struct BulkSettings {
+    /// Where files are staged.
+    pub path: PathBuf,
+    /// The same directory as the server calls it.
+    pub server_path: String,
+    /// What they are; `None`: what suits the rows.
+    pub format: Option<Format>,
+    /// Bytes of rows of a file.
+    pub file_bytes: u64,
+    /// Jobs at a time.
+    pub jobs: usize,
+    /// Whether staged files stay.
+    pub keep: bool,
+}
+
+/// What staged files are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// An array of numpy for each field.
+    Npy,
+    /// One Parquet file.
+    Parquet,
+}
+
+impl Format {
+    /// The word in jobs and plans.
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Npy => "npy",
+            Format::Parquet => "parquet",
+        }
+    }
+}
+
+impl BulkSettings {
+    /// Reads them; `None` when there are mistakes.
+    pub fn read(mut form: Form) -> Option<BulkSettings> {
+        let staging = form.form("staging");
+        if staging.is_none() {
+            form.mistake(
+                "staging",
+                "is missing: `staging: {path: …}`, a directory that the server sees too",
+            );
+        }
+        let staging = staging.map(|mut form| {
+            let path = form.required("path", "a directory that the server sees too");
+            let server_path = form.text("server_path");
+            form.done();
+            (path, server_path)
+        });
+        let format = match form.choice("format") {
+            Some("npy") => Some(Format::Npy),
+            Some("parquet") => Some(Format::Parquet),
+            _ => None,
+        };
+        let file_bytes = form.size("file_bytes").unwrap_or(limits::BULK_FILE_BYTES);
+        let bounds = limits::BATCH_BYTES_MIN..=limits::BULK_FILE_BYTES_MAX;
+        if !bounds.contains(&file_bytes) {
+            let (least, most) = (bounds.start(), bounds.end());
+            form.mistake("file_bytes", format!("is between {least} and {most} bytes"));
+        }
+        let jobs = form.number("jobs").unwrap_or(limits::BULK_JOBS) as usize;
+        let keep = form.flag("keep").unwrap_or(false);
+        form.done();
+        let (path, server_path) = staging?;
+        let path = crate::job::absolute(&PathBuf::from(path?));
+        Some(BulkSettings {
+            server_path: server_path.unwrap_or_else(|| path.display().to_string()),
+            path,
+            format,
+            file_bytes,
+            jobs,
+            keep,
+        })
+    }
+}
