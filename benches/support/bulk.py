@@ -22,9 +22,8 @@ def cpu():
     ticks = 0
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if work.encode() not in file.read() and work not in os.readlink(f"/proc/{pid}/cwd"):
-                    continue
+            if not os.readlink(f"/proc/{pid}/cwd").startswith(f"{work}/milvus"):
+                continue
             with open(f"/proc/{pid}/stat") as file:
                 fields = file.read().rsplit(")", 1)[1].split()
             ticks += int(fields[11]) + int(fields[12])
