@@ -276,8 +276,14 @@ fn vectors_that_are_not_finite_are_refused() {
         &["id 7", "NaN or infinity"],
     );
     let wide = "v = vectors.astype(np.float64); v[7, 3] = 1e300; t['vec'] = pa.array(list(v), pa.list_(pa.float64()))";
-    let floats = "fields: {columns: {vec: {as: float32}}}\n";
-    refused("bulk_wide", wide, "", floats, 3, &["7"]);
+    refused(
+        "bulk_wide",
+        wide,
+        "",
+        "",
+        3,
+        &["row 7", "is more than a float32 can be"],
+    );
 }
 
 #[test]
