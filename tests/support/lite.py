@@ -157,7 +157,7 @@ def make(engine, install, home):
     try:
         write(client(uri), engine)
         writer = subprocess.Popen([sys.executable, os.path.abspath(__file__), "busy", uri], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        for _ in range(12):
+        for _ in range(12 if engine == "py" else 4):
             assert writer.stdout.readline(), "the writer ended"
     finally:
         lite("kill", "--data", data)
@@ -337,16 +337,16 @@ def milvus(address, answers, names, prefix):
             rows.append(row)
         found[name] = rows
         wrong += compare(name, rows, answers[name]["rows"])
-        wrong += schema(name, collection.schema)
+        wrong += schema(name, collection.schema, 65535 if prefix.endswith("py") else 40)
     report(wrong, found)
 
 
-def schema(name, found):
-    """What is wrong with a schema, of collections that this script wrote."""
+def schema(name, found, longest):
+    """What is wrong with a schema, of collections that this script wrote. Milvus Lite 3.x forgets how long texts in arrays may be."""
     fields = {f.name: (f.dtype.name, f.params, f.is_partition_key) for f in found.fields}
     key = found.primary_field
     expected = {
-        "typed": {"s": ("VARCHAR", {"max_length": 100}, False), "at": ("ARRAY", {"max_capacity": 8, "max_length": 40}, False),
+        "typed": {"s": ("VARCHAR", {"max_length": 100}, False), "at": ("ARRAY", {"max_capacity": 8, "max_length": longest}, False),
                   "ai8": ("ARRAY", {"max_capacity": 8}, False), "i8": ("INT8", {}, False), "j": ("JSON", {}, False),
                   "v": ("FLOAT_VECTOR", {"dim": 4}, False), "d": ("DOUBLE", {}, False), "b": ("BOOL", {}, False)},
         "texts": {"id": ("VARCHAR", {"max_length": 60}, False)},
