@@ -165,17 +165,16 @@ fn a_length_that_is_wrong_is_no_end_of_a_log() {
     let root = room.path().join("lite");
     copy(&VERSIONS[0].kept(), &root);
     let wal = root.join("collections/busy/wal");
-    let log = std::fs::read_dir(&wal).unwrap().map(|e| e.unwrap().path());
+    let mut log = std::fs::read_dir(&wal).unwrap().map(|e| e.unwrap().path());
     let log = log
-        .into_iter()
         .find(|p| p.to_string_lossy().contains("wal_data"))
         .unwrap();
     let whole = std::fs::read(&log).unwrap();
     let mark = [0xff; 4];
-    let starts = (8..whole.len() - 8)
+    let mut starts = (8..whole.len() - 8)
         .step_by(8)
         .filter(|at| whole[*at..][..4] == mark);
-    let second = starts.into_iter().nth(1).unwrap();
+    let second = starts.nth(1).unwrap();
     let mut odd = whole.clone();
     // The description of a batch is said to be longer than the file.
     odd[second + 6] = 0x7f;
