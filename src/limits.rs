@@ -324,6 +324,18 @@ pub const POSTGRES_SAMPLE_ROWS: f64 = 200_000.0;
 /// Keys that repeat, and are named.
 pub const POSTGRES_REPEATS_SHOWN: u64 = 5;
 
+/// Values of a pickle: those of a document are about thirty, and one takes 24 bytes.
+pub const PICKLE_VALUES_MAX: usize = 64 << 20;
+
+/// The longest pickle that is read: it is walked through as a whole.
+pub const PICKLE_BYTES_MAX: u64 = 1 << 30;
+
+/// How deep metadata of a document may lie in one another.
+pub const METADATA_DEPTH_MAX: usize = 64;
+
+/// Bytes of a document's metadata as JSON: lists that hold one list many times grow without measure.
+pub const METADATA_BYTES_MAX: usize = 1 << 20;
+
 /// The footer of a Parquet file: it describes each column of each row group in some hundred bytes.
 pub const PARQUET_FOOTER_BYTES_MAX: u64 = 64 << 20;
 

@@ -40,6 +40,7 @@ targets!(
     hdf5_filters,
     hdf5_index,
     job,
+    langchain,
     milvus1_directory,
     milvus1_log,
     milvus1_meta,

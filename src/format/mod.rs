@@ -19,6 +19,7 @@ pub mod bbolt;
 pub mod binlog;
 pub mod faiss;
 pub mod npy;
+pub mod pickle;
 pub mod segment;
 pub mod wal;
 pub mod zip;

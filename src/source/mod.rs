@@ -12,6 +12,7 @@ pub mod faiss;
 mod files;
 pub mod hdf5;
 mod inspect;
+pub mod langchain;
 mod milvus;
 pub mod milvus1;
 pub mod milvus2;
@@ -257,6 +258,7 @@ pub const SOURCES: &[SourceKind] = &[
     elasticsearch::KIND,
     faiss::KIND,
     hdf5::KIND,
+    langchain::KIND,
     milvus::KIND,
     milvus1::KIND,
     milvus2::BACKUP,

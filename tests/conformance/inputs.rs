@@ -85,6 +85,21 @@ pub fn milvus() -> String {
     settings.clone()
 }
 
+/// A directory that LangChain saved.
+pub fn langchain(dir: &Path) -> Input {
+    let root = dir.join("store");
+    copy_tree(&fixture("langchain/current"), &root);
+    let file = root.join("index.faiss");
+    let row_byte = std::fs::metadata(&file).unwrap().len() - 3;
+    Input {
+        settings: format!("path: '{}'", root.display()),
+        root,
+        file,
+        row_byte,
+        row_bytes_uncounted: None,
+    }
+}
+
 /// A table of a Postgres that all checks share.
 pub fn pgvector() -> String {
     static MADE: OnceLock<String> = OnceLock::new();

@@ -21,6 +21,7 @@ const KINDS: &[Case] = &[
     ("faiss", inputs::faiss_lists),
     ("hdf5", inputs::hdf5_chunks),
     ("hdf5", inputs::hdf5_packed),
+    ("langchain", inputs::langchain),
     ("milvus1", inputs::milvus1),
     ("milvus_lite", inputs::lite_directory),
     ("milvus_lite", inputs::lite_file),

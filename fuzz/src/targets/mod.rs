@@ -8,6 +8,7 @@ pub mod hdf5_filters;
 pub mod hdf5_index;
 pub mod hdf5_rows;
 pub mod job;
+pub mod langchain;
 pub mod milvus1_directory;
 pub mod milvus1_log;
 pub mod milvus1_meta;

@@ -136,6 +136,20 @@ impl AnySpec for Spec {
     }
 }
 
+/// One index file, read without loss, its rows by the labels that Faiss gives them.
+pub fn open_index(path: &Path, access: Access) -> Result<Box<dyn Source>> {
+    let spec = Spec {
+        files: Named::Paths(vec![path.to_owned()]),
+        ids: IdsFrom::Stored,
+        first_id: None,
+        ids_file: None,
+        lossy: false,
+        lists: None,
+        access,
+    };
+    spec.open()
+}
+
 /// Open index files: rows of one after those of another.
 struct Faiss {
     indexes: Vec<Opened>,
