@@ -130,7 +130,7 @@ pub fn describe(
         "SELECT c.collname IN ('C', 'POSIX', 'ucs_basic') OR c.collname = 'default' AND \
          d.datcollate IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8') \
          AND coalesce(pg_catalog.to_jsonb(d) ->> 'datlocprovider', 'c') = 'c' FROM pg_catalog.pg_database d, \
-         (SELECT pg_catalog.pg_collation_for({}) AS name) p JOIN pg_catalog.pg_collation c \
+         (SELECT pg_catalog.pg_collation_for({}) COLLATE \"C\" AS name) p JOIN pg_catalog.pg_collation c \
          ON p.name IN (pg_catalog.quote_ident(c.collname), 'pg_catalog.' || pg_catalog.quote_ident(c.collname)) \
          WHERE d.datname = pg_catalog.current_database() LIMIT 1",
         match kind.name.as_str() {
