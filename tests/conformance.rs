@@ -11,6 +11,9 @@ mod sinks;
 mod sources;
 #[path = "support/milvus1/mod.rs"]
 mod stand_in;
+#[cfg(feature = "qdrant")]
+#[path = "support/qdrant.rs"]
+mod stand_in_qdrant;
 mod support;
 #[path = "support/milvus2x.rs"]
 mod unpacked;

@@ -39,9 +39,10 @@ impl Fingerprint {
 
 /// Settings that shape no row: how bytes are got at, who logs in, what is done to a collection when it is made or
 /// after the last row; and those whose effect is in the targets, their rows and the data.
-const SHAPELESS: [&str; 23] = [
+const SHAPELESS: [&str; 26] = [
     "access",
     "bulk",
+    "api_key",
     "collection",
     "collections",
     "connections",
@@ -54,8 +55,10 @@ const SHAPELESS: [&str; 23] = [
     "load",
     "lossy",
     "metric",
+    "page",
     "partition",
     "password",
+    "rows_per_s",
     "shards",
     "tls",
     "token",

@@ -17,10 +17,16 @@ mod milvus;
 pub mod milvus1;
 pub mod milvus2;
 pub mod milvus_lite;
+#[cfg(feature = "qdrant")]
+mod named;
 pub mod numpy;
+#[cfg(feature = "qdrant")]
+mod pace;
 pub mod parquet;
 #[cfg(feature = "pgvector")]
 pub mod pgvector;
+#[cfg(feature = "qdrant")]
+mod qdrant;
 mod sqlite;
 mod tables;
 mod values;
@@ -270,5 +276,7 @@ pub const SOURCES: &[SourceKind] = &[
     parquet::KIND,
     #[cfg(feature = "pgvector")]
     pgvector::KIND,
+    #[cfg(feature = "qdrant")]
+    qdrant::KIND,
     vecs::KIND,
 ];

@@ -115,6 +115,13 @@ pub fn pgvector() -> String {
     settings.clone()
 }
 
+/// A collection of a stand-in for Qdrant that all checks share.
+#[cfg(feature = "qdrant")]
+pub fn qdrant() -> String {
+    let address = &crate::stand_in_qdrant::Fake::shared().address;
+    format!("address: '{address}', collections: [still]")
+}
+
 /// A Faiss `IndexFlatL2`.
 pub fn faiss_flat(dir: &Path) -> Input {
     let path = dir.join("flat.index");

@@ -40,8 +40,12 @@ const KINDS: &[Case] = &[
 ];
 
 /// Kinds that are servers, and what makes their rows: nothing of them can be damaged as files can.
-const SERVERS: &[(&str, fn() -> String)] =
-    &[("milvus", inputs::milvus), ("pgvector", inputs::pgvector)];
+const SERVERS: &[(&str, fn() -> String)] = &[
+    ("milvus", inputs::milvus),
+    ("pgvector", inputs::pgvector),
+    #[cfg(feature = "qdrant")]
+    ("qdrant", inputs::qdrant),
+];
 
 /// Sources whose servers are started elsewhere, and which are held to the same there: tests/search.rs.
 const ELSEWHERE: [&str; 2] = ["elasticsearch", "opensearch"];

@@ -81,18 +81,16 @@ fn has_nulls(server: &Server) -> bool {
     }
 }
 
-/// Whether a field of a collection that is made for this column is nullable.
+/// Whether a field of a collection that is made for this column is nullable. Rows without a vector are looked at one by
+/// one: they do not fit.
 pub fn is_nullable(column: &Column, server: &Server) -> bool {
-    column.nullable && column.role == Role::Plain && has_nulls(server)
+    column.nullable && !column.kind.is_vector() && column.role == Role::Plain && has_nulls(server)
 }
 
 fn unsupported(column: &Column, server: &Server) -> Option<String> {
     let lacks = |what: &str| Some(format!("{server} has no {what}"));
     let full = server.flavour == Flavour::Full;
     match column.kind {
-        ColumnType::Vector(_) | ColumnType::Sparse if column.nullable => {
-            Some("rows may have no vector, which Milvus does not take".to_owned())
-        }
         ColumnType::Sparse if full && !since(server, (2, 4)) => lacks("sparse vectors"),
         ColumnType::Array { .. } if full && !since(server, (2, 3)) => lacks("arrays"),
         ColumnType::Json if full && !since(server, (2, 2)) => lacks("JSON"),

@@ -1,0 +1,48 @@
+//! How fast may a server be read? Spares those that serve others too.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::job::Setting;
+
+/// The setting of a job.
+pub const ROWS_PER_S: Setting = Setting::number(
+    "rows_per_s",
+    (1, u64::MAX),
+    "rows read a second, at most, to spare the server",
+);
+
+/// Lets so many rows through a second.
+pub struct Pace {
+    rows_per_s: Option<u64>,
+    free_at: Mutex<Instant>,
+}
+
+impl Pace {
+    /// `None`: as fast as they come.
+    pub fn new(rows_per_s: Option<u64>) -> Pace {
+        Pace {
+            rows_per_s,
+            free_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Of so many rows those that may be asked for at a time: no wait is longer than a second a reader.
+    pub fn most(&self, rows: u64) -> u64 {
+        rows.min(self.rows_per_s.unwrap_or(u64::MAX)).max(1)
+    }
+
+    /// Waits until so many rows more may be read.
+    pub fn take(&self, rows: u64) {
+        let Some(rate) = self.rows_per_s else {
+            return;
+        };
+        let wait = {
+            let mut free_at = self.free_at.lock().expect("no one panics with it locked");
+            let start = (*free_at).max(Instant::now());
+            *free_at = start + Duration::from_secs_f64(rows as f64 / rate as f64);
+            start.saturating_duration_since(Instant::now())
+        };
+        std::thread::sleep(wait);
+    }
+}

@@ -1,0 +1,191 @@
+//! Qdrant as a source. No Qdrant can be had here: its calls are answered by a stand-in written from its messages
+//! (tests/support/fake_qdrant.py). What arrives is read by others, and compared cell by cell.
+
+#![cfg(feature = "qdrant")]
+
+#[path = "support/migration.rs"]
+mod migration;
+#[path = "support/qdrant.rs"]
+mod stand_in;
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use migration::{Jobs, support_script};
+use serde_json::{Map, Value, json};
+use stand_in::Fake;
+use support::{Engine, Server};
+
+type Rows = Map<String, Value>;
+
+/// The points of a collection as they should arrive.
+fn points(name: &str) -> Rows {
+    let text = support_script("fake_qdrant.py", &["points", name]);
+    serde_json::from_str(&text).unwrap()
+}
+
+fn arrived(python: &Path, arguments: &[&str]) -> Rows {
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/support/qdrant_arrived.py"
+    );
+    let output = Command::new(python).arg(script).args(arguments).output();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn in_parquet(dir: &Path) -> Rows {
+    let tables = support::test_env().join("tables/bin/python");
+    arrived(&tables, &["parquet", dir.to_str().unwrap(), "id"])
+}
+
+fn in_milvus(python: &Path, server: &Server, name: &str) -> Rows {
+    arrived(python, &["milvus", &server.address(), name, "id"])
+}
+
+#[track_caller]
+fn same(found: &Rows, expected: &Rows) {
+    for (key, row) in expected {
+        assert_eq!(found.get(key), Some(row), "{key}");
+    }
+    assert_eq!(found.len(), expected.len());
+}
+
+#[test]
+fn every_cell_of_every_collection_arrives_in_parquet() {
+    let (fake, jobs) = (Fake::shared(), Jobs::new());
+    for name in ["plain", "mixed", "now", "full", "wide", "many", "parts"] {
+        let dir = jobs.path(name);
+        let job = format!(
+            "{}sink: {{parquet: {{dir: '{}'}}}}\nrun: {{verify: full, batch: 64KiB}}\n",
+            fake.source(&format!("collections: [{name}]")),
+            dir.display()
+        );
+        let ended = jobs.run(name, &job).code(0);
+        assert_eq!(ended.report["snapshot"], "live", "{name}");
+        let mut expected = points(name);
+        if name == "many" {
+            // The stand-in deletes it between two looks.
+            expected.remove("7");
+            ended.says(&["1 points were deleted while they were read"]);
+        }
+        same(&in_parquet(&dir), &expected);
+    }
+}
+
+#[test]
+fn points_go_to_real_servers_as_they_were() {
+    let (fake, jobs) = (Fake::shared(), Jobs::new());
+    let lite = Server::shared(Engine::LitePython);
+    let lite_python = support::test_env().join("lite/venv-py/bin/python");
+    let to_lite = format!("sink: {{milvus: {{address: '{}'}}}}\n", lite.address());
+    let job = fake.source("collections: [today]") + &to_lite;
+    let ended = jobs.run("full", &job).code(0);
+    ended.says(&["searched by cosine", "read live"]);
+    same(&in_milvus(&lite_python, lite, "full"), &points("full"));
+    let standalone = migration::server();
+    let to = format!(
+        "sink: {{milvus: {{address: '{}', index: source, load: true}}}}\n",
+        standalone.address()
+    );
+    let job = fake.source("collections: [plain, wide, parts, empty]") + &to;
+    jobs.run("standalone", &job).code(0);
+    for name in ["plain", "wide", "parts", "empty"] {
+        same(
+            &in_milvus(&support::python(), standalone, name),
+            &points(name),
+        );
+    }
+    // Rows without a vector are no rows of Milvus: refused by id, or left out and counted.
+    let job = fake.source("collections: [now]")
+        + &to_lite
+        + "fields: {columns: {words: false, tokens: false}}\n";
+    jobs.run("refused", &job)
+        .code(3)
+        .says(&["`a` has no value", "run.misfit: skip"]);
+    let job = job.replace("[now]", "[mixed]") + "run: {misfit: skip}\n";
+    let ended = jobs.run("skipped", &job).code(0);
+    let expected: Rows = (points("mixed").into_iter())
+        .filter(|(_, row)| !row["a"].is_null())
+        .map(|(key, row)| (key, json!({"a": row["a"], "payload": row["payload"]})))
+        .collect();
+    let left_out = points("mixed").len() - expected.len();
+    assert_eq!(ended.report["targets"][0]["left_out"], left_out);
+    same(&in_milvus(&lite_python, lite, "mixed"), &expected);
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_while_others_write() {
+    let (fake, jobs) = (Fake::start(None), Jobs::new());
+    let lite = Server::shared(Engine::LitePython);
+    let job = format!(
+        "{}sink: {{milvus: {{address: '{}'}}}}\nrun: {{batch: 4KiB, max_rows_per_s: 3000}}\n",
+        fake.source("collections: [moving], page: 50"),
+        lite.address()
+    );
+    std::fs::write(jobs.path("moving.yaml"), &job).unwrap();
+    for life in 1..5 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_milvusdm"))
+            .args(["run", "moving.yaml", "--progress", "none"])
+            .current_dir(jobs.path("."))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(300 + 150 * life));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    jobs.run("moving", &job).code(0);
+    let python = support::test_env().join("lite/venv-py/bin/python");
+    let found = in_milvus(&python, lite, "moving");
+    for (key, row) in points("moving") {
+        if key.parse::<u64>().unwrap() % 3 == 0 {
+            assert_eq!(found.get(&key), Some(&row), "{key}");
+        }
+    }
+    drop(fake);
+}
+
+#[test]
+fn what_is_wrong_is_one_sentence_with_its_exit_code() {
+    let (fake, jobs) = (Fake::start(Some("right key")), Jobs::new());
+    let out = jobs.path("out");
+    let job = |more: &str| {
+        let sink = format!("sink: {{parquet: {{dir: '{}'}}}}\n", out.display());
+        fake.source(more) + &sink + "run: {patience: 1s}\n"
+    };
+    let run = |name: &str, more: &str| jobs.run(name, &job(more));
+    run("no_key", "collections: [plain]")
+        .code(5)
+        .says(&["api_key"]);
+    let ended = run("wrong", "api_key: hunter2, collections: [plain]").code(5);
+    assert!(!ended.said.contains("hunter2"), "{}", ended.said);
+    let key = "api_key: 'right key'";
+    run("missing", &format!("{key}, collections: [plane]"))
+        .code(2)
+        .says(&["no collection is called `plane`", "plain"]);
+    run("empty", &format!("{key}, collections: [empty]")).code(0);
+    let log = std::fs::read_to_string(jobs.path("empty.yaml.ckpt")).unwrap();
+    assert!(!log.contains("right key"), "{log}");
+    let gone = job(&format!("{key}, collections: [plain]"));
+    drop(fake);
+    jobs.run("gone", &gone).code(5).says(&["cannot be reached"]);
+}
+
+#[test]
+fn the_stand_in_answers_as_the_engine_of_qdrant_does() {
+    let python = support::test_env().join("qdrant/bin/python");
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/support/qdrant_engine.py"
+    );
+    let output = Command::new(python).arg(script).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let pages = String::from_utf8_lossy(&output.stdout);
+    assert!(pages.trim().parse::<u32>().unwrap() > 200, "{pages}");
+}
