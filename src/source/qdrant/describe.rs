@@ -42,9 +42,9 @@ pub type Without = BTreeMap<String, Option<u64>>;
 
 /// The vectors of a collection, dense ones first, by name.
 pub fn vectors(params: &CollectionParams) -> Vec<String> {
-    let dense = dense(params).into_iter().map(|(name, _)| name.to_owned());
+    let dense = dense(params).into_keys().map(str::to_owned);
     let mut all: Vec<String> = dense.collect();
-    all.extend(sparse(params).into_iter().map(|(name, _)| name.to_owned()));
+    all.extend(sparse(params).into_keys().map(str::to_owned));
     all
 }
 
