@@ -58,7 +58,7 @@ fn same(found: &Rows, expected: &Rows) {
 #[test]
 fn every_cell_of_every_collection_arrives_in_parquet() {
     let (fake, jobs) = (Fake::shared(), Jobs::new());
-    for name in ["plain", "mixed", "now", "full", "wide", "many", "parts"] {
+    for name in ["plain", "mixed", "now", "full", "wide", "parts"] {
         let dir = jobs.path(name);
         let job = format!(
             "{}sink: {{parquet: {{dir: '{}'}}}}\nrun: {{verify: full, batch: 64KiB}}\n",
@@ -67,14 +67,25 @@ fn every_cell_of_every_collection_arrives_in_parquet() {
         );
         let ended = jobs.run(name, &job).code(0);
         assert_eq!(ended.report["snapshot"], "live", "{name}");
-        let mut expected = points(name);
-        if name == "many" {
-            // The stand-in deletes it between two looks.
-            expected.remove("7");
-            ended.says(&["1 points were deleted while they were read"]);
-        }
-        same(&in_parquet(&dir), &expected);
+        same(&in_parquet(&dir), &points(name));
     }
+    // The stand-in deletes a point of this one between two looks: files whose rows were counted before stay unfinished.
+    let job = format!(
+        "{}sink: {{parquet: {{dir: '{}'}}}}\nrun: {{batch: 64KiB}}\n",
+        fake.source("collections: [many]"),
+        jobs.path("many").display()
+    );
+    let ended = jobs.run("many", &job).code(4);
+    ended.says(&[
+        "1 points were deleted while they were read",
+        "were announced",
+    ]);
+    assert!(
+        !jobs
+            .path("many")
+            .join("many/_default/manifest.json")
+            .exists()
+    );
 }
 
 #[test]
