@@ -5,6 +5,7 @@ mod support;
 #[path = "support/migration.rs"]
 mod migration;
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -270,6 +271,61 @@ fn an_alias_names_its_target_and_a_query_chooses_documents() {
         ended.said
     );
     assert_eq!(parquet(&jobs.path("out")).as_object().unwrap().len(), 5);
+}
+
+/// The stand-in for Elasticsearch's dialect, before the same server.
+fn elasticsearch(more: &[&str]) -> (Child, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/elasticsearch.py");
+    let mut process = Command::new(support::python())
+        .arg(script)
+        .arg(&opensearch().address)
+        .args(more)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut port = String::new();
+    let mut said = BufReader::new(process.stdout.take().unwrap());
+    said.read_line(&mut port).unwrap();
+    (process, format!("127.0.0.1:{}", port.trim()))
+}
+
+#[test]
+fn elasticsearch_is_asked_in_its_own_words_and_may_forget_its_states() {
+    let jobs = Jobs::new();
+    for (name, more) in [("keeps", &[][..]), ("forgets", &["--forget", "7"])] {
+        let (mut process, address) = elasticsearch(more);
+        let out = jobs.path(name);
+        let job = |password: &str| {
+            format!(
+                "source: {{elasticsearch: {{urls: ['{address}'], index: aliased, page: 10, user: elastic, password: {password}}}}}\n\
+                 sink: {{parquet: {{dir: '{}'}}}}\n",
+                out.display()
+            )
+        };
+        jobs.run("wrong", &job("hunter2"))
+            .code(5)
+            .says(&["refused the login", "unable to authenticate user"]);
+        let ended = jobs.run(name, &job("secret"));
+        // A file takes no row back, so that it cannot hold rows of two states.
+        if name == "forgets" {
+            ended.code(4).says(&["the state that was read is gone"]);
+            let _ = (process.kill(), process.wait());
+            continue;
+        }
+        let ended = ended.code(0);
+        let arrived = parquet(&out);
+        let there = dump("aliased-000001");
+        assert_eq!(arrived.as_object().unwrap().len(), 40, "{}", ended.said);
+        for (key, document) in there.as_object().unwrap() {
+            assert_eq!(
+                floats(&document["v"]),
+                floats(&arrived[key]["vectors"]["v"]),
+                "{key}"
+            );
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
 }
 
 #[test]

@@ -347,7 +347,15 @@ fn pack_gap(
             let mut handed = run.handed.lock().expect("no one panics with it locked");
             handed.entry(shard.number).or_default();
         }
-        let again = gap.doubt || standing.in_doubt(id.index) || source.repeats(shard);
+        let repeats = source.repeats(shard);
+        // Files take no row back: what was read of one state cannot be told from what is read of the next.
+        if repeats && !moves {
+            let what = format!("{}: the state that was read is gone", shard.name);
+            return Err(
+                Error::new(Kind::Changed, what).hint("the same command reads all of it anew")
+            );
+        }
+        let again = gap.doubt || standing.in_doubt(id.index) || repeats;
         let attempt = match again {
             true => run.doubt(shard.target).map_err(|e| e.batch(id))?,
             false => run.first_attempt(shard.target),
