@@ -39,8 +39,10 @@ const KINDS: &[Case] = &[
     ("vecs", inputs::i8bin),
 ];
 
+type MakeSettings = fn() -> String;
+
 /// Kinds that are servers, and what makes their rows: nothing of them can be damaged as files can.
-const SERVERS: &[(&str, fn() -> String)] = &[
+const SERVERS: &[(&str, MakeSettings)] = &[
     ("milvus", inputs::milvus),
     ("pgvector", inputs::pgvector),
     #[cfg(feature = "qdrant")]
