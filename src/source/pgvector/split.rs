@@ -25,6 +25,7 @@ impl KeyField {
             ))),
             (Position::Start, _) if sign == ">" => Ok(None),
             (Position::End, _) if sign == "<=" => Ok(None),
+            (Position::End, _) => Ok(Some("false".to_owned())),
             _ => Err(Error::new(
                 Kind::Changed,
                 format!("`{}` has keys of another type now", self.name),
@@ -257,6 +258,10 @@ mod tests {
             "(q.\"id\" COLLATE \"C\") > 'it''s'"
         );
         assert!(texts.within(&int(1), &Position::End).is_err());
+        assert_eq!(
+            ints.within(&Position::End, &Position::End).unwrap(),
+            "false"
+        );
         assert!(ints.within(&Position::Row(1), &Position::End).is_err());
     }
 }

@@ -50,19 +50,18 @@ impl Ledger {
         let mut text = String::new();
         file.read_to_string(&mut text)
             .map_err(io("read the ledger"))?;
-        let lines = text
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'));
+        let whole = text.rfind('\n').map_or(0, |last| last + 1);
+        if whole < text.len() {
+            // Else the next line would make it one that says something.
+            file.set_len(whole as u64).map_err(io("cut the ledger"))?;
+        }
+        let lines = text[..whole].lines();
         let entries = lines.filter_map(|line| serde_json::from_str(line).ok());
-        let mut ledger = Ledger {
+        Ok(Ledger {
             path: path.to_owned(),
             entries: entries.collect(),
             file,
-        };
-        if !text.is_empty() && !text.ends_with('\n') {
-            ledger.write("\n")?;
-        }
-        Ok(ledger)
+        })
     }
 
     /// What it says last.
