@@ -95,7 +95,7 @@ pub fn read_tls(form: &mut Form) -> TlsSettings {
     if print.is_some() && found.is_none() {
         form.mistake(
             "fingerprint",
-            "is not a SHA-256: 64 hexadecimal digits, with or without colons",
+            "a SHA-256 has 64 hexadecimal digits, with or without colons",
         );
     }
     let mut path = |key| form.text(key).map(PathBuf::from);

@@ -276,7 +276,7 @@ mod tests {
             ("{urls: 'ftp://h', index: a}", "is not an address"),
             (
                 "{urls: h, index: a, tls: {fingerprint: 1f}}",
-                "is not a SHA-256",
+                "a SHA-256 has",
             ),
         ] {
             let (_, said) = read_yaml(yaml);
