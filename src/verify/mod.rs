@@ -393,6 +393,12 @@ impl TargetReport {
             }
         } else if found.rows_compared + found.rows_only_counted >= self.totals.sent_again {
             self.proven(Proof::Exact);
+        } else {
+            self.note(format!(
+                "of {} rows that were sent more than once {} could be compared: the source has no others of them now",
+                self.totals.sent_again,
+                found.rows_compared + found.rows_only_counted
+            ));
         }
     }
 
