@@ -54,7 +54,10 @@ all = {}
 for name in sys.argv[2:]:
     c = Collection(name)
     s = c.schema.to_dict()
-    for f in s['fields']: f.pop('auto_id', None)
+    for f in s['fields']:
+        f.pop('auto_id', None)
+        # A length of texts means nothing where the elements are none.
+        if f.get('element_type') not in (None, 21): f.get('params', {}).pop('max_length', None)
     index = [(i.field_name, i.index_name, {k: str(v) for k, v in i.params.items()}) for i in c.indexes]
     parts = [] if any(f.get('is_partition_key') for f in s['fields']) else sorted(p.name for p in c.partitions)
     all[name] = [s['fields'], s.get('enable_dynamic_field'), index, parts, c.num_shards, c.aliases]

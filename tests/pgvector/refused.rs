@@ -138,7 +138,7 @@ fn rows_without_a_vector_are_told_and_a_query_leaves_them_out() {
         .says(&[
             "1 rows have no `v`",
             "where v is not null",
-            "rows may have no vector",
+            "row 1 (id 2): `v` has no value",
         ]);
     let query = "query: 'select * from holed where v is not null -- whole', key: id";
     let ended = jobs

@@ -121,8 +121,9 @@ fn each_row_of_tables_of_every_kind_is_read_once() {
         };
         let manifest = source.survey(limits).unwrap().manifest;
         assert_eq!(manifest.shards.len(), ranges, "{settings}");
-        let expected = postgres().sql(&format!("SELECT {key}::text FROM {from}"));
-        let expected: BTreeSet<&str> = expected.split('\n').collect();
+        // With a mark before each: one of the keys is empty.
+        let expected = postgres().sql(&format!("SELECT '.' || {key}::text FROM {from}"));
+        let expected: BTreeSet<&str> = expected.split('\n').map(|line| &line[1..]).collect();
         for batch_rows in [777, 1 << 20] {
             let found = keys(&*source, &manifest, batch_rows);
             let unique: BTreeSet<&str> = found.iter().map(String::as_str).collect();
