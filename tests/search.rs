@@ -404,7 +404,8 @@ fn rows_that_nobody_touches_arrive_once_while_others_come_and_go_and_the_program
     let ended = jobs.run("kill", &text);
     writer.kill().unwrap();
     writer.wait().unwrap();
-    let ended = ended.code(0);
+    // Rows that were sent again and are gone since prove nothing either way.
+    assert!(matches!(ended.code, Some(0 | 7)), "{}", ended.said);
     let rows: Value = serde_json::from_str(&run_python(ROWS, &[&server.address(), name])).unwrap();
     let there = dump(name);
     let still = there
