@@ -34,7 +34,7 @@ CREATE VIEW seen AS SELECT id, v, 'x' || id AS title FROM wide WHERE id > 0;
 CREATE MATERIALIZED VIEW kept AS SELECT * FROM seen;
 CREATE SCHEMA "My Schema"; CREATE TABLE "My Schema"."Ünï.Table" ("The Id" int PRIMARY KEY, "V""x" vector(2));
 INSERT INTO "My Schema"."Ünï.Table" SELECT n, '[1,2]' FROM generate_series(1, 10) n;
-CREATE TABLE "Mixed" ("Id" int PRIMARY KEY, v vector(2)); INSERT INTO "Mixed" VALUES (1, '[1,2]');
+CREATE TABLE "MixedCase" ("Id" int PRIMARY KEY, v vector(2)); INSERT INTO "MixedCase" VALUES (1, '[1,2]');
 CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.indexed (id int PRIMARY KEY, v vector(2) NOT NULL);
 INSERT INTO elsewhere.indexed SELECT n, ARRAY[n, 1]::vector FROM generate_series(1, 500) n;
 CREATE INDEX ON elsewhere.indexed USING hnsw (v vector_cosine_ops) WITH (m = 8, ef_construction = 40);
@@ -105,7 +105,7 @@ fn each_row_of_tables_of_every_kind_is_read_once() {
             "\"The Id\"",
             1,
         ),
-        ("table: Mixed, key: Id", "\"Mixed\"", "\"Id\"", 1),
+        ("table: MixedCase, key: Id", "\"MixedCase\"", "\"Id\"", 1),
         ("table: public.SMALL, key: ID", "small", "id", 1),
         (
             "query: 'select id::text || ''/'' as k, v from wide where id % 7 = 0', key: k",

@@ -142,7 +142,7 @@ fn addresses(form: &mut Form) -> Option<Vec<String>> {
             None => {
                 form.mistake(
                     "cloud_id",
-                    "is not one: a name, a colon, and base64 of host$id$id",
+                    "has another form: a name, a colon, and base64 of host$id$id",
                 );
                 return None;
             }
@@ -271,7 +271,7 @@ mod tests {
                 "takes one login",
             ),
             ("{urls: h, index: a, cloud_id: x}", "in place of urls"),
-            ("{cloud_id: 'n:%', index: a}", "is not one"),
+            ("{cloud_id: 'n:%', index: a}", "has another form"),
             ("{urls: h, index: a, query: [1]}", "is no query"),
             ("{urls: 'ftp://h', index: a}", "is not an address"),
             (
