@@ -144,7 +144,8 @@ fn unfitting(takes: &Takes) -> Vec<Value> {
         }
         (Takes::Texts | Takes::Paths, Value::Sequence(items)) => !items[0].is_sequence(),
         (Takes::Texts | Takes::Paths, value) => !value.is_mapping(),
-        (Takes::Names(Takes::Text), Value::Mapping(_)) => false,
+        // A map of anything, such as a query.
+        (Takes::Names(Takes::Any(_)), Value::Mapping(_)) => true,
         (Takes::Names(_), Value::Mapping(_)) => false,
         _ => false,
     };
