@@ -1,10 +1,10 @@
 //! Which certificates does a connection need? As jobs name them, and as they are.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::error::{Error, Kind, Result};
-use crate::job::{Form, Setting};
+use crate::error::Result;
+use crate::job::{Form, Setting, read_pem};
 
 /// The setting of a job.
 pub const TLS: Setting = Setting::map(
@@ -87,17 +87,4 @@ impl TlsFiles {
             server_name: self.server_name.clone(),
         })
     }
-}
-
-fn read_pem(form: &str, key: &str, path: &Path) -> Result<Vec<u8>> {
-    let wrong = |what: String| Error::path(Kind::Job, path, format!("{form}.{key}: {what}"));
-    let bytes = std::fs::read(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => wrong("there is no such file".to_owned()),
-        _ => wrong(format!("cannot be read: {e}")),
-    })?;
-    let marker = b"-----BEGIN ";
-    if !bytes.windows(marker.len()).any(|w| w == marker) {
-        return Err(wrong("is not a PEM file".to_owned()));
-    }
-    Ok(bytes)
 }

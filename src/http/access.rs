@@ -1,15 +1,15 @@
 //! Where is a server, and who asks? As jobs say it, of all that is reached over HTTP.
 //! Touches nothing but certificates' files, once they are wanted.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_yaml::Value;
 use ureq::http::Uri;
 
 use super::Header;
 use super::trust::{Tls, Trust, fingerprint};
-use crate::error::{Error, Kind, Result};
-use crate::job::{Form, Setting, Takes};
+use crate::error::Result;
+use crate::job::{Form, Setting, Takes, read_pem};
 
 /// A name to log in with.
 pub const USER: Setting = Setting::text("user", "how to log in, with password");
@@ -69,19 +69,6 @@ impl TlsSettings {
         let identity = pem("cert", &self.cert)?.zip(pem("key", &self.key)?);
         Ok(Tls { trust, identity })
     }
-}
-
-fn read_pem(form: &str, key: &str, path: &Path) -> Result<Vec<u8>> {
-    let wrong = |what: String| Error::path(Kind::Job, path, format!("{form}.{key}: {what}"));
-    let bytes = std::fs::read(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => wrong("there is no such file".to_owned()),
-        _ => wrong(format!("cannot be read: {e}")),
-    })?;
-    let marker = b"-----BEGIN ";
-    if !bytes.windows(marker.len()).any(|w| w == marker) {
-        return Err(wrong("is not a PEM file".to_owned()));
-    }
-    Ok(bytes)
 }
 
 /// Reads `tls:`.

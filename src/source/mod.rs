@@ -20,7 +20,6 @@ pub mod milvus_lite;
 #[cfg(feature = "qdrant")]
 mod named;
 pub mod numpy;
-#[cfg(feature = "qdrant")]
 mod pace;
 pub mod parquet;
 #[cfg(feature = "pgvector")]

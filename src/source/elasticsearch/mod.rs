@@ -20,9 +20,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, Instant};
 
 use super::documents::{Layout, Profile};
+use super::pace::Pace;
 use super::{Reader, Source, SourceKind, Spec as AnySpec, Stillness, Survey};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
@@ -60,7 +60,7 @@ impl AnySpec for Settings {
             admitted: admitted.clone(),
             shards: OnceLock::new(),
             without_vector: AtomicU64::new(0),
-            free_at: Mutex::new(Instant::now()),
+            pace: Pace::new(self.rows_per_s),
         }))
     }
 }
@@ -74,8 +74,7 @@ struct Elastic {
     shards: OnceLock<Vec<Piece>>,
     /// Documents that were left behind.
     without_vector: AtomicU64,
-    /// When the next documents may be read.
-    free_at: Mutex<Instant>,
+    pace: Pace,
 }
 
 /// An index that travels: what its documents become.
@@ -161,20 +160,6 @@ impl Elastic {
             let what = format!("there is no {} any more", shard.name);
             Error::new(Kind::Changed, what)
         })
-    }
-
-    /// Waits until so many rows more may be read.
-    fn take_turn(&self, rows: u64) {
-        let Some(rate) = self.settings.rows_per_s else {
-            return;
-        };
-        let wait = {
-            let mut free_at = self.free_at.lock().expect("no one panics with it locked");
-            let start = (*free_at).max(Instant::now());
-            *free_at = start + Duration::from_secs_f64(rows as f64 / rate as f64);
-            start.saturating_duration_since(Instant::now())
-        };
-        std::thread::sleep(wait);
     }
 }
 

@@ -72,7 +72,7 @@ impl<'s> Pages<'s> {
     /// Reads pages until there are rows, or no more documents.
     fn read(&mut self) -> Result<()> {
         while self.cuts.is_empty() {
-            self.source.take_turn(self.page);
+            self.source.pace.take(self.page);
             let piece = self.piece;
             let mut view = piece.view();
             if view.is_none() {

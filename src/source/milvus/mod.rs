@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::pace::{Pace, ROWS_PER_S};
 use super::{Reader, Source, SourceKind, Spec as AnySpec, Stillness, Survey};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::call::{self, TlsFiles};
@@ -63,11 +64,7 @@ pub const KIND: SourceKind = SourceKind {
             "rows asked for at a time, at most",
         ),
         Setting::number_or_auto("connections", (1, 64), "connections to read on").or("2"),
-        Setting::number(
-            "rows_per_s",
-            (1, u64::MAX),
-            "rows read a second, at most, to spare the server",
-        ),
+        ROWS_PER_S,
     ],
     read,
 };
@@ -140,7 +137,7 @@ impl AnySpec for Spec {
             since: OnceLock::new(),
             loaded: Mutex::default(),
             copies: AtomicU64::new(0),
-            free_at: Mutex::new(Instant::now()),
+            pace: Pace::new(self.rows_per_s),
         }))
     }
 }
@@ -158,8 +155,7 @@ struct Milvus {
     loaded: Mutex<Vec<String>>,
     /// Rows that have the key of another: the server gives one row of each key.
     copies: AtomicU64,
-    /// When the next rows may be read.
-    free_at: Mutex<Instant>,
+    pace: Pace,
 }
 
 /// A partition, or a collection that is read as a whole.
@@ -250,20 +246,6 @@ impl Milvus {
             let what = format!("there is no collection {name} (any more)");
             Error::new(Kind::Job, what)
         })
-    }
-
-    /// Waits until so many rows more may be read.
-    fn take_turn(&self, rows: u64) {
-        let Some(rate) = self.spec.rows_per_s else {
-            return;
-        };
-        let wait = {
-            let mut free_at = self.free_at.lock().expect("no one panics with it locked");
-            let start = (*free_at).max(Instant::now());
-            *free_at = start + Duration::from_secs_f64(rows as f64 / rate as f64);
-            start.saturating_duration_since(Instant::now())
-        };
-        std::thread::sleep(wait);
     }
 
     /// Of a server that was started again, or is asked while somebody loads.

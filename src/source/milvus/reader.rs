@@ -61,7 +61,7 @@ impl<'s> Pages<'s> {
     fn read(&mut self) -> Result<()> {
         let mut attempts = 0;
         while self.cuts.is_empty() && self.at < self.end {
-            self.asked.source.take_turn(self.page);
+            self.asked.source.pace.take(self.page);
             let (at, end) = (&self.at, &self.end);
             let last = self.asked.key_at(at, end, self.page - 1)?;
             let upto = match last.map(Position::After) {
