@@ -45,12 +45,10 @@ pub fn supported(target: &Target, server: &Server) -> Result<()> {
         ));
     }
     for column in columns {
-        if let ColumnType::Vector(kind) = column.kind {
-            fit::vectors(kind, server)?;
-        }
         if let Some(why) = unsupported(column, server) {
-            return wrong(format!("column `{}`: {why}", column.name)).map_err(|e: Error| {
-                e.hint("`fields.columns` gives columns another type, or leaves them out")
+            let what = format!("column `{}` of {}: {why}", column.name, target.name);
+            return wrong(what).map_err(|e: Error| {
+                e.hint("`fields` gives columns another type, or leaves them out")
             });
         }
     }
@@ -91,6 +89,7 @@ fn unsupported(column: &Column, server: &Server) -> Option<String> {
     let lacks = |what: &str| Some(format!("{server} has no {what}"));
     let full = server.flavour == Flavour::Full;
     match column.kind {
+        ColumnType::Vector(kind) => fit::lacking(kind, server),
         ColumnType::Sparse if full && !since(server, (2, 4)) => lacks("sparse vectors"),
         ColumnType::Array { .. } if full && !since(server, (2, 3)) => lacks("arrays"),
         ColumnType::Json if full && !since(server, (2, 2)) => lacks("JSON"),

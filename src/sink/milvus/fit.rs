@@ -111,11 +111,10 @@ fn suggested(name: &str, letter_first: bool) -> Option<String> {
         .then_some(near)
 }
 
-/// Complains of vectors that Milvus, or this server, does not have.
-pub fn vectors(kind: VectorType, server: &Server) -> Result<()> {
-    let wrong = |what: String| Err(Error::new(Kind::Unsupported, what));
+/// Why Milvus, or this server, does not have vectors of a kind, if so.
+pub fn lacking(kind: VectorType, server: &Server) -> Option<String> {
     if !server.takes(kind.element) {
-        return wrong(format!("{server} has no {} vectors", kind.element.name()));
+        return Some(format!("{server} has no {} vectors", kind.element.name()));
     }
     let most = match (kind.is_binary(), server.release) {
         // From 2.4 on the limit counts bytes of binary vectors.
@@ -124,16 +123,16 @@ pub fn vectors(kind: VectorType, server: &Server) -> Result<()> {
     };
     let dimension = kind.dimension;
     if dimension == 0 || dimension > most {
-        return wrong(format!(
+        return Some(format!(
             "vectors of {dimension} dimensions: Milvus takes 1 to {most}"
         ));
     }
     if kind.is_binary() && !dimension.is_multiple_of(8) {
-        return wrong(format!(
+        return Some(format!(
             "binary vectors of {dimension} dimensions: Milvus takes multiples of 8"
         ));
     }
-    Ok(())
+    None
 }
 
 /// The metric an index on a column gets: the job's, else the source's. Complains of what cannot be. Where a target has
