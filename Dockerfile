@@ -8,7 +8,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends python3-venv \
 ENV CMAKE=/opt/tools/bin/cmake
 WORKDIR /src
 COPY . .
-RUN cargo install --locked --path . --root /out && strip /out/bin/milvusdm
+RUN cargo install --locked --profile dist --path . --root /out
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
