@@ -312,7 +312,7 @@ impl<'b> Walker<'b, '_> {
                     return Err(format!("is of protocol {version}, and 5 is the last known"));
                 }
             }
-            0x95 => drop(self.take(8)?), // A frame: only for whoever reads piece by piece.
+            0x95 => drop(self.take(8)?), // A frame: only of use to readers that read piece by piece.
             b'.' => return self.pop().map(Some),
             b'(' => self.push(Value::Mark)?,
             b'0' => drop(self.stack.pop()),

@@ -1,8 +1,8 @@
 //! What if a mapped file is truncated while we read it? Unsafe room 2: the handler of SIGBUS.
 //!
 //! Reading a page that the file no longer has raises SIGBUS, which would kill the process. The handler puts a page
-//! of zeros where the fault was, if that lies in a mapping of ours, and reading goes on; whoever reads then
-//! compares the file with what it was (`View::unchanged`) before the bytes are used. A disk that fails raises the same
+//! of zeros where the fault was, if that lies in a mapping of ours, and reading goes on; readers compare
+//! the file with what it was (`View::unchanged`) before they use the bytes. A disk that fails raises the same
 //! signal while the file looks as before, so the mapping is marked too. A fault anywhere else goes to the handler that
 //! was there before.
 
@@ -12,8 +12,8 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Mappings that may be held at one time. A handler may take no lock, so the table has a fixed size; whoever finds
-/// it full reads without a mapping.
+/// Mappings that may be held at one time. A handler may take no lock, so the table has a fixed size; a file that
+/// finds it full is read without a mapping.
 const SLOTS: usize = 4096;
 
 struct Slot {

@@ -98,7 +98,7 @@ impl Drop for Window {
     fn drop(&mut self) {
         // A fault maps more than the page: the 64 KiB around it (fault_around_bytes) and, since Linux 6.18, the whole
         // folio in the page cache, of up to 2 MiB; so also pages of a neighbour that was dropped already. All of
-        // that goes. Whoever still reads there faults again, without a disk. Small windows are too many for so
+        // that goes. A thread that still reads there faults again, without a disk. Small windows are too many for so
         // much work: of them only pages go that no later one needs, so that nothing has to fault again.
         const FOLIO: usize = 2 << 20;
         const SMALL: usize = 64 << 10;

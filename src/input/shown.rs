@@ -1,6 +1,6 @@
 //! Which file does this memory show? What lies in a mapping can go to a socket as a stretch of its file, which saves
-//! copying it (`call/socket.rs`). Whoever holds bytes of a mapping holds the mapping, so that no other can
-//! have taken its place.
+//! copying it (`call/socket.rs`). Bytes of a mapping own the mapping, so that no other can have taken its
+//! place.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Which rows of a plan does one of several programs carry? A share of its shards, the same whoever asks.
+//! Which rows of a plan does one of several programs carry? A share of its shards, the same in every program.
 
 use std::fmt;
 use std::str::FromStr;

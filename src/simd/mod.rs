@@ -49,8 +49,7 @@ type Decode = unsafe fn(&[u8], &[f32], &[f32], &mut [f32]);
 
 /// One function for each kernel, all for the same kind of CPU.
 ///
-/// Whoever holds one got it from [`kernels`] or [`available`], which detected what it needs: this is why its methods
-/// are safe.
+/// It only comes from [`kernels`] or [`available`], which detect what it needs: this is why its methods are safe.
 pub struct Kernels {
     /// `scalar`, `avx2`, `avx512` or `neon`.
     pub name: &'static str,

@@ -169,8 +169,8 @@ impl Milvus {
     }
 
     /// Whether no other target of this run still waits for rows in the same collection. A flush is of a whole
-    /// collection and takes seconds, so that the last one does it for all; whoever dies before has the last one
-    /// still to finish.
+    /// collection and takes seconds, so that the last one does it for all; a run that died before that
+    /// still has the last one to finish.
     fn is_last_to_fill(&self, target: u32, collection: &str) -> bool {
         let mut state = self.state();
         let Some(unfilled) = state.unfilled.get_mut(collection) else {

@@ -9,9 +9,9 @@ use std::time::Duration;
 pub enum TlsMode {
     /// Never.
     Disable,
-    /// If the server has it; whoever it is.
+    /// If the server has it; its certificate is not checked.
     Prefer,
-    /// Always; whoever the server is.
+    /// Always; the server's certificate is not checked.
     Require,
     /// Always, with a server whose certificate an authority vouches for.
     VerifyCa,
