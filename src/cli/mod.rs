@@ -213,7 +213,17 @@ enum Command {
 
 /// Runs the program with the arguments it was given.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // What was typed stands in it, and may steer the terminal.
+        Err(e) if e.use_stderr() => {
+            for line in e.render().to_string().trim_end().lines() {
+                Screen::default().say(&shown(line));
+            }
+            return ExitCode::from(2);
+        }
+        Err(e) => e.exit(),
+    };
     let common = cli.common;
     logging(&common);
     open_many_files();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::ValueEnum;
 
+use super::say::Screen;
 use super::{Common, show};
 use crate::error::shown;
 use crate::progress::{Phase, Progress, Snapshot};
@@ -34,8 +35,9 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// Columns of the bar itself.
 const BAR: usize = 16;
 
-/// A thread that shows progress until this is dropped.
+/// A thread that shows progress until this is dropped; the line that it redraws is gone then.
 pub struct Shown {
+    screen: Screen,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -51,6 +53,7 @@ impl Shown {
         };
         let end = Arc::new(AtomicBool::new(false));
         let ended = end.clone();
+        let on = screen.clone();
         let thread = std::thread::spawn(move || match style {
             Style::Auto => every(LOOK, &progress, &ended, |look| {
                 screen.draw(&look.line(screen.columns().saturating_sub(1)));
@@ -64,6 +67,7 @@ impl Shown {
             Style::None => {}
         });
         Shown {
+            screen: on,
             end,
             thread: Some(thread),
         }
@@ -77,6 +81,7 @@ impl Drop for Shown {
             // A panic there would only have cost the display.
             let _ = thread.join();
         }
+        self.screen.wipe();
     }
 }
 
@@ -86,7 +91,7 @@ fn every(wait: Duration, progress: &Progress, end: &AtomicBool, mut show: impl F
     while !end.load(Ordering::Relaxed) {
         std::thread::sleep(LOOK);
         let look = Look::at(progress, &mut window);
-        if last.elapsed() >= wait {
+        if last.elapsed() >= wait && !end.load(Ordering::Relaxed) {
             last = Instant::now();
             show(&look);
         }
