@@ -9,6 +9,7 @@ use crate::batch::{Keys, Manifest, Shard, Target, TargetName};
 use crate::convert::{Conversion, Shape};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
+use crate::schema::Index;
 use crate::sink::Sink;
 
 /// What travels, and how.
@@ -58,6 +59,11 @@ pub fn aim(
                 .entry(aimed.collection.clone())
                 .or_insert_with(|| target.clone());
             check_indexes(job, &aimed.collection, first, &target)?;
+            if let Some(differ) = &target.traits.indexes_differ {
+                let what =
+                    format!("is `source`, but files of the source are indexed otherwise: {differ}");
+                return Err(no_one_index(job, what));
+            }
         }
         let origin = Some(target.name.to_string()).filter(|name| !name.is_empty());
         let shape = fields::aimed(job, conversion, &mut target)?;
@@ -130,16 +136,10 @@ fn check_indexes(job: &Job, collection: &str, first: &Target, other: &Target) ->
     if first.index() == other.index() {
         return Ok(());
     }
-    let said = |target: &Target| match target.index() {
-        None => "no index".to_owned(),
-        Some(index) => {
-            let params = index.params.iter().map(|(k, v)| format!("{k}: {v}"));
-            let params: Vec<String> = params.collect();
-            match params.is_empty() {
-                true => index.kind.clone(),
-                false => format!("{} {{{}}}", index.kind, params.join(", ")),
-            }
-        }
+    let said = |target: &Target| {
+        target
+            .index()
+            .map_or("no index".to_owned(), Index::to_string)
     };
     let what = format!(
         "is `source`, but of what goes into {collection} {} has {}, and {} has {}",
@@ -148,8 +148,13 @@ fn check_indexes(job: &Job, collection: &str, first: &Target, other: &Target) ->
         other.name,
         said(other)
     );
+    Err(no_one_index(job, what))
+}
+
+/// An error about the job's `index: source`.
+fn no_one_index(job: &Job, what: String) -> Error {
     let error = Error::new(Kind::Job, what).at(job.place(&format!("sink.{}.index", job.sink.name)));
-    Err(error.hint("name one, such as `index: {type: HNSW, params: {M: 16, efConstruction: 200}}`"))
+    error.hint("name one, such as `index: {type: HNSW, params: {M: 16, efConstruction: 200}}`")
 }
 
 /// Whether `into:` states a partition's name letter by letter.

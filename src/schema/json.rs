@@ -364,6 +364,7 @@ impl CollectionTraits {
             outputs: map.list("outputs", Column::from_json)?,
             indexes: map.list("indexes", FieldIndex::from_json)?,
             aliases: map.texts("aliases")?,
+            indexes_differ: None,
         })
     }
 }

@@ -101,6 +101,17 @@ pub struct Index {
     pub params: Vec<(String, String)>,
 }
 
+impl fmt::Display for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let params = self.params.iter().map(|(k, v)| format!("{k}: {v}"));
+        let params: Vec<String> = params.collect();
+        match params.is_empty() {
+            true => f.write_str(&self.kind),
+            false => write!(f, "{} {{{}}}", self.kind, params.join(", ")),
+        }
+    }
+}
+
 /// How distances are measured. Milvus keeps it with the index; files keep its name.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Metric {

@@ -45,11 +45,17 @@ pub fn find(file: &View, rows: &Rows, setting: Option<&Path>, access: Access) ->
         View::open(beside, access)?
     } else {
         let beside = beside.unwrap_or_default();
-        let what = format!(
-            "its inverted lists are in another file, which is neither at {} nor at {}",
-            stored.display(),
-            beside.display()
-        );
+        let what = match beside == stored {
+            true => format!(
+                "its inverted lists are in another file, {}, which is not there",
+                stored.display()
+            ),
+            false => format!(
+                "its inverted lists are in another file, which is neither at {} nor at {}",
+                stored.display(),
+                beside.display()
+            ),
+        };
         return Err(Error::new(Kind::Job, what)
             .at(file.place(*at))
             .hint("say with `lists:` where that file is now"));

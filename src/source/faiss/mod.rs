@@ -25,7 +25,7 @@ use crate::format::faiss::{Body, Codec, Node};
 use crate::input::{Access, View};
 use crate::job::{Form, Setting, absolute, settings};
 use crate::limits;
-use crate::schema::{Columns, Index};
+use crate::schema::{CollectionTraits, Columns, Index};
 use ids::IdFile;
 use opened::Opened;
 
@@ -155,6 +155,7 @@ struct Faiss {
     indexes: Vec<Opened>,
     ids: Option<IdFile>,
     columns: Arc<Columns>,
+    traits: Arc<CollectionTraits>,
     warnings: Vec<String>,
 }
 
@@ -185,7 +186,16 @@ impl Faiss {
             .first()
             .ok_or_else(|| Error::new(Kind::Job, "no index file is named"))?;
         let mut columns = first.columns.clone();
-        if indexes.iter().any(|index| index.index != first.index) {
+        let mut traits = CollectionTraits::default();
+        if let Some(other) = indexes.iter().find(|index| index.index != first.index) {
+            let said = |index: &Opened| {
+                let kind = index
+                    .index
+                    .as_ref()
+                    .map_or("none".to_owned(), Index::to_string);
+                format!("{} has {kind}", index.file.path().display())
+            };
+            traits.indexes_differ = Some(format!("{}, {}", said(first), said(other)));
             columns = Columns::plain("id", "embedding", first.rows.vector)?
                 .measured(Some(first.rows.metric.clone()), None);
             warnings.push(
@@ -195,6 +205,7 @@ impl Faiss {
         }
         Ok(Faiss {
             columns,
+            traits: Arc::new(traits),
             indexes,
             ids,
             warnings,
@@ -262,6 +273,12 @@ fn take_ids(indexes: &mut [Opened], path: &Path, access: Access) -> Result<IdFil
     }
     let mut first = 0;
     for index in indexes {
+        if index.rows.maps.iter().any(|map| !map.is_empty()) {
+            let what = "has ids of its own, and the job names a list of others";
+            return Err(Error::path(Kind::Job, index.file.path(), what).hint(
+                "leave out `ids_file`, or remove the map of ids: faiss.write_index(index.index, …)",
+            ));
+        }
         let stretch = list.ids.cut(first * 8, index.counted * 8)?;
         first += index.counted;
         index.take_ids(stretch);
@@ -307,7 +324,7 @@ impl Source for Faiss {
                 partition: String::new(),
             },
             columns: self.columns.clone(),
-            traits: Default::default(),
+            traits: self.traits.clone(),
             keys: match self.indexes.iter().any(|index| index.stored_ids) {
                 true => Keys::Stored,
                 false => Keys::RowNumbers,

@@ -101,6 +101,7 @@ pub fn traits(client: &Client, found: &Collection, columns: &Columns) -> Result<
     let function = |f| described::function(f).map_err(|what| unread(found, &what));
     let functions: Result<_> = found.functions.iter().map(function).collect();
     let traits = CollectionTraits {
+        indexes_differ: None,
         description: found.description.clone(),
         shards: (found.shards > 0).then_some(found.shards),
         partitions: (found.has_partition_key() && found.partitions > 0).then_some(found.partitions),

@@ -125,6 +125,7 @@ fn traits(
     let partitions = u32::try_from(collection.partitions.len()).ok();
     let consistency = usize::try_from(collection.consistency).ok();
     Ok(CollectionTraits {
+        indexes_differ: None,
         description: schema.description.clone(),
         shards: u32::try_from(collection.shards).ok().filter(|n| *n > 0),
         partitions: partitions.filter(|n| has_partition_key && *n > 0),
