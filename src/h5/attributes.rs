@@ -94,6 +94,11 @@ pub fn read(object: &Location, name: &str) -> Option<Value> {
     Some(read.unwrap_or_else(|e| Value::Other(format!("cannot be read: {}", super::cause(&e)))))
 }
 
+/// Whether an object has an attribute of this name with a value.
+pub fn has_value(object: &Location, name: &str) -> bool {
+    read(object, name).is_some_and(|value| !matches!(value, Value::Empty))
+}
+
 fn value(attribute: &Handle) -> hdf5::Result<Value> {
     // SAFETY: the attribute is open as long as it is borrowed.
     let space = Handle::new(|| unsafe { H5Aget_space(attribute.id()) })?;

@@ -10,7 +10,7 @@ use super::axes::Role;
 use super::kinds::{self, Wish};
 use super::open::{self, Settings};
 use super::table::{How, Place, Table};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, shown};
 use crate::h5::{self, attribute, attributes, raw};
 use crate::input::{Access, View};
 use crate::job::Globs;
@@ -165,7 +165,7 @@ fn dataset(file: &hdf5::File, path: &Path, view: &View, name: String) -> Dataset
     };
     let shape: Vec<u64> = dataset.shape().iter().map(|n| *n as u64).collect();
     let open = |role| Table::open(&dataset, origin.clone(), role, view, file.userblock());
-    let matlab = attributes::read(&dataset, attribute::MATLAB).is_some();
+    let matlab = attributes::has_value(&dataset, attribute::MATLAB);
     let turned = Role::Vectors { turned: matlab };
     let table = open(turned).or_else(|refusal| open(Role::Ids).map_err(|_| refusal));
     match table {
@@ -283,17 +283,17 @@ impl fmt::Display for Description {
         for set in &self.datasets {
             let shape: Vec<String> = set.shape.iter().map(u64::to_string).collect();
             match set.layout.is_empty() {
-                true => writeln!(f, "  {}: {}", set.name, set.values)?,
+                true => writeln!(f, "  {}: {}", shown(&set.name), shown(&set.values))?,
                 false => writeln!(
                     f,
                     "  {}: {} × {}, {}",
-                    set.name,
+                    shown(&set.name),
                     shape.join(" × "),
-                    set.values,
+                    shown(&set.values),
                     set.layout
                 )?,
             }
-            writeln!(f, "    could be {}", set.could_be)?;
+            writeln!(f, "    could be {}", shown(&set.could_be))?;
         }
         if self.datasets_not_listed > 0 {
             writeln!(f, "  … and {} more, not listed", self.datasets_not_listed)?;
@@ -303,6 +303,7 @@ impl fmt::Display for Description {
             writeln!(f, "  … and {groups} groups that were not looked into")?;
         }
         for (name, value) in &self.attributes {
+            let (name, value) = (shown(name), shown(value));
             match value.is_empty() {
                 true => writeln!(f, "  @{name} has no value")?,
                 false => writeln!(f, "  @{name} = {value}")?,
@@ -312,18 +313,20 @@ impl fmt::Display for Description {
             writeln!(f, "  … and {} more attributes", self.attributes_not_listed)?;
         }
         match &self.carried {
-            Err(what) => write!(f, "nothing would travel: {what}"),
+            Err(what) => write!(f, "nothing would travel: {}", shown(what)),
             Ok(carried) => {
                 write!(
                     f,
                     "{} rows would travel: vectors {} × {}",
-                    carried.rows, carried.vectors, carried.dimension
+                    carried.rows,
+                    shown(&carried.vectors),
+                    carried.dimension
                 )?;
                 write!(
                     f,
                     "{}; ids {}",
                     if carried.mapped { ", mapped" } else { "" },
-                    carried.ids
+                    shown(&carried.ids)
                 )?;
                 if let Some((least, most)) = carried.id_range {
                     write!(f, ", {least} to {most}")?;
@@ -334,7 +337,9 @@ impl fmt::Display for Description {
                     Some(ids) => write!(f, "; {ids} ids repeat")?,
                 }
                 if !carried.collection.is_empty() || !carried.partition.is_empty() {
-                    write!(f, "; from {}/{}", carried.collection, carried.partition)?;
+                    let (collection, partition) =
+                        (shown(&carried.collection), shown(&carried.partition));
+                    write!(f, "; from {collection}/{partition}")?;
                 }
                 Ok(())
             }

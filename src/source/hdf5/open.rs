@@ -180,7 +180,7 @@ fn vectors(
         file.userblock(),
     );
     let table = table.map_err(|refusal| refused(path, name, refusal))?;
-    let matlab = attributes::read(&dataset, attribute::MATLAB).is_some();
+    let matlab = attributes::has_value(&dataset, attribute::MATLAB);
     if let (true, None, Some(width)) = (matlab, settings.transpose, table.width) {
         let rows = table.rows;
         return Err(refused(
@@ -296,7 +296,7 @@ fn every_id(table: &Table, view: &View, path: &Path) -> Result<()> {
                 let row = before + at as u64;
                 let what = format!("`{}` row {row}: {what}", table.name);
                 Error::path(Kind::Unsupported, path, what).hint(
-                    "`ids: row_number` numbers the rows; keep the list of these ids beside it, its line n is for id n",
+                    "`ids: row_number` numbers the rows from 0 on; keep the list of these ids, which is in that order",
                 )
             })?;
         }
