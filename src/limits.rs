@@ -81,6 +81,9 @@ pub const INFLATE_STEP_BYTES: u64 = 256 << 10;
 /// The largest job file: a job is written by a person.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
 
+/// How long a job file that is a pipe is waited for.
+pub const JOB_PIPE_WAIT_SECONDS: u64 = 10;
+
 /// Ids that `inspect` looks through for their range: 64 MiB of them, well under a second.
 pub const IDS_SCANNED_MAX: u64 = 8 << 20;
 

@@ -1,7 +1,11 @@
 //! Where does a job's text come from? A file, or standard input; never more of it than a job can be.
 
+use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use super::Job;
 use crate::error::{Error, Kind, Result};
@@ -24,10 +28,27 @@ fn file(path: &Path) -> Result<String> {
             format!("{} bytes is too long for a job file", meta.len()),
         ));
     }
-    bounded(
-        path,
-        std::fs::File::open(path).map_err(|e| unreadable(path, &e))?,
-    )
+    bounded(path, opened(path, &meta).map_err(|e| unreadable(path, &e))?)
+}
+
+/// A pipe opens once somebody writes into it.
+fn opened(path: &Path, meta: &std::fs::Metadata) -> std::io::Result<File> {
+    if !meta.file_type().is_fifo() {
+        return File::open(path);
+    }
+    let (found, opened) = mpsc::channel();
+    let pipe = path.to_owned();
+    // Nothing wakes it up if nobody ever writes: it ends with the program.
+    std::thread::spawn(move || found.send(File::open(pipe)));
+    opened
+        .recv_timeout(Duration::from_secs(limits::JOB_PIPE_WAIT_SECONDS))
+        .unwrap_or_else(|_| {
+            let what = format!(
+                "it is a pipe, and nobody has written into it for {} s",
+                limits::JOB_PIPE_WAIT_SECONDS
+            );
+            Err(std::io::Error::new(std::io::ErrorKind::TimedOut, what))
+        })
 }
 
 /// All of a text, if it is no longer than a job can be.
