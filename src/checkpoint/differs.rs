@@ -29,7 +29,7 @@ pub fn in_place_of(path: &Path, log: &Log, differs: &[Difference], again: bool) 
     };
     let then = match again {
         true => {
-            "; it is put aside and everything is delivered anew: where these rows still are and the mode is append, they \
+            "; it is put aside and everything is delivered anew: where these rows still are and nothing is overwritten, they \
              will be there twice"
         }
         false => ", which stay where they are; it is put aside",

@@ -384,7 +384,13 @@ fn send(
     if let Err((error, left)) = carried {
         report.left_behind = left;
         checkpoint.discard_if_untouched(plan.sink.resumable())?;
-        return Err(error);
+        return Err(match error.kind() {
+            Kind::Stopped if !plan.sink.resumable() => {
+                Error::new(Kind::Stopped, "stopped on request")
+                    .hint("the same command writes what is not whole again from its start")
+            }
+            _ => error,
+        });
     }
     Ok(())
 }

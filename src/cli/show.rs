@@ -424,7 +424,11 @@ fn targets(text: &mut Text, reports: &[TargetReport]) {
         [
             shown(name(&target.name)).into_owned(),
             target.action.clone(),
-            target.rows_before.to_string(),
+            // What was replaced was there, too.
+            target
+                .rows_removed
+                .unwrap_or(target.rows_before)
+                .to_string(),
             target.totals.delivered.to_string(),
             target.totals.left_out.to_string(),
             target.rows_deleted.to_string(),

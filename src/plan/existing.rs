@@ -81,7 +81,7 @@ fn check_empty(plan: &Plan, decisions: &[Decision]) -> Result<Vec<String>> {
 pub fn check_numbers(plan: &Plan, target: &Target, decision: &Decision) -> Result<()> {
     let numbered = target.keys == Keys::RowNumbers && plan.first_id == 0;
     let asked = plan.settings.existing != Existing::Fail;
-    if !numbered || plan.auto_id || asked || decision.rows_before == 0 {
+    if !numbered || plan.auto_id || asked || decision.rows_before == 0 || target.rows == 0 {
         return Ok(());
     }
     let what = format!(

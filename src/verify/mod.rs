@@ -408,6 +408,12 @@ impl TargetReport {
         !self.counts_agree || content.is_some_and(|c| !c.agrees && c.not_compared.is_none())
     }
 
+    /// Whether each row was looked at.
+    fn was_compared(&self) -> bool {
+        let content = self.content.as_ref();
+        content.is_some_and(|c| c.not_compared.is_none())
+    }
+
     /// Whether more rows are there than were there before and delivered.
     fn has_more(&self) -> bool {
         let known = self.rows_before + self.totals.delivered;
@@ -480,6 +486,9 @@ pub fn judge(reports: &[TargetReport]) -> Result<()> {
                 "do not rely on this copy before you know whose rows these are: somebody else may have written there \
                  meanwhile, or rows of this job are there twice; `milvusdm verify --load` compares this job's rows one \
                  by one"
+            }
+            false if bad.iter().all(|r| r.was_compared()) => {
+                "do not rely on this copy: all rows were compared, and these differ"
             }
             false => "do not rely on this copy; `milvusdm verify --load` says which rows differ",
         }));

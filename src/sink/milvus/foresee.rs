@@ -192,9 +192,11 @@ impl Milvus {
             tried.map_err(|error| match error.kind() {
                 Kind::Refused => {
                     let what = format!("the server refuses the index {plan}: {}", error.what());
-                    Error::new(Kind::Refused, what).hint(
-                        "`sink.milvus.index` (classic jobs: `index`) has its type and params; nothing was sent, made or removed",
-                    )
+                    Error::new(Kind::Refused, what).hint(format!(
+                        "`sink.milvus.index` (classic jobs: `index`) has its type and params{}; nothing was sent, made or \
+                         removed",
+                        missing(plan)
+                    ))
                 }
                 _ => error,
             })
@@ -212,9 +214,26 @@ impl Milvus {
     }
 }
 
+/// Parameters that a kind of index needs before Milvus 2.4, and this one lacks, in half a sentence.
+fn missing(plan: &IndexPlan) -> String {
+    let needed: &[&str] = match plan.kind.as_str() {
+        "HNSW" => &["M", "efConstruction"],
+        "IVF_FLAT" | "IVF_SQ8" | "BIN_IVF_FLAT" | "SCANN" => &["nlist"],
+        "IVF_PQ" => &["nlist", "m"],
+        _ => &[],
+    };
+    let lacks = |name: &&&str| !plan.params.iter().any(|(given, _)| given == **name);
+    let missing: Vec<&str> = needed.iter().filter(lacks).copied().collect();
+    match missing.is_empty() {
+        true => String::new(),
+        false => format!("; {} needs {}", plan.kind, missing.join(" and ")),
+    }
+}
+
 /// A warning about a kind of index that no Milvus has had, with what was meant, perhaps.
 pub(super) fn unknown_kind(plan: &IndexPlan) -> Option<String> {
-    if KINDS.contains(&plan.kind.as_str()) {
+    // Swapped letters are a mistake: that is said as an error.
+    if KINDS.contains(&plan.kind.as_str()) || swapped(&plan.kind).is_some() {
         return None;
     }
     let meant = crate::job::did_you_mean(&plan.kind, &KINDS);

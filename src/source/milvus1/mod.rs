@@ -180,7 +180,7 @@ impl Place {
                 path,
                 "is an address, and Milvus 1.x is read from its data directory, not from a server",
             )
-            .hint("name the directory; a running Milvus 2.x is not a source: see milvus-backup or VTS"),
+            .hint("name the directory; a running Milvus 2.x is read by `source: {milvus: {address: …}}`"),
             std::io::ErrorKind::NotFound => {
                 Error::path(Kind::Job, path, "there is no such directory")
             }
