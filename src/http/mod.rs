@@ -82,6 +82,8 @@ pub struct Ask<'a> {
     pub path: &'a str,
     /// JSON, where the request has a body.
     pub body: Option<&'a [u8]>,
+    /// A header of this request alone.
+    pub header: Option<&'a Header>,
     /// What it is called in errors: `search`.
     pub call: &'static str,
     /// The longest answer that is read, in bytes.
@@ -95,6 +97,7 @@ impl<'a> Ask<'a> {
             method,
             path,
             body: None,
+            header: None,
             call,
             most: limits::HTTP_SHORT_ANSWER_BYTES_MAX,
         }
@@ -182,7 +185,7 @@ impl Server {
             Method::Delete => "DELETE",
         };
         let mut request = Request::builder().method(method).uri(&uri);
-        for Header(name, value) in &self.headers {
+        for Header(name, value) in self.headers.iter().chain(ask.header) {
             request = request.header(name, value);
         }
         let wrong =
