@@ -49,7 +49,7 @@
 //! | `convert` | what do values become on the way? | job json batch schema simd buffers error limits |
 //! | `source` | how is this kind of origin read? | job json format h5 parquet milvus call http digest input batch schema simd error limits |
 //! | `sink` | how is this kind of destination written? | job json h5 parquet milvus call digest buffers batch schema simd progress error limits |
-//! | `milvus` | how does one talk to Milvus? | job call batch schema simd error limits |
+//! | `milvus` | how does one talk to Milvus? | job call http batch schema simd error limits |
 //! | `http` | how does one ask an HTTP server? | job error limits |
 //! | `call` | how does a request reach a server? | job input error limits |
 //! | `parquet` | what do the pages of a Parquet file, or the batches of an Arrow stream, hold? | input schema simd error limits |

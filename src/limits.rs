@@ -493,3 +493,12 @@ pub const BULK_GROUP_BYTES: u64 = 32 << 20;
 
 /// Bytes that are written to such a file at a time.
 pub const BULK_WRITE_BYTES: usize = 1 << 20;
+
+/// The longest answer about import jobs: a server remembers a thousand, each of a line in a list, and a job has a
+/// thousand files at most.
+#[cfg(feature = "network")]
+pub const IMPORT_ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// How long after a file was offered a server surely remembers its job: Milvus 2.4 and later forget them after three
+/// hours, and 2.3 after a day, both by default.
+pub const BULK_REMEMBERED_S: (u64, u64) = (20 * 3600, 2 * 3600);

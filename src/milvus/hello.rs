@@ -103,6 +103,17 @@ impl Server {
         }
     }
 
+    /// Whether it is this version or a later one, as far as it says which it is.
+    pub fn is_since(&self, version: (u32, u32, u32)) -> bool {
+        let number = self.version.find(|c: char| c.is_ascii_digit());
+        let parts = number
+            .map_or("", |at| &self.version[at..])
+            .split(['.', '-', '+']);
+        let patch = parts.skip(2).map(|part| part.parse().unwrap_or(0)).next();
+        self.release
+            .is_some_and(|(major, minor)| (major, minor, patch.unwrap_or(0)) >= version)
+    }
+
     /// Whether the server has partitions.
     pub fn has_partitions(&self) -> bool {
         self.flavour != Flavour::LiteCpp
@@ -330,5 +341,18 @@ mod tests {
             Server::told("nightly").takes(Element::Int8),
             "unknown: let it say"
         );
+        for (version, since) in [
+            ("v2.6.23", false),
+            ("v2.6.24-dev", true),
+            ("2.6", false),
+            ("3.0.1", true),
+            ("nightly", false),
+        ] {
+            assert_eq!(
+                Server::told(version).is_since((2, 6, 24)),
+                since,
+                "{version}"
+            );
+        }
     }
 }

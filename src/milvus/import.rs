@@ -1,4 +1,4 @@
-//! The server's own import: jobs that read files which the server can see. One call each.
+//! The server's own import, until 2.3: jobs that read files which the server can see. One call each. From 2.4 on: `rest`.
 
 use crate::error::{Error, Kind, Result};
 
@@ -26,8 +26,10 @@ pub struct ImportJob {
 /// How far a job is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImportState {
-    /// It waits, reads or writes; the number of its state.
-    Going(i32),
+    /// It waits, reads or writes; its state in the server's words.
+    Going(String),
+    /// Its rows are there, and not to be seen before it is told to commit them.
+    Held,
     /// Its rows are there.
     Completed,
     /// It brought no row; why.
@@ -45,7 +47,10 @@ impl ImportJob {
             state: match answer.state {
                 6 => ImportState::Completed,
                 1 | 7 => ImportState::Failed(info("failed_reason").to_owned()),
-                state => ImportState::Going(state),
+                0 => ImportState::Going("Pending".to_owned()),
+                2 => ImportState::Going("Started".to_owned()),
+                5 => ImportState::Going("Persisted".to_owned()),
+                state => ImportState::Going(format!("state {state}")),
             },
             percent: info("progress_percent").parse().unwrap_or(0),
             rows: u64::try_from(answer.row_count).unwrap_or(0),

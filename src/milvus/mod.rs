@@ -11,6 +11,8 @@ pub mod lite;
 mod probe;
 pub mod proto;
 mod query;
+#[cfg(feature = "network")]
+mod rest;
 mod status;
 pub mod v1;
 pub mod values;
@@ -34,6 +36,8 @@ pub use create::{NewCollection, default_of, default_value, properties};
 pub use hello::{Flavour, Server};
 pub use import::{ImportJob, ImportState};
 pub use query::{Found, LookUp, Range};
+#[cfg(feature = "network")]
+pub use rest::Rest;
 
 pub use crate::call::{Secret, Tls, channel};
 
