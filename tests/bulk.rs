@@ -19,7 +19,7 @@ const ROWS: usize = 12_000;
 /// Where rows go, by files that hold so many bytes of rows.
 fn sink(jobs: &Jobs, collection: &str, more: &str, bulk: &str) -> String {
     migration::sink(&format!(
-        "collection: {collection}, {more} bulk: {{staging: {{path: '{}'}}, {bulk}}}",
+        "collection: {collection}, {more} bulk: {{when: always, staging: {{path: '{}'}}, {bulk}}}",
         jobs.path("staging").display()
     ))
 }
@@ -92,7 +92,7 @@ fn arrays_are_staged_imported_into_a_partition_and_removed() {
     let more = "partition: p1, metric: L2, index: {type: FLAT},";
     job(&jobs, "bulk_arrays", more, "file_bytes: 600kB");
     let way = [
-        "about 3 npy files of at most 4411 rows",
+        "12000 rows, 1.6 MB in about 3 npy files of at most 4411 rows",
         "rows are an id and a vector",
     ];
     run(&jobs, "plan job.yaml", 0, &way);

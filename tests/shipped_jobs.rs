@@ -127,6 +127,7 @@ fn each_shipped_job_is_verified_right_after_its_run() {
         ("milvus1_to_hdf5.yaml", "", 270),
         ("milvus1_to_milvus.yaml", "", 270),
         ("numpy_to_milvus.yaml", "_numpy", 900),
+        ("numpy_to_milvus_bulk.yaml", "_bulk", 900),
         ("vecs_to_milvus.yaml", "", 900),
     ] {
         shipped(&jobs, name, ending);

@@ -63,7 +63,7 @@ def check(name):
 
 ratios = []
 for turn in range(rounds):
-    kinds = [("bulk", f", bulk: {{staging: {{path: {work}/staging}}}}"), ("insert", "")]
+    kinds = [("bulk", f", bulk: {{when: always, staging: {{path: {work}/staging}}}}"), ("insert", "")]
     took = {kind: run(f"{kind}_{turn}", more) for kind, more in (kinds if turn % 2 else kinds[::-1])}
     ratios.append([b / i for b, i in zip(took["bulk"], took["insert"])])
     print(*(f"{kind}: {wall:.1f} s, server {server:.1f} s;" for kind, (wall, server) in took.items()), flush=True)

@@ -324,6 +324,8 @@ fn concrete(
     sink: Box<dyn Sink>,
     wanted: Limits,
 ) -> Result<(Plan, Vec<Error>)> {
+    let still = source.stillness() == Stillness::Frozen;
+    sink.choose(&survey.manifest.targets, still);
     let limits = sink.limits(wanted);
     let survey = if limits == wanted {
         survey
@@ -341,7 +343,7 @@ fn concrete(
     let lost = conversion.and_then(Conversion::loses);
     warnings.extend(renamed.values().cloned().chain(lost));
     let mut wrong = check(job, &manifest, sink.as_ref());
-    if sink.recognises() && source.stillness() != Stillness::Frozen {
+    if sink.recognises() && !still {
         let what = "files that a server imports are made of sources that keep still, and this one may change while it is read";
         let hint = "without `bulk` its rows are inserted";
         wrong.push(Error::new(Kind::Unsupported, what).hint(hint));

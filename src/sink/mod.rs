@@ -60,6 +60,10 @@ pub trait Sink: Send + Sync {
         Ok(Finishing::Done)
     }
 
+    /// Tells it what is to travel, as the source calls it, before anything else is asked: so it chooses a way. `still`: the
+    /// source does not change while it is read.
+    fn choose(&self, _targets: &[Target], _still: bool) {}
+
     /// The limits on batches that it accepts: never more than `wanted`, but where batches become files, which have a size
     /// of their own.
     fn limits(&self, wanted: Limits) -> Limits;

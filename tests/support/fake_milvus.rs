@@ -139,6 +139,12 @@ impl Fake {
         state.make(schema.name.clone(), schema);
     }
 
+    /// Adds rows, as an import does.
+    pub fn add_rows(&self, collection: &str, rows: i64) {
+        let mut state = self.state.lock().unwrap();
+        *state.rows.entry(collection.to_owned()).or_default() += rows;
+    }
+
     /// Puts a partition there.
     pub fn has_partition(&self, collection: &str, partition: &str) {
         let mut state = self.state.lock().unwrap();

@@ -164,7 +164,7 @@ impl Milvus {
         wrong.extend(columns::supported(target, server).err());
         wrong.extend(fit::indexes(target, settings).err());
         wrong.extend(traits::check(target, settings, server).err());
-        if let Some(bulk) = &self.bulk {
+        if let Some(bulk) = self.bulk() {
             wrong.extend(bulk.check(target, server, self.run.existing));
         }
         for warning in fit::warnings(target, settings) {

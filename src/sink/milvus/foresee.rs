@@ -8,7 +8,6 @@ use tracing::warn;
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
 use crate::job::Verify;
-use crate::limits;
 use crate::milvus::NewCollection;
 use crate::schema::CollectionTraits;
 use crate::sink::{Action, Decision, Foreseen};
@@ -123,21 +122,13 @@ impl Milvus {
 
     /// How rows get there, and why so.
     fn way(&self, target: &Target) -> String {
-        let Some(bulk) = &self.bulk else {
-            return "inserts: the job names no `bulk`, by which the server would import files by itself".to_owned();
-        };
-        let (format, why) = bulk.format(target);
-        let settings = &bulk.settings;
-        let row_bytes = target.columns.row_bytes().0.max(1);
-        let file_rows = (settings.file_bytes / row_bytes).clamp(1, limits::BULK_ROWS_MAX);
-        let files = target.rows.div_ceil(file_rows);
-        format!(
-            "bulk, as the job says: about {files} {} files of at most {file_rows} rows ({why}), staged in {}, a job each, {} at \
-             a time",
-            format.word(),
-            settings.path.display(),
-            settings.jobs
-        )
+        match &self.bulk {
+            Some(bulk) => bulk.way(target, self.client.server()),
+            None => {
+                "inserts: the job names no `bulk`, by which the server would import files by itself"
+                    .to_owned()
+            }
+        }
     }
 
     /// Has the server look at type and parameters of an index before anything is removed or sent.

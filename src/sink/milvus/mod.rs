@@ -52,7 +52,8 @@ impl Spec for Settings {
     fn open(&self, run: &RunSettings) -> Result<Box<dyn Sink>> {
         // Two connections on two cores are the most that helps with the server near; see facts of call.rs.
         let connections = run.connections.unwrap_or(limits::CONNECTIONS_DEFAULT);
-        let client = match milvus::open(&self.client()?, connections)? {
+        let server = self.client()?;
+        let client = match milvus::open(&server, connections)? {
             milvus::Opened::V2(client) => client,
             milvus::Opened::V1(server) => return super::milvus1::take_over(self, server, run),
         };
@@ -64,7 +65,10 @@ impl Spec for Settings {
                 client.server()
             );
         }
+        let bulk = self.bulk.clone();
+        let bulk = bulk.map(|settings| bulk::Bulk::new(settings, client.server(), &server));
         Ok(Box::new(Milvus {
+            bulk: bulk.transpose()?,
             client,
             settings: self.clone(),
             run: Run {
@@ -83,7 +87,6 @@ impl Spec for Settings {
             opened: Instant::now(),
             flushed: Mutex::default(),
             looks: look::Looks::default(),
-            bulk: self.bulk.clone().map(bulk::Bulk::new),
         }))
     }
 }
@@ -162,6 +165,11 @@ impl Milvus {
         (!has_key && self.client.server().has_partitions()).then_some(&*target.name.partition)
     }
 
+    /// How rows get there as files, where that is the way.
+    fn bulk(&self) -> Option<&bulk::Bulk> {
+        self.bulk.as_ref().filter(|bulk| bulk.is_chosen())
+    }
+
     /// Whether an Again goes as an upsert.
     fn upserts(&self) -> bool {
         let asked = self.run.existing == Existing::Upsert;
@@ -198,8 +206,14 @@ impl Sink for Milvus {
         self.completed(target)
     }
 
-    fn limits(&self, wanted: Limits) -> Limits {
+    fn choose(&self, targets: &[Target], still: bool) {
         if let Some(bulk) = &self.bulk {
+            bulk.choose(self.client.server(), targets, self.run.existing, still);
+        }
+    }
+
+    fn limits(&self, wanted: Limits) -> Limits {
+        if let Some(bulk) = self.bulk() {
             return Limits {
                 batch_bytes: bulk.settings.file_bytes,
                 batch_rows: limits::BULK_ROWS_MAX,
@@ -220,11 +234,11 @@ impl Sink for Milvus {
     }
 
     fn at_once(&self) -> Option<usize> {
-        self.bulk.as_ref().map(|bulk| bulk.settings.jobs)
+        self.bulk().map(|bulk| bulk.settings.jobs)
     }
 
     fn recognises(&self) -> bool {
-        self.bulk.is_some()
+        self.bulk().is_some()
     }
 
     fn name(&self, source: &TargetName) -> TargetName {
@@ -276,7 +290,7 @@ impl Sink for Milvus {
 
     fn begin(&self, run: u64) {
         self.looks.forget();
-        if let Some(bulk) = &self.bulk {
+        if let Some(bulk) = self.bulk() {
             bulk.begin(run);
         }
         let mut state = self.state();
@@ -314,7 +328,7 @@ impl Sink for Milvus {
     fn pack(&self, batch: Batch, room: Buffer) -> Result<Parcel> {
         let ready = self.ready(batch.target);
         let ready = ready.expect("targets are prepared before their batches are packed");
-        if let Some(bulk) = &self.bulk {
+        if let Some(bulk) = self.bulk() {
             return bulk.pack(&ready, self.run.rules, batch);
         }
         pack::pack(&ready.envelope, &ready.checks, self.run.rules, batch, room)
@@ -328,7 +342,7 @@ impl Sink for Milvus {
                 upserted: false,
             });
         }
-        if let (Some(bulk), Some(ready)) = (&self.bulk, self.ready(parcel.batch.target)) {
+        if let (Some(bulk), Some(ready)) = (self.bulk(), self.ready(parcel.batch.target)) {
             let receipt = bulk.deliver(self, &ready, parcel)?;
             ready
                 .delivered
@@ -371,7 +385,7 @@ impl Sink for Milvus {
     }
 
     fn redelivery(&self, target: &Target, decision: &Decision) -> Redelivery {
-        if self.bulk.is_some() {
+        if self.bulk().is_some() {
             return Redelivery::Harmless;
         }
         let doubles = |why: &str, choices: &str| Redelivery::Doubles(format!("{why}; {choices}"));
@@ -403,12 +417,12 @@ impl Sink for Milvus {
     }
 
     fn replaces(&self) -> bool {
-        self.bulk.is_none() && self.upserts() && self.run.id_collision != IdCollision::Keep
+        self.bulk().is_none() && self.upserts() && self.run.id_collision != IdCollision::Keep
     }
 
     fn finish(&self, target: &Target) -> Result<Finishing> {
         let finishing = self.finished(target)?;
-        if let (Some(bulk), Finishing::Done) = (&self.bulk, finishing) {
+        if let (Some(bulk), Finishing::Done) = (self.bulk(), finishing) {
             bulk.tidy(target)?;
         }
         Ok(finishing)

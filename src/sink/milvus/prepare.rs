@@ -51,7 +51,7 @@ impl Milvus {
             found
         };
         let columns::Fields { sent, mut checks } = self.fields(&found, target)?;
-        if let Some(bulk) = &self.bulk {
+        if let Some(bulk) = self.bulk() {
             bulk.prepare(target, &found, self.settings.auto_id)?;
             // Inserts into old servers take objects only; their import takes any JSON.
             checks

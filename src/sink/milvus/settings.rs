@@ -146,6 +146,7 @@ impl Settings {
         let address = form.required("address", "where the server is");
         let tls = TlsFiles::in_form(form);
         let login = access::read_login(form);
+        let with_tls = tls.is_some();
         let settings = Settings {
             address: String::new(),
             login,
@@ -166,7 +167,9 @@ impl Settings {
             aliases: form.flag("aliases").unwrap_or(false),
             index_file_size: form.number("index_file_size"),
             drops_unsupported: form.choice("unsupported") == Some("drop"),
-            bulk: form.form("bulk").and_then(BulkSettings::read),
+            bulk: form
+                .form("bulk")
+                .and_then(|bulk| BulkSettings::read(bulk, with_tls)),
             version_hint: form.text("version_hint"),
         };
         match call::address(&address?, settings.tls.is_some(), milvus::PORTS) {

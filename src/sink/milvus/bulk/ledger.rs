@@ -2,7 +2,7 @@
 //! program dies.
 //!
 //! ```text
-//! submitted FILES ──► accepted JOB ──► done
+//! submitted FILES ──► accepted JOB ──► (committing JOB) ──► done
 //!        │                  └────────► failed ──► submitted OTHER FILES …
 //!        └── no answer: the server is asked for a job with these files
 //! ```
@@ -19,10 +19,19 @@ use crate::error::{Error, Result};
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
-    /// The server is being asked to import this directory's files.
-    Submitted(String),
+    /// The server is being asked to import a set of files.
+    Submitted {
+        /// The set.
+        files: String,
+        /// When, in seconds since 1970.
+        at: u64,
+        /// Whether no row is to be seen before the job is told to commit.
+        held: bool,
+    },
     /// It took them, as this job.
     Accepted(String, i64),
+    /// This job is being told to commit.
+    Committing(String, i64),
     /// The job, if there was one, brought no row.
     Failed(String, String),
     /// The rows are there.
@@ -75,10 +84,12 @@ impl Ledger {
         self.entries.iter().filter(failed).count()
     }
 
-    /// Whether these files were given to the server before.
-    pub fn knows(&self, files: &str) -> bool {
-        let is_it = |entry: &Entry| matches!(entry, Entry::Submitted(of) if of == files);
-        self.entries.iter().any(is_it)
+    /// When these files were given to the server, and whether their rows are held; `None`: they were not.
+    pub fn submitted(&self, set: &str) -> Option<(u64, bool)> {
+        self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Submitted { files, at, held } if files == set => Some((*at, *held)),
+            _ => None,
+        })
     }
 
     /// Adds a line. Synced.
@@ -106,7 +117,14 @@ mod tests {
         let path = dir.path().join("ledger");
         let mut ledger = Ledger::open(&path).unwrap();
         assert_eq!(ledger.last(), None);
-        ledger.add(Entry::Submitted("a".to_owned())).unwrap();
+        let submitted = Entry::Submitted {
+            files: "a".to_owned(),
+            at: 5,
+            held: true,
+        };
+        ledger.add(submitted).unwrap();
+        assert_eq!(ledger.submitted("a"), Some((5, true)));
+        assert_eq!(ledger.submitted("b"), None);
         ledger.add(Entry::Accepted("a".to_owned(), 7)).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for cut in 0..whole.len() {

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::call;
 use crate::job::{Form, Setting};
 use crate::limits;
+use crate::milvus;
 
 /// `sink.milvus.bulk`.
 pub const BULK: &[Setting] = &[
@@ -13,6 +15,12 @@ pub const BULK: &[Setting] = &[
         "where files are written that the server reads",
     )
     .required(),
+    Setting::choice(
+        "when",
+        &["auto", "always"],
+        "auto: where that is faster than inserts, by measured rates",
+    )
+    .or("auto"),
     Setting::choice(
         "format",
         &["auto", "npy", "parquet"],
@@ -27,6 +35,11 @@ pub const BULK: &[Setting] = &[
     )
     .or("2"),
     Setting::flag("keep", "true: staged files stay when all is done"),
+    Setting::text(
+        "rest",
+        "address of the REST interface of Milvus 2.4 and later, where it is not the server's own",
+    )
+    .example("\"http://127.0.0.1:8080\""),
 ];
 
 const STAGING: &[Setting] = &[
@@ -56,6 +69,19 @@ pub struct BulkSettings {
     pub jobs: usize,
     /// Whether staged files stay.
     pub keep: bool,
+    /// Whether inserts may be chosen in their place.
+    pub when: When,
+    /// Where the server's REST interface is, if not at its own address.
+    pub rest: Option<String>,
+}
+
+/// When rows go by files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// Where it is faster.
+    Auto,
+    /// Always.
+    Always,
 }
 
 /// What staged files are.
@@ -78,8 +104,8 @@ impl Format {
 }
 
 impl BulkSettings {
-    /// Reads them; `None` when there are mistakes.
-    pub fn read(mut form: Form) -> Option<BulkSettings> {
+    /// Reads them; `None` when there are mistakes. `tls`: the server is spoken to by TLS.
+    pub fn read(mut form: Form, tls: bool) -> Option<BulkSettings> {
         let staging = form.form("staging");
         if staging.is_none() {
             form.mistake(
@@ -106,6 +132,14 @@ impl BulkSettings {
         }
         let jobs = form.number("jobs").unwrap_or(limits::BULK_JOBS) as usize;
         let keep = form.flag("keep").unwrap_or(false);
+        let when = match form.choice("when") {
+            Some("always") => When::Always,
+            _ => When::Auto,
+        };
+        let rest = form.text("rest").and_then(|rest| {
+            let rest = call::address(&rest, tls, milvus::PORTS);
+            rest.map_err(|what| form.mistake("rest", what)).ok()
+        });
         form.done();
         let (path, server_path) = staging?;
         let path = crate::job::absolute(&PathBuf::from(path?));
@@ -116,6 +150,8 @@ impl BulkSettings {
             file_bytes,
             jobs,
             keep,
+            when,
+            rest,
         })
     }
 }
