@@ -6,12 +6,13 @@ mod support;
 #[path = "support/migration.rs"]
 mod migration;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use migration::{Jobs, flat_index, read_back, sink, support_script};
 use serde_json::{Value, json};
+use support::{python, run_python, test_env};
 
 const ROWS: usize = 12_000;
 
@@ -355,37 +356,94 @@ fn in_home(jobs: &Jobs, command: &mut Command, variables: &[(&str, &str)]) -> St
     said
 }
 
+/// A real Slurm of one node, which ends with the test.
+struct Slurm {
+    data: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl Slurm {
+    fn start(jobs: &Jobs) -> Slurm {
+        let (data, install) = (jobs.path("slurm"), test_env().join("slurm"));
+        let output = slurm("start", &data, &["--install", install.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        Slurm {
+            environment: pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            data,
+        }
+    }
+
+    /// Runs a line of a shell where `sbatch` is Slurm's, in a home whose `jobs/job.yaml` is the job.
+    #[track_caller]
+    fn shell(&self, jobs: &Jobs, line: &str) -> String {
+        let program = Path::new(env!("CARGO_BIN_EXE_milvusdm"));
+        let mut command = Command::new("bash");
+        command.args(["-ec", line]).current_dir(jobs.0.path());
+        command.env("HOME", jobs.0.path());
+        command.env("XDG_STATE_HOME", jobs.path("state"));
+        for (key, value) in &self.environment {
+            let value = match key.as_str() {
+                "PATH" => format!("{}:{value}", program.parent().unwrap().display()),
+                _ => value.clone(),
+            };
+            command.env(key, value);
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{line}: {said}");
+        said
+    }
+}
+
+impl Drop for Slurm {
+    fn drop(&mut self) {
+        slurm("stop", &self.data, &[]);
+    }
+}
+
+fn slurm(verb: &str, data: &Path, more: &[&str]) -> std::process::Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/slurm");
+    let mut command = Command::new(script);
+    command.args([verb, "--data"]).arg(data).args(more);
+    // What it leaves running must not hold the pipes.
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
 #[test]
-fn the_slurm_array_in_the_documentation_carries_a_job() {
+fn the_slurm_array_in_the_documentation_carries_a_job_on_a_real_slurm() {
     let jobs = Jobs::new();
     job(&jobs, "shares_slurm", "", "");
     std::fs::create_dir(jobs.path("jobs")).unwrap();
     std::fs::copy(jobs.path("job.yaml"), jobs.path("jobs/job.yaml")).unwrap();
     std::fs::write(jobs.path("array.sh"), shown("#SBATCH --array=1-8")).unwrap();
-    for task in (1..=8).rev() {
-        let task = task.to_string();
-        let variables = [
-            ("SLURM_ARRAY_TASK_ID", task.as_str()),
-            ("SLURM_ARRAY_TASK_MIN", "1"),
-            ("SLURM_ARRAY_TASK_COUNT", "8"),
-        ];
-        let said = in_home(&jobs, Command::new("bash").arg("array.sh"), &variables);
-        assert!(
-            said.contains(&format!("share {task} of 8 has finished")),
-            "{said}"
-        );
+    std::fs::write(
+        jobs.path("one.sh"),
+        shown("#SBATCH --job-name=milvusdm --nodes=1"),
+    )
+    .unwrap();
+    let slurm = Slurm::start(&jobs);
+    for script in ["array.sh", "one.sh"] {
+        let said = slurm.shell(&jobs, &format!("sbatch --test-only {script}"));
+        assert!(said.contains("to start at"), "{script}: {said}");
     }
-    let lines = shown("sbatch --dependency");
-    let wrapped = lines
-        .split("--wrap '")
-        .nth(1)
-        .and_then(|rest| rest.split('\'').next());
-    let said = in_home(
-        &jobs,
-        Command::new("bash").args(["-c", wrapped.unwrap()]),
-        &[],
-    );
+    slurm.shell(&jobs, &shown("sbatch --dependency"));
+    let began = Instant::now();
+    while !slurm.shell(&jobs, "squeue --noheader").trim().is_empty() {
+        let late = began.elapsed() > Duration::from_secs(300);
+        assert!(!late, "{}", slurm.shell(&jobs, "cat slurm-*.out"));
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let said = slurm.shell(&jobs, "cat slurm-*.out");
+    for share in 1..=8 {
+        let ended = format!("share {share} of 8 has finished");
+        assert!(said.contains(&ended), "{ended}: {said}");
+        assert!(jobs.path(&format!("jobs/report.{share}.json")).exists());
+    }
     assert!(said.contains("done: 12000 rows"), "{said}");
+    check_whole(&jobs, "shares_slurm");
 }
 
 #[test]
@@ -399,6 +457,17 @@ fn the_indexed_job_in_the_documentation_carries_a_job() {
     let [indexed, last] = &all[..] else {
         panic!("two jobs are shown")
     };
+    // Kubernetes' own schemas, in which an unknown key is a mistake.
+    let validate = "import sys, yaml, kubernetes_validate as k\nfor job in yaml.safe_load_all(sys.argv[1]): \
+                    print(job['kind'], k.validate(job, '1.31', strict=True))";
+    let valid = run_python(validate, &[&text]);
+    assert_eq!(valid.lines().count(), 2, "{valid}");
+    let wrong = text.replace("backoffLimitPerIndex", "backOffLimitPerIndex");
+    let refused = Command::new(python())
+        .args(["-c", validate, &wrong])
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
     assert_eq!(indexed["kind"], "Job");
     let pods = indexed["spec"]["completions"].as_u64().unwrap();
     let run = |job: &serde_yaml::Value, variables: &[(&str, &str)]| {
