@@ -339,6 +339,9 @@ pub const METADATA_DEPTH_MAX: usize = 64;
 /// Bytes of a document's metadata as JSON: lists that hold one list many times grow without measure.
 pub const METADATA_BYTES_MAX: usize = 1 << 20;
 
+/// The longest JSON file of a store in memory that is read: it is walked through as a whole.
+pub const STORE_BYTES_MAX: u64 = 16 << 30;
+
 /// The footer of a Parquet file: it describes each column of each row group in some hundred bytes.
 pub const PARQUET_FOOTER_BYTES_MAX: u64 = 64 << 20;
 
@@ -422,8 +425,56 @@ pub const QDRANT_FIRST_PAGE_POINTS: u64 = 128;
 /// How deep maps and lists of a payload may lie in one another: what reads the JSON that is made of them stops at 128.
 pub const QDRANT_PAYLOAD_DEPTH_MAX: usize = 100;
 
-/// How deep values of a document may lie in one another: Elasticsearch takes 20 levels of objects unless told otherwise.
-pub const DOCUMENT_DEPTH_MAX: usize = 128;
+/// Rows that a Chroma server is asked for at a time: it binds a variable for each, and has no more than 32,766.
+pub const CHROMA_PAGE_ROWS_MAX: u64 = 32_000;
+
+/// The same where the job does not say: it makes a page as a whole before it sends it (measured: 2,500 rows at a time are
+/// as fast as more).
+pub const CHROMA_PAGE_ROWS: u64 = 2500;
+
+/// The same before it is known how long rows are.
+pub const CHROMA_FIRST_PAGE_ROWS: u64 = 128;
+
+/// Ranges that a collection of Chroma is divided into, so that several are read at a time.
+pub const CHROMA_RANGES: u64 = 8;
+
+/// A range of fewer rows is not worth a request of its own.
+pub const CHROMA_RANGE_ROWS_MIN: u64 = 4096;
+
+/// Rows whose ids tell a place between two rows, though all rows before it are deleted but one of these.
+pub const CHROMA_PLACE_IDS: u64 = 8;
+
+/// Ids that are looked through at a time for a place that deletions have moved.
+pub const CHROMA_LOOK_BACK_ROWS: u64 = 8192;
+
+/// Collections that a Chroma server is asked for at a time.
+pub const CHROMA_COLLECTIONS: usize = 500;
+
+/// Seconds a page may take: a server loads the whole index of a collection before it answers for the first time.
+pub const CHROMA_DEADLINE_S: u64 = 300;
+
+/// The pickle of a Chroma index: some forty bytes for each row, twice.
+pub const CHROMA_LABELS_BYTES_MAX: u64 = 4 << 30;
+
+/// Ids that Pinecone lists at a time, at most.
+pub const PINECONE_PAGE_ROWS: u64 = 100;
+
+/// Pages that are fetched from Pinecone at a time where the job does not say: it answers a hundred requests a second.
+pub const PINECONE_CONNECTIONS: usize = 4;
+
+/// Bytes of ids in the address of a request: servers on the way take eight kilobytes in all.
+pub const PINECONE_QUERY_BYTES: usize = 6 << 10;
+
+/// Milliseconds after which rows that were listed and not found are asked for again: the service takes a moment until what
+/// was written is everywhere.
+pub const PINECONE_LOOKS_AGAIN_MS: [u64; 2] = [200, 1000];
+
+/// Namespaces whose first rows are looked at for what rows have.
+pub const PINECONE_NAMESPACES_SAMPLED: usize = 16;
+
+/// How deep values of a document may lie in one another: Elasticsearch takes 20 levels of objects unless told otherwise, and
+/// what reads the JSON that is made of them stops at 127.
+pub const DOCUMENT_DEPTH_MAX: usize = 120;
 
 /// Keys of documents that a profile tells apart: more are no columns of a collection.
 pub const PROFILE_KEYS_MAX: usize = 200;

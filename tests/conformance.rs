@@ -3,14 +3,22 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "chroma")]
+#[path = "support/chroma.rs"]
+mod chroma;
 #[path = "conformance/inputs.rs"]
 mod inputs;
+#[path = "conformance/servers.rs"]
+mod servers;
 #[path = "conformance/sinks.rs"]
 mod sinks;
 #[path = "conformance/sources.rs"]
 mod sources;
 #[path = "support/milvus1/mod.rs"]
 mod stand_in;
+#[cfg(feature = "pinecone")]
+#[path = "support/pinecone.rs"]
+mod stand_in_pinecone;
 #[cfg(feature = "qdrant")]
 #[path = "support/qdrant.rs"]
 mod stand_in_qdrant;

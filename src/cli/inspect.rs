@@ -1,4 +1,4 @@
-//! Says what a file or directory holds.
+//! Says what a file, a directory or a server holds.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::say::{Text, print_json};
-use super::{Common, look};
+use super::{Common, look, remote};
 use crate::error::Result;
 use crate::format::faiss;
 use crate::input::{Access, View};
@@ -18,6 +18,9 @@ const HDF5_STARTS: [u64; 6] = [0, 512, 1024, 2048, 4096, 8192];
 
 /// `milvusdm inspect PATH`.
 pub fn inspect(path: &Path, common: &Common) -> Result<()> {
+    if let Some(address) = remote::address(path) {
+        return show(&remote::look(address)?, common);
+    }
     if let Some(error) = source::faiss::index_in(path) {
         return Err(error);
     }

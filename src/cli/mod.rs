@@ -11,6 +11,7 @@ mod known;
 mod look;
 mod page;
 mod progress;
+mod remote;
 mod report;
 mod say;
 mod schema;
@@ -170,9 +171,9 @@ enum Command {
         #[command(flatten)]
         flags: verify::VerifyFlags,
     },
-    /// Show what a Faiss index, HDF5, vector, numpy or Parquet file, or a Milvus 1.x directory holds
+    /// Show what a Faiss index, HDF5, vector, numpy or Parquet file, a Milvus 1.x directory or a server holds
     Inspect {
-        /// The file or directory
+        /// The file or directory, or the address of a server that wants no login: http://host:port
         path: PathBuf,
     },
     /// List sources and sinks and their settings

@@ -5,6 +5,31 @@ use std::collections::VecDeque;
 use crate::batch::{Cut, Limits, Part, Position};
 use crate::error::Result;
 
+/// How many rows of a page's length fit into a batch.
+#[cfg(feature = "network")]
+pub fn fitting(page: &Part, limits: Limits) -> u64 {
+    let each = (page.bytes() / (page.len() as u64).max(1)).max(1);
+    (limits.batch_bytes / each).clamp(1, limits.batch_rows.max(1))
+}
+
+/// A page that a server gave, in pieces that fit into batches; none is empty.
+#[cfg(feature = "network")]
+pub fn pieces(page: &Part, limits: Limits) -> Vec<Part> {
+    let fits = fitting(page, limits) as usize;
+    let (mut first, mut all) = (0, Vec::new());
+    while first < page.len() {
+        let mut count = fits.min(page.len() - first);
+        let mut part = page.slice(first, count);
+        while count > 1 && part.bytes() > limits.batch_bytes {
+            count /= 2;
+            part = page.slice(first, count);
+        }
+        first += count;
+        all.push(part);
+    }
+    all
+}
+
 /// Cuts the rows of one file, in order.
 pub struct Cutter {
     limits: Limits,

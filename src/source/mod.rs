@@ -2,6 +2,8 @@
 //! A source knows no sink, changes nothing, and is shared by all threads.
 
 mod choose;
+#[cfg(feature = "chroma")]
+mod chroma;
 pub mod content;
 mod cut;
 #[cfg(feature = "network")]
@@ -17,16 +19,20 @@ mod milvus;
 pub mod milvus1;
 pub mod milvus2;
 pub mod milvus_lite;
-#[cfg(feature = "qdrant")]
+#[cfg(any(feature = "chroma", feature = "pinecone", feature = "qdrant"))]
 mod named;
 pub mod numpy;
 mod pace;
 pub mod parquet;
 #[cfg(feature = "pgvector")]
 pub mod pgvector;
+#[cfg(feature = "pinecone")]
+mod pinecone;
 #[cfg(feature = "qdrant")]
 mod qdrant;
 mod sqlite;
+#[cfg(feature = "network")]
+pub mod stores;
 mod tables;
 mod values;
 pub mod vecs;
@@ -259,11 +265,17 @@ impl Files {
 
 /// All kinds of source. Adding one: its file, and its line here.
 pub const SOURCES: &[SourceKind] = &[
+    #[cfg(feature = "chroma")]
+    chroma::KIND,
     #[cfg(feature = "elasticsearch")]
     elasticsearch::KIND,
     faiss::KIND,
+    #[cfg(feature = "network")]
+    stores::HAYSTACK,
     hdf5::KIND,
     langchain::KIND,
+    #[cfg(feature = "network")]
+    stores::LLAMAINDEX,
     milvus::KIND,
     milvus1::KIND,
     milvus2::BACKUP,
@@ -275,6 +287,8 @@ pub const SOURCES: &[SourceKind] = &[
     parquet::KIND,
     #[cfg(feature = "pgvector")]
     pgvector::KIND,
+    #[cfg(feature = "pinecone")]
+    pinecone::KIND,
     #[cfg(feature = "qdrant")]
     qdrant::KIND,
     vecs::KIND,

@@ -28,7 +28,7 @@ impl Pace {
     }
 
     /// Of so many rows those that may be asked for at a time: no wait is longer than a second a reader.
-    #[cfg(feature = "qdrant")]
+    #[cfg(any(feature = "chroma", feature = "pinecone", feature = "qdrant"))]
     pub fn most(&self, rows: u64) -> u64 {
         rows.min(self.rows_per_s.unwrap_or(u64::MAX)).max(1)
     }

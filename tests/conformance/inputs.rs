@@ -1,7 +1,6 @@
 //! Small inputs of each kind, made anew for each check.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::types::Float32Type;
@@ -11,7 +10,6 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
-use crate::support::{Engine, Server, python};
 use crate::unpacked::unpack;
 
 /// An input that was made.
@@ -67,24 +65,6 @@ fn fixture(path: &str) -> PathBuf {
         .join(path)
 }
 
-/// A collection of a Milvus Lite that all checks share.
-pub fn milvus() -> String {
-    static MADE: OnceLock<String> = OnceLock::new();
-    let settings = MADE.get_or_init(|| {
-        let address = Server::shared(Engine::LitePython).address();
-        let rows = ROWS.to_string();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/living.py");
-        let output = Command::new(python())
-            .args([script, "rows", &address, "still", &rows])
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        format!("address: '{address}', collections: [still]")
-    });
-    settings.clone()
-}
-
 /// A directory that LangChain saved.
 pub fn langchain(dir: &Path) -> Input {
     let root = dir.join("store");
@@ -100,26 +80,30 @@ pub fn langchain(dir: &Path) -> Input {
     }
 }
 
-/// A table of a Postgres that all checks share.
-pub fn pgvector() -> String {
-    static MADE: OnceLock<String> = OnceLock::new();
-    let settings = MADE.get_or_init(|| {
-        let server = Server::shared(Engine::Postgres);
-        server.sql(&format!(
-            "CREATE EXTENSION vector; CREATE TABLE still (id bigint PRIMARY KEY, v vector({DIMENSION}) NOT NULL); \
-             INSERT INTO still SELECT n, array_fill(n::real, ARRAY[{DIMENSION}])::vector \
-             FROM generate_series(1, {ROWS}) n"
-        ));
-        format!("url: '{}', table: still", server.url())
+/// A directory of Chroma: some of its vectors lie in an index, some in the log of writes.
+#[cfg(feature = "chroma")]
+pub fn chroma(dir: &Path) -> Input {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let made = Box::leak(Box::new(tempfile::tempdir().unwrap())).path();
+        let counts = [ROWS, DIMENSION].map(|n| n.to_string());
+        crate::chroma::script(&["small", made.to_str().unwrap(), &counts[0], &counts[1]]);
+        made.to_owned()
     });
-    settings.clone()
-}
-
-/// A collection of a stand-in for Qdrant that all checks share.
-#[cfg(feature = "qdrant")]
-pub fn qdrant() -> String {
-    let address = &crate::stand_in_qdrant::Fake::shared().address;
-    format!("address: '{address}', collections: [still]")
+    let root = dir.join("chroma");
+    copy_tree(made, &root);
+    let mut files = Vec::new();
+    find(&root, "bin", &mut files);
+    files.retain(|file| file.ends_with("data_level0.bin"));
+    Input {
+        settings: format!("path: '{}'", root.display()),
+        root,
+        file: files.remove(0),
+        // Behind the links of the first element.
+        row_byte: 140,
+        // Room for more elements may follow those that are counted.
+        row_bytes_uncounted: Some(132 + 4 * DIMENSION as u64 + 8),
+    }
 }
 
 /// A Faiss `IndexFlatL2`.

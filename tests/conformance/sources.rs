@@ -11,12 +11,15 @@ use milvusdm::job::{Form, Mistakes};
 use milvusdm::source::{SOURCES, Source, Stillness};
 
 use crate::inputs::{self, Input};
+use crate::servers;
 
 /// A kind of source over one kind of input: its name in a job, and what makes the input.
 type Case = (&'static str, fn(&Path) -> Input);
 
 /// All of them.
 const KINDS: &[Case] = &[
+    #[cfg(feature = "chroma")]
+    ("chroma", inputs::chroma),
     ("faiss", inputs::faiss_flat),
     ("faiss", inputs::faiss_lists),
     ("hdf5", inputs::hdf5_chunks),
@@ -43,10 +46,14 @@ type MakeSettings = fn() -> String;
 
 /// Kinds that are servers, and what makes their rows: nothing of them can be damaged as files can.
 const SERVERS: &[(&str, MakeSettings)] = &[
-    ("milvus", inputs::milvus),
-    ("pgvector", inputs::pgvector),
+    #[cfg(feature = "chroma")]
+    ("chroma", servers::chroma_server),
+    ("milvus", servers::milvus),
+    ("pgvector", servers::pgvector),
+    #[cfg(feature = "pinecone")]
+    ("pinecone", servers::pinecone),
     #[cfg(feature = "qdrant")]
-    ("qdrant", inputs::qdrant),
+    ("qdrant", servers::qdrant),
 ];
 
 /// Sources whose servers are started elsewhere, and which are held to the same there: tests/search.rs.

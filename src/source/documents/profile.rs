@@ -3,8 +3,38 @@
 
 use std::collections::BTreeMap;
 
+use arrow_array::cast::AsArray;
+
 use super::scan::{Read, Scan};
+use crate::batch::Limits;
+use crate::error::{Error, Kind, Result};
 use crate::limits;
+use crate::source::Reader;
+
+/// How a shard is opened for [`sample`].
+pub const SAMPLE: Limits = Limits {
+    batch_bytes: u64::MAX,
+    batch_rows: limits::PROFILE_DOCUMENTS as u64,
+};
+
+/// Notes what some first rows hold in their last column, the dynamic field.
+pub fn sample(reader: &mut dyn Reader) -> Result<Profile> {
+    let mut profile = Profile::default();
+    let mut left = limits::PROFILE_DOCUMENTS;
+    while left > 0
+        && let Some(cut) = reader.next()?
+    {
+        for part in cut.parts {
+            let rest = part.column(part.columns().all().len() - 1);
+            for text in rest.as_string::<i32>().iter().flatten().take(left) {
+                let noted = profile.note(text);
+                noted.map_err(|what| Error::path(Kind::Refused, &part.file, what))?;
+            }
+            left = left.saturating_sub(part.len());
+        }
+    }
+    Ok(profile)
+}
 
 /// What a sample of documents holds beside vectors.
 #[derive(Clone, Debug, Default)]

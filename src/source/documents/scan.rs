@@ -1,6 +1,7 @@
 //! How is JSON read in one pass, strictly and without making anything of what nobody wants? A scanner over a text.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::limits;
 
@@ -155,6 +156,12 @@ impl<'t> Scan<'t> {
         let start = self.at;
         self.pass(0)?;
         Ok(&self.text[start..self.at])
+    }
+
+    /// Passes a value of any kind: where it is in the text.
+    pub fn place_of(&mut self) -> Read<Range<usize>> {
+        let len = self.value()?.len();
+        Ok(self.at - len..self.at)
     }
 
     fn pass(&mut self, depth: usize) -> Read<()> {

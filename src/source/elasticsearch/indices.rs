@@ -301,3 +301,38 @@ impl Fields<'_> {
         self.add(name, element, &field["dimension"], metric);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn vectors_that_the_server_keeps_at_length_1_are_told() {
+        let derived = json!({"index.knn.derived_source.enabled": "true"});
+        let stored = json!({"index.knn.derived_source.enabled": "false"});
+        for (settings, engine, space, told) in [
+            (&derived, "faiss", "cosinesimil", true),
+            (&derived, "faiss", "l2", false),
+            (&derived, "lucene", "cosinesimil", false),
+            (&stored, "faiss", "cosinesimil", false),
+        ] {
+            let method = json!({"name": "hnsw", "engine": engine, "space_type": space});
+            let v = json!({"type": "knn_vector", "dimension": 4, "method": method});
+            let Value::Object(properties) = json!({"v": v}) else {
+                unreachable!("it is an object");
+            };
+            let mut fields = Fields {
+                vectors: Vec::new(),
+                notes: Vec::new(),
+                wrong: None,
+                settings,
+                name: "i",
+            };
+            fields.walk(&properties, "", false);
+            assert_eq!(fields.vectors.len(), 1);
+            let is_told = fields.notes.iter().any(|note| note.contains("at length 1"));
+            assert_eq!(is_told, told, "{engine} {space}");
+        }
+    }
+}

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use super::documents::{Layout, Profile};
+use super::documents::{self, Layout};
 use super::pace::Pace;
 use super::{Reader, Source, SourceKind, Spec as AnySpec, Stillness, Survey};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
@@ -232,19 +232,14 @@ impl Source for Elastic {
 
     fn profile(&self, shard: &Shard) -> Result<Vec<String>> {
         let piece = self.piece(shard)?;
-        let mut profile = Profile::default();
         let mut reader = reader::Pages::new(
             self,
             piece,
             Position::Start,
             Position::End,
-            Limits {
-                batch_bytes: u64::MAX,
-                batch_rows: crate::limits::PROFILE_DOCUMENTS as u64,
-            },
+            documents::SAMPLE,
         );
-        reader.sample(&mut profile)?;
-        Ok(profile.lines())
+        Ok(documents::sample(&mut reader)?.lines())
     }
 
     fn repeats(&self, shard: &Shard) -> bool {

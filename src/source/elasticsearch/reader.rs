@@ -11,8 +11,8 @@ use super::{Elastic, Piece};
 use crate::batch::{Cut, Key, Limits, Part, Position};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::source::documents::{Profile, Rows};
-use crate::source::{Files, Reader};
+use crate::source::documents::Rows;
+use crate::source::{Files, Reader, cut};
 
 /// Reads a shard, forward.
 pub struct Pages<'s> {
@@ -194,54 +194,24 @@ impl<'s> Pages<'s> {
             &whole.place,
             self.row,
         )?;
-        let (len, bytes) = (page.len(), page.bytes());
+        let len = page.len();
         self.row += len as u64;
-        let each = (bytes / (len as u64).max(1)).max(1);
         // An answer has some three times the bytes of its rows.
         let most = self.source.settings.page.min(self.limits.batch_rows).max(1);
         let roomy =
             limits::SEARCH_ANSWER_BYTES as u64 * len as u64 / (self.answer.len() as u64).max(1);
-        let fits = (self.limits.batch_bytes / each).max(1);
-        self.page = fits
+        self.page = cut::fitting(&page, self.limits)
             .min(roomy)
             .min(self.page.saturating_mul(4))
             .clamp(1, most);
         self.window = self.window.max(self.page as i64);
         let mut first = 0;
-        while first < len {
-            let mut count = (fits.min(self.limits.batch_rows) as usize).min(len - first);
-            let mut part = page.slice(first, count);
-            while count > 1 && part.bytes() > self.limits.batch_bytes {
-                count /= 2;
-                part = page.slice(first, count);
-            }
-            first += count;
+        for part in cut::pieces(&page, self.limits) {
+            first += part.len();
             self.cuts.push_back(Cut {
                 parts: vec![part],
                 next: Position::After(Key::Int(numbers[first - 1])),
             });
-        }
-        Ok(())
-    }
-
-    /// Notes what some first documents hold.
-    pub fn sample(&mut self, profile: &mut Profile) -> Result<()> {
-        let mut left = limits::PROFILE_DOCUMENTS;
-        while let Some(cut) = self.next()? {
-            for part in cut.parts {
-                let rest = part.columns().all().len() - 1;
-                let texts = part.column(rest);
-                let texts = arrow_array::cast::AsArray::as_string::<i32>(&texts);
-                for text in texts.iter().flatten().take(left) {
-                    profile
-                        .note(text)
-                        .map_err(|what| self.wrong(Wrong::Odd(what)))?;
-                }
-                left = left.saturating_sub(part.len());
-            }
-            if left == 0 {
-                break;
-            }
         }
         Ok(())
     }

@@ -166,6 +166,46 @@ impl AnySpec for Spec {
     }
 }
 
+/// Files of several targets: rows are known by this column, and have those of the others that are there, each as what is
+/// wished for.
+#[cfg(feature = "pinecone")]
+pub fn open_named(
+    named: Vec<(TargetName, Vec<std::path::PathBuf>)>,
+    id: &str,
+    wishes: &[(&str, Wish)],
+    access: Access,
+) -> Result<Box<dyn Source>> {
+    let (mut targets, mut warnings) = (Vec::new(), Vec::new());
+    for (name, paths) in named {
+        let opened = paths.iter().map(|path| File::open(path, access));
+        let opened = opened.collect::<Result<Vec<File>>>()?;
+        let there = wishes
+            .iter()
+            .filter(|(name, _)| opened[0].column(name).is_some());
+        let there: BTreeMap<String, Wish> = there
+            .map(|(name, wish)| ((*name).to_owned(), *wish))
+            .collect();
+        let only: Vec<String> = there.keys().cloned().collect();
+        let found = parquet::columns(&opened, Some(id), Some(&only), &there)?;
+        warnings.extend(found.notes);
+        let source = paths[0].parent().unwrap_or(&paths[0]).display().to_string();
+        targets.push(Rows {
+            name,
+            source,
+            files: opened
+                .into_iter()
+                .map(|file| Part { file, listed: None })
+                .collect(),
+            columns: found.columns,
+            made: 0,
+            row_numbers: false,
+            auto_id: false,
+            traits: Arc::default(),
+        });
+    }
+    Ok(Box::new(Parquet { targets, warnings }))
+}
+
 /// The rows of a target: those of its files, one after the other.
 struct Rows {
     name: TargetName,

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::documents;
 use super::named::{self, chosen};
 use super::pace::{Pace, ROWS_PER_S};
 use super::{Reader, Source, SourceKind, Spec as AnySpec, Stillness, Survey};
@@ -356,6 +357,11 @@ impl Source for Qdrant {
 
     fn reads_at_once(&self) -> Option<usize> {
         Some(self.spec.connections)
+    }
+
+    fn profile(&self, shard: &Shard) -> Result<Vec<String>> {
+        let mut reader = self.open(shard, shard.start.clone(), documents::SAMPLE)?;
+        Ok(documents::sample(&mut *reader)?.lines())
     }
 
     fn said(&self) -> Vec<String> {

@@ -10,7 +10,7 @@ use super::{Qdrant, Stretch};
 use crate::batch::{Cut, Limits, Part, Position};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::source::{Files, Reader};
+use crate::source::{Files, Reader, cut};
 
 /// Reads a range, forward.
 pub struct Points<'s> {
@@ -181,23 +181,15 @@ impl<'s> Points<'s> {
             &self.stretch.path,
             self.row,
         )?;
-        let (len, bytes) = (part.len(), part.bytes());
-        self.row += len as u64;
-        let each = (bytes / (len as u64).max(1)).max(1);
-        let fits = (self.limits.batch_bytes / each).clamp(1, self.limits.batch_rows.max(1));
+        self.row += part.len() as u64;
+        let fits = cut::fitting(&part, self.limits);
         self.page = fits.min(self.page.saturating_mul(4)).max(1);
-        let mut first = 0;
-        while first < len {
-            let mut count = (fits as usize).min(len - first);
-            let mut some = part.slice(first, count);
-            while count > 1 && some.bytes() > self.limits.batch_bytes {
-                count /= 2;
-                some = part.slice(first, count);
-            }
-            first += count;
-            let next = match first == len {
-                true => upto.clone(),
-                false => Position::After(some.key(count - 1)),
+        let mut left = part.len();
+        for some in cut::pieces(&part, self.limits) {
+            left -= some.len();
+            let next = match left {
+                0 => upto.clone(),
+                _ => Position::After(some.key(some.len() - 1)),
             };
             self.cuts.push_back(Cut {
                 parts: vec![some],

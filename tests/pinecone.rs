@@ -1,0 +1,227 @@
+//! Pinecone as a source. No service of Pinecone's can be had here: its calls are answered by a stand-in written from its API
+//! (tests/support/fake_pinecone.py); and directories of Parquet, as it imports them. What arrives is read by others.
+
+#![cfg(feature = "pinecone")]
+
+#[path = "support/migration.rs"]
+mod migration;
+#[path = "support/pinecone.rs"]
+mod stand_in;
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use migration::{Jobs, support_script};
+use serde_json::{Map, Value};
+use stand_in::Fake;
+use support::{Engine, Server};
+
+type Rows = Map<String, Value>;
+
+/// The rows of a namespace as they should arrive.
+fn rows(kind: &str, namespace: &str) -> Rows {
+    let text = support_script("fake_pinecone.py", &["rows", kind, namespace]);
+    serde_json::from_str(&text).unwrap()
+}
+
+fn arrived(python: &Path, arguments: &[&str]) -> Rows {
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/support/qdrant_arrived.py"
+    );
+    let output = Command::new(python).arg(script).args(arguments).output();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn tables() -> std::path::PathBuf {
+    support::test_env().join("tables/bin/python")
+}
+
+fn in_parquet(dir: &Path) -> Rows {
+    arrived(&tables(), &["parquet", dir.to_str().unwrap(), "id"])
+}
+
+#[track_caller]
+fn same(found: &Rows, expected: &Rows) {
+    for (key, row) in expected {
+        assert_eq!(found.get(key), Some(row), "{key}");
+    }
+    assert_eq!(found.len(), expected.len());
+}
+
+fn to_parquet(dir: &Path) -> String {
+    format!("sink: {{parquet: {{dir: '{}'}}}}\n", dir.display())
+}
+
+#[test]
+fn every_cell_of_every_namespace_arrives_in_parquet() {
+    let jobs = Jobs::new();
+    for (kind, namespaces) in [
+        ("dense", &["", "spring", "ü b"][..]),
+        ("hybrid", &[""]),
+        ("sparse", &[""]),
+        ("busy", &["", "spring", "ü b"]),
+    ] {
+        let fake = Fake::start(kind, None);
+        let dir = jobs.path(kind);
+        let job = fake.source("collection: index") + &to_parquet(&dir) + "run: {verify: full}\n";
+        let ended = jobs.run(kind, &job).code(0);
+        assert_eq!(ended.report["snapshot"], "live", "{kind}");
+        if kind == "dense" {
+            ended.says(&["1743 rows will cost about 174 read units"]);
+        }
+        let mut expected = Rows::new();
+        for namespace in namespaces {
+            expected.extend(rows(kind, namespace));
+        }
+        same(&in_parquet(&dir), &expected);
+    }
+    let fake = Fake::start("dense", None);
+    let one = jobs.path("one");
+    let job = fake.source("collection: index, namespaces: [spr*]") + &to_parquet(&one);
+    jobs.run("one", &job).code(0);
+    same(&in_parquet(&one), &rows("dense", "spring"));
+    let fake = Fake::start("empty", None);
+    let job = fake.source("") + &to_parquet(&jobs.path("empty"));
+    let ended = jobs.run("empty", &job).code(0);
+    assert_eq!(ended.report["targets"][0]["delivered"], 0);
+}
+
+#[test]
+fn namespaces_are_partitions_of_real_servers() {
+    let jobs = Jobs::new();
+    let fake = Fake::start("dense", None);
+    let lite = Server::shared(Engine::LitePython);
+    let lite_python = support::test_env().join("lite/venv-py/bin/python");
+    let standalone = migration::server();
+    let mut expected = Rows::new();
+    for namespace in ["", "spring", "ü b"] {
+        expected.extend(rows("dense", namespace));
+    }
+    for (to, python) in [(standalone, support::python()), (lite, lite_python.clone())] {
+        let sink = format!("sink: {{milvus: {{address: '{}'}}}}\n", to.address());
+        let job = fake.source("collection: namespaces") + &sink;
+        let ended = jobs.run(&format!("to_{}", to.address()), &job).code(0);
+        let delivered = |n: usize| ended.report["targets"][n]["delivered"].as_u64().unwrap();
+        assert_eq!((0..3).map(delivered).sum::<u64>(), expected.len() as u64);
+        let found = arrived(&python, &["milvus", &to.address(), "namespaces", "id"]);
+        same(&found, &expected);
+    }
+    // Rows without sparse values are no rows of a collection that has them: refused by id, or left out and counted.
+    let fake = Fake::start("hybrid", None);
+    let sink = format!("sink: {{milvus: {{address: '{}'}}}}\n", lite.address());
+    let job = fake.source("collection: hybrid") + &sink;
+    jobs.run("refused", &job)
+        .code(3)
+        .says(&["`sparse_values` has no value", "run.misfit: skip"]);
+    let job = job.replace("collection: hybrid", "collection: hybrid_2") + "run: {misfit: skip}\n";
+    jobs.run("skipped", &job).code(0);
+    let expected: Rows = (rows("hybrid", "").into_iter())
+        .filter(|(_, row)| !row["sparse_values"].is_null())
+        .collect();
+    let found = arrived(&lite_python, &["milvus", &lite.address(), "hybrid_2", "id"]);
+    same(&found, &expected);
+}
+
+#[test]
+fn a_directory_of_parquet_has_a_namespace_in_each_directory() {
+    let jobs = Jobs::new();
+    for kind in ["dense"] {
+        let from = jobs.path(&format!("{kind}_export"));
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/support/fake_pinecone.py"
+        );
+        let made = Command::new(tables())
+            .args([script, "parquet", kind, from.to_str().unwrap()])
+            .status();
+        assert!(made.unwrap().success());
+        let to = jobs.path(kind);
+        let job = format!("source: {{pinecone: {{path: '{}'}}}}\n", from.display())
+            + &to_parquet(&to)
+            + "run: {verify: full}\n";
+        let ended = jobs.run(kind, &job).code(0);
+        assert_eq!(
+            ended.report["targets"].as_array().unwrap().len(),
+            if kind == "dense" { 3 } else { 1 }
+        );
+        let mut expected = Rows::new();
+        for namespace in if kind == "dense" {
+            &["", "spring", "ü b"][..]
+        } else {
+            &[""]
+        } {
+            expected.extend(rows(kind, namespace));
+        }
+        same(&in_parquet(&to), &expected);
+    }
+    let job = format!(
+        "source: {{pinecone: {{path: '{}'}}}}\n",
+        jobs.path("nothing").display()
+    ) + &to_parquet(&jobs.path("out"));
+    std::fs::create_dir(jobs.path("nothing")).unwrap();
+    jobs.run("nothing", &job)
+        .code(2)
+        .says(&["has no .parquet files"]);
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_while_others_write() {
+    let (fake, jobs) = (Fake::start("moving", None), Jobs::new());
+    let lite = Server::shared(Engine::LitePython);
+    let job = fake.source("collection: moving_pines, page: 20")
+        + &format!("sink: {{milvus: {{address: '{}'}}}}\n", lite.address())
+        + "run: {batch: 4KiB, max_rows_per_s: 2000}\n";
+    std::fs::write(jobs.path("moving.yaml"), &job).unwrap();
+    for life in 1..5 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_milvusdm"))
+            .args(["run", "moving.yaml", "--progress", "none"])
+            .current_dir(jobs.path("."))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(300 + 150 * life));
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let ended = jobs.run("moving", &job);
+    // Rows that were sent again and are gone since prove nothing either way.
+    assert!(matches!(ended.code, Some(0 | 7)), "{}", ended.said);
+    let python = support::test_env().join("lite/venv-py/bin/python");
+    let found = arrived(&python, &["milvus", &lite.address(), "moving_pines", "id"]);
+    let expected = rows("moving", "");
+    for (key, row) in expected.iter().filter(|(key, _)| key.starts_with("keep-")) {
+        assert_eq!(found.get(key), Some(row), "{key}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_one_sentence_with_its_exit_code() {
+    let jobs = Jobs::new();
+    let to = to_parquet(&jobs.path("out")) + "run: {patience: 1s}\n";
+    let fake = Fake::start("dense", Some("right key"));
+    let run = |name: &str, fake: &Fake, more: &str| jobs.run(name, &(fake.source(more) + &to));
+    run("no_key", &fake, "").code(5).says(&["Invalid API Key"]);
+    let ended = run("wrong", &fake, "api_key: hunter2").code(5);
+    assert!(!ended.said.contains("hunter2"), "{}", ended.said);
+    run("missing", &fake, "api_key: right key, namespaces: [sprung]")
+        .code(2)
+        .says(&["no namespace is called `sprung`", "spring"]);
+    let gone = fake.source("api_key: right key") + &to;
+    drop(fake);
+    jobs.run("gone", &gone).code(5).says(&["cannot be reached"]);
+    run("pods", &Fake::start("pods", None), "")
+        .code(3)
+        .says(&["an index of pods cannot list its ids"]);
+    run("mixed", &Fake::start("mixed", None), "")
+        .code(5)
+        .says(&["not the order of their bytes"]);
+    run("sparse", &Fake::start("hybrid", None), "sparse: no")
+        .code(3)
+        .says(&["has sparse values", "`sparse: yes`"]);
+}
