@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(found.ids, ["a", "b\n"]);
         let rest = found.columns[2].as_string::<i32>();
         assert_eq!(rest.value(0), r#"{"document":"x"}"#);
-        assert_eq!(rest.value(1), r#"{"n":1,"f":1.0}"#);
+        assert_eq!(rest.value(1), r#"{"f":1.0,"n":1}"#);
         let bytes = found.columns[1].as_fixed_size_binary().value_data();
         let floats = [1.5f32, -0.0, 0.1, 1e-3].map(f32::to_le_bytes).concat();
         assert_eq!(bytes, floats);
