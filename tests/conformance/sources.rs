@@ -56,8 +56,8 @@ const SERVERS: &[(&str, MakeSettings)] = &[
     ("qdrant", servers::qdrant),
 ];
 
-/// Sources whose servers are started elsewhere, and which are held to the same there: tests/search.rs.
-const ELSEWHERE: [&str; 2] = ["elasticsearch", "opensearch"];
+/// Sources that are tried elsewhere: `search.rs` starts their servers, `stores.rs` writes their files.
+const ELSEWHERE: [&str; 4] = ["elasticsearch", "haystack", "llamaindex", "opensearch"];
 
 const WIDE: Limits = Limits {
     batch_bytes: 4 << 20,
