@@ -414,6 +414,7 @@ mod tests {
 
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         let traits = CollectionTraits {
+            indexes_differ: None,
             description: "products".to_owned(),
             shards: Some(2),
             partitions: Some(16),
