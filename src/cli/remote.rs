@@ -12,8 +12,16 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Form, Mistakes};
 use crate::source::SOURCES;
 
-/// Kinds of servers: the setting that takes an address, the port that is theirs, and what else a job has to say.
-const SERVERS: [(&str, &str, &str, &[(&str, &str)]); 5] = [
+/// A kind of server: its name, the setting that takes an address, the port that is its own, and what else a job has to say.
+type Known = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
+/// Those that can be asked.
+const SERVERS: [Known; 5] = [
     ("chroma", "address", ":8000", &[]),
     ("elasticsearch", "urls", ":9200", &[("index", "*")]),
     ("qdrant", "address", ":6334", &[]),
