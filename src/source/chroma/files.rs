@@ -34,6 +34,9 @@ pub struct Index {
     dimension: u32,
 }
 
+/// Ids, each with the number of its element.
+type Labels = Vec<(String, u64)>;
+
 /// The rows that an index knows.
 pub struct Known {
     /// The number of each one's element.
@@ -147,7 +150,7 @@ impl Index {
         })
     }
 
-    fn labels(&self) -> Result<(Vec<(String, u64)>, Option<i64>)> {
+    fn labels(&self) -> Result<(Labels, Option<i64>)> {
         if self.labels.len() > limits::CHROMA_LABELS_BYTES_MAX {
             let what = format!(
                 "has {} bytes, and up to {} are read",
