@@ -66,6 +66,9 @@ print(rows)
     run_python(script, &[&server.address()]).parse().unwrap()
 }
 
+/// Keys of marked lines, with the values they get.
+type Edits<'a> = &'a [(&'a str, &'a str)];
+
 #[test]
 fn a_new_job_of_every_source_runs_once_its_marked_lines_are_edited() {
     let dir = tempfile::tempdir().unwrap();
@@ -93,7 +96,7 @@ fn a_new_job_of_every_source_runs_once_its_marked_lines_are_edited() {
 
     // The first writes the files that the last reads.
     let exported = format!("['{}/products/_default/*.parquet']", at("milvus_out"));
-    let sources: [(&str, &[(&str, &str)], u64); 11] = [
+    let sources: [(&str, Edits, u64); 11] = [
         ("milvus", &[("address", &running)], 300),
         ("faiss", &[], 300),
         ("hdf5", &[], 300),
