@@ -219,8 +219,8 @@ fn an_index_with_ids_of_its_own_takes_none_from_a_list() {
         shown(&fixture("idmap")),
         shown(&list)
     );
-    let error = all(&*open(&settings).unwrap()).unwrap_err();
-    assert_eq!(error.kind(), Kind::Unsupported);
+    let error = open(&settings).err().unwrap();
+    assert_eq!(error.kind(), Kind::Job);
     assert!(
         error.hint_text().unwrap().contains("leave out `ids_file`"),
         "{error}"

@@ -41,14 +41,14 @@ impl<'s> Pages<'s> {
         from: &Position,
         limits: Limits,
     ) -> Result<Pages<'s>> {
-        let last = match &shard.end {
+        let place = |position: &Position| match position {
             Position::End => Some(Place {
                 rows: shard.first_row.saturating_add(shard.rows),
                 ids: stretch.last_ids.clone(),
             }),
-            end => Place::of(end),
+            position => Place::of(position),
         };
-        let Some((at, last)) = Place::of(from).zip(last) else {
+        let Some((at, last)) = place(from).zip(place(&shard.end)) else {
             let what = format!(
                 "{}: there is no such place in a Chroma collection",
                 shard.name
