@@ -134,7 +134,7 @@ fn jobs_of_other_tools_and_slips_are_recognised() {
         &jobs,
         address,
         2,
-        &["is an address", "milvus-backup or VTS"],
+        &["is an address", "`source: {milvus: {address: …}}`"],
     );
     std::fs::create_dir_all(jobs.path("milvus2/insert_log")).unwrap();
     check(
