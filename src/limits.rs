@@ -456,6 +456,9 @@ pub const CHROMA_DEADLINE_S: u64 = 300;
 /// The pickle of a Chroma index: some forty bytes for each row, twice.
 pub const CHROMA_LABELS_BYTES_MAX: u64 = 4 << 30;
 
+/// How often a request that Pinecone puts off is sent again before all that was read with it is: some six seconds.
+pub const PINECONE_ASKED_AGAIN: usize = 6;
+
 /// Ids that Pinecone lists at a time, at most.
 pub const PINECONE_PAGE_ROWS: u64 = 100;
 

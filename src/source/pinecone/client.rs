@@ -1,12 +1,14 @@
 //! How does one speak with Pinecone? The four calls that read an index.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::http::{Ask, Method, Server, encoded, words};
 use crate::limits;
+use crate::retry::Backoff;
 
 /// The release of its API that is asked for.
 pub const API: &str = "2025-10";
@@ -36,7 +38,26 @@ pub struct Listed {
 }
 
 impl Client {
+    /// Asks, and again a few times where the service says "later": a page takes several requests, and one that is put off
+    /// must not cost those that went well.
     fn ask(
+        &self,
+        call: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+    ) -> Result<Vec<u8>> {
+        let mut backoff = Backoff::short(Duration::from_millis(100), path.len() as u64);
+        for _ in 0..limits::PINECONE_ASKED_AGAIN {
+            match self.ask_once(call, method, path, body) {
+                Err(error) if error.kind() == Kind::Busy => std::thread::sleep(backoff.wait()),
+                answer => return answer,
+            }
+        }
+        self.ask_once(call, method, path, body)
+    }
+
+    fn ask_once(
         &self,
         call: &'static str,
         method: Method,
