@@ -387,7 +387,7 @@ fn send(
         return Err(match error.kind() {
             Kind::Stopped if !plan.sink.resumable() => {
                 Error::new(Kind::Stopped, "stopped on request")
-                    .hint("the same command writes what is not whole again from its start")
+                    .hint("the same command goes on; what is not whole is written again from its start")
             }
             _ => error,
         });
