@@ -47,7 +47,7 @@
 //! | `checkpoint` | what has arrived? | job plan sink batch error limits |
 //! | `plan` | what will be done? | job schema batch source convert sink digest buffers error limits |
 //! | `convert` | what do values become on the way? | job json batch schema simd buffers error limits |
-//! | `source` | how is this kind of origin read? | job json format h5 parquet milvus call http digest input batch schema simd error limits |
+//! | `source` | how is this kind of origin read? | job json format h5 parquet milvus call http retry digest input batch schema simd error limits |
 //! | `sink` | how is this kind of destination written? | job json h5 parquet milvus call digest buffers batch schema simd progress error limits |
 //! | `milvus` | how does one talk to Milvus? | job call http batch schema simd error limits |
 //! | `http` | how does one ask an HTTP server? | job error limits |

@@ -386,8 +386,9 @@ fn send(
         checkpoint.discard_if_untouched(plan.sink.resumable())?;
         return Err(match error.kind() {
             Kind::Stopped if !plan.sink.resumable() => {
-                Error::new(Kind::Stopped, "stopped on request")
-                    .hint("the same command goes on; what is not whole is written again from its start")
+                Error::new(Kind::Stopped, "stopped on request").hint(
+                    "the same command goes on; what is not whole is written again from its start",
+                )
             }
             _ => error,
         });
