@@ -2,6 +2,7 @@
 //! This room decides nothing: it carries a kind, a place and words.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -184,7 +185,13 @@ impl Error {
             mistakes.append(&mut error.0.mistakes);
             details.append(&mut error.0.details);
         }
-        let mut said = std::collections::HashSet::new();
+        // Of two that say the same, the one that says where it is wrong is enough.
+        let placed = |mistake: &&Error| mistake.place().is_some();
+        let placed: HashSet<String> = (mistakes.iter().filter(placed))
+            .map(|mistake| mistake.what().to_owned())
+            .collect();
+        mistakes.retain(|mistake| mistake.place().is_some() || !placed.contains(mistake.what()));
+        let mut said = HashSet::new();
         mistakes.retain(|mistake| said.insert(format!("{mistake:#}")));
         if mistakes.len() < 2 {
             let only = mistakes.pop()?;

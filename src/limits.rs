@@ -81,6 +81,9 @@ pub const INFLATE_STEP_BYTES: u64 = 256 << 10;
 /// The largest job file: a job is written by a person.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
 
+/// Files of one source whose mistakes are told at a time: who has more sees the kind by then.
+pub const MISTAKES_OF_FILES_MAX: usize = 20;
+
 /// How long a job file that is a pipe is waited for.
 pub const JOB_PIPE_WAIT_SECONDS: u64 = 10;
 

@@ -1,6 +1,9 @@
 //! A description of an index for people and programs: what it is, what is in it, what can be had from it.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -79,6 +82,18 @@ pub struct Ids {
 pub const EMPTY: &str =
     "it has no rows, as an index that was trained and never filled: is it the right file?";
 
+/// Whether lists that are in another file are where the index says, or beside it.
+fn lists_are_there(view: &View, rows: &Rows) -> bool {
+    let Place::Elsewhere { name, .. } = &rows.stored.lists.place else {
+        return true;
+    };
+    let stored = Path::new(OsStr::from_bytes(name));
+    let beside = stored
+        .file_name()
+        .map(|name| view.path().with_file_name(name));
+    rows.rows == 0 || stored.is_file() || beside.is_some_and(|beside| beside.is_file())
+}
+
 /// Reads a file and describes it. Reads no rows, and ids only where they are few.
 pub fn inspect(view: &View) -> Result<Description> {
     let node = super::index::parse(view)?;
@@ -101,7 +116,12 @@ pub fn inspect(view: &View) -> Result<Description> {
             description.recovery = Some(RecoveryText {
                 kind,
                 rows: rows.rows,
-                what,
+                what: match lists_are_there(view, &rows) {
+                    true => what,
+                    false => format!(
+                        "{what}; the file of its lists is not found: a job names it with `lists:`"
+                    ),
+                },
             });
         }
         Recovery::Nothing { kind, why, how, .. } => {
@@ -147,6 +167,9 @@ fn describe(node: &Node) -> Description {
             match &lists.place {
                 Place::Here | Place::Packed { .. } => {}
                 Place::Missing => notes.push("its lists were not written".to_owned()),
+                Place::Elsewhere { name, bytes, .. } if name.is_empty() => notes.push(format!(
+                    "its lists are in another file, {bytes} bytes, whose name was not kept"
+                )),
                 Place::Elsewhere { name, bytes, .. } => notes.push(format!(
                     "its lists are in {}, {bytes} bytes",
                     String::from_utf8_lossy(name)

@@ -76,7 +76,8 @@ pub fn allowed_partition(tag: &str) -> Option<String> {
     Some(name + &digest)
 }
 
-fn name(what: &str, name: &str, letter_first: bool) -> Result<()> {
+/// Complains of a name that Milvus 2.x does not allow.
+pub fn name(what: &str, name: &str, letter_first: bool) -> Result<()> {
     let first = name.chars().next().unwrap_or('0');
     let digit_first = letter_first && first.is_ascii_digit();
     if name.chars().all(plain) && name.len() <= NAME_BYTES_MAX && !digit_first {

@@ -11,6 +11,7 @@ use crate::milvus::{self, Login};
 use crate::schema::{Consistency, Index, Metric};
 
 use super::bulk::{BULK, BulkSettings};
+use super::fit;
 use super::foresee::swapped;
 
 /// The settings.
@@ -172,6 +173,19 @@ impl Settings {
                 .and_then(|bulk| BulkSettings::read(bulk, with_tls)),
             version_hint: form.text("version_hint"),
         };
+        let names = [
+            ("collection", &settings.collection, true),
+            ("partition", &settings.partition, false),
+        ];
+        for (key, name, letter_first) in names {
+            let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else {
+                continue;
+            };
+            if let Err(error) = fit::name(key, name, letter_first) {
+                let hint = error.hint_text().unwrap_or_default();
+                form.mistake_hint(key, error.what(), hint);
+            }
+        }
         match call::address(&address?, settings.tls.is_some(), milvus::PORTS) {
             Ok(address) => Some(Settings {
                 address,

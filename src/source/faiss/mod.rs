@@ -161,12 +161,19 @@ struct Faiss {
 
 impl Faiss {
     fn open(spec: &Spec, paths: &[PathBuf]) -> Result<Faiss> {
-        let mut indexes: Vec<Opened> = Vec::new();
+        let (mut indexes, mut wrong): (Vec<Opened>, Vec<Error>) = Default::default();
         for path in paths {
-            let index = Opened::open(path, spec)?;
-            check(&indexes, &index)?;
-            indexes.push(index);
+            let fits = Opened::open(path, spec).and_then(|index| {
+                check(&indexes, &index)?;
+                indexes.push(index);
+                Ok(())
+            });
+            wrong.extend(fits.err());
+            if wrong.len() == limits::MISTAKES_OF_FILES_MAX {
+                break;
+            }
         }
+        Error::check(wrong)?;
         let ids = match &spec.ids_file {
             Some(path) => Some(take_ids(&mut indexes, path, spec.access)?),
             None => None,

@@ -152,13 +152,21 @@ impl super::Spec for Spec {
     }
 
     fn open_for(&self, admitted: &Globs) -> Result<Box<dyn Source>> {
-        let mut files: Vec<File> = Vec::new();
+        let (mut files, mut wrong): (Vec<File>, Vec<Error>) = Default::default();
         for path in &self.files.files(&ENDINGS)? {
-            if let Some(file) = open::open(path, &self.settings, admitted, &mut || ())? {
+            let opened = open::open(path, &self.settings, admitted, &mut || ());
+            let fits = opened.and_then(|file| {
+                let Some(file) = file else { return Ok(()) };
                 check(&files, &file)?;
                 files.push(file);
+                Ok(())
+            });
+            wrong.extend(fits.err());
+            if wrong.len() == limits::MISTAKES_OF_FILES_MAX {
+                break;
             }
         }
+        Error::check(wrong)?;
         check_numbers(&files, self.first_id)?;
         Ok(Box::new(Hdf5 {
             files,
