@@ -9,6 +9,7 @@ use arrow_schema::{DataType, TimeUnit};
 
 use super::Logical;
 use super::convert::{Wrong, integers};
+use crate::schema::moment::date;
 
 /// Text of each value.
 pub fn text(array: &ArrayRef, logical: Option<Logical>) -> Result<ArrayRef, Wrong> {
@@ -114,21 +115,6 @@ fn uuid(bytes: &[u8]) -> String {
     }
 }
 
-/// The day so many days after 1970 began, in the calendar of today.
-pub fn date(days: i64) -> String {
-    // Years that begin in March, so that a leap day is the last.
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day = days.rem_euclid(146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
 /// The time of day, with so many digits behind the second where it has any.
 fn time(units: i64, digits: usize) -> String {
     let second = 10i64.pow(digits as u32);
@@ -150,17 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_have_dates_and_decimals_have_points() {
-        let cases = [
-            (0, "1970-01-01"),
-            (-1, "1969-12-31"),
-            (19_782, "2024-02-29"),
-            (19_783, "2024-03-01"),
-            (-719_468, "0000-03-01"),
-        ];
-        for (days, expected) in cases {
-            assert_eq!(date(days), expected);
-        }
+    fn decimals_have_points_and_times_have_colons() {
         for (digits, scale, expected) in [
             ("5", 2, "0.05"),
             ("-12345", 3, "-12.345"),

@@ -7,6 +7,7 @@
 mod collection;
 mod columns;
 mod json;
+pub mod moment;
 mod words;
 
 use std::fmt;

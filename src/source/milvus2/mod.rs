@@ -282,10 +282,7 @@ fn segments(count: u64) -> String {
 
 /// A moment, UTC.
 fn moment(millis: u64) -> String {
-    let seconds = millis / 1000;
-    let date = crate::parquet::date((seconds / 86_400) as i64);
-    let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
-    format!("{date}T{hour:02}:{minute:02}:{:02}Z", seconds % 60)
+    crate::schema::moment::shown((millis / 1000 * 1_000_000) as i64)
 }
 
 impl Source for Stored {
