@@ -354,6 +354,9 @@ pub const PARQUET_HEADER_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of a page, unpacked: usual ones have 1 MiB, those of writers that cut none as many as a row group's column.
 pub const PARQUET_PAGE_BYTES_MAX: u64 = 256 << 20;
 
+/// Bytes of vectors in a page that is written: as large as those of usual writers.
+pub const PARQUET_PAGE_BYTES: usize = 1 << 20;
+
 /// Values of a page, those that are not there among them: a few bytes can announce any number of these.
 pub const PARQUET_PAGE_VALUES_MAX: u32 = 64 << 20;
 
@@ -368,6 +371,9 @@ pub const PARQUET_PAGE_ALONE_BYTES: usize = 64 << 10;
 
 /// Rows that are read at once, however short they are.
 pub const PARQUET_BLOCK_ROWS_MAX: u64 = 4096;
+
+/// The same, where a text may take over most of the one before it.
+pub const PARQUET_BLOCK_ROWS_DELTA: u64 = 64;
 
 /// Rows that are looked at to tell vectors from lists of any length.
 pub const PARQUET_SAMPLE_ROWS: usize = 256;

@@ -2,8 +2,10 @@
 //! batches are read here too.
 //! Bounded by pages, never by files; what a file says of itself is checked before it is believed.
 
+mod blocks;
 mod codec;
 mod convert;
+mod framed;
 mod guard;
 mod header;
 mod manifest;
@@ -37,7 +39,6 @@ pub use convert::{Wrong, can, convert};
 pub use manifest::{Listed, MANIFEST, Manifest};
 pub use rows::{Block, Rows};
 pub use stream::Stream;
-pub use text::date;
 pub use types::{Found, Wish, columns, fit, wish};
 pub use values::Values;
 pub use write::{Group, PACKINGS, Writer};

@@ -30,6 +30,14 @@ pub struct Pages {
     has_dictionary: bool,
 }
 
+/// A page that was passed.
+pub enum Skimmed {
+    /// The values of a dictionary.
+    Dictionary(Bytes),
+    /// Of a page of data, its header only.
+    Data(Header),
+}
+
 impl Pages {
     /// The pages of a column chunk of this file.
     pub fn new(file: &View, chunk: &ColumnChunkMetaData) -> Result<Pages> {
@@ -157,6 +165,23 @@ impl Pages {
         self.at = body + u64::from(header.stored);
         self.next = None;
         self.has_dictionary |= matches!(header.kind, Kind::Dictionary { .. });
+    }
+
+    /// Passes the next page, and says what it is.
+    pub fn skim(&mut self) -> Result<Option<Skimmed>> {
+        let Some((header, body)) = self.peek()? else {
+            return Ok(None);
+        };
+        Ok(match header.kind {
+            Kind::Dictionary { .. } => match self.next_page()? {
+                Some(Page::DictionaryPage { buf, .. }) => Some(Skimmed::Dictionary(buf)),
+                _ => None,
+            },
+            _ => {
+                self.pass(&header, body);
+                Some(Skimmed::Data(header))
+            }
+        })
     }
 
     /// The next page, unpacked: a stretch of the file where it is not packed.

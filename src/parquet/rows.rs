@@ -9,6 +9,7 @@ use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection, Row
 use ::parquet::arrow::parquet_to_arrow_field_levels;
 use ::parquet::errors::ParquetError;
 
+use super::blocks::rows_at_once;
 use super::guard::guarded;
 use super::pages::Group;
 use super::vectors::Vectors;
@@ -199,7 +200,7 @@ impl<'f> Rows<'f> {
             ])
         });
         let columns: Vec<usize> = open.others.iter().map(|place| self.from[*place]).collect();
-        let block = block_rows(self.file, &columns, self.group);
+        let block = rows_at_once(self.file, &columns, self.group);
         let reader = self::open(self.file, &columns, self.group, block, selection);
         open.reader = Some(reader.map_err(|e| wrong(self.file, &columns, self.group, e))?);
         Ok(())
@@ -244,24 +245,6 @@ impl<'f> Rows<'f> {
         });
         all.collect()
     }
-}
-
-/// Rows that are read at once: as many as take about as many bytes as may be.
-pub(super) fn block_rows(file: &File, columns: &[usize], group: usize) -> usize {
-    let metadata = file.metadata.row_group(group);
-    let leaves = columns
-        .iter()
-        .flat_map(|column| file.columns[*column].leaves.clone());
-    let bytes = leaves.map(|leaf| metadata.column(leaf)).map(|leaf| {
-        let values = u64::try_from(leaf.num_values())
-            .unwrap_or(0)
-            .saturating_mul(4);
-        u64::try_from(leaf.uncompressed_size())
-            .unwrap_or(0)
-            .max(values)
-    });
-    let each = bytes.fold(0, u64::saturating_add) / file.group_rows(group).max(1);
-    (limits::PARQUET_BLOCK_BYTES / each.max(1)).clamp(1, limits::PARQUET_BLOCK_ROWS_MAX) as usize
 }
 
 pub(super) fn open(
@@ -318,7 +301,7 @@ pub fn lengths(file: &File, column: usize) -> Result<Vec<usize>> {
     };
     let columns = [column];
     let told = |e: ParquetError| wrong(file, &columns, group, e);
-    let rows = block_rows(file, &columns, group).min(limits::PARQUET_SAMPLE_ROWS);
+    let rows = rows_at_once(file, &columns, group).min(limits::PARQUET_SAMPLE_ROWS);
     let mut reader = open(file, &columns, group, rows, None).map_err(told)?;
     let Some(batch) = next(&mut reader).map_err(told)? else {
         return Ok(Vec::new());

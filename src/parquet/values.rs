@@ -5,7 +5,8 @@ use arrow_array::{ArrayRef, RecordBatch};
 use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection, RowSelector};
 
 use super::File;
-use super::rows::{block_rows, next, open, wrong};
+use super::blocks::rows_at_once;
+use super::rows::{next, open, wrong};
 use crate::error::{Kind, Result};
 
 /// The values of a column of a file, forward.
@@ -79,7 +80,7 @@ impl Values {
             ])
         });
         let columns = [self.column];
-        let rows = block_rows(&self.file, &columns, self.group);
+        let rows = rows_at_once(&self.file, &columns, self.group);
         let opened = open(&self.file, &columns, self.group, rows, selection);
         self.reader = Some(opened.map_err(|e| wrong(&self.file, &columns, self.group, e))?);
         self.left = left;

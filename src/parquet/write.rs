@@ -1,6 +1,7 @@
 //! How are rows written as row groups that every reader of Parquet takes?
 //! Lists are written as `list.element`, and nothing is noted for Arrow: so DuckDB, polars, pandas and the import of every
-//! Milvus read the same columns. Pure: rows in, bytes out.
+//! Milvus read the same columns. Vectors of floats that are not packed are framed where they lie, the crate writes the
+//! other columns. Pure: rows in, bytes out.
 
 use std::sync::Arc;
 
@@ -11,20 +12,21 @@ use arrow_array::{
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use bytes::Bytes;
 
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::arrow::arrow_writer::ArrowWriterOptions;
-use ::parquet::basic::Compression;
+use ::parquet::basic::{Compression, Encoding};
 use ::parquet::file::metadata::{
-    FileMetaData, ParquetMetaData, ParquetMetaDataBuilder, ParquetMetaDataReader,
-    ParquetMetaDataWriter,
+    ColumnChunkMetaData, FileMetaData, ParquetMetaData, ParquetMetaDataBuilder,
+    ParquetMetaDataReader, ParquetMetaDataWriter, RowGroupMetaData,
 };
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use ::parquet::schema::types::ColumnPath;
 
-use super::{MAGIC, said};
+use super::{MAGIC, framed, said};
 use crate::error::{Error, Kind, Result};
-use crate::schema::{Column, ColumnType, Element, Role};
+use crate::schema::{Column, ColumnType, Element, Role, VectorType};
 
 /// How pages are packed: the words of jobs.
 pub const PACKINGS: [&str; 5] = ["none", "zstd", "snappy", "lz4", "gzip"];
@@ -41,103 +43,148 @@ fn packing(word: &str) -> Compression {
 
 /// Makes row groups of these columns.
 pub struct Writer {
-    kinds: Vec<(ColumnType, bool)>,
+    kinds: Vec<ColumnType>,
     schema: SchemaRef,
     properties: WriterProperties,
+    /// Whether vectors of floats lie in their pages as they are.
+    unpacked: bool,
+    /// What a file without row groups says of itself.
+    base: ParquetMetaData,
 }
 
 /// A row group by itself.
 pub struct Group {
-    /// Its pages.
-    pub bytes: Vec<u8>,
-    /// What its footer says, as if they began at byte 0.
+    /// Its pages, in order; vectors among them as they were given.
+    pub bytes: Vec<Bytes>,
+    /// What its footer says, as if it stood right behind a file's first bytes.
     pub footer: Vec<u8>,
 }
 
+/// The pages of columns that the crate has written, and what it says of them.
+struct Others {
+    bytes: Bytes,
+    columns: std::vec::IntoIter<ColumnChunkMetaData>,
+}
+
 impl Writer {
-    /// A writer of these columns, packed as a job says.
-    pub fn new(columns: &[Column], word: &str) -> Writer {
+    /// A writer of these columns, packed as a job says; where it says nothing, vectors of floats are not.
+    pub fn new(columns: &[Column], word: Option<&str>) -> Result<Writer> {
         let fields = columns
             .iter()
             .map(|c| Field::new(&c.name, spelt(c.kind), c.nullable));
-        let mut properties = WriterProperties::builder()
-            .set_compression(packing(word))
-            .set_created_by(format!("milvusdm {}", env!("CARGO_PKG_VERSION")))
-            .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_offset_index_disabled(true)
-            .set_max_row_group_row_count(None);
-        for column in columns {
-            let path = |more: &[&str]| {
-                let parts = [&*column.name].into_iter().chain(more.iter().copied());
-                ColumnPath::new(parts.map(str::to_owned).collect())
-            };
-            let of_list = ["list", "element"];
-            match column.kind {
-                ColumnType::Vector(vector) => {
-                    let bits = vector.element == Element::Bit;
-                    let path = if bits { path(&[]) } else { path(&of_list) };
-                    properties = properties
-                        .set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
-                    // Bytes are whole numbers of four bytes in Parquet: as numbers of a dictionary they are bytes again.
-                    let is_bytes = !bits && vector.element != Element::Float32;
-                    properties = properties.set_column_dictionary_enabled(path, is_bytes);
-                }
-                ColumnType::Sparse => {
-                    let path = path(&["values", "list", "element"]);
-                    properties = properties.set_column_dictionary_enabled(path, false);
-                }
-                _ if column.role == Role::Key => {
-                    properties = properties.set_column_dictionary_enabled(path(&[]), false);
-                }
-                _ => {}
-            }
-        }
-        Writer {
-            kinds: columns.iter().map(|c| (c.kind, c.nullable)).collect(),
-            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-            properties: properties.build(),
-        }
-    }
-
-    fn begin(&self) -> Result<ArrowWriter<Vec<u8>>> {
-        let options = ArrowWriterOptions::new()
-            .with_properties(self.properties.clone())
-            .with_skip_arrow_metadata(true);
-        ArrowWriter::try_new_with_options(Vec::new(), self.schema.clone(), options)
-            .map_err(|e| failed(&said(&e)))
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let unpacked = word.is_none_or(|word| packing(word) == Compression::UNCOMPRESSED);
+        let properties = properties(columns, word, unpacked);
+        let empty = begin(&schema, &properties)?.into_inner();
+        Ok(Writer {
+            kinds: columns.iter().map(|c| c.kind).collect(),
+            base: decode(footer_of(&empty.map_err(|e| failed(&said(&e)))?))?,
+            schema,
+            properties,
+            unpacked,
+        })
     }
 
     /// Rows, in stretches, as one row group.
     pub fn group(&self, stretches: &[Vec<ArrayRef>]) -> Result<Group> {
-        let mut writer = self.begin()?;
+        let rows = stretches.iter().map(|s| s.first().map_or(0, |a| a.len()));
+        let rows: usize = rows.sum();
+        let framed: Vec<Option<VectorType>> = (0..self.kinds.len())
+            .map(|number| self.framed(number, stretches))
+            .collect();
+        let mut others = self.others(&framed, stretches)?;
+        let schema = self.base.file_metadata().schema_descr_ptr();
+        let (mut bytes, mut columns) = (Vec::new(), Vec::with_capacity(schema.num_columns()));
+        let mut at = MAGIC.len() as i64;
+        for leaf in 0..schema.num_columns() {
+            let number = schema.get_column_root_idx(leaf);
+            let column = if let Some(vector) = framed[number] {
+                let leaf = schema.column(leaf);
+                let lying = stretches.iter().map(|s| lying(&s[number], vector));
+                let lying: Vec<Bytes> = lying.collect();
+                let dimension = vector.dimension as usize;
+                let chunk = framed::pages(&lying, dimension, leaf.max_def_level());
+                bytes.extend(chunk.bytes);
+                let column = ColumnChunkMetaData::builder(leaf)
+                    .set_encodings(vec![Encoding::PLAIN, Encoding::RLE])
+                    .set_num_values((rows * dimension) as i64)
+                    .set_total_compressed_size(chunk.len as i64)
+                    .set_total_uncompressed_size(chunk.len as i64)
+                    .set_data_page_offset(at);
+                column.build().map_err(|e| failed(&said(&e)))?
+            } else {
+                let column = others.columns.next();
+                let column = column.ok_or_else(|| failed("a column has no description"))?;
+                let (start, len) = column.byte_range();
+                bytes.push(others.bytes.slice(start as usize..(start + len) as usize));
+                moved(column, at - start as i64)?
+            };
+            at += column.compressed_size();
+            columns.push(column);
+        }
+        let unpacked = columns.iter().map(ColumnChunkMetaData::uncompressed_size);
+        let group = RowGroupMetaData::builder(schema)
+            .set_num_rows(rows as i64)
+            .set_total_byte_size(unpacked.sum())
+            .set_column_metadata(columns);
+        let group = group.build().map_err(|e| failed(&said(&e)))?;
+        let footer = footer_of(&self.end(vec![group])?).to_vec();
+        Ok(Group { bytes, footer })
+    }
+
+    /// The type of a column whose vectors can lie in pages as they are: floats, one in each row.
+    fn framed(&self, number: usize, stretches: &[Vec<ArrayRef>]) -> Option<VectorType> {
+        let ColumnType::Vector(vector) = self.kinds[number] else {
+            return None;
+        };
+        let has_nulls = stretches.iter().any(|s| s[number].null_count() > 0);
+        (self.unpacked && vector.element == Element::Float32 && !has_nulls).then_some(vector)
+    }
+
+    /// Has the crate write the columns that are not framed.
+    fn others(&self, framed: &[Option<VectorType>], stretches: &[Vec<ArrayRef>]) -> Result<Others> {
+        let wanted: Vec<usize> = (0..framed.len()).filter(|n| framed[*n].is_none()).collect();
+        if wanted.is_empty() {
+            return Ok(Others {
+                bytes: Bytes::new(),
+                columns: Vec::new().into_iter(),
+            });
+        }
+        let schema = self.schema.project(&wanted);
+        let schema = Arc::new(schema.map_err(|e| failed(&e.to_string()))?);
+        let mut writer = begin(&schema, &self.properties)?;
         for stretch in stretches {
-            let values = stretch
+            let values = wanted
                 .iter()
-                .zip(&self.kinds)
-                .map(|(array, (kind, _))| as_written(array, *kind));
+                .map(|number| as_written(&stretch[*number], self.kinds[*number]));
             let values = values
                 .collect::<std::result::Result<_, _>>()
                 .map_err(|e: String| failed(&e))?;
-            let batch = RecordBatch::try_new(self.schema.clone(), values)
-                .map_err(|e| failed(&e.to_string()))?;
+            let batch =
+                RecordBatch::try_new(schema.clone(), values).map_err(|e| failed(&e.to_string()))?;
             writer.write(&batch).map_err(|e| failed(&said(&e)))?;
         }
-        let mut bytes = writer.into_inner().map_err(|e| failed(&said(&e)))?;
-        let footer = cut_footer(&mut bytes);
-        Ok(Group { bytes, footer })
+        let bytes = writer.into_inner().map_err(|e| failed(&said(&e)))?;
+        let metadata = decode(footer_of(&bytes))?;
+        let group = metadata.row_groups().first();
+        let group = group.ok_or_else(|| failed("a row group has no description"))?;
+        Ok(Others {
+            columns: group.columns().to_vec().into_iter(),
+            bytes: bytes.into(),
+        })
     }
 
     /// The end of a file whose row groups have these footers and begin at these bytes.
     pub fn footer(&self, groups: &[(u64, &[u8])]) -> Result<Vec<u8>> {
-        let mut empty = self.begin()?.into_inner().map_err(|e| failed(&said(&e)))?;
-        let base = decode(&cut_footer(&mut empty))?;
-        let mut all = Vec::with_capacity(groups.len());
-        for (number, (start, footer)) in groups.iter().enumerate() {
-            let shifted = shifted(&decode(footer)?, number, *start)?;
-            all.push(shifted);
-        }
-        let file = base.file_metadata();
-        let rows = all.iter().map(|group| group.num_rows()).sum();
+        let all = groups.iter().enumerate();
+        let all = all.map(|(number, (start, footer))| shifted(&decode(footer)?, number, *start));
+        self.end(all.collect::<Result<_>>()?)
+    }
+
+    /// The end of a file of these row groups.
+    fn end(&self, groups: Vec<RowGroupMetaData>) -> Result<Vec<u8>> {
+        let file = self.base.file_metadata();
+        let rows = groups.iter().map(|group| group.num_rows()).sum();
         let file = FileMetaData::new(
             file.version(),
             rows,
@@ -147,13 +194,72 @@ impl Writer {
             file.column_orders().cloned(),
         );
         let metadata = ParquetMetaDataBuilder::new(file)
-            .set_row_groups(all)
+            .set_row_groups(groups)
             .build();
         let mut end = Vec::new();
         let written = ParquetMetaDataWriter::new(&mut end, &metadata).finish();
         written.map_err(|e| failed(&said(&e)))?;
         Ok(end)
     }
+}
+
+/// How the crate writes these columns.
+fn properties(columns: &[Column], word: Option<&str>, unpacked: bool) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(packing(word.unwrap_or("zstd")))
+        .set_created_by(format!("milvusdm {}", env!("CARGO_PKG_VERSION")))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        .set_max_row_group_row_count(None);
+    for column in columns {
+        let path = |more: &[&str]| {
+            let parts = [&*column.name].into_iter().chain(more.iter().copied());
+            ColumnPath::new(parts.map(str::to_owned).collect())
+        };
+        let of_list = ["list", "element"];
+        match column.kind {
+            ColumnType::Vector(vector) => {
+                let bits = vector.element == Element::Bit;
+                let path = if bits { path(&[]) } else { path(&of_list) };
+                properties =
+                    properties.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
+                if unpacked && vector.element == Element::Float32 {
+                    properties =
+                        properties.set_column_compression(path.clone(), Compression::UNCOMPRESSED);
+                }
+                // Bytes are whole numbers of four bytes in Parquet: as numbers of a dictionary they are bytes again.
+                let is_bytes = !bits && vector.element != Element::Float32;
+                properties = properties.set_column_dictionary_enabled(path, is_bytes);
+            }
+            ColumnType::Sparse => {
+                let path = path(&["values", "list", "element"]);
+                properties = properties.set_column_dictionary_enabled(path, false);
+            }
+            _ if column.role == Role::Key => {
+                properties = properties.set_column_dictionary_enabled(path(&[]), false);
+            }
+            _ => {}
+        }
+    }
+    properties.build()
+}
+
+fn begin(schema: &SchemaRef, properties: &WriterProperties) -> Result<ArrowWriter<Vec<u8>>> {
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties.clone())
+        .with_skip_arrow_metadata(true);
+    ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)
+        .map_err(|e| failed(&said(&e)))
+}
+
+/// The bytes of vectors, where they lie.
+fn lying(array: &ArrayRef, vector: VectorType) -> Bytes {
+    let fixed = array.as_fixed_size_binary();
+    let width = vector.row_bytes() as usize;
+    let bytes = fixed
+        .values()
+        .slice_with_length(fixed.offset() * width, fixed.len() * width);
+    Bytes::from_owner(bytes)
 }
 
 fn failed(what: &str) -> Error {
@@ -163,16 +269,13 @@ fn failed(what: &str) -> Error {
     )
 }
 
-/// Cuts the footer off a whole file, and the first bytes, which every file has.
-fn cut_footer(bytes: &mut Vec<u8>) -> Vec<u8> {
+/// The footer of a whole file, or of the end of one.
+fn footer_of(bytes: &[u8]) -> &[u8] {
     let end = bytes.len() - 8;
     let len = bytes[end..]
         .first_chunk()
         .map_or(0, |len| u32::from_le_bytes(*len) as usize);
-    let footer = bytes[end - len..end].to_vec();
-    bytes.truncate(end - len);
-    bytes.drain(..MAGIC.len());
-    footer
+    &bytes[end - len..end]
 }
 
 fn decode(footer: &[u8]) -> Result<ParquetMetaData> {
@@ -180,32 +283,30 @@ fn decode(footer: &[u8]) -> Result<ParquetMetaData> {
 }
 
 /// The only row group of a file, as the one of this number that begins at this byte.
-fn shifted(
-    metadata: &ParquetMetaData,
-    number: usize,
-    start: u64,
-) -> Result<::parquet::file::metadata::RowGroupMetaData> {
-    let wrong = |e: ::parquet::errors::ParquetError| failed(&said(&e));
+fn shifted(metadata: &ParquetMetaData, number: usize, start: u64) -> Result<RowGroupMetaData> {
     let Some(group) = metadata.row_groups().first() else {
         return Err(failed("a row group has no description"));
     };
     // The first bytes of a file were before it.
     let by = start as i64 - MAGIC.len() as i64;
-    let columns = group.columns().iter().map(|column| {
-        let dictionary = column.dictionary_page_offset().map(|at| at + by);
-        let builder = column.clone().into_builder();
-        let builder = builder.set_data_page_offset(column.data_page_offset() + by);
-        builder
-            .set_dictionary_page_offset(dictionary)
-            .build()
-            .map_err(wrong)
-    });
-    let columns = columns.collect::<Result<_>>()?;
-    let builder = group.clone().into_builder().set_column_metadata(columns);
-    let builder = builder
+    let columns = group.columns().iter().cloned();
+    let columns = columns.map(|column| moved(column, by));
+    let builder = group
+        .clone()
+        .into_builder()
+        .set_column_metadata(columns.collect::<Result<_>>()?)
         .set_ordinal(number as i32)
         .set_file_offset(start as i64);
-    builder.build().map_err(wrong)
+    builder.build().map_err(|e| failed(&said(&e)))
+}
+
+/// A column that lies so many bytes further on.
+fn moved(column: ColumnChunkMetaData, by: i64) -> Result<ColumnChunkMetaData> {
+    let dictionary = column.dictionary_page_offset().map(|at| at + by);
+    let data = column.data_page_offset() + by;
+    let builder = column.into_builder().set_data_page_offset(data);
+    let moved = builder.set_dictionary_page_offset(dictionary).build();
+    moved.map_err(|e| failed(&said(&e)))
 }
 
 fn element(kind: DataType) -> FieldRef {

@@ -3,6 +3,7 @@
 
 mod held;
 mod journal;
+mod piece;
 mod target;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,6 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use crate::batch::{Batch, Keys, Limits, Target, TargetName};
 use crate::buffers::Buffer;
-use crate::digest;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Form, Mode, RunSettings, Setting};
 use crate::parquet::{MANIFEST, Manifest, PACKINGS};
@@ -44,7 +44,11 @@ pub const KIND: SinkKind = SinkKind {
         )
         .or("fail"),
         Setting::number("rows_per_file", (1, i64::MAX as u64), "rows of a file").or("1000000"),
-        Setting::choice("compression", &PACKINGS, "how pages are packed").or("zstd"),
+        Setting::choice(
+            "compression",
+            &PACKINGS,
+            "how pages are packed; left out: zstd, and float32 vectors not at all",
+        ),
     ],
     read: |form| Some(Box::new(Spec::read(form)?)),
 };
@@ -68,7 +72,7 @@ impl Spec {
             mode: mode.and_then(Mode::of).unwrap_or(Mode::Fail),
             shape: Shape {
                 rows_per_file: rows_per_file.unwrap_or(1_000_000),
-                packing: packing.unwrap_or("zstd"),
+                packing,
             },
         })
     }
@@ -259,13 +263,13 @@ impl Sink for Parquet {
         let Some(filling) = self.find(batch.target)? else {
             return Err(Error::path(Kind::Io, &self.spec.dir, "is whole already"));
         };
-        let digests = batch.parts.iter().map(digest::part);
+        let (digests, digest) = filling.pack(&batch);
         Ok(Parcel {
             id: batch.id,
             rows: batch.rows() as u32,
             payload_bytes: batch.bytes(),
-            digest: digests.fold(0, u64::wrapping_add),
-            body: filling.pack(&batch)?,
+            digest,
+            body: vec![digests],
             left_out: Vec::new(),
             batch,
         })
@@ -273,7 +277,7 @@ impl Sink for Parquet {
 
     fn deliver(&self, parcel: &Parcel, _: Attempt) -> Result<Receipt> {
         if let Some(filling) = self.find(parcel.batch.target)? {
-            filling.deliver(&parcel.body)?;
+            filling.deliver(&parcel.batch, &parcel.body)?;
         }
         Ok(Receipt {
             rows: parcel.rows,

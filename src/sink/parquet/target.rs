@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::journal::{Journal, Line, Written};
+use super::piece::{Encoded, Piece, pieces, write_all};
 use crate::batch::{Batch, Part, Target};
 use crate::digest;
 use crate::error::{Error, Kind, Result};
@@ -24,7 +25,8 @@ pub const JOURNAL: &str = ".milvusdm-journal";
 #[derive(Clone, Debug)]
 pub struct Shape {
     pub rows_per_file: u64,
-    pub packing: &'static str,
+    /// How pages are packed, where the job says.
+    pub packing: Option<&'static str>,
 }
 
 /// A target that is being written.
@@ -61,15 +63,6 @@ struct Open {
     sum: crc32fast::Hasher,
 }
 
-/// Rows that are one row group.
-struct Piece {
-    first: u64,
-    rows: u64,
-    digest: u64,
-    /// Its bytes and its footer; none where they are in the file already.
-    bytes: Option<(Bytes, Bytes)>,
-}
-
 impl State {
     fn next_row(&self) -> u64 {
         match self.confirmed.checked_sub(1) {
@@ -92,7 +85,7 @@ impl Filling {
         let (journal, lines) = Journal::open(&path, run, &told(target, shape))?;
         let filling = Filling {
             dir: dir.to_owned(),
-            writer: Writer::new(target.columns.all(), shape.packing),
+            writer: Writer::new(target.columns.all(), shape.packing)?,
             target: target.clone(),
             shape: shape.clone(),
             replace,
@@ -232,35 +225,31 @@ impl Filling {
         Ok(())
     }
 
-    /// A batch as row groups: for each a description, its bytes and its footer.
-    pub fn pack(&self, batch: &Batch) -> Result<Vec<Bytes>> {
-        let mut body = Vec::new();
-        for (first, parts) in pieces(batch, self.shape.rows_per_file) {
-            let rows: u64 = parts.iter().map(|part| part.len() as u64).sum();
-            let digest = parts
-                .iter()
-                .fold(0u64, |sum, part| sum.wrapping_add(digest::part(part)));
-            let mut head = [first, rows, digest].map(u64::to_le_bytes).concat();
-            let group = match self.is_written(first, rows, digest) {
-                true => {
-                    head.push(0);
-                    crate::parquet::Group {
-                        bytes: Vec::new(),
-                        footer: Vec::new(),
-                    }
-                }
-                false => {
-                    head.push(1);
-                    let columns = self.target.columns.all().len();
-                    let arrays = parts
-                        .iter()
-                        .map(|part| (0..columns).map(|n| part.column(n)).collect());
-                    self.writer.group(&arrays.collect::<Vec<_>>())?
-                }
-            };
-            body.extend([head.into(), group.bytes.into(), group.footer.into()]);
+    /// The digests of a batch's row groups, one behind the other, and their sum.
+    pub fn pack(&self, batch: &Batch) -> (Bytes, u64) {
+        let (mut all, mut sum) = (Vec::new(), 0u64);
+        for (_, parts) in pieces(batch, self.shape.rows_per_file) {
+            let digests = parts.iter().map(digest::part);
+            let digest = digests.fold(0, u64::wrapping_add);
+            all.extend(digest.to_le_bytes());
+            sum = sum.wrapping_add(digest);
         }
-        Ok(body)
+        (all.into(), sum)
+    }
+
+    /// A row group, as far as it has to be written.
+    fn piece(&self, first: u64, parts: &[Part], digest: u64) -> Result<Piece> {
+        let rows = parts.iter().map(|part| part.len() as u64).sum();
+        let group = match self.is_written(first, rows, digest) {
+            true => None,
+            false => Some(Encoded::new(&self.writer, parts)?),
+        };
+        Ok(Piece {
+            first,
+            rows,
+            digest,
+            group,
+        })
     }
 
     /// Whether an earlier attempt wrote just these rows.
@@ -272,19 +261,15 @@ impl Filling {
         at.is_ok_and(|at| (state.groups[at].rows, state.groups[at].digest) == (rows, digest))
     }
 
-    /// Appends row groups when all before them are there; keeps them until then.
-    pub fn deliver(&self, body: &[Bytes]) -> Result<()> {
-        let mut pieces: Vec<Piece> = Vec::new();
-        for three in body.chunks_exact(3) {
-            let (numbers, rest) = three[0].as_chunks::<8>();
-            let number = |at: usize| numbers.get(at).map_or(0, |n| u64::from_le_bytes(*n));
-            pieces.push(Piece {
-                first: number(0),
-                rows: number(1),
-                digest: number(2),
-                bytes: (rest == [1]).then(|| (three[1].clone(), three[2].clone())),
-            });
-        }
+    /// Makes row groups of a batch whose digests these are, several batches at a time, and appends them when all before
+    /// them are there; keeps them until then.
+    pub fn deliver(&self, batch: &Batch, digests: &[Bytes]) -> Result<()> {
+        let digests = digests.iter().flat_map(|bytes| bytes.as_chunks::<8>().0);
+        let pieces = pieces(batch, self.shape.rows_per_file).into_iter();
+        let pieces = pieces
+            .zip(digests)
+            .map(|((first, parts), digest)| self.piece(first, &parts, u64::from_le_bytes(*digest)));
+        let pieces: Vec<Piece> = pieces.collect::<Result<_>>()?;
         let Some(first) = pieces.first().map(|piece| piece.first) else {
             return Ok(());
         };
@@ -298,10 +283,7 @@ impl Filling {
             state = waited.expect("no one panics with it locked").0;
         }
         for piece in pieces {
-            let bytes = piece
-                .bytes
-                .as_ref()
-                .map_or(0, |(bytes, _)| bytes.len() as u64);
+            let bytes = piece.len();
             if piece.first >= state.next_row() && state.early.insert(piece.first, piece).is_none() {
                 state.early_bytes += bytes;
             }
@@ -312,10 +294,7 @@ impl Filling {
             .is_some_and(|(first, _)| *first <= state.next_row())
         {
             let (_, piece) = state.early.pop_first().expect("it was looked at");
-            state.early_bytes -= piece
-                .bytes
-                .as_ref()
-                .map_or(0, |(bytes, _)| bytes.len() as u64);
+            state.early_bytes -= piece.len();
             if piece.first == state.next_row() {
                 self.append(&mut state, piece)?;
             }
@@ -344,7 +323,7 @@ impl Filling {
             state.confirmed += 1;
             return self.close_if_full(state);
         }
-        let Some((bytes, footer)) = piece.bytes else {
+        let Some(Encoded { group, len, sum }) = piece.group else {
             return Err(Error::path(
                 Kind::Io,
                 &self.dir,
@@ -357,10 +336,10 @@ impl Filling {
             None => self.begin(number)?,
         };
         let path = self.temporary(number);
-        let written = open.file.write_all(&bytes);
+        let written = write_all(&mut open.file, &group.bytes);
         written.map_err(|e| Error::io(&path, "write", &e))?;
-        open.sum.update(&bytes);
-        open.len += bytes.len() as u64;
+        open.sum.combine(&sum);
+        open.len += len;
         let group = Written {
             file: number,
             first: piece.first,
@@ -368,7 +347,7 @@ impl Filling {
             digest: piece.digest,
             end: open.len,
             crc32: open.sum.clone().finalize(),
-            footer: footer.to_vec(),
+            footer: group.footer,
         };
         state.file = Some(open);
         state
@@ -500,7 +479,7 @@ impl Filling {
             return Ok(());
         };
         let remove = |path: PathBuf| match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
                 Err(Error::io(&path, "remove what is replaced", &e))
             }
             _ => Ok(()),
@@ -566,24 +545,4 @@ fn good(path: &Path, groups: &[&Written]) -> (usize, crc32fast::Hasher) {
         (sum, at, good) = (next, group.end, good + 1);
     }
     (good, sum)
-}
-
-/// The rows of a batch, cut where a file ends.
-fn pieces(batch: &Batch, rows_per_file: u64) -> Vec<(u64, Vec<Part>)> {
-    let mut pieces: Vec<(u64, Vec<Part>)> = Vec::new();
-    let mut row = batch.first_row;
-    for part in &batch.parts {
-        let mut from = 0;
-        while from < part.len() {
-            let room = rows_per_file - row % rows_per_file;
-            let count = room.min((part.len() - from) as u64) as usize;
-            let begins = pieces.is_empty() || row.is_multiple_of(rows_per_file);
-            match pieces.last_mut().filter(|_| !begins) {
-                Some((_, parts)) => parts.push(part.slice(from, count)),
-                None => pieces.push((row, vec![part.slice(from, count)])),
-            }
-            (from, row) = (from + count, row + count as u64);
-        }
-    }
-    pieces
 }

@@ -63,7 +63,7 @@ impl Staging {
             .iter()
             .map(|(_, column)| column.clone())
             .collect();
-        let writer = Writer::new(&columns, "none");
+        let writer = Writer::new(&columns, Some("none"))?;
         let mut out = Out::create(path)?;
         out.write(MAGIC)?;
         let mut footers = Vec::new();
@@ -71,7 +71,7 @@ impl Staging {
             let arrays = stretches.iter().map(|part| self.arrays(part));
             let group = writer.group(&arrays.collect::<Vec<_>>())?;
             footers.push((out.len, group.footer));
-            out.write(&group.bytes)?;
+            group.bytes.iter().try_for_each(|bytes| out.write(bytes))?;
         }
         let footers: Vec<(u64, &[u8])> = footers.iter().map(|(at, f)| (*at, &**f)).collect();
         out.write(&writer.footer(&footers)?)?;
