@@ -146,7 +146,7 @@ fn field_schema(column: &Column) -> FieldSchema {
         is_primary_key: column.role == Role::Key,
         is_partition_key: column.role == Role::PartitionKey,
         is_clustering_key: column.traits.is_clustering_key,
-        data_type: values::data_type_of(column.kind).unwrap_or_default(),
+        data_type: values::data_type_of(column.kind),
         element_type,
         type_params: params,
         default_value: column

@@ -82,6 +82,8 @@ fn kind(field: &FieldSchema) -> Option<ColumnType> {
         data_type::BFLOAT16_VECTOR => vector(Element::BFloat16),
         data_type::INT8_VECTOR => vector(Element::Int8),
         data_type::SPARSE_FLOAT_VECTOR => Some(ColumnType::Sparse),
+        data_type::GEOMETRY => Some(ColumnType::Geometry),
+        data_type::TIMESTAMPTZ => Some(ColumnType::Timestamptz),
         other => scalar(other).map(ColumnType::Scalar),
     }
 }

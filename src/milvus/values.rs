@@ -8,30 +8,32 @@ use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimestampMicrosecondType,
 };
 use arrow_array::{
     Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, LargeBinaryArray, ListArray,
-    PrimitiveArray, StringArray,
+    PrimitiveArray, StringArray, TimestampMicrosecondArray,
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field};
 
 use super::proto::{FieldData, ScalarField, data_type};
 use super::wire::{nested, number, put_varint};
-use crate::schema::{ColumnType, Element, Scalar, VectorType};
+use crate::schema::{ColumnType, Element, Scalar, VectorType, moment};
 use crate::simd;
 
-/// The number Milvus has for a type; `None`: we have not tried it.
-pub fn data_type_of(kind: ColumnType) -> Option<i32> {
-    Some(match kind {
+/// The number Milvus has for a type.
+pub fn data_type_of(kind: ColumnType) -> i32 {
+    match kind {
         ColumnType::Scalar(scalar) => scalar_type(scalar),
         ColumnType::VarChar { .. } => data_type::VARCHAR,
         ColumnType::Json => data_type::JSON,
         ColumnType::Array { .. } => data_type::ARRAY,
         ColumnType::Vector(vector) => super::wire::vector_data_type(vector.element),
         ColumnType::Sparse => data_type::SPARSE_FLOAT_VECTOR,
-        ColumnType::Geometry | ColumnType::Timestamptz => return None,
-    })
+        ColumnType::Geometry => data_type::GEOMETRY,
+        ColumnType::Timestamptz => data_type::TIMESTAMPTZ,
+    }
 }
 
 /// The number Milvus has for a scalar.
@@ -69,10 +71,20 @@ pub fn scalars(kind: ColumnType, arrays: &[ArrayRef], out: &mut Vec<u8>) {
             }
             number(out, 2, scalar_type(of) as u64);
         }),
-        ColumnType::Vector(_)
-        | ColumnType::Sparse
-        | ColumnType::Geometry
-        | ColumnType::Timestamptz => unreachable!("not a scalar, or refused before"),
+        ColumnType::Geometry => nested(out, 12, |out| {
+            each_text(arrays, |text| {
+                nested(out, 1, |out| out.extend(text.as_bytes()))
+            });
+        }),
+        ColumnType::Timestamptz => nested(out, 6, |out| {
+            for array in arrays {
+                let moments = array.as_primitive::<TimestampMicrosecondType>();
+                for micros in moments.iter().flatten() {
+                    nested(out, 1, |out| out.extend(moment::shown(micros).as_bytes()));
+                }
+            }
+        }),
+        ColumnType::Vector(_) | ColumnType::Sparse => unreachable!("not a scalar"),
     }
 }
 
@@ -212,8 +224,25 @@ pub fn read(kind: ColumnType, field: FieldData, rows: usize) -> Read<ArrayRef> {
             Some(rows),
             valid.as_ref(),
         )?,
-        ColumnType::Geometry | ColumnType::Timestamptz => {
-            return Err(format!("{kind} is not read back"));
+        ColumnType::Geometry => {
+            let texts = field.scalars.and_then(|s| s.geometry_wkt_data);
+            let texts = texts.unwrap_or_default().data;
+            let texts = spread(texts, rows, valid.as_ref(), String::new)?;
+            Arc::new(StringArray::from_iter_values(texts))
+        }
+        ColumnType::Timestamptz => {
+            let texts = field.scalars.and_then(|s| s.string_data);
+            let texts = texts.unwrap_or_default().data;
+            let texts = spread(texts, rows, valid.as_ref(), String::new)?;
+            let micros = texts.iter().enumerate().map(|(row, text)| {
+                let is_there = valid.as_ref().is_none_or(|valid| valid.is_valid(row));
+                match moment::read(text) {
+                    None if is_there => Err(format!("`{text}` is no moment")),
+                    micros => Ok(micros.unwrap_or(0)),
+                }
+            });
+            let micros: Vec<i64> = micros.collect::<Read<_>>()?;
+            Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC"))
         }
     };
     if array.len() != rows {

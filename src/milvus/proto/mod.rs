@@ -29,6 +29,8 @@ pub mod data_type {
     pub const VARCHAR: i32 = 21;
     pub const ARRAY: i32 = 22;
     pub const JSON: i32 = 23;
+    pub const GEOMETRY: i32 = 24;
+    pub const TIMESTAMPTZ: i32 = 26;
     pub const BINARY_VECTOR: i32 = 100;
     pub const FLOAT_VECTOR: i32 = 101;
     pub const FLOAT16_VECTOR: i32 = 102;
@@ -50,8 +52,9 @@ pub mod data_type {
             VARCHAR => "VARCHAR",
             ARRAY => "ARRAY",
             JSON => "JSON",
-            24 => "GEOMETRY",
+            GEOMETRY => "GEOMETRY",
             25 => "TEXT",
+            TIMESTAMPTZ => "TIMESTAMPTZ",
             BINARY_VECTOR => "BINARY_VECTOR",
             FLOAT_VECTOR => "FLOAT_VECTOR",
             FLOAT16_VECTOR => "FLOAT16_VECTOR",

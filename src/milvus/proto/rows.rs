@@ -39,6 +39,8 @@ pub struct ScalarField {
     pub array_data: Option<ArrayArray>,
     #[prost(message, optional, tag = "9")]
     pub json_data: Option<BytesArray>,
+    #[prost(message, optional, tag = "12")]
+    pub geometry_wkt_data: Option<StringArray>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -4,11 +4,11 @@
 use std::fmt;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::types::{Float32Type, Float64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use crate::schema::{ColumnType, Role, Scalar, TooLong};
+use crate::schema::{ColumnType, Role, Scalar, TooLong, moment};
 
 /// Which values a field takes.
 #[derive(Clone, Debug)]
@@ -54,6 +54,10 @@ pub enum Misfit {
     Json(String),
     /// It is no sparse vector, or not such as is allowed.
     Sparse(&'static str),
+    /// A moment whose year has not four digits.
+    Moment(i64),
+    /// It is none of the shapes that are allowed.
+    Shape,
 }
 
 impl fmt::Display for Misfit {
@@ -70,6 +74,16 @@ impl fmt::Display for Misfit {
             Misfit::NotFinite => f.write_str("is NaN or infinite, which Milvus refuses"),
             Misfit::Json(why) => write!(f, "is JSON that Milvus does not take: {why}"),
             Misfit::Sparse(why) => write!(f, "is no sparse vector that Milvus takes: {why}"),
+            Misfit::Moment(micros) => {
+                write!(
+                    f,
+                    "is {}, and Milvus takes years from 1 to 9999",
+                    moment::shown(*micros)
+                )
+            }
+            Misfit::Shape => f.write_str(
+                "is no POINT (x y) and no POLYGON ((x y, …)), and this server takes no others",
+            ),
         }
     }
 }
@@ -128,6 +142,18 @@ impl Check {
             }
             ColumnType::Sparse => {
                 sparse(array.as_binary::<i64>().value(row), self.takes_empty).map(Misfit::Sparse)
+            }
+            ColumnType::Timestamptz => {
+                let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
+                (!moment::FOUR_DIGITS.contains(&micros)).then_some(Misfit::Moment(micros))
+            }
+            ColumnType::Geometry => {
+                let text = array.as_string::<i32>().value(row);
+                let shape = text.split('(').next().unwrap_or_default().trim();
+                let is_known = ["POINT", "POLYGON"]
+                    .iter()
+                    .any(|s| shape.eq_ignore_ascii_case(s));
+                (!is_known).then_some(Misfit::Shape)
             }
             _ => None,
         }
