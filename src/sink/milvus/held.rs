@@ -13,7 +13,7 @@ use crate::schema::ColumnType;
 use crate::sink::held::{Compared, Held, Holder, Way, What};
 
 use super::check::Check;
-use super::{Milvus, equal, pack};
+use super::{Milvus, equal, mend, pack};
 
 impl Milvus {
     pub(super) fn held_there(&self, target: &Target) -> Result<Held<'_>> {
@@ -121,7 +121,7 @@ impl Holder for Keyed<'_> {
 
     fn as_delivered(&self, batch: Batch) -> Result<Batch> {
         // What was delivered was allowed: the rules were those of the run.
-        let (mut batch, _) = pack::fitted(&self.checks, self.misfit, batch)?;
+        let (mut batch, _) = mend::fitted(&self.checks, self.misfit, batch)?;
         pack::leave_out(&mut batch, NonFinite::Skip)?;
         Ok(batch)
     }

@@ -13,6 +13,7 @@ mod foresee;
 mod held;
 mod lend;
 mod look;
+mod mend;
 pub mod pack;
 mod prepare;
 pub(super) mod settings;

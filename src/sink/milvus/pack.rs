@@ -1,20 +1,15 @@
 //! How does a batch become a parcel? Each row is looked at once (does it fit, is it finite, what is its digest), and
 //! copied while it is in the cache where it lies alone. This is where pages of a mapping fault in.
 
-use std::borrow::Cow;
-
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, StringArray};
-use arrow_buffer::NullBuffer;
-
-use super::check::{Check, Misfit};
+use super::check::Check;
+use super::mend::fitted;
 use crate::batch::{Batch, LeftOut, Part};
 use crate::buffers::Buffer;
 use crate::digest;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Misfits, NonFinite};
 use crate::milvus::wire::{Envelope, Piece, frame, frame_checked};
-use crate::schema::{ColumnType, Element, TooLong, VectorType};
+use crate::schema::{ColumnType, Element, VectorType};
 use crate::simd::{self, Floats};
 use crate::sink::Parcel;
 
@@ -128,123 +123,6 @@ fn floats(element: Element) -> Floats {
         Element::BFloat16 => Floats::Bf16,
         Element::Int8 | Element::Bit => Floats::None,
     }
-}
-
-/// Brings a batch's values into the shape their fields take, or takes rows out, as far as that is allowed; the batch,
-/// and the rows that were taken out.
-pub fn fitted(checks: &[Check], rule: Misfits, mut batch: Batch) -> Result<(Batch, Vec<LeftOut>)> {
-    if checks.is_empty() {
-        return Ok((batch, Vec::new()));
-    }
-    let mut kept = Vec::with_capacity(batch.parts.len());
-    let mut left_out = Vec::new();
-    for part in &batch.parts {
-        let (mut odd, mut part) = (Vec::new(), Cow::Borrowed(part));
-        for check in checks {
-            let array = part.column(check.column);
-            let misfits = check.misfits(&array);
-            if misfits.is_empty() {
-                continue;
-            }
-            let mut mended = Mended::default();
-            for (row, misfit) in misfits {
-                match treatment(check, rule, &misfit) {
-                    Treatment::Refuse => {
-                        return Err(misfitting(&part, check, row, &misfit).batch(batch.id));
-                    }
-                    Treatment::LeaveOut => odd.push(row),
-                    Treatment::Null => mended.nulls.push(row),
-                    Treatment::Cut => mended.cut.push(row),
-                }
-            }
-            if let Some(array) = mended.apply(check, &array) {
-                part = Cow::Owned(part.with_column(check.column, array));
-            }
-        }
-        odd.sort_unstable();
-        odd.dedup();
-        part.without(&odd, &mut kept);
-        left_out.extend(odd.iter().map(|row| LeftOut::of(&part, *row)));
-    }
-    batch.parts = kept;
-    Ok((batch, left_out))
-}
-
-/// What is done with a value that does not fit.
-enum Treatment {
-    Refuse,
-    LeaveOut,
-    Null,
-    Cut,
-}
-
-fn treatment(check: &Check, rule: Misfits, misfit: &Misfit) -> Treatment {
-    let is_text = matches!(check.kind, ColumnType::VarChar { .. });
-    if is_text && matches!(misfit, Misfit::TooLong(..)) {
-        match check.too_long {
-            TooLong::Truncate => return Treatment::Cut,
-            TooLong::Skip => return Treatment::LeaveOut,
-            TooLong::Fail => {}
-        }
-    }
-    match rule {
-        Misfits::Null if check.nulls => Treatment::Null,
-        Misfits::Skip => Treatment::LeaveOut,
-        Misfits::Fail | Misfits::Null | Misfits::Dynamic => Treatment::Refuse,
-    }
-}
-
-/// Rows of a column whose values are made to fit.
-#[derive(Default)]
-struct Mended {
-    nulls: Vec<usize>,
-    cut: Vec<usize>,
-}
-
-impl Mended {
-    fn apply(self, check: &Check, array: &ArrayRef) -> Option<ArrayRef> {
-        if self.nulls.is_empty() && self.cut.is_empty() {
-            return None;
-        }
-        let mut array = array.clone();
-        if !self.cut.is_empty() {
-            let mut cut = self.cut.iter().peekable();
-            let texts = array.as_string::<i32>().iter().enumerate();
-            let texts = texts.map(|(row, text)| match cut.next_if(|cut| **cut == row) {
-                Some(_) => text.map(|text| &text[..text.floor_char_boundary(check.bytes_max)]),
-                None => text,
-            });
-            array = std::sync::Arc::new(texts.collect::<StringArray>());
-        }
-        if !self.nulls.is_empty() {
-            let mut valid: Vec<bool> = (0..array.len()).map(|row| array.is_valid(row)).collect();
-            self.nulls.iter().for_each(|row| valid[*row] = false);
-            let data = array.to_data().into_builder();
-            let data = data.nulls(Some(NullBuffer::from(valid))).build();
-            array = arrow_array::make_array(data.expect("there are as many validities as values"));
-        }
-        Some(array)
-    }
-}
-
-fn misfitting(part: &Part, check: &Check, row: usize, misfit: &Misfit) -> Error {
-    let LeftOut { key, row, file } = LeftOut::of(part, row);
-    let column = &part.columns().all()[check.column].name;
-    let error = Error::path(
-        Kind::Unsupported,
-        &file,
-        format!("row {row} (id {key}): `{column}` {misfit}"),
-    );
-    error.hint(match misfit {
-        Misfit::TooLong(..) => {
-            "`too_long: truncate` under `fields.columns` cuts such texts, `run.misfit: skip` leaves their rows out, \
-             counted and listed"
-        }
-        _ => {
-            "`run.misfit: skip` leaves such rows out, and counts and lists them; `run.misfit: null` leaves the value \
-             out where the field is nullable"
-        }
-    })
 }
 
 /// Takes rows that are not finite out of a batch, if that is allowed.

@@ -25,12 +25,12 @@ use crate::milvus::{self, Collection, Server};
 use crate::schema::{Column, Element, Role};
 use crate::sink::{Parcel, Receipt};
 
-use super::{Milvus, Ready, pack};
 use ask::Imports;
 use choose::{Choice, Load};
 use ledger::Ledger;
 use one::One;
 use place::{Place, writable};
+use super::{Milvus, Ready, mend, pack};
 use stage::Staging;
 
 pub use settings::{BULK, BulkSettings, Format};
@@ -192,7 +192,7 @@ impl Bulk {
 
     /// Stages a batch.
     pub(super) fn pack(&self, ready: &Ready, rules: pack::Rules, batch: Batch) -> Result<Parcel> {
-        let (mut batch, mut left_out) = pack::fitted(&ready.checks, rules.misfit, batch)?;
+        let (mut batch, mut left_out) = mend::fitted(&ready.checks, rules.misfit, batch)?;
         left_out.extend(pack::leave_out(&mut batch, rules.non_finite)?);
         let digests = batch.parts.iter().map(digest::part);
         let digest = digests.fold(0, u64::wrapping_add);
