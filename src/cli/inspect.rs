@@ -10,7 +10,7 @@ use super::{Common, look, remote};
 use crate::error::Result;
 use crate::format::faiss;
 use crate::input::{Access, View};
-use crate::source::{self, milvus_lite, milvus1, milvus2};
+use crate::source::{self, milvus_lite, milvus1, milvus2, parquet};
 
 /// Where the signature of an HDF5 file may stand: at its start, or behind a user block.
 const HDF5_SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
@@ -28,6 +28,9 @@ pub fn inspect(path: &Path, common: &Common) -> Result<()> {
         return show(&milvus_lite::inspect(path)?, common);
     }
     if let Some(description) = milvus2::inspect(path)? {
+        return show(&description, common);
+    }
+    if let Some(description) = parquet::inspect(path)? {
         return show(&description, common);
     }
     if path.is_dir() {

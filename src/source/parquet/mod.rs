@@ -1,6 +1,7 @@
 //! Parquet: how do files of columns become shards and batches?
 //! Knows which files there are and where they are cut; what their bytes mean, the room `parquet` knows.
 
+mod inspect;
 mod read;
 mod restored;
 
@@ -20,6 +21,8 @@ use crate::job::{Form, Globs, Setting, TYPES, Takes, absolute, did_you_mean};
 use crate::limits;
 use crate::parquet::{self, File, Listed, Wish};
 use crate::schema::{CollectionTraits, Columns};
+
+pub use inspect::inspect;
 
 /// The source `parquet`.
 pub const KIND: SourceKind = SourceKind {

@@ -14,18 +14,26 @@ use crate::source::files::natural;
 /// What a sink leaves in a directory that is not whole.
 const JOURNAL: &str = ".milvusdm-journal";
 
-/// The targets of a directory and of those two steps below it; `None` where there is no manifest.
-pub fn targets(dir: &Path, access: Access, admitted: &Globs) -> Result<Option<Vec<Rows>>> {
-    let mut found = Vec::new();
-    let mut is_unfinished = None;
+/// Directories that the sink writes targets to.
+#[derive(Default)]
+pub struct Found {
+    /// Those that are whole.
+    pub with_manifest: Vec<PathBuf>,
+    /// Those that are being written, or were left half-written.
+    pub unfinished: Vec<PathBuf>,
+}
+
+/// A directory and those two steps below it, as far as targets are there.
+pub fn directories_below(dir: &Path) -> Found {
+    let mut found = Found::default();
     let mut level = vec![dir.to_owned()];
     for depth in 0..3 {
         let mut next = Vec::new();
         for dir in level {
             if dir.join(MANIFEST).is_file() {
-                found.push(dir.clone());
+                found.with_manifest.push(dir.clone());
             } else if dir.join(JOURNAL).is_file() {
-                is_unfinished.get_or_insert(dir.clone());
+                found.unfinished.push(dir.clone());
             }
             if depth < 2 {
                 next.extend(directories(&dir));
@@ -33,17 +41,23 @@ pub fn targets(dir: &Path, access: Access, admitted: &Globs) -> Result<Option<Ve
         }
         level = next;
     }
-    if let Some(dir) = is_unfinished {
+    found
+}
+
+/// The targets of a directory and of those two steps below it; `None` where there is no manifest.
+pub fn targets(dir: &Path, access: Access, admitted: &Globs) -> Result<Option<Vec<Rows>>> {
+    let found = directories_below(dir);
+    if let Some(dir) = found.unfinished.first() {
         let what = "is being written, or was left half-written: it has no manifest yet";
         return Err(
-            Error::path(Kind::Job, &dir, what).hint("let the job that writes it go on to its end")
+            Error::path(Kind::Job, dir, what).hint("let the job that writes it go on to its end")
         );
     }
-    if found.is_empty() {
+    if found.with_manifest.is_empty() {
         return Ok(None);
     }
     let mut targets = Vec::new();
-    for dir in found {
+    for dir in found.with_manifest {
         let Some(manifest) = Manifest::read(&dir)? else {
             continue;
         };
