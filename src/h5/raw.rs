@@ -8,7 +8,8 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use hdf5::{Dataset, Location};
 use hdf5_sys::h5::{H5_index_t, H5_iter_order_t, herr_t, hsize_t};
 use hdf5_sys::h5d::{
-    H5Dchunk_iter, H5Dget_chunk_info_by_coord, H5Dget_type, H5Dread, H5Dwrite_chunk,
+    H5Dchunk_iter, H5Dget_chunk_info_by_coord, H5Dget_type, H5Dread, H5Dvlen_get_buf_size,
+    H5Dwrite_chunk,
 };
 use hdf5_sys::h5i::{H5Idec_ref, hid_t};
 use hdf5_sys::h5l::{H5L_info2_t, H5Literate2};
@@ -262,6 +263,19 @@ pub fn read_rows(
             )
         };
         hdf5::h5check(status).map(|_| ())
+    })
+}
+
+/// Bytes that values with lengths of their own take in memory.
+pub fn variable_bytes(dataset: &Dataset, stretch: Stretch) -> hdf5::Result<u64> {
+    hdf5::sync::sync(|| {
+        let values = type_of(dataset)?;
+        let (_, there, _) = stretch.spaces(dataset)?;
+        let mut bytes: hsize_t = 0;
+        // SAFETY: all handles are open as long as they are held here; the library writes one number.
+        let status =
+            unsafe { H5Dvlen_get_buf_size(dataset.id(), values.0.id(), there.id(), &mut bytes) };
+        hdf5::h5check(status).map(|_| bytes)
     })
 }
 

@@ -8,6 +8,8 @@ pub enum Role {
     Vectors { turned: bool },
     /// A number to a row.
     Ids,
+    /// A value to a row.
+    Values,
 }
 
 /// Axes by their number.
@@ -24,7 +26,7 @@ impl Axes {
         let mut kept: Vec<usize> = (0..shape.len()).collect();
         let most = match role {
             Role::Vectors { .. } => 2,
-            Role::Ids => 1,
+            Role::Ids | Role::Values => 1,
         };
         while kept.len() > most {
             // The first axis counts rows even where there is one, unless nothing else is left to leave out.
@@ -44,6 +46,10 @@ impl Axes {
                         ),
                         Role::Ids => format!(
                             "has the extents {}, ids are one number to a row",
+                            times(shape)
+                        ),
+                        Role::Values => format!(
+                            "has the extents {}, columns are one value to a row",
                             times(shape)
                         ),
                     });

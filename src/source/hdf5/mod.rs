@@ -4,6 +4,7 @@
 
 mod axes;
 mod chunks;
+mod columns;
 mod inspect;
 mod items;
 mod kinds;
@@ -14,12 +15,13 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Form, Globs, Setting, absolute, settings};
 use crate::limits;
-use crate::schema::{Columns, Metric};
+use crate::schema::{Column, ColumnType, Columns, Metric, Scalar};
 
 use super::files::{self, Named, identity, shard_rows};
 use super::{Reader, Source, SourceKind, Survey, content};
@@ -52,6 +54,10 @@ pub const KIND: SourceKind = SourceKind {
             "dataset of ids (row numbers if there is none), or row_number",
         )
         .or("ids"),
+        Setting::texts(
+            "columns",
+            "datasets that travel besides, a number, boolean or text to a row; of a compound, as table/member",
+        ),
         Setting::flag(
             "transpose",
             "true: rows and columns are exchanged, as MATLAB, Julia and Fortran write them",
@@ -97,6 +103,7 @@ impl Spec {
             Some("row_number") => Ids::RowNumbers,
             Some(name) => Ids::Named(name.to_owned()),
         };
+        let columns = form.list("columns").unwrap_or_default();
         let transpose = form.flag("transpose");
         let floats = form.choice("as").is_some();
         let bits = form.choice("pack").is_some();
@@ -110,6 +117,7 @@ impl Spec {
             settings: Settings {
                 vectors,
                 ids,
+                columns,
                 transpose,
                 wish: match (floats, bits) {
                     (true, _) => Some(Wish::Floats),
@@ -142,6 +150,10 @@ pub fn rehearse(form: &mut Form, admitted: &Globs, next: &mut dyn FnMut(Option<&
             if rows::rehearse(table, &file.view, &mut || next(None)).is_err() {
                 return;
             }
+        }
+        let beside = file.map(|file| columns::rehearse(&file, &mut || next(None)));
+        if beside.is_some_and(|done| done.is_err()) {
+            return;
         }
     }
 }
@@ -231,6 +243,20 @@ fn check(files: &[File], file: &File) -> Result<()> {
             without.view.path().display()
         ));
     }
+    let told = |f: &File| -> Vec<String> {
+        let columns = f.columns.iter();
+        columns
+            .map(|c| format!("`{}` {}", c.name, c.kind))
+            .collect()
+    };
+    if told(other) != told(file) {
+        return refuse(format!(
+            "has the columns {}, but {} has {}",
+            told(file).join(", "),
+            other.view.path().display(),
+            told(other).join(", ")
+        ));
+    }
     let (one, two) = (&other.metric, &file.metric);
     if one.is_some() && two.is_some() && one != two {
         let name = |m: &Option<Metric>| {
@@ -245,6 +271,19 @@ fn check(files: &[File], file: &File) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The columns of a file's rows.
+fn columns(file: &File) -> Result<Arc<Columns>> {
+    if file.columns.is_empty() {
+        return Columns::plain("id", "embedding", file.vector);
+    }
+    let others = file.columns.iter();
+    let others = others.map(|column| Column::new(column.short(), column.kind));
+    let vectors = Column::new("embedding", ColumnType::Vector(file.vector));
+    let key = Column::key("id", ColumnType::Scalar(Scalar::Int64));
+    let all = [key, vectors].into_iter().chain(others).collect();
+    Columns::new(all).map_err(|e| Error::path(Kind::Job, file.view.path(), e.what()))
 }
 
 /// HDF5 files as a source.
@@ -272,7 +311,7 @@ impl Hdf5 {
                     targets.push(Target {
                         number: targets.len() as u32,
                         name: file.name.clone(),
-                        columns: Columns::plain("id", "embedding", file.vector)?,
+                        columns: columns(file)?,
                         traits: Default::default(),
                         keys: match file.ids {
                             Some(_) => Keys::Stored,

@@ -6,6 +6,7 @@ use std::path::Path;
 use hdf5::Dataset;
 
 use super::axes::{Role, times};
+use super::columns::{self, Column};
 use super::items;
 use super::kinds::{self, Wish};
 use super::rows::Rows;
@@ -36,6 +37,8 @@ pub struct Settings {
     /// The dataset of vectors, where it is not `embeddings`.
     pub vectors: Option<String>,
     pub ids: Ids,
+    /// Datasets that travel besides.
+    pub columns: Vec<String>,
     /// Whether rows and columns have changed places; `None`: not said.
     pub transpose: Option<bool>,
     /// What is made of whole numbers, where that is said.
@@ -48,6 +51,7 @@ impl Default for Settings {
         Settings {
             vectors: None,
             ids: Ids::IfThere,
+            columns: Vec::new(),
             transpose: None,
             wish: None,
             access: Access::Map,
@@ -65,6 +69,8 @@ pub struct File {
     pub wish: Wish,
     /// `None`: row numbers.
     pub ids: Option<Table>,
+    /// What travels besides.
+    pub columns: Vec<Column>,
     pub name: TargetName,
     pub metric: Option<Metric>,
     pub notes: Vec<String>,
@@ -111,6 +117,8 @@ pub fn open(
         _ => ids(&file, path, settings, &view, &vectors)?,
     };
     notes.extend(ids.iter().flat_map(|ids| ids.notes.clone()));
+    let columns = columns::open(&file, path, &settings.columns, &view, vectors.rows)?;
+    alive();
     let notes = notes
         .into_iter()
         .map(|n| format!("{}: {n}", path.display()));
@@ -120,6 +128,7 @@ pub fn open(
         vector,
         wish,
         ids,
+        columns,
         name: target,
         metric,
         view,
@@ -127,7 +136,7 @@ pub fn open(
 }
 
 /// A refusal as an error about a dataset of a file.
-fn refused(path: &Path, name: &str, refusal: Refusal) -> Error {
+pub(super) fn refused(path: &Path, name: &str, refusal: Refusal) -> Error {
     let what = format!("`{name}` {}", refusal.what);
     let error = Error::path(refusal.kind, path, what);
     match refusal.hint {
@@ -477,7 +486,7 @@ fn local(file: &hdf5::File, path: &Path, name: &str, dataset: Dataset) -> Result
 }
 
 /// What a group has instead of what was looked for.
-fn listed(group: &hdf5::Group) -> String {
+pub(super) fn listed(group: &hdf5::Group) -> String {
     let names = raw::members(group, 11);
     let mut shown: Vec<String> = names.iter().take(10).map(|n| format!("`{n}`")).collect();
     if names.len() > shown.len() {

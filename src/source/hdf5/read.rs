@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 
+use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int64Array};
+use arrow_buffer::Buffer;
 use bytes::Bytes;
 
+use super::columns::Reading;
 use super::open::File;
 use super::rows::Rows;
 use super::table::Table;
@@ -12,6 +15,7 @@ use crate::batch::{Cut, Limits, Part, Position};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::schema::Columns;
+use crate::source::cut::Cutter;
 use crate::source::values::Wrong;
 use crate::source::{Files, Reader};
 
@@ -21,6 +25,9 @@ pub struct FileReader<'s> {
     columns: Arc<Columns>,
     vectors: Rows<'s>,
     ids: Option<(&'s Table, Rows<'s>)>,
+    /// What travels besides, and what cuts batches then.
+    others: Vec<Reading<'s>>,
+    cutter: Option<Cutter>,
     /// The id of the file's first row where rows are numbered.
     first_id: u64,
     row: u64,
@@ -37,14 +44,20 @@ impl<'s> FileReader<'s> {
         first_id: u64,
         limits: Limits,
     ) -> Result<FileReader<'s>> {
+        let end = end.min(file.vectors.rows);
+        let others: Vec<Reading> = (file.columns.iter())
+            .map(|column| Reading::new(column, &file.view))
+            .collect();
         Ok(FileReader {
             file,
-            columns: Columns::plain("id", "embedding", file.vector)?,
+            columns: super::columns(file)?,
+            cutter: (!others.is_empty()).then(|| Cutter::new(limits, end)),
+            others,
             vectors: Rows::new(&file.vectors, &file.view),
             ids: (file.ids.as_ref()).map(|table| (table, Rows::new(table, &file.view))),
             first_id,
             row,
-            end: end.min(file.vectors.rows),
+            end,
             batch_rows: limits.rows(file.vector),
         })
     }
@@ -96,34 +109,60 @@ impl<'s> FileReader<'s> {
     }
 }
 
-impl Reader for FileReader<'_> {
-    fn next(&mut self) -> Result<Option<Cut>> {
-        let count = self.batch_rows.min(self.end.saturating_sub(self.row));
+impl FileReader<'_> {
+    /// The next rows, as many as lie together in each part.
+    fn block(&mut self) -> Result<Option<Vec<Part>>> {
+        let mut count = self.batch_rows.min(self.end.saturating_sub(self.row));
         if count == 0 {
             return Ok(None);
         }
         let first = self.row;
+        for other in &mut self.others {
+            count = other.fitting(first, count)?;
+        }
         let mut ids = self.read_ids(first, count)?;
         let pieces = self.read_vectors(first, count)?;
+        let others = self.others.iter_mut();
+        let others: Vec<ArrayRef> = others
+            .map(|o| o.read(first, count))
+            .collect::<Result<_>>()?;
         self.row += count;
         let ahead = self.batch_rows.min(self.end - self.row);
         self.vectors.will_need(self.row, ahead);
         let (mut parts, mut row) = (Vec::with_capacity(pieces.len()), first);
         let width = self.file.vector.row_bytes() as usize;
+        let path = self.file.view.path();
         for piece in pieces {
             let rest = ids.split_off((piece.len() / width).min(ids.len()));
             let own = std::mem::replace(&mut ids, rest);
-            let rows = own.len() as u64;
-            parts.push(Part::of_vectors(
-                &self.columns,
-                own,
-                piece,
-                self.file.view.path(),
-                row,
-            )?);
-            row += rows;
+            let rows = own.len();
+            parts.push(match others.is_empty() {
+                true => Part::of_vectors(&self.columns, own, piece, path, row)?,
+                false => {
+                    let vectors =
+                        FixedSizeBinaryArray::new(width as i32, Buffer::from(piece), None);
+                    let mut values: Vec<ArrayRef> =
+                        vec![Arc::new(Int64Array::from(own)), Arc::new(vectors)];
+                    let at = (row - first) as usize;
+                    values.extend(others.iter().map(|other| other.slice(at, rows)));
+                    Part::new(&self.columns, values, path, row)?
+                }
+            });
+            row += rows as u64;
         }
-        Ok(Some(Cut {
+        Ok(Some(parts))
+    }
+}
+
+impl Reader for FileReader<'_> {
+    fn next(&mut self) -> Result<Option<Cut>> {
+        // Texts make rows of lengths of their own.
+        if let Some(mut cutter) = self.cutter.take() {
+            let cut = cutter.next(|| self.block());
+            self.cutter = Some(cutter);
+            return cut;
+        }
+        Ok(self.block()?.map(|parts| Cut {
             parts,
             next: Position::Row(self.row),
         }))
