@@ -6,10 +6,18 @@
 #[allow(dead_code)] // What pymilvus gives.
 #[path = "columns/cases.rs"]
 mod cases;
+#[path = "parquet/framed.rs"]
+mod framed;
 #[path = "parquet/given.rs"]
 mod given;
+#[path = "parquet/hdf5_columns.rs"]
+mod hdf5_columns;
+#[path = "parquet/inspect.rs"]
+mod inspect;
 #[path = "parquet/lying.rs"]
 mod lying;
+#[path = "parquet/memory.rs"]
+mod memory;
 #[path = "support/migration.rs"]
 mod migration;
 #[path = "parquet/sink.rs"]

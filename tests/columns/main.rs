@@ -4,8 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_rows;
 mod cases;
+mod every_type;
 mod fields;
+#[path = "../support/migration.rs"]
+mod migration;
 mod traits;
 
 use std::path::Path;
