@@ -3,13 +3,15 @@
     side_by_side.py WORK PORT MILVUSDM PEER ROUNDS PEER_ROUNDS [JOB...]
 """
 import json, os, shutil, statistics, subprocess, sys, time
-import faiss, h5py, numpy as np
+import faiss, h5py, numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from pymilvus import Collection, connections, utility
+
+import scalars
 
 work, port, milvusdm, peer = sys.argv[1:5]
 rounds, peer_rounds = map(int, sys.argv[5:7])
 sizes = ["200000x128", "50000x768"]
-jobs = sys.argv[7:] or [f"{kind}-{size}" for size in sizes for kind in ("F2M", "H2M", "M2M")] + ["M2H", "gzip"]
+jobs = sys.argv[7:] or [f"{kind}-{size}" for size in sizes for kind in ("F2M", "H2M", "M2M", "P2M")] + ["M2H", "gzip"]
 here = os.path.dirname(os.path.abspath(__file__))
 os.chdir(work)
 connections.connect(uri=f"http://127.0.0.1:{port}")
@@ -61,9 +63,28 @@ def prepare(size):
     return rows, dim
 
 
+def with_scalars(size, rows):
+    """The rows as Parquet, with four scalar columns."""
+    path = f"{size}.parquet"
+    if not os.path.exists(path):
+        number, price, title, doc = scalars.of(range(rows))
+        vectors = np.load(f"{size}.npy")
+        offsets = np.arange(rows + 1, dtype=np.int32) * vectors.shape[1]
+        vectors = pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.reshape(-1)))
+        table = pa.table({"id": np.arange(rows), "number": number, "price": price, "title": title, "doc": doc, "embedding": vectors})
+        pq.write_table(table, path, use_dictionary=False, compression="none", row_group_size=50_000)
+    return path
+
+
 def job(kind, size, dim):
-    """A job of the Python tool, which both take unchanged."""
+    """A job of the Python tool, which both take unchanged; of Parquet, which it does not know, one of ours."""
     path = os.path.join(work, size)
+    if kind == "P2M":
+        open("job.yaml", "w").write(f"""source: {{parquet: {{path: {path}.parquet, types: {{doc: json}}}}}}
+sink: {{milvus: {{address: "127.0.0.1:{port}", collection: bench}}}}
+fields: {{columns: {{title: {{type: varchar, max_length: 64}}}}}}
+""")
+        return
     source = {"F2M": f"data_path: {path}.index", "H2M": f"data_path: [{path}.h5]\n  data_dir:",
               "M2M": f"source_milvus_path: {path}.v1\n  mysql_parameter:\n  source_collection: {{bench: }}"}[kind]
     name = "" if kind == "M2M" else f"""
@@ -81,6 +102,8 @@ def job(kind, size, dim):
 
 def into_milvus(kind, size):
     rows, dim = prepare(size)
+    if kind == "P2M":
+        with_scalars(size, rows)
     job(kind, size, dim)
     gb = rows * (4 * dim + 8) / 1e9
 
@@ -89,7 +112,8 @@ def into_milvus(kind, size):
         return program(*command)
 
     def ours():
-        cost = loaded(milvusdm, "--yaml", "job.yaml", "--progress", "none", "--report", "report.json")
+        command = ["run", "job.yaml"] if kind == "P2M" else ["--yaml", "job.yaml"]
+        cost = loaded(milvusdm, *command, "--progress", "none", "--report", "report.json")
         assert f"done: {rows} rows" in cost["said"], cost["said"]
         with open("report.json") as report:
             progress = json.load(report)["progress"]
@@ -97,7 +121,8 @@ def into_milvus(kind, size):
         return dict(cost, taken=cost["wall"] - progress["seconds"] + progress["last_receipt_seconds"])
 
     def perfect():
-        out = loaded(sys.executable, f"{here}/perfect_client.py", f"127.0.0.1:{port}", f"{size}.npy", "--flush")
+        more = ["--scalars"] if kind == "P2M" else []
+        out = loaded(sys.executable, f"{here}/perfect_client.py", f"127.0.0.1:{port}", f"{size}.npy", "--flush", *more)
         # Below a warning of gRPC's, at times.
         result = json.loads(out["said"].splitlines()[-1])
         # What it does before its clock starts does not count: Python, encoding.
@@ -117,11 +142,11 @@ def into_milvus(kind, size):
         assert collection.num_entities == rows, f"{collection.num_entities} rows: {cost['said']}"
         return dict(cost, taken=cost["wall"], wall=cost["wall"] + time.monotonic() - start)
 
-    table = compare(f"{kind} {size}", {"milvusdm": ours, "pre-encoded client": perfect, "pymilvus columns": columns,
-                                       "Python MilvusDM": python_tool}, often=2)
+    others = {} if kind == "P2M" else {"pymilvus columns": columns, "Python MilvusDM": python_tool}
+    table = compare(f"{kind} {size}", {"milvusdm": ours, "pre-encoded client": perfect, **others}, often=2)
     cpu = statistics.median(cost["cpu"] for cost in table["milvusdm"]) / gb / 10
     print(f"    milvusdm: {cpu:.3f} CPU-s per 100 MB (wanted 0.25 at most)", flush=True)
-    if table["Python MilvusDM"]:
+    if table.get("Python MilvusDM"):
         both = list(zip(table["milvusdm"], table["Python MilvusDM"]))
         times = lambda ours, its: statistics.median(b[its] / a[ours] for a, b in both)
         a, b = (statistics.median(cost["taken"] for cost in column) for column in zip(*both))
