@@ -63,7 +63,7 @@ fn every_type_from_parquet_is_read_back_by_pymilvus() {
         }
     }
     // 17 columns that all have, vectors, and two in the dynamic field; 15 keys, 13 of which Lite in C++ can be asked for.
-    let count = |word: &str, name: &str, count: usize| (word, name.to_owned(), count);
+    let count = |word: &'static str, name: &str, count: usize| (word, name.to_owned(), count);
     compared.sort();
     assert_eq!(
         compared,
