@@ -4,12 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod bad_rows;
 mod cases;
 mod every_type;
 mod fields;
 #[path = "../support/migration.rs"]
 mod migration;
+mod misfits;
 mod traits;
 
 use std::path::Path;

@@ -68,7 +68,7 @@ fn inspect_tells_what_files_and_directories_hold() {
     let wrong = |file: usize| json["targets"][0]["files"][file]["wrong"].to_string();
     assert_eq!(wrong(0), "null");
     assert!(wrong(1).contains("does not end with PAR1"), "{}", wrong(1));
-    assert!(wrong(2).contains("No such file"), "{}", wrong(2));
+    assert!(wrong(2).contains("no such file"), "{}", wrong(2));
     std::fs::write(jobs.path("out/things/p1/manifest.json"), "{").unwrap();
     let (text, _) = inspect(&jobs, "out");
     assert!(text.contains("cannot be read: "), "{text}");
