@@ -25,12 +25,12 @@ use crate::milvus::{self, Collection, Server};
 use crate::schema::{Column, Element, Role};
 use crate::sink::{Parcel, Receipt};
 
+use super::{Milvus, Ready, mend, pack};
 use ask::Imports;
 use choose::{Choice, Load};
 use ledger::Ledger;
 use one::One;
 use place::{Place, writable};
-use super::{Milvus, Ready, mend, pack};
 use stage::Staging;
 
 pub use settings::{BULK, BulkSettings, Format};
