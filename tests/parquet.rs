@@ -20,6 +20,11 @@ mod lying;
 mod memory;
 #[path = "support/migration.rs"]
 mod migration;
+#[path = "parquet/moving.rs"]
+mod moving;
+#[allow(dead_code)]
+#[path = "support/random.rs"]
+mod random;
 #[path = "parquet/sink.rs"]
 mod sink;
 mod support;

@@ -94,6 +94,11 @@ impl Plan {
         self.source.stillness() != Stillness::Frozen && self.sink.resumable()
     }
 
+    /// Whether rows get a place behind all that came before, because there may be more of them or fewer than were counted.
+    pub fn by_place(&self) -> bool {
+        self.source.stillness() != Stillness::Frozen && self.sink.in_order()
+    }
+
     /// Goes on with the shards that a run began with, where the source would give others now.
     pub fn adopt(&mut self, shards: Option<Vec<Shard>>) {
         if let Some(shards) = shards.filter(|_| self.moves()) {

@@ -196,12 +196,11 @@ fn carry(run: &Run<'_>) -> Result<()> {
             let (out, full_out) = (parcels_in, full_out);
             pool.broadcast(|_| {
                 while let Some(stretch) = work.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    let mut came = None;
                     for (shard, standing) in *stretch {
-                        let packed = pack_shard(run, shard, standing, &out);
-                        let ok = packed.is_ok();
-                        run.guard(packed);
-                        if !ok {
-                            return;
+                        match pack_shard(run, shard, standing, came, &out) {
+                            Ok(rows) => came = plan.by_place().then_some(rows),
+                            Err(error) => return run.guard(Err(error)),
                         }
                         run.less_pending(shard.target, &full_out);
                     }
@@ -266,21 +265,28 @@ struct Counted {
     first_row: u64,
 }
 
-/// On the pool: what is left of one shard.
-fn pack_shard(run: &Run<'_>, shard: &Shard, standing: &Standing, out: &Sender<Sent>) -> Result<()> {
+/// On the pool: what is left of one shard. `came`: rows of its target that came before, where that may be another figure
+/// than the shard's. How many have come at its end.
+fn pack_shard(
+    run: &Run<'_>,
+    shard: &Shard,
+    standing: &Standing,
+    came: Option<u64>,
+    out: &Sender<Sent>,
+) -> Result<u64> {
     let mut counted = Counted {
         index: standing.index,
         window: 0,
-        first_row: shard.first_row,
+        first_row: came.unwrap_or(shard.first_row),
     };
     for gap in &standing.gaps {
         pack_gap(run, shard, standing, gap, &mut counted, out)?;
     }
-    match run.plan.moves() {
-        // What arrived says by itself what it was.
-        true => Ok(()),
-        false => run.checkpoint.close(shard, counted.index),
+    // What arrived of what moves says by itself what it was.
+    if !run.plan.moves() {
+        run.checkpoint.close(shard, counted.index)?;
     }
+    Ok(counted.first_row)
 }
 
 /// One stretch of a shard, from its beginning to its end.

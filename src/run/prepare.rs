@@ -7,6 +7,7 @@ use crate::limits;
 use crate::plan::{Plan, check_numbers, side_by_side};
 use crate::progress::Progress;
 use crate::sink::{Action, Decision};
+use crate::source::Stillness;
 
 use super::{Stop, patiently};
 
@@ -19,6 +20,9 @@ pub fn prepare(
     stop: &Stop,
 ) -> Result<()> {
     plan.sink.begin(checkpoint.run());
+    if plan.source.stillness() != Stillness::Frozen {
+        plan.sink.rows_may_change();
+    }
     for (target, decision) in plan.manifest.targets.iter().zip(decisions.iter()) {
         plan.sink.decided(target, decision);
     }

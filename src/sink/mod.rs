@@ -1,6 +1,7 @@
 //! Where do vectors go? The trait, and the list of kinds.
 //! A sink knows no source and never retries; it says what a second arrival would do.
 
+mod equal;
 pub mod hdf5;
 pub mod held;
 pub mod milvus;
@@ -122,6 +123,10 @@ pub trait Sink: Send + Sync {
 
     /// Tells it the run's number, before anything is prepared: what it makes may bear it.
     fn begin(&self, _run: u64) {}
+
+    /// Tells it, before anything is prepared, that the source may change while it is read: that targets have about as many
+    /// rows as they say.
+    fn rows_may_change(&self) {}
 
     /// Tells it, before anything is prepared, what was decided about a target: perhaps by an earlier start of the job, so
     /// that what [`Sink::decide`] found this time is another thing.

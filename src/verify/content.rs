@@ -161,6 +161,7 @@ pub fn compare(
         tally: Compared::default(),
         digest: 0,
         delivered: 0,
+        came: 0,
     };
     let shards = plan.manifest.shards.iter();
     for shard in shards.filter(|s| s.target == target.number) {
@@ -268,13 +269,17 @@ struct Work<'w> {
     /// Of all rows as they were delivered.
     digest: u64,
     delivered: u64,
+    /// Rows that were read, of all shards so far.
+    came: u64,
 }
 
 impl<'w> Work<'w> {
     /// Compares all rows of a shard.
     fn all(&mut self, shard: &Shard) -> Result<()> {
         let mut reader = self.reader(shard, shard.start.clone());
-        let (mut index, mut first_row) = (0, shard.first_row);
+        let by_place = self.plan.by_place();
+        let mut first_row = if by_place { self.came } else { shard.first_row };
+        let mut index = 0;
         while let Some(cut) = self.pacing.patiently(|| reader.rows())? {
             (self.pacing.check)()?;
             let rows = rows(&cut);
@@ -290,6 +295,7 @@ impl<'w> Work<'w> {
             first_row += rows;
             (self.pacing.looked_at)(rows, rows * self.target.columns.row_bytes().0);
         }
+        self.came = first_row;
         Ok(())
     }
 

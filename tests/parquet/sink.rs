@@ -17,7 +17,7 @@ use crate::given::{of, open, rows, tables_script};
 use crate::migration::Jobs;
 use crate::support::{finish, target};
 
-const WIDE: Limits = Limits {
+pub const WIDE: Limits = Limits {
     batch_bytes: 4 << 20,
     batch_rows: 1 << 20,
 };
@@ -29,7 +29,7 @@ fn fixture(name: &str) -> String {
     path.display().to_string()
 }
 
-fn sink(settings: &str) -> Box<dyn Sink> {
+pub fn sink(settings: &str) -> Box<dyn Sink> {
     let text = format!("source: {{none: {{}}}}\nsink: {{parquet: {{{settings}}}}}\n");
     let job = Job::parse(Path::new("job.yaml"), text).unwrap();
     let known = SINKS.iter().find(|kind| kind.name == "parquet").unwrap();

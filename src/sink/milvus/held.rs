@@ -10,10 +10,11 @@ use crate::job::{Misfits, NonFinite};
 use crate::limits;
 use crate::milvus::{Client, Flavour, Found, LookUp};
 use crate::schema::ColumnType;
+use crate::sink::equal;
 use crate::sink::held::{Compared, Held, Holder, Way, What};
 
 use super::check::Check;
-use super::{Milvus, equal, mend, pack};
+use super::{Milvus, mend, pack};
 
 impl Milvus {
     pub(super) fn held_there(&self, target: &Target) -> Result<Held<'_>> {

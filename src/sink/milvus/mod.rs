@@ -6,7 +6,6 @@ pub mod bulk;
 mod check;
 mod columns;
 mod decide;
-mod equal;
 mod finish;
 mod fit;
 mod foresee;

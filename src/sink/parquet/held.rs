@@ -11,6 +11,7 @@ use crate::digest;
 use crate::error::{Error, Result};
 use crate::parquet::{File, Manifest, Rows};
 use crate::schema::Columns;
+use crate::sink::equal;
 use crate::sink::held::{Compared, Held, Holder, Way, What};
 
 /// Opens a directory to be compared with what was written to it. The sums of its files are looked at first.
@@ -142,7 +143,6 @@ fn compare(part: &Part, first: usize, there: &Part, compared: &mut Compared) {
     if same {
         return;
     }
-    let (mut one, mut two) = (Vec::new(), Vec::new());
     for row in 0..there.len() {
         if part.key(first + row) != there.key(row) {
             compared.differs(part, first + row, What::OtherId(there.key(row)));
@@ -151,11 +151,7 @@ fn compare(part: &Part, first: usize, there: &Part, compared: &mut Compared) {
         let columns = part.columns().all().iter().enumerate();
         let differs = columns.filter(|(number, column)| {
             let (a, b) = (wanted.column(*number), there.column(*number));
-            let (a, b) = (
-                digest::value(column.kind, &a, row, &mut one),
-                digest::value(column.kind, &b, row, &mut two),
-            );
-            a != b
+            !equal::values(column.kind, (&a, row), (&b, row))
         });
         let first_differing = differs.map(|(_, column)| column).next();
         if let Some(column) = first_differing {

@@ -69,14 +69,9 @@ impl Journal {
             run,
             shape: shape.to_owned(),
         };
-        let (mut lines, mut end) = (Vec::new(), 0);
-        for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let Some(line_read) = decode(line) else { break };
-            if lines.is_empty() && line_read != begin {
-                break;
-            }
-            end += line.len() as u64;
-            lines.push(line_read);
+        let (mut lines, mut end) = whole_lines(&text);
+        if lines.first() != Some(&begin) {
+            (lines, end) = (Vec::new(), 0);
         }
         let mut journal = Journal(file);
         journal.cut(path, end)?;
@@ -97,6 +92,17 @@ impl Journal {
             .map_err(|e| Error::io(path, "cut the journal", &e))
     }
 
+    /// All lines of it but the first.
+    pub fn lines(&mut self, path: &Path) -> Result<Vec<Line>> {
+        let mut text = Vec::new();
+        let read = self.0.seek(SeekFrom::Start(0));
+        let read = read.and_then(|_| self.0.read_to_end(&mut text));
+        read.map_err(|e| Error::io(path, "read the journal", &e))?;
+        let (mut lines, _) = whole_lines(&text);
+        lines.drain(..lines.len().min(1));
+        Ok(lines)
+    }
+
     /// Begins it anew with these lines.
     pub fn rewrite(&mut self, path: &Path, run: u64, shape: &str, lines: &[Line]) -> Result<()> {
         self.cut(path, 0)?;
@@ -112,6 +118,17 @@ impl Journal {
         let line = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
         (self.0.write_all(line.as_bytes())).map_err(|e| Error::io(path, "write the journal", &e))
     }
+}
+
+/// The lines of a journal up to the first that is torn, and where that begins.
+fn whole_lines(text: &[u8]) -> (Vec<Line>, u64) {
+    let (mut lines, mut end) = (Vec::new(), 0);
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let Some(read) = decode(line) else { break };
+        end += line.len() as u64;
+        lines.push(read);
+    }
+    (lines, end)
 }
 
 fn decode(line: &[u8]) -> Option<Line> {

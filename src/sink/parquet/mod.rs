@@ -1,6 +1,7 @@
 //! Parquet: how are rows of any columns written to files that every tool reads, with a manifest that restores them?
 //! Rows come in order, a batch a row group; what a killed run wrote is gone on with. Never reads a source.
 
+mod again;
 mod held;
 mod journal;
 mod piece;
@@ -9,7 +10,7 @@ mod target;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use crate::batch::{Batch, Keys, Limits, Target, TargetName};
@@ -83,6 +84,7 @@ impl super::Spec for Spec {
         Ok(Box::new(Parquet {
             spec: self.clone(),
             run: AtomicU64::new(0),
+            moving: AtomicBool::new(false),
             dirs: Mutex::default(),
             open: RwLock::default(),
         }))
@@ -93,6 +95,8 @@ impl super::Spec for Spec {
 struct Parquet {
     spec: Spec,
     run: AtomicU64,
+    /// Whether the source may change while it is read.
+    moving: AtomicBool,
     /// The directory of each target that has been seen, by its number.
     dirs: Mutex<BTreeMap<u32, (TargetName, PathBuf)>>,
     /// Targets that are being written; `None`: they are whole.
@@ -243,6 +247,10 @@ impl Sink for Parquet {
         self.run.store(run, Ordering::Relaxed);
     }
 
+    fn rows_may_change(&self) {
+        self.moving.store(true, Ordering::Relaxed);
+    }
+
     fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()> {
         if decision.action == Action::Skip {
             return Ok(());
@@ -253,7 +261,8 @@ impl Sink for Parquet {
         // job renamed its own and died before it could say so.
         let replace = decision.action == Action::Replace || begun;
         let run = self.run.load(Ordering::Relaxed);
-        let filling = Filling::open(&dir, target, &self.spec.shape, run, replace)?;
+        let moving = self.moving.load(Ordering::Relaxed);
+        let filling = Filling::open(&dir, target, &self.spec.shape, run, (replace, moving))?;
         let mut open = self.open.write().expect("no one panics with it locked");
         open.insert(target.number, Some(Arc::new(filling)));
         Ok(())
@@ -305,10 +314,10 @@ impl Sink for Parquet {
             Some(Some(filling)) => filling.clone(),
             _ => return Ok(Finishing::Done),
         };
-        filling.finish()?;
+        let rows = filling.finish()?;
         let mut open = self.open.write().expect("no one panics with it locked");
         open.insert(target.number, None);
-        tracing::info!(dir = %self.dir(&target.name).display(), rows = target.rows, "files written");
+        tracing::info!(dir = %self.dir(&target.name).display(), rows, "files written");
         Ok(Finishing::Done)
     }
 

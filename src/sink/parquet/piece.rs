@@ -14,8 +14,13 @@ pub struct Piece {
     pub first: u64,
     pub rows: u64,
     pub digest: u64,
-    /// What is written; none where it is in the file already.
-    pub group: Option<Encoded>,
+    pub content: Content,
+}
+
+pub enum Content {
+    /// An earlier attempt wrote just these rows.
+    Written(Vec<Part>),
+    Encoded(Encoded),
 }
 
 /// A row group as it is written.
@@ -28,7 +33,10 @@ pub struct Encoded {
 impl Piece {
     /// Bytes that are to be written.
     pub fn len(&self) -> u64 {
-        self.group.as_ref().map_or(0, |group| group.len)
+        match &self.content {
+            Content::Written(_) => 0,
+            Content::Encoded(encoded) => encoded.len,
+        }
     }
 }
 

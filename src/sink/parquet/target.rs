@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::journal::{Journal, Line, Written};
-use super::piece::{Encoded, Piece, pieces, write_all};
+use super::piece::{Content, Encoded, Piece, pieces, write_all};
 use crate::batch::{Batch, Part, Target};
 use crate::digest;
 use crate::error::{Error, Kind, Result};
@@ -31,40 +31,44 @@ pub struct Shape {
 
 /// A target that is being written.
 pub struct Filling {
-    dir: PathBuf,
-    target: Target,
-    shape: Shape,
+    pub(super) dir: PathBuf,
+    pub(super) target: Target,
+    pub(super) shape: Shape,
     writer: Writer,
     /// Whether files of these names may be there already.
     replace: bool,
-    run: u64,
+    /// Whether the source may by now have more rows, fewer, or others.
+    pub(super) moving: bool,
+    pub(super) run: u64,
     state: Mutex<State>,
     moved: Condvar,
 }
 
-struct State {
-    journal: Journal,
+pub(super) struct State {
+    pub(super) journal: Journal,
     /// Row groups in the files, in order; the first `confirmed` of them came in this run.
-    groups: Vec<Written>,
-    confirmed: usize,
-    whole: BTreeMap<u64, Listed>,
+    pub(super) groups: Vec<Written>,
+    pub(super) confirmed: usize,
+    pub(super) whole: BTreeMap<u64, Listed>,
     /// The file that is not whole yet.
-    file: Option<Open>,
+    pub(super) file: Option<Open>,
     /// Pieces that came before their turn, by first row.
     early: BTreeMap<u64, Piece>,
     early_bytes: u64,
+    /// From this row on the source has others than an earlier attempt wrote.
+    differs_from: Option<u64>,
     digest: u64,
 }
 
-struct Open {
-    number: u64,
-    file: File,
-    len: u64,
-    sum: crc32fast::Hasher,
+pub(super) struct Open {
+    pub(super) number: u64,
+    pub(super) file: File,
+    pub(super) len: u64,
+    pub(super) sum: crc32fast::Hasher,
 }
 
 impl State {
-    fn next_row(&self) -> u64 {
+    pub(super) fn next_row(&self) -> u64 {
         match self.confirmed.checked_sub(1) {
             Some(last) => self.groups[last].first + self.groups[last].rows,
             None => 0,
@@ -79,16 +83,17 @@ impl Filling {
         target: &Target,
         shape: &Shape,
         run: u64,
-        replace: bool,
+        (replace, moving): (bool, bool),
     ) -> Result<Filling> {
         let path = dir.join(JOURNAL);
-        let (journal, lines) = Journal::open(&path, run, &told(target, shape))?;
+        let (journal, lines) = Journal::open(&path, run, &told(target, shape, moving))?;
         let filling = Filling {
             dir: dir.to_owned(),
             writer: Writer::new(target.columns.all(), shape.packing)?,
             target: target.clone(),
             shape: shape.clone(),
             replace,
+            moving,
             run,
             state: Mutex::new(State {
                 journal,
@@ -98,131 +103,30 @@ impl Filling {
                 file: None,
                 early: BTreeMap::new(),
                 early_bytes: 0,
+                differs_from: None,
                 digest: 0,
             }),
             moved: Condvar::new(),
         };
-        filling.take_up(lines)?;
+        filling.take_up(&mut filling.state(), lines)?;
         Ok(filling)
     }
 
-    fn name(number: u64) -> String {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no one panics with it locked")
+    }
+
+    pub(super) fn name(number: u64) -> String {
         format!("part-{number:05}.parquet")
     }
 
-    fn named(&self, number: u64) -> PathBuf {
+    pub(super) fn named(&self, number: u64) -> PathBuf {
         self.dir.join(Self::name(number))
     }
 
-    fn temporary(&self, number: u64) -> PathBuf {
+    pub(super) fn temporary(&self, number: u64) -> PathBuf {
         self.dir
             .join(format!(".milvusdm-{}.tmp", Self::name(number)))
-    }
-
-    /// Takes up what the journal says, as far as it is in the files; removes what else an earlier run left.
-    fn take_up(&self, lines: Vec<Line>) -> Result<()> {
-        let mut kept: Vec<Line> = Vec::new();
-        let (mut groups, mut whole): (Vec<Written>, BTreeMap<u64, Listed>) = Default::default();
-        for line in lines {
-            match &line {
-                Line::Whole {
-                    file,
-                    rows,
-                    bytes,
-                    crc32,
-                } => {
-                    let listed = Listed {
-                        name: Self::name(*file),
-                        rows: *rows,
-                        bytes: *bytes,
-                        crc32: *crc32,
-                    };
-                    let there = [self.temporary(*file), self.named(*file)]
-                        .into_iter()
-                        .any(|path| std::fs::metadata(path).is_ok_and(|meta| meta.len() == *bytes));
-                    if !there {
-                        // Nothing of it can be trusted.
-                        groups.retain(|group| group.file != *file);
-                        kept.retain(
-                            |line| !matches!(line, Line::Group(group) if group.file == *file),
-                        );
-                        break;
-                    }
-                    whole.insert(*file, listed);
-                    groups
-                        .iter_mut()
-                        .filter(|g| g.file == *file)
-                        .for_each(|g| g.footer = Vec::new());
-                }
-                Line::Group(group) => groups.push(group.clone()),
-                Line::Begin { .. } => break,
-            }
-            kept.push(line);
-        }
-        // The file that is not whole: as far as its bytes are those that were written.
-        let open = groups
-            .last()
-            .map(|group| group.file)
-            .filter(|file| !whole.contains_key(file));
-        let mut state = self.state.lock().expect("no one panics with it locked");
-        if let Some(number) = open {
-            let path = self.temporary(number);
-            let of_file: Vec<&Written> = groups.iter().filter(|g| g.file == number).collect();
-            let (good, sum) = good(&path, &of_file);
-            let bad = of_file.len() - good;
-            groups.truncate(groups.len() - bad);
-            kept.truncate(kept.len() - bad);
-            if good > 0 {
-                let end = groups.last().expect("some are good").end;
-                let io = |doing: &'static str| {
-                    let path = path.clone();
-                    move |e: std::io::Error| Error::io(&path, doing, &e)
-                };
-                let mut file = File::options()
-                    .write(true)
-                    .open(&path)
-                    .map_err(io("open"))?;
-                file.set_len(end).map_err(io("cut"))?;
-                file.seek(SeekFrom::Start(end)).map_err(io("cut"))?;
-                state.file = Some(Open {
-                    number,
-                    file,
-                    len: end,
-                    sum,
-                });
-            }
-        }
-        (state.groups, state.whole) = (groups, whole);
-        let path = self.dir.join(JOURNAL);
-        let told = told(&self.target, &self.shape);
-        state.journal.rewrite(&path, self.run, &told, &kept)?;
-        self.remove_others(&state)
-    }
-
-    /// Removes temporary files that the journal knows nothing of.
-    fn remove_others(&self, state: &State) -> Result<()> {
-        let known = state
-            .whole
-            .keys()
-            .copied()
-            .chain(state.file.as_ref().map(|file| file.number));
-        let known: Vec<u64> = known.collect();
-        let known: Vec<PathBuf> = known
-            .into_iter()
-            .map(|number| self.temporary(number))
-            .collect();
-        let listing = std::fs::read_dir(&self.dir).map_err(|e| Error::io(&self.dir, "list", &e))?;
-        for entry in listing.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let ours = name.starts_with(".milvusdm-part-") && name.ends_with(".tmp");
-            if ours && !known.contains(&entry.path()) {
-                let path = entry.path();
-                std::fs::remove_file(&path)
-                    .map_err(|e| Error::io(&path, "remove what an earlier run left", &e))?;
-            }
-        }
-        Ok(())
     }
 
     /// The digests of a batch's row groups, one behind the other, and their sum.
@@ -238,27 +142,37 @@ impl Filling {
     }
 
     /// A row group, as far as it has to be written.
-    fn piece(&self, first: u64, parts: &[Part], digest: u64) -> Result<Piece> {
+    fn piece(&self, first: u64, parts: Vec<Part>, digest: u64) -> Result<Piece> {
         let rows = parts.iter().map(|part| part.len() as u64).sum();
-        let group = match self.is_written(first, rows, digest) {
-            true => None,
-            false => Some(Encoded::new(&self.writer, parts)?),
+        let content = match self.is_written(first, rows, digest) {
+            true => Content::Written(parts),
+            false => Content::Encoded(Encoded::new(&self.writer, &parts)?),
         };
         Ok(Piece {
             first,
             rows,
             digest,
-            group,
+            content,
         })
     }
 
-    /// Whether an earlier attempt wrote just these rows.
+    /// Whether an earlier attempt wrote just these rows, and the same before them.
     fn is_written(&self, first: u64, rows: u64, digest: u64) -> bool {
-        let state = self.state.lock().expect("no one panics with it locked");
+        let mut state = self.state();
+        if state.differs_from.is_some_and(|row| row <= first) {
+            return false;
+        }
         let at = state
             .groups
             .binary_search_by_key(&first, |group| group.first);
-        at.is_ok_and(|at| (state.groups[at].rows, state.groups[at].digest) == (rows, digest))
+        let written = match at {
+            Ok(at) => (state.groups[at].rows, state.groups[at].digest) == (rows, digest),
+            Err(_) => false,
+        };
+        if self.moving && !written {
+            state.differs_from = Some(first);
+        }
+        written
     }
 
     /// Makes row groups of a batch whose digests these are, several batches at a time, and appends them when all before
@@ -268,12 +182,12 @@ impl Filling {
         let pieces = pieces(batch, self.shape.rows_per_file).into_iter();
         let pieces = pieces
             .zip(digests)
-            .map(|((first, parts), digest)| self.piece(first, &parts, u64::from_le_bytes(*digest)));
+            .map(|((first, parts), digest)| self.piece(first, parts, u64::from_le_bytes(*digest)));
         let pieces: Vec<Piece> = pieces.collect::<Result<_>>()?;
         let Some(first) = pieces.first().map(|piece| piece.first) else {
             return Ok(());
         };
-        let mut state = self.state.lock().expect("no one panics with it locked");
+        let mut state = self.state();
         // Delivery threads overtake each other by a parcel or two; the one that is ahead waits a while, never for ever.
         if first > state.next_row() && state.early_bytes > limits::PARQUET_EARLY_BYTES {
             let wait = Duration::from_millis(200);
@@ -305,13 +219,27 @@ impl Filling {
 
     fn append(&self, state: &mut State, piece: Piece) -> Result<()> {
         let end = piece.first + piece.rows;
-        if end > self.target.rows {
+        if end > self.target.rows && !self.moving {
             let what = format!("{} rows were announced, more came", self.target.rows);
             return Err(Error::path(Kind::Changed, &self.dir, what));
         }
         state.digest = state.digest.wrapping_add(piece.digest);
+        let same = |group: &Written| {
+            (group.first, group.rows, group.digest) == (piece.first, piece.rows, piece.digest)
+        };
+        let stale = match state.groups.get(state.confirmed) {
+            Some(group) => !same(group),
+            // An attempt that had no more rows ended the file that this one goes to.
+            None => {
+                let number = piece.first / self.shape.rows_per_file;
+                state.whole.contains_key(&number)
+            }
+        };
+        if self.moving && stale {
+            self.forget(state)?;
+        }
         if let Some(group) = state.groups.get(state.confirmed) {
-            if (group.first, group.rows, group.digest) != (piece.first, piece.rows, piece.digest) {
+            if !same(group) {
                 let _ = std::fs::remove_file(self.dir.join(JOURNAL));
                 let what = format!(
                     "the source gives other rows from row {} on than an earlier attempt wrote",
@@ -323,12 +251,10 @@ impl Filling {
             state.confirmed += 1;
             return self.close_if_full(state);
         }
-        let Some(Encoded { group, len, sum }) = piece.group else {
-            return Err(Error::path(
-                Kind::Io,
-                &self.dir,
-                "rows that were written before are no longer there",
-            ));
+        let Encoded { group, len, sum } = match piece.content {
+            Content::Encoded(encoded) => encoded,
+            // What an earlier attempt wrote was forgotten since this piece was looked up.
+            Content::Written(parts) => Encoded::new(&self.writer, &parts)?,
         };
         let number = piece.first / self.shape.rows_per_file;
         let mut open = match state.file.take() {
@@ -427,11 +353,18 @@ impl Filling {
         Ok(())
     }
 
-    /// Checks that every row came, gives files their names, and writes the manifest.
-    pub fn finish(&self) -> Result<()> {
-        let mut state = self.state.lock().expect("no one panics with it locked");
+    /// Checks that every row came, gives files their names, and writes the manifest. How many rows there are.
+    pub fn finish(&self) -> Result<u64> {
+        let mut state = self.state();
         let rows = state.next_row();
-        if rows != self.target.rows || state.confirmed < state.groups.len() {
+        if self.moving && state.confirmed < state.groups.len() {
+            self.forget(&mut state)?;
+        }
+        let all = match self.moving {
+            true => state.early.is_empty(),
+            false => rows == self.target.rows && state.confirmed == state.groups.len(),
+        };
+        if !all {
             let what = format!("{rows} rows came, {} were announced", self.target.rows);
             return Err(Error::path(Kind::Changed, &self.dir, what));
         }
@@ -470,7 +403,9 @@ impl Filling {
         self.rename(&temporary, &self.dir.join(MANIFEST))?;
         self.sync_dir()?;
         let journal = self.dir.join(JOURNAL);
-        std::fs::remove_file(&journal).map_err(|e| Error::io(&journal, "remove the journal", &e))
+        let removed = std::fs::remove_file(&journal);
+        removed.map_err(|e| Error::io(&journal, "remove the journal", &e))?;
+        Ok(rows)
     }
 
     /// Removes the manifest that was there, then its files that do not get another of their name.
@@ -512,37 +447,14 @@ impl Filling {
 }
 
 /// What the bytes of a target depend on, as a journal notes it.
-fn told(target: &Target, shape: &Shape) -> String {
+pub(super) fn told(target: &Target, shape: &Shape, moving: bool) -> String {
     let columns = target.columns.to_json();
+    let rows = match moving {
+        true => "rows".to_owned(),
+        false => format!("{} rows", target.rows),
+    };
     format!(
-        "{} rows of {columns}, {shape:?}, {}",
-        target.rows,
+        "{rows} of {columns}, {shape:?}, {}",
         env!("CARGO_PKG_VERSION")
     )
-}
-
-/// How many of a file's row groups are there as they were written, and the sum up to the last of them.
-fn good(path: &Path, groups: &[&Written]) -> (usize, crc32fast::Hasher) {
-    let mut sum = crc32fast::Hasher::new();
-    let Ok(mut file) = File::open(path) else {
-        return (0, sum);
-    };
-    let (mut good, mut at) = (0, 0);
-    for group in groups {
-        let mut next = sum.clone();
-        let mut stretch = (&mut file).take(group.end.saturating_sub(at));
-        let mut room = vec![0; 1 << 20];
-        loop {
-            match stretch.read(&mut room) {
-                Ok(0) => break,
-                Ok(count) => next.update(&room[..count]),
-                Err(_) => return (good, sum),
-            }
-        }
-        if stretch.limit() > 0 || next.clone().finalize() != group.crc32 {
-            break;
-        }
-        (sum, at, good) = (next, group.end, good + 1);
-    }
-    (good, sum)
 }
