@@ -150,7 +150,7 @@ pub fn run(
 /// The pool reads and packs, the delivery threads deliver, and this thread finishes targets as they fill.
 fn carry(run: &Run<'_>) -> Result<()> {
     let plan = run.plan;
-    let shards: Vec<(&Shard, Standing)> = plan
+    let mut shards: Vec<(&Shard, Standing)> = plan
         .manifest
         .shards
         .iter()
@@ -182,6 +182,9 @@ fn carry(run: &Run<'_>) -> Result<()> {
         .map_err(|e| Error::new(Kind::Io, format!("cannot start threads: {e}")))?;
     let filling = run.pending.iter().filter(|n| n.load(Ordering::SeqCst) > 0);
     run.progress.doing().filling(filling.count() as u64);
+    if plan.moves() {
+        by_turns(&mut shards);
+    }
     let work = stretches(&shards, plan.sink.in_order());
     let next = AtomicU32::new(0);
     std::thread::scope(|scope| {
@@ -253,6 +256,20 @@ fn stretches<'s, 'p>(
     } else {
         shards.chunks(1).collect()
     }
+}
+
+/// The first shards of all targets before the second ones: a large collection does not keep others waiting. Files are read
+/// one after the other, as they lie on their disk.
+fn by_turns<T>(shards: &mut [(&Shard, T)]) {
+    let mut turns: BTreeMap<u32, u32> = BTreeMap::new();
+    let turns: BTreeMap<u32, u32> = (shards.iter())
+        .map(|(shard, _)| {
+            let turn = turns.entry(shard.target).or_default();
+            *turn += 1;
+            (shard.number, *turn)
+        })
+        .collect();
+    shards.sort_by_key(|(shard, _)| turns[&shard.number]);
 }
 
 /// What the batches of a shard are counted by.
@@ -533,5 +550,29 @@ impl Run<'_> {
     /// Does something that is safe to repeat, as often as patience lasts.
     fn patiently<T>(&self, deed: impl FnMut() -> Result<T>) -> Result<T> {
         patiently(&self.plan.settings, self.progress, self.stop, deed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_target_does_not_keep_small_ones_waiting() {
+        let shard = |(number, target): (u32, u32)| Shard {
+            number,
+            target,
+            part: 0,
+            name: String::new(),
+            rows: 1,
+            first_row: 0,
+            start: Position::Start,
+            end: Position::End,
+        };
+        let all: Vec<Shard> = (0..).zip([0, 0, 0, 0, 1, 2, 2]).map(shard).collect();
+        let mut turns: Vec<(&Shard, ())> = all.iter().map(|shard| (shard, ())).collect();
+        by_turns(&mut turns);
+        let numbers: Vec<u32> = turns.iter().map(|(shard, ())| shard.number).collect();
+        assert_eq!(numbers, [0, 4, 5, 1, 6, 2, 3]);
     }
 }
