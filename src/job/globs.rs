@@ -34,13 +34,34 @@ impl Globs {
         (self.allow.is_empty() || hit(&self.allow)) && !hit(&self.block)
     }
 
+    /// The same of a collection of a database, which globs may name before it: `shop.products/*`.
+    pub fn admit_of(&self, db: &str, collection: &str, partition: &str) -> bool {
+        let full = format!("{db}.{collection}");
+        let fits = |g: &String| hits(g, collection, partition) || hits(g, &full, partition);
+        let (allow, block) = (&self.allow, &self.block);
+        (allow.is_empty() || allow.iter().any(fits)) && !block.iter().any(fits)
+    }
+
     /// Whether any partition of a collection may travel.
     pub fn may_admit(&self, collection: &str) -> bool {
-        let of = |glob: &str| glob.split_once('/').map_or(glob, |(c, _)| c).to_owned();
+        self.may_admit_any(&[collection])
+    }
+
+    /// The same of a collection of a database.
+    pub fn may_admit_of(&self, db: &str, collection: &str) -> bool {
+        self.may_admit_any(&[collection, &format!("{db}.{collection}")])
+    }
+
+    /// The same of a collection that goes by any of these names.
+    fn may_admit_any(&self, names: &[&str]) -> bool {
+        let fits = |glob: &str| {
+            let of = glob.split_once('/').map_or(glob, |(c, _)| c);
+            names.iter().any(|name| matches(of, name))
+        };
         let all = |glob: &&String| !glob.contains('/') || glob.ends_with("/*");
-        let allowed = self.allow.iter().any(|g| matches(&of(g), collection));
+        let allowed = self.allow.iter().any(|g| fits(g));
         let mut blocks = self.block.iter().filter(all);
-        (self.allow.is_empty() || allowed) && !blocks.any(|g| matches(&of(g), collection))
+        (self.allow.is_empty() || allowed) && !blocks.any(|g| fits(g))
     }
 }
 
@@ -115,5 +136,22 @@ mod tests {
         assert!(globs.admit("prod_old", "p11"));
         assert!(!globs.admit("prod_x", ""));
         assert!(!globs.admit("other", ""));
+    }
+
+    #[test]
+    fn globs_may_name_the_database_before_the_collection() {
+        let globs = Globs {
+            allow: vec!["shop.*".into(), "news".into()],
+            block: vec!["*.tmp_*".into(), "shop.old/p?".into()],
+        };
+        assert!(globs.admit_of("shop", "products", "p1"));
+        assert!(globs.admit_of("other", "news", ""));
+        assert!(!globs.admit_of("other", "products", ""));
+        assert!(!globs.admit_of("shop", "tmp_1", ""));
+        assert!(!globs.admit_of("shop", "old", "p1"));
+        assert!(globs.admit_of("shop", "old", "p11"));
+        assert!(globs.may_admit_of("shop", "old"));
+        assert!(!globs.may_admit_of("shop", "tmp_1"));
+        assert!(!globs.may_admit_of("other", "products"));
     }
 }

@@ -74,7 +74,7 @@ pub struct Endpoint {
     pub settings: Mapping,
 }
 
-/// New names for collections and partitions; `{collection}` and `{partition}` stand for the source's.
+/// New names for collections and partitions; `{db}`, `{collection}` and `{partition}` stand for the source's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Into {
     /// The collection's new name.
@@ -456,11 +456,14 @@ fn read_into(mut form: Form) -> Into {
         ("partition", &into.partition),
     ] {
         let plain = name.as_deref().unwrap_or_default();
-        let plain = plain.replace("{collection}", "").replace("{partition}", "");
+        let known = ["{db}", "{collection}", "{partition}"];
+        let plain = known
+            .iter()
+            .fold(plain.to_owned(), |text, word| text.replace(word, ""));
         if plain.contains(['{', '}']) {
             form.mistake(
                 key,
-                "may hold {collection} and {partition}, no other braces",
+                "may hold {db}, {collection} and {partition}, no other braces",
             );
         }
     }

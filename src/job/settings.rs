@@ -295,7 +295,7 @@ pub const GENERAL: &[Setting] = &[
             Setting::text("partition", "the partition's new name; '': the default one")
                 .example("\"{partition}\""),
         ],
-        "new names; {collection} and {partition} stand for the source's; several into one merges them",
+        "new names; {db}, {collection} and {partition} stand for the source's; several into one merges them",
     ),
     Setting::map(
         "fields",

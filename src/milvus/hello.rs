@@ -238,6 +238,19 @@ impl Client {
     }
 
     /// Refuses a database that is not there, where the server tells.
+    /// The names of the server's databases, in order. Servers that know nothing of databases have the default one.
+    pub fn databases(&self) -> Result<Vec<String>> {
+        let request = ListDatabasesRequest {};
+        match self.tell::<ListDatabasesResponse>("ListDatabases", &request) {
+            Ok(mut answer) => {
+                answer.db_names.sort_unstable();
+                Ok(answer.db_names)
+            }
+            Err(e) if is_unknown(&e) => Ok(vec!["default".to_owned()]),
+            Err(e) => Err(e),
+        }
+    }
+
     pub(super) fn check_db(&self) -> Result<()> {
         if self.db.is_empty() || self.db == "default" {
             return Ok(());

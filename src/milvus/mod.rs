@@ -18,6 +18,7 @@ pub mod v1;
 pub mod values;
 pub mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -119,7 +120,7 @@ pub struct Client {
     address: String,
     db: String,
     headers: HeaderMap,
-    connections: Vec<Connection>,
+    connections: Arc<[Connection]>,
     server: Server,
     deadlines: Deadlines,
 }
@@ -189,7 +190,7 @@ impl Client {
         }
         let connections = (0..connections.max(1))
             .map(|number| Connection::new(endpoint.clone(), number))
-            .collect::<std::io::Result<Vec<_>>>()
+            .collect::<std::io::Result<Arc<[_]>>>()
             .map_err(|e| Error::new(Kind::Io, format!("cannot start a thread: {e}")))?;
         Ok(Client {
             address: settings.address.clone(),
@@ -198,6 +199,20 @@ impl Client {
             connections,
             server: Server::default(),
             deadlines: settings.deadlines,
+        })
+    }
+
+    /// The same server and connections, for another of its databases.
+    pub fn in_database(&self, db: &str) -> Result<Client> {
+        let mut headers = self.headers.clone();
+        headers.insert("dbname", database(db)?);
+        Ok(Client {
+            address: self.address.clone(),
+            db: db.to_owned(),
+            headers,
+            connections: self.connections.clone(),
+            server: self.server.clone(),
+            deadlines: self.deadlines,
         })
     }
 
@@ -355,15 +370,14 @@ fn headers(settings: &Settings) -> Result<HeaderMap> {
         headers.insert("authorization", value);
     }
     if !settings.db.is_empty() {
-        let value = HeaderValue::from_str(&settings.db).map_err(|_| {
-            Error::new(
-                Kind::Job,
-                format!("`{}` cannot name a database", settings.db),
-            )
-        })?;
-        headers.insert("dbname", value);
+        headers.insert("dbname", database(&settings.db)?);
     }
     Ok(headers)
+}
+
+fn database(name: &str) -> Result<HeaderValue> {
+    let wrong = |_| Error::new(Kind::Job, format!("`{name}` cannot name a database"));
+    HeaderValue::from_str(name).map_err(wrong)
 }
 
 fn base64(bytes: &[u8]) -> String {

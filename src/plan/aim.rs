@@ -39,13 +39,21 @@ pub fn aim(
     // For each of them, the name it would have if everything were allowed.
     let mut wanted: Vec<TargetName> = Vec::new();
     let mut renamed = BTreeMap::new();
+    // For each collection, the first that goes into it: where that is.
+    let mut homes: BTreeMap<String, Target> = BTreeMap::new();
+    let several = has_several_databases(manifest);
     let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
     for mut target in manifest.targets.iter().cloned() {
         let name = &target.name;
-        if !job.collections.admit(&name.collection, &name.partition) {
+        let db = &target.traits.database;
+        if !(job.collections).admit_of(db, &name.collection, &name.partition) {
             continue;
         }
-        let wish = rename(job, name, sink.name(name));
+        if db.is_empty() && names_databases(job) {
+            let what = format!("holds {{db}}, but the source knows no database of {name}");
+            return Err(Error::new(Kind::Job, what).at(job.place("into")));
+        }
+        let wish = rename(job, db, name, sink.name(name));
         let allowed = match states_partition(job) {
             true => None,
             false => sink.allowed_name(&wish),
@@ -65,7 +73,15 @@ pub fn aim(
                 return Err(no_one_index(job, what));
             }
         }
-        let origin = Some(target.name.to_string()).filter(|name| !name.is_empty());
+        let home = homes
+            .entry(aimed.collection.clone())
+            .or_insert_with(|| target.clone());
+        check_databases(job, &aimed.collection, home, &target)?;
+        let origin = match several {
+            true => format!("{}.{}", target.traits.database, target.name),
+            false => target.name.to_string(),
+        };
+        let origin = Some(origin).filter(|name| !name.is_empty());
         let shape = fields::aimed(job, conversion, &mut target)?;
         let number = match targets.iter_mut().find(|t| t.name == aimed) {
             Some(other) => {
@@ -125,6 +141,38 @@ pub fn aim(
     })
 }
 
+/// Whether what travels is of more than one database; then names of collections alone do not tell them apart.
+fn has_several_databases(manifest: &Manifest) -> bool {
+    let mut all = manifest.targets.iter().map(|t| &t.traits.database);
+    let first = all.next();
+    all.any(|other| Some(other) != first)
+}
+
+fn names_databases(job: &Job) -> bool {
+    let names = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains("{db}"));
+    names(&job.into.collection) || names(&job.into.partition)
+}
+
+/// Refuses to merge collections of two databases that only happen to have the same name.
+fn check_databases(job: &Job, collection: &str, first: &Target, other: &Target) -> Result<()> {
+    let stated = match &job.into.collection {
+        Some(text) => !text.contains("{collection}"),
+        None => job.sink.settings.contains_key("collection"),
+    };
+    let (one, two) = (&first.traits.database, &other.traits.database);
+    if one == two || stated {
+        return Ok(());
+    }
+    let what = format!(
+        "{one}.{} and {two}.{} would both be called {collection}",
+        first.name.collection, other.name.collection
+    );
+    let error = Error::new(Kind::Job, what).at(job.place("into.collection"));
+    Err(error.hint(
+        "`into: {collection: \"{db}_{collection}\"}` keeps them apart; a name without {collection} merges them",
+    ))
+}
+
 /// Whether the job wants a collection indexed as its source was.
 fn by_source(job: &Job) -> bool {
     let index = job.sink.settings.get("index");
@@ -159,13 +207,15 @@ fn no_one_index(job: &Job, what: String) -> Error {
 
 /// Whether `into:` states a partition's name letter by letter.
 fn states_partition(job: &Job) -> bool {
-    let stated = |text: &String| !text.contains("{collection}") && !text.contains("{partition}");
+    let words = ["{db}", "{collection}", "{partition}"];
+    let stated = |text: &String| words.iter().all(|word| !text.contains(word));
     job.into.partition.as_ref().is_some_and(stated)
 }
 
-fn rename(job: &Job, source: &TargetName, sink: TargetName) -> TargetName {
+fn rename(job: &Job, db: &str, source: &TargetName, sink: TargetName) -> TargetName {
     let fill = |template: &Option<String>, otherwise: String| match template {
         Some(text) => text
+            .replace("{db}", db)
             .replace("{collection}", &source.collection)
             .replace("{partition}", &source.partition),
         None => otherwise,

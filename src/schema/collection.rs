@@ -9,6 +9,8 @@ use super::{Column, Columns, Index};
 /// columns, the metric and the index of a vector by its column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CollectionTraits {
+    /// The database it is in; empty: its source has none.
+    pub database: String,
     /// What it says of itself.
     pub description: String,
     /// How many shards it has.

@@ -113,7 +113,8 @@ impl Index {
     fn from_json(value: &Value) -> Result<Index> {
         let map = Reader::of(value, "an index")?;
         Ok(Index {
-            kind: map.needed("type")?,
+            // On a scalar it may have none: the server chose.
+            kind: map.text("type")?,
             params: map.pairs("params")?,
         })
     }
@@ -320,6 +321,7 @@ impl CollectionTraits {
     pub fn to_json(&self) -> Value {
         let mut map = Map::new();
         let all = |list: Vec<Value>| Value::Array(list);
+        put(&mut map, "database", self.database.clone().into());
         put(&mut map, "description", self.description.clone().into());
         put(&mut map, "shards", json!(self.shards));
         put(&mut map, "partitions", json!(self.partitions));
@@ -355,6 +357,7 @@ impl CollectionTraits {
             Consistency::named(value.as_str()?)
         })?;
         Ok(CollectionTraits {
+            database: map.text("database")?,
             description: map.text("description")?,
             shards: map.number("shards")?,
             partitions: map.number("partitions")?,
@@ -415,6 +418,7 @@ mod tests {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         let traits = CollectionTraits {
             indexes_differ: None,
+            database: "shop".to_owned(),
             description: "products".to_owned(),
             shards: Some(2),
             partitions: Some(16),
@@ -429,14 +433,24 @@ mod tests {
                 params: vec![pair("bm25_k1", "1.2")],
             }],
             outputs: vec![Column::new("title_words", ColumnType::Sparse)],
-            indexes: vec![FieldIndex {
-                field: "meta".to_owned(),
-                name: "meta_a".to_owned(),
-                index: Index {
-                    kind: "INVERTED".to_owned(),
-                    params: vec![pair("json_path", "meta['a']")],
+            indexes: vec![
+                FieldIndex {
+                    field: "meta".to_owned(),
+                    name: "meta_a".to_owned(),
+                    index: Index {
+                        kind: "INVERTED".to_owned(),
+                        params: vec![pair("json_path", "meta['a']")],
+                    },
                 },
-            }],
+                FieldIndex {
+                    field: "price".to_owned(),
+                    name: "by_price".to_owned(),
+                    index: Index {
+                        kind: String::new(),
+                        params: Vec::new(),
+                    },
+                },
+            ],
             aliases: vec!["shop".to_owned()],
         };
         assert_eq!(

@@ -44,7 +44,7 @@ impl<'s> Asked<'s> {
     /// All rows of a range.
     pub fn rows(&self, after: &Position, upto: &Position) -> Result<Vec<ArrayRef>> {
         let range = self.range(after, upto);
-        let client = &self.source.client;
+        let client = &self.stretch.home.client;
         let rows = client.range(&self.stretch.look_up, &range, self.is_text());
         rows.map_err(|e| self.unloaded(e))
     }
@@ -52,7 +52,7 @@ impl<'s> Asked<'s> {
     /// The key of a row with so many before it in a range.
     pub fn key_at(&self, after: &Position, upto: &Position, before: u64) -> Result<Option<Key>> {
         let range = self.range(after, upto);
-        let client = &self.source.client;
+        let client = &self.stretch.home.client;
         let key = client.key_at(&self.stretch.look_up, &range, self.is_text(), before);
         key.map_err(|e| self.unloaded(e))
     }
@@ -60,14 +60,14 @@ impl<'s> Asked<'s> {
     /// Rows of a range, all copies of a key counted.
     pub fn count(&self, after: &Position, upto: &Position) -> Result<u64> {
         let range = self.range(after, upto);
-        let client = &self.source.client;
+        let client = &self.stretch.home.client;
         let count = client.count_range(&self.stretch.look_up, &range, self.is_text());
         count.map_err(|e| self.unloaded(e))
     }
 
     fn count_key(&self, key: &Key) -> Result<u64> {
         let filter = self.source.spec.filter.as_deref();
-        let client = &self.source.client;
+        let client = &self.stretch.home.client;
         let count = client.count_key(&self.stretch.look_up, key, filter);
         count.map_err(|e| self.unloaded(e))
     }
@@ -80,19 +80,17 @@ impl<'s> Asked<'s> {
         }
         let look_up = &self.stretch.look_up;
         let partition = look_up.partition.as_deref();
-        let state = self
-            .source
-            .client
-            .load_state(&look_up.collection, partition);
+        let client = &self.stretch.home.client;
+        let state = client.load_state(&look_up.collection, partition);
         match state {
             Ok(load_state::LOADING) => {
-                let what = format!("{} is being loaded: {}", self.stretch.name, error.what());
+                let what = format!("{} is being loaded: {}", self.stretch.shown, error.what());
                 Error::new(Kind::Busy, what)
             }
             Ok(load_state::NOT_LOADED) => {
                 let what = format!(
                     "{} was released while it was read: {}",
-                    self.stretch.name,
+                    self.stretch.shown,
                     error.what()
                 );
                 Error::new(Kind::Refused, what)

@@ -1,4 +1,6 @@
-//! Which collections and partitions of a server are meant? Names and globs.
+//! Which databases, collections and partitions of a server are meant? Names and globs.
+
+use std::sync::Arc;
 
 use serde_yaml::Value;
 
@@ -8,12 +10,82 @@ use crate::limits;
 use crate::milvus::Client;
 
 /// The setting.
+pub const DATABASES: Setting =
+    Setting::texts("db", "the database, or several; globs").or("default");
+
+/// The setting.
 pub const COLLECTIONS: Setting = Setting::new(
     "collections",
     Takes::Any(&[Takes::Texts, Takes::Names(&Takes::Texts)]),
-    "names or globs, or a map {name: [partitions]}; left out: all",
+    "names or globs, or a map {name: [partitions]}; db.name: of that database; left out: all",
 )
 .example("[products]");
+
+/// A database, and how it is asked.
+#[derive(Clone)]
+pub struct Home {
+    /// Its name.
+    pub db: String,
+    /// Connections that all databases share.
+    pub client: Arc<Client>,
+}
+
+/// Names or globs of databases; none: the default one.
+#[derive(Clone, Debug, Default)]
+pub struct Databases(Vec<String>);
+
+/// The database that is meant where none is named.
+pub const DEFAULT: &str = "default";
+
+impl Databases {
+    /// Reads them.
+    pub fn read(form: &mut Form) -> Databases {
+        Databases(form.list(DATABASES.name).unwrap_or_default())
+    }
+
+    /// The one that is named, empty where none is; `None`: only the server knows how many are meant.
+    pub fn alone(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [] => Some(""),
+            [one] if !is_glob(one) => Some(one),
+            _ => None,
+        }
+    }
+
+    /// Those that are meant, in order. One that fits nothing is a mistake. `client` is one of that which stands alone.
+    pub fn homes(&self, client: &Arc<Client>) -> Result<Vec<Home>> {
+        if let Some(alone) = self.alone() {
+            let db = if alone.is_empty() { DEFAULT } else { alone };
+            return Ok(vec![Home {
+                db: db.to_owned(),
+                client: client.clone(),
+            }]);
+        }
+        let there = client.databases()?;
+        for glob in &self.0 {
+            if !there.iter().any(|name| matches(glob, name)) {
+                return Err(unknown("database", glob, &there));
+            }
+        }
+        let meant = there
+            .iter()
+            .filter(|name| self.0.iter().any(|glob| matches(glob, name)));
+        let homes = meant.map(|db| {
+            Ok(Home {
+                db: db.clone(),
+                client: Arc::new(client.in_database(db)?),
+            })
+        });
+        homes.collect()
+    }
+}
+
+fn is_glob(name: &str) -> bool {
+    name.contains(['*', '?'])
+}
+
+/// A collection of one of the databases, and globs of its partitions; none: all.
+type Chosen<'h> = (&'h Home, String, Vec<String>);
 
 /// Collections, each with partitions; none: all of them.
 #[derive(Clone, Debug, Default)]
@@ -45,36 +117,47 @@ impl Choice {
         Choice(wanted)
     }
 
-    /// The collections that are meant, each with globs of partitions. A name that fits nothing is a mistake.
-    pub fn collections(&self, client: &Client) -> Result<Vec<(String, Vec<String>)>> {
-        let there = client.collections()?;
-        if self.0.is_empty() {
-            return Ok(there.into_iter().map(|name| (name, Vec::new())).collect());
+    /// The collections that are meant, in order. A name that fits nothing is a mistake.
+    pub fn collections<'h>(&self, homes: &'h [Home]) -> Result<Vec<Chosen<'h>>> {
+        let mut there: Vec<(&Home, String)> = Vec::new();
+        for home in homes {
+            let names = home.client.collections()?.into_iter();
+            there.extend(names.map(|name| (home, name)));
         }
-        let mut chosen: Vec<(String, Vec<String>)> = Vec::new();
+        if self.0.is_empty() {
+            let all = there.into_iter();
+            return Ok(all.map(|(home, name)| (home, name, Vec::new())).collect());
+        }
+        let mut chosen: Vec<Chosen<'h>> = Vec::new();
         for (glob, tags) in &self.0 {
-            let mut hits: Vec<&String> = there.iter().filter(|name| matches(glob, name)).collect();
-            let alias;
+            // Names of collections have no dots.
+            let (of, collection) = glob.split_once('.').unwrap_or(("*", glob));
+            let hits = there
+                .iter()
+                .filter(|(home, name)| matches(of, &home.db) && matches(collection, name));
+            let mut hits: Vec<(&Home, String)> = hits.cloned().collect();
             // Aliases are not listed.
-            if hits.is_empty()
-                && !glob.is_empty()
-                && !glob.contains(['*', '?'])
-                && let Some(found) = client.collection(glob)?
-            {
-                alias = found.name;
-                hits.push(&alias);
+            if hits.is_empty() && !collection.is_empty() && !is_glob(collection) {
+                for home in homes.iter().filter(|home| matches(of, &home.db)) {
+                    let found = home.client.collection(collection)?;
+                    hits.extend(found.map(|found| (home, found.name)));
+                }
             }
             if hits.is_empty() {
-                return Err(unknown("collection", glob, &there));
+                let names: Vec<String> = there.into_iter().map(|(_, name)| name).collect();
+                return Err(unknown("collection", glob, &names));
             }
-            for name in hits {
-                match chosen.iter_mut().find(|(other, _)| other == name) {
-                    Some((_, all)) => all.extend(tags.iter().cloned()),
-                    None => chosen.push((name.clone(), tags.clone())),
+            for (home, name) in hits {
+                let mut others = chosen.iter_mut();
+                match others.find(|(h, other, _)| h.db == home.db && *other == name) {
+                    // All of it, whatever else is said.
+                    Some((_, _, all)) if tags.is_empty() || all.is_empty() => all.clear(),
+                    Some((_, _, all)) => all.extend(tags.iter().cloned()),
+                    None => chosen.push((home, name, tags.clone())),
                 }
             }
         }
-        chosen.sort_unstable();
+        chosen.sort_by(|a, b| (&a.0.db, &a.1).cmp(&(&b.0.db, &b.1)));
         Ok(chosen)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::choose::DEFAULT;
 use crate::error::{Error, Kind, Result};
 use crate::job::did_you_mean;
 use crate::milvus::described::{self, DYNAMIC};
@@ -102,6 +103,10 @@ pub fn traits(client: &Client, found: &Collection, columns: &Columns) -> Result<
     let functions: Result<_> = found.functions.iter().map(function).collect();
     let traits = CollectionTraits {
         indexes_differ: None,
+        database: match client.db() {
+            "" => DEFAULT.to_owned(),
+            db => db.to_owned(),
+        },
         description: found.description.clone(),
         shards: (found.shards > 0).then_some(found.shards),
         partitions: (found.has_partition_key() && found.partitions > 0).then_some(found.partitions),

@@ -29,7 +29,7 @@ use crate::milvus::{self, Client, Collection, Flavour, Login, LookUp};
 use crate::schema::{CollectionTraits, Columns};
 
 use ask::Asked;
-use choose::Choice;
+use choose::{Choice, Databases, Home};
 
 /// The source `milvus`.
 pub const KIND: SourceKind = SourceKind {
@@ -40,7 +40,7 @@ pub const KIND: SourceKind = SourceKind {
         access::USER,
         access::PASSWORD,
         access::TOKEN,
-        access::DB,
+        choose::DATABASES,
         call::TLS,
         choose::COLLECTIONS,
         Setting::text(
@@ -73,7 +73,7 @@ pub const KIND: SourceKind = SourceKind {
 struct Spec {
     address: String,
     login: Login,
-    db: String,
+    databases: Databases,
     tls: Option<TlsFiles>,
     choice: Choice,
     filter: Option<String>,
@@ -94,7 +94,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     let spec = Spec {
         address: String::new(),
         login,
-        db: form.text("db").unwrap_or_default(),
+        databases: Databases::read(form),
         tls,
         choice,
         filter: form.text("filter"),
@@ -125,15 +125,16 @@ impl AnySpec for Spec {
         let settings = milvus::Settings {
             address: self.address.clone(),
             login: self.login.clone(),
-            db: self.db.clone(),
+            db: self.databases.alone().unwrap_or_default().to_owned(),
             tls: self.tls.as_ref().map(TlsFiles::read).transpose()?,
             deadlines: milvus::Deadlines::default(),
         };
         Ok(Box::new(Milvus {
-            client: Client::open(&settings, self.connections)?,
+            client: Arc::new(Client::open(&settings, self.connections)?),
             spec: self.clone(),
             admitted: admitted.clone(),
             stretches: OnceLock::new(),
+            divided: Mutex::default(),
             since: OnceLock::new(),
             loaded: Mutex::default(),
             copies: AtomicU64::new(0),
@@ -144,15 +145,17 @@ impl AnySpec for Spec {
 
 /// A server, and what of it is read.
 struct Milvus {
-    client: Client,
+    client: Arc<Client>,
     spec: Spec,
     admitted: Globs,
     /// What is read, once it was looked at.
     stretches: OnceLock<Vec<Stretch>>,
+    /// How stretches were divided, for batches of this size: a plan asks more than once.
+    divided: Mutex<BTreeMap<(usize, u64, u64), Vec<split::Counted>>>,
     /// What was written before it is seen.
     since: OnceLock<Option<u64>>,
     /// What was loaded for the job.
-    loaded: Mutex<Vec<String>>,
+    loaded: Mutex<Vec<(Home, String)>>,
     /// Rows that have the key of another: the server gives one row of each key.
     copies: AtomicU64,
     pace: Pace,
@@ -160,7 +163,10 @@ struct Milvus {
 
 /// A partition, or a collection that is read as a whole.
 struct Stretch {
+    home: Home,
     name: TargetName,
+    /// The name, for people: with the database before it, where several are read.
+    shown: String,
     /// The server's number for the collection.
     collection: i64,
     look_up: LookUp,
@@ -191,15 +197,20 @@ impl Milvus {
                 *self.since.get_or_init(|| now)
             }
         };
+        let homes = self.spec.databases.homes(&self.client)?;
         let mut all = Vec::new();
-        for (name, tags) in self.spec.choice.collections(&self.client)? {
-            let found = self.described(&name)?;
-            let columns = describe::columns(&self.client, &found, &self.spec.wanted)?;
-            let traits = Arc::new(describe::traits(&self.client, &found, &columns)?);
+        for (home, name, tags) in self.spec.choice.collections(&homes)? {
+            let client = &home.client;
+            if !self.admitted.may_admit_of(&home.db, &name) {
+                continue;
+            }
+            let found = described(client, &name)?;
+            let columns = describe::columns(client, &found, &self.spec.wanted)?;
+            let traits = Arc::new(describe::traits(client, &found, &columns)?);
             let partitions = match self.by_partition(&found) {
                 false => vec![None],
                 true => {
-                    let there = self.client.partitions(&found.name)?;
+                    let there = client.partitions(&found.name)?;
                     let mut there: Vec<String> = there.into_keys().collect();
                     there.sort_unstable();
                     let chosen = choose::partitions(&name, &tags, there)?;
@@ -211,10 +222,14 @@ impl Milvus {
                     collection: found.name.clone(),
                     partition: partition.clone().unwrap_or_default(),
                 };
-                if !self.admitted.admit(&name.collection, &name.partition) {
+                if !(self.admitted).admit_of(&home.db, &name.collection, &name.partition) {
                     continue;
                 }
-                let place = format!("{}/{name}", self.client.address());
+                let shown = match homes.len() {
+                    1 => name.to_string(),
+                    _ => format!("{}.{name}", home.db),
+                };
+                let place = format!("{}/{shown}", client.address());
                 all.push(Stretch {
                     look_up: LookUp {
                         collection: found.name.clone(),
@@ -223,7 +238,9 @@ impl Milvus {
                         columns: columns.all().to_vec(),
                         since,
                     },
-                    load_state: self.client.load_state(&found.name, partition.as_deref())?,
+                    load_state: client.load_state(&found.name, partition.as_deref())?,
+                    home: home.clone(),
+                    shown,
                     collection: found.number,
                     columns: columns.clone(),
                     traits: traits.clone(),
@@ -236,33 +253,44 @@ impl Milvus {
         Ok(all)
     }
 
+    fn divided(&self, part: usize, asked: &Asked, limits: Limits) -> Result<Vec<split::Counted>> {
+        let key = (part, limits.batch_bytes, limits.batch_rows);
+        let known = || self.divided.lock().expect("no one panics with it locked");
+        if let Some(ranges) = known().get(&key) {
+            return Ok(ranges.clone());
+        }
+        let ranges = split::ranges(asked, limits)?;
+        known().insert(key, ranges.clone());
+        Ok(ranges)
+    }
+
     /// Whether each partition is read by itself: a key may be in several, and a query for all gives it once.
     fn by_partition(&self, found: &Collection) -> bool {
         self.client.server().has_partitions() && !found.has_partition_key()
     }
 
-    fn described(&self, name: &str) -> Result<Collection> {
-        self.client.collection(name)?.ok_or_else(|| {
-            let what = format!("there is no collection {name} (any more)");
-            Error::new(Kind::Job, what)
-        })
-    }
-
     /// Of a server that was started again, or is asked while somebody loads.
     fn loading(&self, stretch: &Stretch) -> Error {
-        let what = format!("the server is still loading {}", stretch.name);
+        let what = format!("the server is still loading {}", stretch.shown);
         Error::new(Kind::Busy, what).hint("it can be read in a while")
     }
 
     fn not_loaded(&self, stretch: &Stretch) -> Error {
         let what = format!(
             "{} is not loaded, and Milvus gives rows of what is loaded only",
-            stretch.name
+            stretch.shown
         );
         Error::new(Kind::Refused, what).hint(
             "load it first, or let the job do it: `source: {milvus: {load: true}}` releases it afterwards",
         )
     }
+}
+
+fn described(client: &Client, name: &str) -> Result<Collection> {
+    client.collection(name)?.ok_or_else(|| {
+        let what = format!("there is no collection {name} (any more)");
+        Error::new(Kind::Job, what)
+    })
 }
 
 impl Source for Milvus {
@@ -282,7 +310,7 @@ impl Source for Milvus {
             let target = manifest.targets.len() as u32;
             let asked = Asked::of(self, stretch);
             let ranges = match stretch.load_state == load_state::LOADED {
-                true => split::ranges(&asked, limits)?,
+                true => self.divided(part, &asked, limits)?,
                 false => split::unknown(&asked)?,
             };
             let mut first_row = 0;
@@ -291,7 +319,7 @@ impl Source for Milvus {
                     number: manifest.shards.len() as u32,
                     target,
                     part: part as u32,
-                    name: format!("{}, {} of {}", stretch.name, number + 1, ranges.len()),
+                    name: format!("{}, {} of {}", stretch.shown, number + 1, ranges.len()),
                     rows: *rows,
                     first_row,
                     start: start.clone(),
@@ -311,7 +339,7 @@ impl Source for Milvus {
                 source: stretch.place.display().to_string(),
             });
             identity.insert(
-                format!("collection {}", stretch.name),
+                format!("collection {}", stretch.shown),
                 format!(
                     "number {} on {}, {}",
                     stretch.collection,
@@ -331,7 +359,7 @@ impl Source for Milvus {
             }
         };
         let mut warnings = vec![format!("{server} at {} {how}", self.client.address())];
-        let db = Some(&*self.spec.db).filter(|db| !db.is_empty());
+        let db = self.spec.databases.alone().filter(|db| !db.is_empty());
         identity.extend(db.map(|db| ("database".to_owned(), db.to_owned())));
         if let Some(filter) = &self.spec.filter {
             warnings.push(format!("only rows that `{filter}` admits travel"));
@@ -361,23 +389,23 @@ impl Source for Milvus {
             return Ok(());
         }
         let looked = self.look()?;
-        let mut names: Vec<&str> = looked
+        let mut missing: Vec<&Stretch> = looked
             .iter()
             .filter(|stretch| stretch.load_state == load_state::NOT_LOADED)
-            .map(|stretch| &*stretch.name.collection)
             .collect();
-        names.dedup();
-        for name in names {
-            self.client.load(name).map_err(|error| match error.kind() {
+        missing.dedup_by_key(|stretch| (&stretch.home.db, &stretch.name.collection));
+        for Stretch { home, name, .. } in missing {
+            let (client, name) = (&home.client, &*name.collection);
+            client.load(name).map_err(|error| match error.kind() {
                 Kind::Refused => error.hint("a collection is loaded by its indexes: has it any?"),
                 _ => error,
             })?;
             (self.loaded.lock())
                 .expect("no one panics with it locked")
-                .push(name.to_owned());
+                .push((home.clone(), name.to_owned()));
             let (mut last, mut moved) = (-1, Instant::now());
-            while !self.client.is_loaded(name, None)? {
-                let percent = self.client.loading_progress(name)?;
+            while !client.is_loaded(name, None)? {
+                let percent = client.loading_progress(name)?;
                 if percent != last {
                     (last, moved) = (percent, Instant::now());
                 }
@@ -410,10 +438,10 @@ impl Source for Milvus {
         let mut seen = BTreeMap::new();
         for stretch in self.stretches.get().into_iter().flatten() {
             let name = &stretch.name.collection;
-            if seen.insert(name, ()).is_some() {
+            if seen.insert((&stretch.home.db, name), ()).is_some() {
                 continue;
             }
-            match self.client.collection(name) {
+            match stretch.home.client.collection(name) {
                 Ok(Some(found)) if found.number == stretch.collection => {}
                 Ok(_) => {
                     let what = format!("{name} was dropped, or made anew, since it was looked at");
@@ -442,8 +470,8 @@ impl Source for Milvus {
 impl Drop for Milvus {
     fn drop(&mut self) {
         let loaded = self.loaded.get_mut().expect("no one panics with it locked");
-        for name in loaded {
-            if let Err(error) = self.client.release_collection(name) {
+        for (home, name) in loaded {
+            if let Err(error) = home.client.release_collection(name) {
                 tracing::warn!(
                     "{name} was loaded for this job, and could not be released: {error:#}"
                 );

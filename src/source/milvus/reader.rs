@@ -134,7 +134,7 @@ impl<'s> Pages<'s> {
     fn withheld(&self, upto: &Position) -> Error {
         let what = format!(
             "{}: the server counts a row {} that it does not give",
-            self.asked.stretch.name,
+            self.asked.stretch.shown,
             describe(upto)
         );
         Error::new(Kind::Refused, what).hint(
@@ -152,7 +152,7 @@ impl<'s> Pages<'s> {
         }
         match keys.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => {
-                let (name, key) = (&self.asked.stretch.name, &pair[0]);
+                let (name, key) = (&self.asked.stretch.shown, &pair[0]);
                 let what = format!("{name}: the server gave two rows with the key {key}");
                 Err(Error::new(Kind::Refused, what))
             }
@@ -163,7 +163,7 @@ impl<'s> Pages<'s> {
     fn outside(&self, at: &Position) -> Error {
         let what = format!(
             "{}: the server gave a row {} that was not asked for",
-            self.asked.stretch.name,
+            self.asked.stretch.shown,
             describe(at)
         );
         Error::new(Kind::Refused, what)

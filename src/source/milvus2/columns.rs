@@ -126,6 +126,7 @@ fn traits(
     let consistency = usize::try_from(collection.consistency).ok();
     Ok(CollectionTraits {
         indexes_differ: None,
+        database: collection.db.clone(),
         description: schema.description.clone(),
         shards: u32::try_from(collection.shards).ok().filter(|n| *n > 0),
         partitions: partitions.filter(|n| has_partition_key && *n > 0),
