@@ -119,8 +119,10 @@ impl Client {
             let texts = key.string_data.as_ref().map_or(0, |texts| texts.data.len());
             ints.max(texts)
         });
+        let key = key.cloned().unwrap_or_default();
         let columns = look_up.columns.iter().map(|column| {
             let field = take(&mut fields, field_name(column));
+            check_json(&key, column, &field).map_err(|e| e.at(self.place("Query")))?;
             let array = values::read(column.kind, field, rows.unwrap_or(0));
             array.map_err(|what| {
                 let what = format!("the answer holds, of `{}`: {what}", column.name);
@@ -226,6 +228,28 @@ impl Client {
             ..QueryRequest::default()
         }
     }
+}
+
+/// Servers before 2.5 take bytes for JSON that are no text; what is none cannot travel, and is named.
+fn check_json(key: &FieldData, column: &Column, field: &FieldData) -> Result<()> {
+    let scalars = field.scalars.as_ref();
+    let Some(texts) = scalars.and_then(|scalars| scalars.json_data.as_ref()) else {
+        return Ok(());
+    };
+    let wrong = |text: &Vec<u8>| std::str::from_utf8(text).is_err();
+    let Some(row) = texts.data.iter().position(wrong) else {
+        return Ok(());
+    };
+    let keys = key.scalars.as_ref();
+    let ints = keys.and_then(|keys| keys.long_data.as_ref()?.data.get(row).copied());
+    let texts = keys.and_then(|keys| keys.string_data.as_ref()?.data.get(row).cloned());
+    let key = ints
+        .map(Key::Int)
+        .or(texts.map(|text| Key::Text(text.into())));
+    let key = key.map_or_else(String::new, |key| format!(" of the row with key {key}"));
+    let what = format!("`{}`{key} is no JSON: its bytes are not UTF-8", column.name);
+    Err(Error::new(Kind::Corrupt, what)
+        .hint("`source.milvus.filter` leaves the row behind, `columns` the field"))
 }
 
 fn field_name(column: &Column) -> &str {
