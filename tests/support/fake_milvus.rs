@@ -443,6 +443,10 @@ fn control(state: &mut State, method: &str, message: &[u8]) -> http::Response<Bo
                 ..DescribeCollectionResponse::default()
             })
         }
+        "ShowCollections" => say(&ShowCollectionsResponse {
+            names: state.collections.keys().cloned().collect(),
+            ..ShowCollectionsResponse::default()
+        }),
         "CreateCollection" => {
             let request = CreateCollectionRequest::decode(message).unwrap();
             let schema = CollectionSchema::decode(&*request.schema).unwrap();
