@@ -1,0 +1,62 @@
+//! Reads a collection of a running Milvus as a run does, and throws the rows away. One line of JSON: seconds until it was
+//! divided and until all was read, rows and bytes.
+//!
+//!     living_read ADDRESS COLLECTION    driven by benches/living
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use milvusdm::batch::Limits;
+use milvusdm::job::{Form, Job};
+use milvusdm::limits;
+use milvusdm::source::SOURCES;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().filter(|a| a != "--bench").collect();
+    let [_, address, collection] = arguments.as_slice() else {
+        println!("benches/living runs this: it needs a server");
+        return;
+    };
+    let text = format!(
+        "source: {{milvus: {{address: '{address}', collections: [{collection}]}}}}\nsink: {{parquet: {{dir: none}}}}\n"
+    );
+    let job = Job::parse(Path::new("job.yaml"), text).unwrap();
+    let kind = SOURCES.iter().find(|kind| kind.name == "milvus").unwrap();
+    let settings = job.source.settings.clone();
+    let mut form = Form::new("source.milvus", settings, kind.settings, &job.mistakes);
+    let source = (kind.read)(&mut form).unwrap().open().unwrap();
+    let batches = Limits {
+        batch_bytes: job.run.batch_bytes,
+        batch_rows: limits::BATCH_ROWS_MAX,
+    };
+    let start = Instant::now();
+    let survey = source.survey(batches).unwrap();
+    let divided = start.elapsed();
+    let (next, rows, bytes) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    std::thread::scope(|scope| {
+        for _ in 0..cores.max(source.reads_at_once().unwrap_or(0)) {
+            scope.spawn(|| {
+                let shards = &survey.manifest.shards;
+                while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let mut reader = source.open(shard, shard.start.clone(), batches).unwrap();
+                    while let Some(cut) = reader.next().unwrap() {
+                        for part in &cut.parts {
+                            rows.fetch_add(part.len() as u64, Ordering::Relaxed);
+                            bytes.fetch_add(part.bytes(), Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    println!(
+        "{{\"divided\": {:.4}, \"wall\": {:.4}, \"rows\": {}, \"bytes\": {}, \"ranges\": {}}}",
+        divided.as_secs_f64(),
+        start.elapsed().as_secs_f64(),
+        rows.into_inner(),
+        bytes.into_inner(),
+        survey.manifest.shards.len()
+    );
+}
