@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_rows;
 mod cases;
 mod every_type;
 mod fields;
