@@ -3,6 +3,8 @@
 //!
 //!     living_read ADDRESS COLLECTION    driven by benches/living
 
+#![allow(clippy::print_stdout)]
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;

@@ -5,6 +5,8 @@
 //! source twice and the destination twice, at random moments; `LIVING_KILLS=5` five times as often. What dies when is
 //! drawn from a number that is printed, and that `LIVING_SEED` sets.
 
+#![allow(clippy::print_stdout)]
+
 mod support;
 
 #[path = "support/migration.rs"]

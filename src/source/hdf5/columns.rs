@@ -37,7 +37,7 @@ pub struct Column {
 #[derive(Debug)]
 pub enum Values {
     /// Each is as long as the others.
-    Fixed(Table),
+    Fixed(Box<Table>),
     /// Texts of lengths of their own, in the dataset of this path, along this axis.
     Texts { path: String, axis: usize },
 }
@@ -81,7 +81,7 @@ fn one(file: &hdf5::File, path: &Path, name: &str, view: &View, rows: u64) -> Re
     } else {
         let table = Table::open(&dataset, origin, Role::Values, view, file.userblock());
         let table = table.map_err(refuse)?;
-        (table.rows, kind(&table), Values::Fixed(table))
+        (table.rows, kind(&table), Values::Fixed(Box::new(table)))
     };
     if there != rows {
         let what = format!("has {there} rows, the vectors have {rows}");
