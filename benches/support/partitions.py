@@ -40,7 +40,7 @@ def ours(name, count):
     with open(report) as file:
         said = json.load(file)
     # Some of the rows of such a directory are marked deleted.
-    arrived, expected = (sum(target[key] for target in said["targets"]) for key in ("delivered", "rows"))
+    arrived, expected = (sum(target[key] for target in said["targets"]) for key in ("delivered", "rows_read"))
     assert arrived == expected > rows / 2, f"{arrived} of {expected} rows arrived"
     phases = said["phases"]
     print(f"ours, {count} partitions: {took:.1f} s", {k: round(v, 1) for k, v in phases.items()}, flush=True)
