@@ -1,6 +1,8 @@
 //! Where is a collection divided, so that several read it at a time? At keys, found by counting: rows need not be there.
 //! Uneven pieces do no harm.
 
+use std::collections::BTreeMap;
+
 use super::ask::Asked;
 use crate::batch::{Key, Limits, Position};
 use crate::error::{Error, Kind, Result};
@@ -118,6 +120,8 @@ const PRINTABLE: (u8, u8) = (0x20, 0x7e);
 
 fn texts(count: &Count<'_>, all: u64, pieces: u64) -> Result<Vec<Key>> {
     let mut keys = Vec::new();
+    // What all keys begin with is asked for once, not for each piece.
+    let mut known: BTreeMap<String, u64> = BTreeMap::new();
     for piece in 1..pieces {
         let wanted = all * piece / pieces;
         let mut prefix = String::new();
@@ -127,7 +131,13 @@ fn texts(count: &Count<'_>, all: u64, pieces: u64) -> Result<Vec<Key>> {
             while from < to {
                 let middle = from + (to - from) / 2;
                 let text = format!("{prefix}{}", char::from(middle));
-                let found = count(&Key::Text(text.as_str().into()))?;
+                let found = match known.get(&text) {
+                    Some(found) => *found,
+                    None => {
+                        let found = count(&Key::Text(text.as_str().into()))?;
+                        *known.entry(text.clone()).or_insert(found)
+                    }
+                };
                 if is_near(found, wanted, all, pieces) {
                     prefix = text;
                     break 'longer;
