@@ -97,7 +97,8 @@ fn plain_collections_go_to_milvus_1_with_their_partitions() {
     let (jobs, old) = (Jobs::new(), StandIn::start(&[]));
     let to = format!("milvus1: {{address: '{}'}}", old.address());
     let columns = "collections: [plain, parts, bits], columns: [v]";
-    let ended = jobs.run("old", &job(&to, columns, "run: {verify: full}\n"));
+    // Some keys are in two partitions, and Milvus 1.x looks a key up in all of them: compared below instead.
+    let ended = jobs.run("old", &job(&to, columns, "run: {verify: count}\n"));
     ended.code(0);
     let from = dump(source(), &["plain", "parts", "bits"]);
     for name in ["plain", "parts", "bits"] {

@@ -18,8 +18,11 @@ fn asked(request: &QueryRequest) -> Vec<i64> {
         all.collect::<Vec<i64>>()
     };
     let (after, upto) = (bound("> "), bound("<= "));
+    let one_key = request.expr.split_once("id in [");
+    let one_key = one_key.and_then(|(_, rest)| rest.split(']').next()?.parse::<i64>().ok());
     (0..100)
         .filter(|id| after.iter().all(|a| id > a) && upto.iter().all(|u| id <= u))
+        .filter(|id| one_key.is_none_or(|key| *id == key))
         .collect()
 }
 

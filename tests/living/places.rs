@@ -104,7 +104,7 @@ fn globs_choose_and_names_merge_what_has_the_same_schema() {
         assert_eq!(from, &there["merged"]["rows"][&format!("second_{name}")]);
     }
     let other_schema = job(
-        &sink,
+        &to_milvus(other(), "load: false"),
         "collections: [plain, bits]",
         "into: {collection: mixed}\n",
     );

@@ -47,8 +47,8 @@ VALUES = [
     ("flag_two", "flag", 2, ["`flag` is 2, which bool does not hold"]),
     ("vector_nan", "v", [float("nan")] * DIM, ["NaN or infinity as component 0"]),
     ("vector_infinite", "v", [0.0] * (DIM - 1) + [float("-inf")], ["NaN or infinity as component 7"]),
-    ("vector_short", "v", [0.0] * (DIM - 1), ["7 components"]),
-    ("vector_none", "v", None, ["no vector"]),
+    ("vector_short", "v", [0.0] * (DIM - 1), ["`v`", "array<float>"]),
+    ("vector_none", "v", None, ["`v` has no value"]),
     ("vector_with_null", "v", [0.0] * (DIM - 1) + [None], ["row 1"]),
     ("key_none", "pk", None, ["pk"]),
     ("key_too_long", "pk", "k" * 65, ["`pk` has 65 bytes, and the field takes 64"]),
@@ -71,6 +71,8 @@ def make(directory):
         "v": [[0.5] * DIM] * 3, "words": [["a"], [], ["b", "ü"]], "days": [[1], [], [2, 3]], "title": ["a", "", "ü"],
         "doc": ["{}", '{"a": 1}', "{}"], "tiny": [1] * 3, "small": [1] * 3, "number": [1] * 3, "big": [1] * 3,
         "single": [0.5] * 3, "double": [0.5] * 3, "flag": [0, 1, 1],
+        # Has no field of its own: the collection gets a dynamic field.
+        "extra": ["a", "b", None],
     }
     cases = []
 
@@ -102,7 +104,7 @@ def make(directory):
     case("json_not_utf8", 3, ["UTF-8"], column("doc", [b"{}", b'{"a": "\xff"}', b"{}"], pa.binary()))
     case("big_unsigned", 3, ["18446744073709551615"], column("big", [1, 2**64 - 1, 1], pa.uint64()))
     case("number_of_text", 3, ['`number` is "x1"'], column("number", ["1", "x1", "2"], pa.string()))
-    case("keys_that_repeat", 2, ["same"], column("pk", ["same", "other", "same"], pa.string()))
+    case("keys_that_repeat", 3, ["same"], column("pk", ["same", "other", "same"], pa.string()))
     case("keys_of_numbers", 5, ["primary key"], column("pk", [1, 2, 3], pa.int64()))
     case("column_missing", 5, ["needs values that the source does not have", "number"], column("number", None))
     case("vectors_of_16", 5, ["v"], column("v", [[0.5] * 16] * 3, pa.list_(pa.float32())))

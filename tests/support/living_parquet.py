@@ -49,7 +49,7 @@ for folder, _, names in sorted(os.walk(sys.argv[1])):
                 cells.update(cells.pop(name))
             rows[str(row[key])] = cells
     assert len(rows) == manifest["rows"]
-    has_key = any(column.get("role") == "partition_key" for column in columns.values())
+    has_key = any(column.get("role") == "partition key" for column in columns.values())
     partition = "*" if has_key else manifest["partition"] or "_default"
     out.setdefault(manifest["collection"], {"rows": {}})["rows"][partition] = rows
 print(json.dumps(out, sort_keys=True))
