@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
+use crate::batch::{Position, Shard};
 use crate::error::{Error, Kind, Result};
 use crate::input::{Access, View};
 use crate::job::{Form, Setting, is_glob, matches};
@@ -236,9 +237,54 @@ pub fn shard_rows(rows: u64, batch: u64, seam: u64, most: u64) -> u64 {
     }
 }
 
+/// Cuts a part that is a whole target, and whose rows are looked up by their number, into shards. `name` stands before the
+/// rows in the name of a shard.
+pub fn add_shards(shards: &mut Vec<Shard>, target: usize, name: &str, rows: u64) {
+    let each = shard_rows(rows, limits::LITE_SHARD_ROWS, 1, limits::SHARDS_PER_TARGET);
+    let name = match name {
+        "" => String::new(),
+        name => format!("{name} "),
+    };
+    let mut start = 0;
+    while start < rows {
+        let end = start.saturating_add(each).min(rows);
+        shards.push(Shard {
+            number: shards.len() as u32,
+            target: target as u32,
+            part: target as u32,
+            name: format!("{name}rows {start}..{end}"),
+            rows: end - start,
+            first_row: start,
+            start: Position::Row(start),
+            end: Position::Row(end),
+        });
+        start = end;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shards_of_a_target_cover_its_rows_once() {
+        for rows in [0, 1, limits::LITE_SHARD_ROWS, 3 * limits::LITE_SHARD_ROWS + 7] {
+            let mut shards = Vec::new();
+            add_shards(&mut shards, 0, "before", 1);
+            add_shards(&mut shards, 1, "", rows);
+            let mine = &shards[1..];
+            let mut next = 0;
+            for (number, shard) in (1..).zip(mine) {
+                assert_eq!((shard.number, shard.target, shard.part), (number, 1, 1));
+                assert_eq!((shard.first_row, &shard.start), (next, &Position::Row(next)));
+                next += shard.rows;
+                assert_eq!(shard.end, Position::Row(next));
+            }
+            assert_eq!(next, rows);
+            assert!(mine.len() as u64 <= limits::SHARDS_PER_TARGET);
+            assert!(mine.first().is_none_or(|shard| shard.name.starts_with("rows 0..")));
+        }
+    }
 
     #[test]
     fn shards_are_whole_batches_and_seams() {

@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::absolute;
 use crate::limits;
 use crate::source::cut::Cutter;
-use crate::source::files::{identity, shard_rows};
+use crate::source::files::{add_shards, identity};
 use crate::source::sqlite::Sqlite;
 use crate::source::{Files, Reader, Source, Survey, content};
 
@@ -65,22 +65,7 @@ impl Source for LiteFile {
         let (mut targets, mut shards) = (Vec::new(), Vec::new());
         for (number, table) in self.tables.iter().enumerate() {
             let rows = table.rows.len() as u64;
-            let each = shard_rows(rows, limits::LITE_SHARD_ROWS, 1, limits::SHARDS_PER_TARGET);
-            let mut start = 0;
-            while start < rows {
-                let end = start.saturating_add(each).min(rows);
-                shards.push(Shard {
-                    number: shards.len() as u32,
-                    target: number as u32,
-                    part: number as u32,
-                    name: format!("{} rows {start}..{end}", table.name),
-                    rows: end - start,
-                    first_row: start,
-                    start: Position::Row(start),
-                    end: Position::Row(end),
-                });
-                start = end;
-            }
+            add_shards(&mut shards, number, &table.name, rows);
             targets.push(Target {
                 number: number as u32,
                 name: TargetName {

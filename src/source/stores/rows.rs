@@ -17,7 +17,7 @@ use crate::limits;
 use crate::schema::{Column, ColumnType, Columns, Element, Role, VectorType};
 use crate::source::cut::Cutter;
 use crate::source::documents::{self, Scan, vector};
-use crate::source::files::{identity, shard_rows};
+use crate::source::files::{add_shards, identity};
 use crate::source::{Files, Reader, Source, Survey, content};
 
 /// A store that was looked at.
@@ -138,23 +138,8 @@ fn twice(rows: &[Row]) -> Option<&str> {
 impl Source for Store {
     fn survey(&self, _: Limits) -> Result<Survey> {
         let rows = self.rows.len() as u64;
-        let each = shard_rows(rows, limits::LITE_SHARD_ROWS, 1, limits::SHARDS_PER_TARGET);
-        let mut shards: Vec<Shard> = Vec::new();
-        let mut start = 0;
-        while start < rows {
-            let end = start.saturating_add(each).min(rows);
-            shards.push(Shard {
-                number: shards.len() as u32,
-                target: 0,
-                part: 0,
-                name: format!("rows {start}..{end}"),
-                rows: end - start,
-                first_row: start,
-                start: Position::Row(start),
-                end: Position::Row(end),
-            });
-            start = end;
-        }
+        let mut shards = Vec::new();
+        add_shards(&mut shards, 0, "", rows);
         let target = Target {
             number: 0,
             name: TargetName {
