@@ -1,9 +1,12 @@
 //! Is it the same data? What a file's bytes come to, whatever its name, time and inode.
 //! Reads short files whole, and samples of long ones.
 
+use std::collections::BTreeMap;
+
 use crate::digest;
 use crate::error::Result;
 use crate::input::View;
+use crate::job::absolute;
 use crate::limits;
 
 /// What the word is that marks a digest of samples.
@@ -20,6 +23,15 @@ pub fn of(file: &View) -> Result<String> {
     let starts = (0..len.div_ceil(block)).map(|number| number * block);
     let digest = blocks(file, starts, block)?;
     Ok(format!("{len} bytes, digest {digest:016x}"))
+}
+
+/// What all of some files come to, each under its path.
+pub fn of_all<'v>(files: impl Iterator<Item = &'v View>) -> Result<BTreeMap<String, String>> {
+    let pieces = files.map(|file| {
+        let path = absolute(file.path()).display().to_string();
+        Ok((path, of(file)?))
+    });
+    pieces.collect()
 }
 
 /// A digest of so many blocks of a file, two at least: the first, the last, and some between.

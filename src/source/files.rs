@@ -2,6 +2,7 @@
 //! Reads no rows.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
@@ -213,6 +214,12 @@ fn significant(digits: &[u8]) -> &[u8] {
     &digits[zeros..]
 }
 
+/// What identifies some files, each under its path as the job says it.
+pub fn identities<'v>(files: impl Iterator<Item = &'v View>) -> Result<BTreeMap<String, String>> {
+    let all = files.map(|file| Ok((file.path().display().to_string(), identity(file)?)));
+    all.collect()
+}
+
 /// What identifies a file: when any of it differs, the data may.
 pub fn identity(file: &View) -> Result<String> {
     let head = file.cut(0, file.len().min(limits::HEAD_BYTES))?.bytes()?;
@@ -268,7 +275,12 @@ mod tests {
 
     #[test]
     fn shards_of_a_target_cover_its_rows_once() {
-        for rows in [0, 1, limits::LITE_SHARD_ROWS, 3 * limits::LITE_SHARD_ROWS + 7] {
+        for rows in [
+            0,
+            1,
+            limits::LITE_SHARD_ROWS,
+            3 * limits::LITE_SHARD_ROWS + 7,
+        ] {
             let mut shards = Vec::new();
             add_shards(&mut shards, 0, "before", 1);
             add_shards(&mut shards, 1, "", rows);
@@ -276,13 +288,19 @@ mod tests {
             let mut next = 0;
             for (number, shard) in (1..).zip(mine) {
                 assert_eq!((shard.number, shard.target, shard.part), (number, 1, 1));
-                assert_eq!((shard.first_row, &shard.start), (next, &Position::Row(next)));
+                assert_eq!(
+                    (shard.first_row, &shard.start),
+                    (next, &Position::Row(next))
+                );
                 next += shard.rows;
                 assert_eq!(shard.end, Position::Row(next));
             }
             assert_eq!(next, rows);
             assert!(mine.len() as u64 <= limits::SHARDS_PER_TARGET);
-            assert!(mine.first().is_none_or(|shard| shard.name.starts_with("rows 0..")));
+            assert!(
+                mine.first()
+                    .is_none_or(|shard| shard.name.starts_with("rows 0.."))
+            );
         }
     }
 

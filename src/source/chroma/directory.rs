@@ -14,11 +14,11 @@ use super::{Collection, Settings};
 use crate::batch::{Cut, Keys, Limits, Manifest, Part, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::input::View;
-use crate::job::{Globs, absolute};
+use crate::job::Globs;
 use crate::limits;
 use crate::source::cut::Cutter;
 use crate::source::documents::{self, Layout};
-use crate::source::files::{add_shards, identity};
+use crate::source::files::{add_shards, identities};
 use crate::source::named::chosen;
 use crate::source::sqlite::Sqlite;
 use crate::source::{Files, Reader, Source, Survey, content};
@@ -252,12 +252,8 @@ impl Source for Directory {
                 source: self.sqlite.path().display().to_string(),
             });
         }
-        let identity = self.views().map(|view| {
-            let name = view.path().display().to_string();
-            Ok((name, identity(view)?))
-        });
         Ok(Survey {
-            identity: identity.collect::<Result<BTreeMap<String, String>>>()?,
+            identity: identities(self.views())?,
             warnings: self.notes.clone(),
             manifest: Manifest { targets, shards },
         })
@@ -269,11 +265,7 @@ impl Source for Directory {
     }
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
-        let pieces = self.views().map(|view| {
-            let path = absolute(view.path()).display().to_string();
-            Ok((path, content::of(view)?))
-        });
-        pieces.collect::<Result<_>>().map(Some)
+        content::of_all(self.views()).map(Some)
     }
 
     fn open<'s>(

@@ -21,7 +21,6 @@ use crate::batch::{Cut, Keys, Limits, Manifest, Part, Position, Shard, Target, T
 use crate::error::{Error, Kind, Result};
 use crate::format::faiss::{Body, Node, Recovery, Transform, metric, parse, vector};
 use crate::input::View;
-use crate::job::absolute;
 use crate::schema::{Columns, Index, Metric, VectorType};
 use crate::source::{Files, Reader, Source, Survey, content};
 
@@ -198,8 +197,7 @@ impl Source for Foreign {
     }
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
-        let path = absolute(self.file.path()).display().to_string();
-        Ok(Some(BTreeMap::from([(path, content::of(&self.file)?)])))
+        content::of_all(std::iter::once(&self.file)).map(Some)
     }
 
     fn open<'s>(

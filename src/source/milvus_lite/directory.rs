@@ -15,12 +15,11 @@ use super::pieces::{Collection, Content, Piece};
 use crate::batch::{Cut, Keys, Limits, Manifest, Part, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::input::View;
-use crate::job::absolute;
 use crate::parquet;
 use crate::schema::{Columns, Role};
 use crate::source::choose::Chosen;
 use crate::source::cut::Cutter;
-use crate::source::files::identity;
+use crate::source::files::identities;
 use crate::source::{Files, Reader, Source, Survey, content};
 
 /// A directory whose collections were looked at.
@@ -149,23 +148,15 @@ impl Source for Directory {
                 source: self.root.display().to_string(),
             });
         }
-        let identity = self.views().map(|view| {
-            let name = view.path().display().to_string();
-            Ok((name, identity(view)?))
-        });
         Ok(Survey {
-            identity: identity.collect::<Result<BTreeMap<String, String>>>()?,
+            identity: identities(self.views())?,
             warnings: self.warnings.clone(),
             manifest: Manifest { targets, shards },
         })
     }
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
-        let pieces = self.views().map(|view| {
-            let path = absolute(view.path()).display().to_string();
-            Ok((path, content::of(view)?))
-        });
-        pieces.collect::<Result<_>>().map(Some)
+        content::of_all(self.views()).map(Some)
     }
 
     fn open<'s>(

@@ -9,10 +9,9 @@ use super::Wanted;
 use super::tables::{self, Table};
 use crate::batch::{Cut, Keys, Limits, Manifest, Part, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
-use crate::job::absolute;
 use crate::limits;
 use crate::source::cut::Cutter;
-use crate::source::files::{add_shards, identity};
+use crate::source::files::{add_shards, identities};
 use crate::source::sqlite::Sqlite;
 use crate::source::{Files, Reader, Source, Survey, content};
 
@@ -81,23 +80,15 @@ impl Source for LiteFile {
                 source: self.sqlite.path().display().to_string(),
             });
         }
-        let identity = self.sqlite.files().views().map(|view| {
-            let name = view.path().display().to_string();
-            Ok((name, identity(view)?))
-        });
         Ok(Survey {
-            identity: identity.collect::<Result<BTreeMap<String, String>>>()?,
+            identity: identities(self.sqlite.files().views())?,
             warnings: self.warnings.clone(),
             manifest: Manifest { targets, shards },
         })
     }
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
-        let pieces = self.sqlite.files().views().map(|view| {
-            let path = absolute(view.path()).display().to_string();
-            Ok((path, content::of(view)?))
-        });
-        pieces.collect::<Result<_>>().map(Some)
+        content::of_all(self.sqlite.files().views()).map(Some)
     }
 
     fn open<'s>(

@@ -11,13 +11,12 @@ use super::{Found, Row};
 use crate::batch::{Cut, Keys, Limits, Manifest, Part, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::input::View;
-use crate::job::absolute;
 use crate::json::quoted;
 use crate::limits;
 use crate::schema::{Column, ColumnType, Columns, Element, Role, VectorType};
 use crate::source::cut::Cutter;
 use crate::source::documents::{self, Scan, vector};
-use crate::source::files::{add_shards, identity};
+use crate::source::files::{add_shards, identities};
 use crate::source::{Files, Reader, Source, Survey, content};
 
 /// A store that was looked at.
@@ -154,12 +153,8 @@ impl Source for Store {
             rows_deleted: 0,
             source: self.view.path().display().to_string(),
         };
-        let identity = self.views().map(|view| {
-            let name = view.path().display().to_string();
-            Ok((name, identity(view)?))
-        });
         Ok(Survey {
-            identity: identity.collect::<Result<BTreeMap<String, String>>>()?,
+            identity: identities(self.views())?,
             warnings: self.notes.clone(),
             manifest: Manifest {
                 targets: vec![target],
@@ -174,11 +169,7 @@ impl Source for Store {
     }
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
-        let pieces = self.views().map(|view| {
-            let path = absolute(view.path()).display().to_string();
-            Ok((path, content::of(view)?))
-        });
-        pieces.collect::<Result<_>>().map(Some)
+        content::of_all(self.views()).map(Some)
     }
 
     fn open<'s>(
