@@ -245,8 +245,7 @@ impl Source for Chroma {
     }
 
     fn profile(&self, shard: &Shard) -> Result<Vec<String>> {
-        let mut reader = self.open(shard, shard.start.clone(), documents::SAMPLE)?;
-        Ok(documents::sample(&mut *reader)?.lines())
+        documents::profile(self, shard)
     }
 
     fn open<'s>(

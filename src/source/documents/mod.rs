@@ -18,7 +18,7 @@ use arrow_buffer::{Buffer, NullBuffer};
 use crate::error::Result;
 use crate::schema::{Column, ColumnType, Columns, Role, VectorType};
 
-pub use profile::{Profile, SAMPLE, sample};
+pub use profile::{Profile, SAMPLE, profile, sample};
 pub use scan::{Read, Scan};
 pub use vector::{Found, vector};
 

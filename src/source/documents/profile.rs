@@ -6,16 +6,22 @@ use std::collections::BTreeMap;
 use arrow_array::cast::AsArray;
 
 use super::scan::{Read, Scan};
-use crate::batch::Limits;
+use crate::batch::{Limits, Shard};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::source::Reader;
+use crate::source::{Reader, Source};
 
 /// How a shard is opened for [`sample`].
 pub const SAMPLE: Limits = Limits {
     batch_bytes: u64::MAX,
     batch_rows: limits::PROFILE_DOCUMENTS as u64,
 };
+
+/// What some first rows of a shard hold beside vectors, as a job would say it.
+pub fn profile(source: &dyn Source, shard: &Shard) -> Result<Vec<String>> {
+    let mut reader = source.open(shard, shard.start.clone(), SAMPLE)?;
+    Ok(sample(&mut *reader)?.lines())
+}
 
 /// Notes what some first rows hold in their last column, the dynamic field.
 pub fn sample(reader: &mut dyn Reader) -> Result<Profile> {

@@ -128,8 +128,7 @@ impl Source for Layout {
     }
 
     fn profile(&self, shard: &Shard) -> Result<Vec<String>> {
-        let mut reader = self.open(shard, shard.start.clone(), crate::source::documents::SAMPLE)?;
-        Ok(crate::source::documents::sample(&mut *reader)?.lines())
+        crate::source::documents::profile(self, shard)
     }
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {

@@ -360,8 +360,7 @@ impl Source for Qdrant {
     }
 
     fn profile(&self, shard: &Shard) -> Result<Vec<String>> {
-        let mut reader = self.open(shard, shard.start.clone(), documents::SAMPLE)?;
-        Ok(documents::sample(&mut *reader)?.lines())
+        documents::profile(self, shard)
     }
 
     fn said(&self) -> Vec<String> {

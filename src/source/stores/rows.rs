@@ -164,8 +164,7 @@ impl Source for Store {
     }
 
     fn profile(&self, shard: &Shard) -> Result<Vec<String>> {
-        let mut reader = self.open(shard, shard.start.clone(), documents::SAMPLE)?;
-        Ok(documents::sample(&mut *reader)?.lines())
+        documents::profile(self, shard)
     }
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
