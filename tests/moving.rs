@@ -158,6 +158,7 @@ impl Source for Moving {
             manifest: self.manifest(),
             identity: BTreeMap::new(),
             warnings: Vec::new(),
+            indexes_differ: None,
         })
     }
 

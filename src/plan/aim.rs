@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::schema::Index;
 use crate::sink::Sink;
+use crate::source::Survey;
 
 /// What travels, and how.
 pub struct Aimed {
@@ -28,9 +29,10 @@ pub struct Aimed {
 pub fn aim(
     job: &Job,
     conversion: Option<Conversion>,
-    manifest: &Manifest,
+    survey: &Survey,
     sink: &dyn Sink,
 ) -> Result<Aimed> {
+    let manifest = &survey.manifest;
     let mut targets: Vec<Target> = Vec::new();
     let mut from: Vec<Vec<String>> = Vec::new();
     let mut shapes: BTreeMap<u32, Vec<Shape>> = BTreeMap::new();
@@ -67,7 +69,7 @@ pub fn aim(
                 .entry(aimed.collection.clone())
                 .or_insert_with(|| target.clone());
             check_indexes(job, &aimed.collection, first, &target)?;
-            if let Some(differ) = &target.traits.indexes_differ {
+            if let Some(differ) = &survey.indexes_differ {
                 let what =
                     format!("is `source`, but files of the source are indexed otherwise: {differ}");
                 return Err(no_one_index(job, what));

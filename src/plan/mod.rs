@@ -344,7 +344,7 @@ fn concrete(
         from,
         renamed,
         shapes,
-    } = aim(job, conversion, &survey.manifest, sink.as_ref())?;
+    } = aim(job, conversion, &survey, sink.as_ref())?;
     let lost = conversion.and_then(Conversion::loses);
     warnings.extend(renamed.values().cloned().chain(lost));
     let mut wrong = check(job, &manifest, sink.as_ref());

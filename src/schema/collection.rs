@@ -29,8 +29,6 @@ pub struct CollectionTraits {
     pub indexes: Vec<FieldIndex>,
     /// Other names it goes by.
     pub aliases: Vec<String>,
-    /// Where its files are indexed otherwise, which has what: there is no one index to make anew. Never written down.
-    pub indexes_differ: Option<String>,
 }
 
 /// What a column has besides its type: what a Milvus 2.x field carries and no value does.

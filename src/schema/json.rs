@@ -367,7 +367,6 @@ impl CollectionTraits {
             outputs: map.list("outputs", Column::from_json)?,
             indexes: map.list("indexes", FieldIndex::from_json)?,
             aliases: map.texts("aliases")?,
-            indexes_differ: None,
         })
     }
 }
@@ -417,7 +416,6 @@ mod tests {
 
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         let traits = CollectionTraits {
-            indexes_differ: None,
             database: "shop".to_owned(),
             description: "products".to_owned(),
             shards: Some(2),

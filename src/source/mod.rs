@@ -234,6 +234,8 @@ pub struct Survey {
     pub identity: BTreeMap<String, String>,
     /// What the operator should know: rows of a table that metadata counts otherwise, lossy decoding.
     pub warnings: Vec<String>,
+    /// Where the files of a target are indexed otherwise, which has what: there is no one index to make anew.
+    pub indexes_differ: Option<String>,
 }
 
 /// Reads one shard, forward.

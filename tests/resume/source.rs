@@ -69,6 +69,7 @@ impl Source for Numbers {
             manifest: manifest(self.0),
             identity: BTreeMap::new(),
             warnings: Vec::new(),
+            indexes_differ: None,
         })
     }
 

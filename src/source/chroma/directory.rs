@@ -256,6 +256,7 @@ impl Source for Directory {
             identity: identities(self.views())?,
             warnings: self.notes.clone(),
             manifest: Manifest { targets, shards },
+            indexes_differ: None,
         })
     }
 

@@ -233,6 +233,7 @@ impl Source for Chroma {
             manifest: Manifest { targets, shards },
             identity,
             warnings,
+            indexes_differ: None,
         })
     }
 

@@ -219,6 +219,7 @@ impl Source for Elastic {
             manifest: Manifest { targets, shards },
             identity,
             warnings,
+            indexes_differ: None,
         })
     }
 

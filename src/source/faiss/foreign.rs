@@ -193,6 +193,7 @@ impl Source for Foreign {
             },
             identity,
             warnings: self.warnings.clone(),
+            indexes_differ: None,
         })
     }
 

@@ -25,7 +25,7 @@ use crate::format::faiss::{Body, Codec, Node};
 use crate::input::{Access, View};
 use crate::job::{Form, Setting, absolute, settings};
 use crate::limits;
-use crate::schema::{CollectionTraits, Columns, Index};
+use crate::schema::{Columns, Index};
 use ids::IdFile;
 use opened::Opened;
 
@@ -155,7 +155,8 @@ struct Faiss {
     indexes: Vec<Opened>,
     ids: Option<IdFile>,
     columns: Arc<Columns>,
-    traits: Arc<CollectionTraits>,
+    /// Which of them are indexed otherwise, if some are.
+    indexes_differ: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -193,7 +194,7 @@ impl Faiss {
             .first()
             .ok_or_else(|| Error::new(Kind::Job, "no index file is named"))?;
         let mut columns = first.columns.clone();
-        let mut traits = CollectionTraits::default();
+        let mut indexes_differ = None;
         if let Some(other) = indexes.iter().find(|index| index.index != first.index) {
             let said = |index: &Opened| {
                 let kind = index
@@ -202,7 +203,7 @@ impl Faiss {
                     .map_or("none".to_owned(), Index::to_string);
                 format!("{} has {kind}", index.file.path().display())
             };
-            traits.indexes_differ = Some(format!("{}, {}", said(first), said(other)));
+            indexes_differ = Some(format!("{}, {}", said(first), said(other)));
             columns = Columns::plain("id", "embedding", first.rows.vector)?
                 .measured(Some(first.rows.metric.clone()), None);
             warnings.push(
@@ -212,7 +213,7 @@ impl Faiss {
         }
         Ok(Faiss {
             columns,
-            traits: Arc::new(traits),
+            indexes_differ,
             indexes,
             ids,
             warnings,
@@ -331,7 +332,7 @@ impl Source for Faiss {
                 partition: String::new(),
             },
             columns: self.columns.clone(),
-            traits: self.traits.clone(),
+            traits: Arc::default(),
             keys: match self.indexes.iter().any(|index| index.stored_ids) {
                 true => Keys::Stored,
                 false => Keys::RowNumbers,
@@ -368,6 +369,7 @@ impl Source for Faiss {
             },
             identity,
             warnings: self.warnings.clone(),
+            indexes_differ: self.indexes_differ.clone(),
         })
     }
 

@@ -382,6 +382,7 @@ impl Source for Hdf5 {
             identity,
             warnings: self.warnings(),
             manifest: Manifest { targets, shards },
+            indexes_differ: None,
         })
     }
 

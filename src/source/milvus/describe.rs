@@ -102,7 +102,6 @@ pub fn traits(client: &Client, found: &Collection, columns: &Columns) -> Result<
     let function = |f| described::function(f).map_err(|what| unread(found, &what));
     let functions: Result<_> = found.functions.iter().map(function).collect();
     let traits = CollectionTraits {
-        indexes_differ: None,
         database: match client.db() {
             "" => DEFAULT.to_owned(),
             db => db.to_owned(),

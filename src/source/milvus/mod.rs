@@ -368,6 +368,7 @@ impl Source for Milvus {
             manifest,
             identity,
             warnings,
+            indexes_differ: None,
         })
     }
 

@@ -538,6 +538,7 @@ impl Source for Milvus1 {
             manifest,
             identity: self.identity.clone(),
             warnings: self.warnings.clone(),
+            indexes_differ: None,
         })
     }
 

@@ -125,7 +125,6 @@ fn traits(
     let partitions = u32::try_from(collection.partitions.len()).ok();
     let consistency = usize::try_from(collection.consistency).ok();
     Ok(CollectionTraits {
-        indexes_differ: None,
         database: collection.db.clone(),
         description: schema.description.clone(),
         shards: u32::try_from(collection.shards).ok().filter(|n| *n > 0),

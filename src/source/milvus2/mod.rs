@@ -335,6 +335,7 @@ impl Source for Stored {
             manifest,
             identity: self.identity.clone(),
             warnings: self.warnings.clone(),
+            indexes_differ: None,
         })
     }
 

@@ -152,6 +152,7 @@ impl Source for Directory {
             identity: identities(self.views())?,
             warnings: self.warnings.clone(),
             manifest: Manifest { targets, shards },
+            indexes_differ: None,
         })
     }
 

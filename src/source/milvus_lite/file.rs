@@ -84,6 +84,7 @@ impl Source for LiteFile {
             identity: identities(self.sqlite.files().views())?,
             warnings: self.warnings.clone(),
             manifest: Manifest { targets, shards },
+            indexes_differ: None,
         })
     }
 

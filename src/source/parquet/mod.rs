@@ -345,6 +345,7 @@ impl Source for Parquet {
             identity: identity.collect::<Result<BTreeMap<String, String>>>()?,
             warnings: self.warnings.clone(),
             manifest: Manifest { targets, shards },
+            indexes_differ: None,
         })
     }
 

@@ -282,6 +282,7 @@ impl Source for Pgvector {
             },
             identity,
             warnings,
+            indexes_differ: None,
         })
     }
 

@@ -245,6 +245,7 @@ impl Source for Pinecone {
             manifest: Manifest { targets, shards },
             identity,
             warnings,
+            indexes_differ: None,
         })
     }
 

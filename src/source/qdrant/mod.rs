@@ -348,6 +348,7 @@ impl Source for Qdrant {
             manifest,
             identity,
             warnings,
+            indexes_differ: None,
         })
     }
 

@@ -160,6 +160,7 @@ impl Source for Store {
                 targets: vec![target],
                 shards,
             },
+            indexes_differ: None,
         })
     }
 

@@ -281,6 +281,7 @@ impl Source for Tables {
                 targets: vec![target],
                 shards,
             },
+            indexes_differ: None,
         })
     }
 
