@@ -2,6 +2,8 @@
 
 #![cfg(feature = "chroma")]
 
+#[path = "support/arrived.rs"]
+mod arrived;
 #[path = "support/chroma.rs"]
 mod chroma;
 #[path = "support/migration.rs"]
@@ -13,45 +15,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use arrived::{Rows, in_milvus, in_parquet, same};
 use chroma::Running;
 use migration::Jobs;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use support::{Engine, Server};
-
-type Rows = Map<String, Value>;
 
 /// The rows of a collection as they should arrive.
 fn rows(server: &Running, name: &str) -> Rows {
     serde_json::from_str(&chroma::script(&["dump", &server.address, name])).unwrap()
-}
-
-fn arrived(python: &Path, arguments: &[&str]) -> Rows {
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/support/qdrant_arrived.py"
-    );
-    let output = Command::new(python).arg(script).args(arguments).output();
-    let output = output.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn in_parquet(dir: &Path) -> Rows {
-    let tables = support::test_env().join("tables/bin/python");
-    arrived(&tables, &["parquet", dir.to_str().unwrap(), "id"])
-}
-
-fn in_milvus(python: &Path, server: &Server, name: &str) -> Rows {
-    arrived(python, &["milvus", &server.address(), name, "id"])
-}
-
-#[track_caller]
-fn same(found: &Rows, expected: &Rows) {
-    for (key, row) in expected {
-        assert_eq!(found.get(key), Some(row), "{key}");
-    }
-    assert_eq!(found.len(), expected.len());
 }
 
 /// The same but for the last bits of vectors.

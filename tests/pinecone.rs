@@ -3,6 +3,8 @@
 
 #![cfg(feature = "pinecone")]
 
+#[path = "support/arrived.rs"]
+mod arrived;
 #[path = "support/migration.rs"]
 mod migration;
 #[path = "support/pinecone.rs"]
@@ -13,45 +15,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use arrived::{Rows, in_milvus, in_parquet, same, tables};
 use migration::{Jobs, support_script};
-use serde_json::{Map, Value};
 use stand_in::Fake;
 use support::{Engine, Server};
-
-type Rows = Map<String, Value>;
 
 /// The rows of a namespace as they should arrive.
 fn rows(kind: &str, namespace: &str) -> Rows {
     let text = support_script("fake_pinecone.py", &["rows", kind, namespace]);
     serde_json::from_str(&text).unwrap()
-}
-
-fn arrived(python: &Path, arguments: &[&str]) -> Rows {
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/support/qdrant_arrived.py"
-    );
-    let output = Command::new(python).arg(script).args(arguments).output();
-    let output = output.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn tables() -> std::path::PathBuf {
-    support::test_env().join("tables/bin/python")
-}
-
-fn in_parquet(dir: &Path) -> Rows {
-    arrived(&tables(), &["parquet", dir.to_str().unwrap(), "id"])
-}
-
-#[track_caller]
-fn same(found: &Rows, expected: &Rows) {
-    for (key, row) in expected {
-        assert_eq!(found.get(key), Some(row), "{key}");
-    }
-    assert_eq!(found.len(), expected.len());
 }
 
 fn to_parquet(dir: &Path) -> String {
@@ -109,7 +81,7 @@ fn namespaces_are_partitions_of_real_servers() {
         let ended = jobs.run(&format!("to_{}", to.address()), &job).code(0);
         let delivered = |n: usize| ended.report["targets"][n]["delivered"].as_u64().unwrap();
         assert_eq!((0..3).map(delivered).sum::<u64>(), expected.len() as u64);
-        let found = arrived(&python, &["milvus", &to.address(), "namespaces", "id"]);
+        let found = in_milvus(&python, to, "namespaces");
         same(&found, &expected);
     }
     // Rows without sparse values are no rows of a collection that has them: refused by id, or left out and counted.
@@ -124,7 +96,7 @@ fn namespaces_are_partitions_of_real_servers() {
     let expected: Rows = (rows("hybrid", "").into_iter())
         .filter(|(_, row)| !row["sparse_values"].is_null())
         .collect();
-    let found = arrived(&lite_python, &["milvus", &lite.address(), "hybrid_2", "id"]);
+    let found = in_milvus(&lite_python, lite, "hybrid_2");
     same(&found, &expected);
 }
 
@@ -186,7 +158,7 @@ fn a_run_that_is_killed_goes_on_while_others_write() {
     // Rows that were sent again and are gone since prove nothing either way.
     assert!(matches!(ended.code, Some(0 | 7)), "{}", ended.said);
     let python = support::test_env().join("lite/venv-py/bin/python");
-    let found = arrived(&python, &["milvus", &lite.address(), "moving_pines", "id"]);
+    let found = in_milvus(&python, lite, "moving_pines");
     let expected = rows("moving", "");
     for (key, row) in expected.iter().filter(|(key, _)| key.starts_with("keep-")) {
         assert_eq!(found.get(key), Some(row), "{key}");

@@ -3,56 +3,27 @@
 
 #![cfg(feature = "qdrant")]
 
+#[path = "support/arrived.rs"]
+mod arrived;
 #[path = "support/migration.rs"]
 mod migration;
 #[path = "support/qdrant.rs"]
 mod stand_in;
 mod support;
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use arrived::{Rows, in_milvus, in_parquet, same};
 use migration::{Jobs, support_script};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use stand_in::Fake;
 use support::{Engine, Server};
-
-type Rows = Map<String, Value>;
 
 /// The points of a collection as they should arrive.
 fn points(name: &str) -> Rows {
     let text = support_script("fake_qdrant.py", &["points", name]);
     serde_json::from_str(&text).unwrap()
-}
-
-fn arrived(python: &Path, arguments: &[&str]) -> Rows {
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/support/qdrant_arrived.py"
-    );
-    let output = Command::new(python).arg(script).args(arguments).output();
-    let output = output.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn in_parquet(dir: &Path) -> Rows {
-    let tables = support::test_env().join("tables/bin/python");
-    arrived(&tables, &["parquet", dir.to_str().unwrap(), "id"])
-}
-
-fn in_milvus(python: &Path, server: &Server, name: &str) -> Rows {
-    arrived(python, &["milvus", &server.address(), name, "id"])
-}
-
-#[track_caller]
-fn same(found: &Rows, expected: &Rows) {
-    for (key, row) in expected {
-        assert_eq!(found.get(key), Some(row), "{key}");
-    }
-    assert_eq!(found.len(), expected.len());
 }
 
 #[test]

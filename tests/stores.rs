@@ -2,13 +2,15 @@
 
 #![cfg(feature = "network")]
 
+#[path = "support/arrived.rs"]
+mod arrived;
 #[path = "support/migration.rs"]
 mod migration;
 mod support;
 
-use std::path::Path;
 use std::process::Command;
 
+use arrived::in_milvus;
 use migration::Jobs;
 use serde_json::{Map, Value, json};
 use support::{Engine, Server};
@@ -26,18 +28,6 @@ fn expected(count: usize) -> Map<String, Value> {
         )
     };
     (0..count).map(row).collect()
-}
-
-fn arrived(python: &Path, arguments: &[&str]) -> Map<String, Value> {
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/support/qdrant_arrived.py"
-    );
-    let output = Command::new(python).arg(script).args(arguments).output();
-    let output = output.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// As numbers of single precision, however they are written.
@@ -103,7 +93,6 @@ fn each_row_has_its_text_and_metadata_in_parquet_and_milvus() {
     let (jobs, rows) = (Jobs::new(), expected(300));
     let lite = Server::shared(Engine::LitePython);
     let python = support::test_env().join("lite/venv-py/bin/python");
-    let tables = support::test_env().join("tables/bin/python");
     for (name, source) in [
         ("llamaindex", llamaindex(&jobs, &rows)),
         ("haystack", haystack(&jobs, &rows)),
@@ -117,7 +106,7 @@ fn each_row_has_its_text_and_metadata_in_parquet_and_milvus() {
         let script = "import glob, json, sys; import pyarrow.parquet as pq\n\
             rows = [r for f in glob.glob(sys.argv[1] + '/**/*.parquet', recursive=True) for r in pq.read_table(f).to_pylist()]\n\
             print(json.dumps({r['id']: {'embedding': r['embedding'], 'text': r['text'], 'payload': json.loads(r['metadata'])} for r in rows}))";
-        let output = Command::new(&tables)
+        let output = Command::new(arrived::tables())
             .args(["-c", script])
             .arg(&dir)
             .output()
@@ -135,7 +124,7 @@ fn each_row_has_its_text_and_metadata_in_parquet_and_milvus() {
         );
         let ended = jobs.run(&format!("{name}_lite"), &(source + &sink)).code(0);
         ended.says(&["1 ", "do not travel"]);
-        let found = arrived(&python, &["milvus", &lite.address(), name, "id"]);
+        let found = in_milvus(&python, lite, name);
         assert_eq!(single(&found), single(&rows), "{name}");
     }
 }
