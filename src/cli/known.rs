@@ -147,7 +147,11 @@ pub fn finished_before(
             }
         }));
     }
-    for target in &plan.manifest.targets {
+    for (target, past) in plan.manifest.targets.iter().zip(&past.targets) {
+        // What was there and was skipped is not ours to change.
+        if past.decision.action == Action::Skip {
+            continue;
+        }
         let steps = run::complete(plan, target, progress, stop)?;
         let steps: Vec<String> = steps.iter().map(|phase| phase.to_string()).collect();
         if !steps.is_empty() {

@@ -106,8 +106,8 @@ fn unsupported(column: &Column, server: &Server) -> Option<String> {
     }
 }
 
-/// What is sent to a collection, and what values have to be there. Complains of a collection that rows of this target
-/// do not fit.
+/// What is sent to a collection, and what values have to be there. Complains of all in a collection that rows of this
+/// target do not fit.
 pub fn fields(
     found: &Collection,
     target: &Target,
@@ -128,9 +128,10 @@ pub fn fields(
     };
     let id = target.columns.key();
     let wanted = values::data_type_of(id.kind);
+    let mut wrong = Vec::new();
     if key.data_type != wanted {
         let kind = data_type::name(key.data_type);
-        return Err(mismatch(format!(
+        wrong.push(mismatch(format!(
             "has a {kind} primary key `{}`, the ids here are {}",
             key.name,
             data_type::name(wanted)
@@ -138,42 +139,41 @@ pub fn fields(
     }
     match (found.auto_id, settings.auto_id) {
         (true, false) => {
-            return Err(mismatch(
-                "makes its own ids, so that those of the source cannot be kept".to_owned(),
-            )
-            .hint("`auto_id: true` leaves them out"));
+            let what = "makes its own ids, so that those of the source cannot be kept".to_owned();
+            wrong.push(mismatch(what).hint("`auto_id: true` leaves them out"));
         }
         (false, true) => {
-            return Err(
-                mismatch("does not make ids, and the job sends none".to_owned())
-                    .hint("leave `auto_id: true` out"),
-            );
+            let what = "does not make ids, and the job sends none".to_owned();
+            wrong.push(mismatch(what).hint("leave `auto_id: true` out"));
         }
         (false, false) if key.name != id.name => {
             let what = format!("keeps its ids in `{}`, not in `{}`", key.name, id.name);
-            return Err(mismatch(what).hint(rename));
+            wrong.push(mismatch(what).hint(&*rename));
         }
         _ => {}
     }
-    let mut sent = Vec::new();
-    let mut checks = Vec::new();
+    let (mut sent, mut checks, mut lacks) = (Vec::new(), Vec::new(), Vec::new());
     for (number, column) in target.columns.all().iter().enumerate() {
-        if column.role == Role::Key && settings.auto_id {
+        // What is wrong with the key has been said.
+        if column.role == Role::Key && (settings.auto_id || !wrong.is_empty()) {
             continue;
         }
         let field = match (column.role, found.field(&column.name)) {
             (Role::Dynamic, None) if found.is_dynamic => None,
             (Role::Dynamic, _) => {
-                return Err(mismatch("has no dynamic field".to_owned())
-                    .hint("`fields: {rest: drop}` leaves what has no field of its own behind"));
+                let error = mismatch("has no dynamic field".to_owned());
+                let hint = "`fields: {rest: drop}` leaves what has no field of its own behind";
+                wrong.push(error.hint(hint));
+                continue;
             }
             (_, None) => {
-                return Err(mismatch(format!("has no field `{}`", column.name)).hint(rename));
+                lacks.push(format!("`{}`", column.name));
+                continue;
             }
             (_, Some(field)) => Some(field),
         };
-        if let Some(field) = field {
-            field_fits(column, field).map_err(mismatch)?;
+        if let Some(what) = field.and_then(|field| field_fits(column, field).err()) {
+            wrong.push(mismatch(what));
         }
         let nulls = has_nulls(server)
             && field.is_some_and(|field| field.nullable || field.default_value.is_some());
@@ -186,6 +186,11 @@ pub fn fields(
         });
         checks.push(check(found, column, number, field, nulls, server));
     }
+    if !lacks.is_empty() {
+        let fields = if lacks.len() == 1 { "field" } else { "fields" };
+        let what = format!("has no {fields} {}", lacks.join(", "));
+        wrong.push(mismatch(what).hint(rename));
+    }
     let ours = |field: &FieldSchema| {
         field.name == key.name || sent.iter().any(|sent| sent.name == field.name)
     };
@@ -195,11 +200,17 @@ pub fn fields(
         .filter(|f| f.is_required() || !may_be_left_out(f, server));
     let missing: Vec<String> = missing.map(|f| f.describe()).collect();
     if !missing.is_empty() {
-        return Err(mismatch(format!(
+        wrong.push(mismatch(format!(
             "needs values that the source does not have: {}",
             missing.join(", ")
         )));
     }
+    if found.has_partition_key() && !target.name.partition.is_empty() {
+        wrong.push(mismatch(
+            "has a partition key, so that no partition can be named".to_owned(),
+        ));
+    }
+    Error::check(wrong)?;
     // Before 2.5 a server ends where a field with a default is left out; empty, each row gets the default.
     let defaulted = others.iter().filter(|f| f.default_value.is_some());
     if server.flavour == Flavour::Full && !since(server, (2, 5)) {
@@ -210,11 +221,6 @@ pub fn fields(
                 ..Field::new(&field.name, 0, kind_of(field)?)
             })
         }));
-    }
-    if found.has_partition_key() && !target.name.partition.is_empty() {
-        return Err(mismatch(
-            "has a partition key, so that no partition can be named".to_owned(),
-        ));
     }
     // The sort is stable: the other fields come in the order of the columns.
     sent.sort_by_key(|field| field.kind.is_vector());

@@ -14,6 +14,13 @@ use super::columns;
 use super::fit;
 use super::traits;
 
+/// Tells the operator what stays otherwise than the job has it.
+pub(super) fn warn_of(differs: Option<String>) {
+    if let Some(differs) = differs {
+        warn!("{differs}");
+    }
+}
+
 impl Milvus {
     pub(super) fn decision(&self, target: &Target) -> Result<Decision> {
         let mut wrong = fit::names(target);
@@ -281,22 +288,17 @@ impl Milvus {
         for column in &vectors {
             there.push(self.seen_index(&found.name, &column.name)?);
         }
-        self.check_load(target, there.iter().all(Option::is_some))?;
+        let has_all = there.iter().all(Option::is_some);
+        let mut wrong: Vec<Error> = self.check_load(target, has_all).err().into_iter().collect();
         let wanted = fit::indexes(target, &self.settings)?;
         for (column, there) in vectors.iter().zip(there) {
             let Some(there) = there else { continue };
-            if let Some((_, wanted)) = wanted.iter().find(|(field, _)| *field == column.name) {
-                let same = wanted.kind == "AUTOINDEX" || wanted.kind == there.kind;
-                if !same || wanted.metric != there.metric {
-                    return Err(Error::new(
-                        Kind::Refused,
-                        format!(
-                            "collection {} has an index {} by {}, the job wants {} by {}",
-                            found.name, there.kind, there.metric, wanted.kind, wanted.metric
-                        ),
-                    )
-                    .hint("leave `index` out to keep it, or drop it first"));
+            if let Some((field, wanted)) = wanted.iter().find(|(field, _)| *field == column.name) {
+                if let Some(error) = fit::another_index(&found.name, field, &there, wanted) {
+                    wrong.push(error);
+                    continue;
                 }
+                warn_of(fit::other_params(&found.name, field, &there, wanted));
             }
             let metric = fit::metric(column, &self.settings, vectors.len() == 1)?;
             if let Some(metric) = metric.as_ref().map(Metric::name)
@@ -308,7 +310,7 @@ impl Milvus {
                 );
             }
         }
-        Ok(())
+        Error::check(wrong)
     }
 
     /// The server's number for the collection or partition that a target is.

@@ -12,6 +12,7 @@ use crate::milvus::{Flavour, Flushing};
 use crate::progress::Phase;
 use crate::sink::{Action, Count, Decision, Finishing, Strength};
 
+use super::decide::warn_of;
 use super::{Milvus, fit};
 
 /// How long to wait at least, and at most, before asking again whether a flush is done.
@@ -102,6 +103,7 @@ impl Milvus {
                 for field in self.indexed(target)? {
                     missing |= self.client.index(collection, &field)?.is_none();
                 }
+                self.check_indexes_there(target, collection)?;
                 match missing {
                     true => Step::Flushed,
                     false => Step::Indexed,
@@ -184,12 +186,16 @@ impl Milvus {
     fn begin_index(&self, target: &Target, collection: &str) -> Result<bool> {
         let plans = fit::indexes(target, &self.settings)?;
         for (field, plan) in &plans {
-            if self.client.index(collection, field)?.is_none() {
-                let name = fit::index_name(target, &self.settings, field);
-                self.client
-                    .create_index(collection, field, name, plan.extra_params())?;
-                info!("index {plan} on {collection}");
+            if let Some(there) = self.client.index(collection, field)? {
+                // The job may have been changed while it was unfinished.
+                let another = fit::another_index(collection, field, &there, plan);
+                warn_of(another.map(|error| format!("{}: it stays", error.what())));
+                continue;
             }
+            let name = fit::index_name(target, &self.settings, field);
+            self.client
+                .create_index(collection, field, name, plan.extra_params())?;
+            info!("index {plan} on {collection}");
         }
         let others = fit::other_indexes(target, &self.settings);
         for (field, name, plan) in &others {
@@ -208,6 +214,24 @@ impl Milvus {
             }
         }
         Ok(!plans.is_empty() || !others.is_empty())
+    }
+
+    /// Complains of an index that an earlier run left and that is not the one that the job wants by now.
+    fn check_indexes_there(&self, target: &Target, collection: &str) -> Result<()> {
+        let full = self.client.server().flavour == Flavour::Full;
+        let mut wrong = Vec::new();
+        for (field, plan) in fit::indexes(target, &self.settings)? {
+            let Some(there) = self.client.index(collection, &field)? else {
+                continue;
+            };
+            match fit::another_index(collection, &field, &there, &plan) {
+                // Services and Milvus Lite may make another kind of what they are asked for.
+                Some(error) if full && there.kind != "AUTOINDEX" => wrong.push(error),
+                Some(error) => warn_of(Some(error.what().to_owned())),
+                None => warn_of(fit::other_params(collection, &field, &there, &plan)),
+            }
+        }
+        Error::check(wrong)
     }
 
     /// The fields that get an index.

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::batch::{Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::milvus::Server;
+use crate::milvus::{IndexState, Server, described};
 use crate::milvus::proto::KeyValue;
 use crate::schema::{Column, ColumnType, FieldIndex, Index, Metric, Role, VectorType};
 
@@ -279,6 +279,47 @@ pub fn other_indexes(target: &Target, settings: &Settings) -> Vec<(String, Strin
     all.iter()
         .map(|index| (index.field.clone(), index.name.clone(), plan(index)))
         .collect()
+}
+
+/// An error about an index that is there and is not the one that is wanted.
+pub fn another_index(
+    collection: &str,
+    field: &str,
+    there: &IndexState,
+    wanted: &IndexPlan,
+) -> Option<Error> {
+    let same = wanted.kind == "AUTOINDEX" || wanted.kind == there.kind;
+    if same && wanted.metric == there.metric {
+        return None;
+    }
+    let what = format!(
+        "collection {collection} has an index {} by {} on `{field}`, the job wants {} by {}",
+        there.kind, there.metric, wanted.kind, wanted.metric
+    );
+    let error = Error::new(Kind::Refused, what);
+    Some(error.hint("leave `index` out to keep it, or drop it first"))
+}
+
+/// A sentence about an index that is there with other parameters than those that the job names.
+pub fn other_params(
+    collection: &str,
+    field: &str,
+    there: &IndexState,
+    wanted: &IndexPlan,
+) -> Option<String> {
+    let (_, has) = described::index(&there.params);
+    let differ = wanted.params.iter().filter_map(|(name, value)| {
+        let (_, kept) = has.params.iter().find(|(known, _)| known == name)?;
+        (kept != value).then(|| format!("{name} {kept}, the job wants {value}"))
+    });
+    let differ: Vec<String> = differ.collect();
+    (!differ.is_empty()).then(|| {
+        format!(
+            "the index {} on `{field}` of collection {collection} stays as it is: it has {}",
+            there.kind,
+            differ.join("; ")
+        )
+    })
 }
 
 fn holds(index: &str, kind: ColumnType) -> bool {

@@ -27,7 +27,13 @@ impl Milvus {
         };
         let fields = match self.fields(&found, target) {
             Ok(fields) => fields,
-            Err(error) => return Ok(Held::Another(error.what().to_owned())),
+            Err(error) => {
+                let all = match error.mistakes() {
+                    [] => error.what().to_owned(),
+                    all => all.iter().map(Error::what).collect::<Vec<_>>().join("; "),
+                };
+                return Ok(Held::Another(all));
+            }
         };
         let partition = self.counted_partition(target, found.has_partition_key());
         if let Some(partition) = partition
