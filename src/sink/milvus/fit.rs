@@ -7,8 +7,8 @@ use std::fmt;
 use crate::batch::{Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::milvus::{IndexState, Server, described};
 use crate::milvus::proto::KeyValue;
+use crate::milvus::{IndexState, Server, described};
 use crate::schema::{Column, ColumnType, FieldIndex, Index, Metric, Role, VectorType};
 
 use super::settings::{IndexWanted, Settings};
@@ -227,17 +227,19 @@ pub fn warnings(target: &Target, settings: &Settings) -> Vec<String> {
 pub fn indexes(target: &Target, settings: &Settings) -> Result<Vec<(String, IndexPlan)>> {
     let vectors: Vec<&Column> = target.columns.vectors().map(|(_, column)| column).collect();
     let alone = vectors.len() == 1;
-    let mut plans = Vec::new();
+    let (mut plans, mut wrong) = (Vec::new(), Vec::new());
+    wrong.extend(held_by_none(&vectors, settings));
     for column in vectors {
-        let metric = metric(column, settings, alone)?;
+        let metric = metric(column, settings, alone);
         let index = match &settings.index {
-            _ if column.is_index_asked => column.index.clone().expect("one was asked for"),
-            IndexWanted::None => continue,
-            IndexWanted::This(index) => index.clone(),
-            IndexWanted::Source => match &column.index {
-                Some(index) => index.clone(),
-                None => continue,
-            },
+            _ if column.is_index_asked => column.index.clone(),
+            IndexWanted::None => None,
+            IndexWanted::This(index) => Some(index.clone()),
+            IndexWanted::Source => column.index.clone(),
+        };
+        let Some(index) = index else {
+            wrong.extend(metric.err());
+            continue;
         };
         let fits = alone || column.is_index_asked || holds(&index.kind, column.kind);
         let index = match fits {
@@ -245,9 +247,28 @@ pub fn indexes(target: &Target, settings: &Settings) -> Result<Vec<(String, Inde
             // A collection is loaded only where each of its vectors has an index.
             false => simplest(column.kind),
         };
-        plans.push((column.name.clone(), planned(index, column.kind, metric)?));
+        wrong.extend(not_held(&index.kind, column.kind));
+        match metric.and_then(|metric| planned(index, metric)) {
+            Ok(plan) => plans.push((column.name.clone(), plan)),
+            Err(error) => wrong.push(error),
+        }
     }
+    Error::check(wrong)?;
     Ok(plans)
+}
+
+/// An error about the job's index where the target has several vectors, and it is for none of them.
+fn held_by_none(vectors: &[&Column], settings: &Settings) -> Option<Error> {
+    let IndexWanted::This(index) = &settings.index else {
+        return None;
+    };
+    let open = vectors.iter().filter(|column| !column.is_index_asked);
+    let kinds: Vec<ColumnType> = open.map(|column| column.kind).collect();
+    let held = kinds.iter().any(|kind| holds(&index.kind, *kind));
+    match kinds.first() {
+        Some(first) if vectors.len() > 1 && !held => not_held(&index.kind, *first),
+        _ => None,
+    }
 }
 
 /// The name that an index on a field gets; empty: the server gives it one.
@@ -344,17 +365,31 @@ fn simplest(kind: ColumnType) -> Index {
     }
 }
 
-fn planned(index: Index, column: ColumnType, metric: Option<Metric>) -> Result<IndexPlan> {
-    let Index { kind, params } = index;
-    if !holds(&kind, column) {
-        let (vectors, kinds) = match column {
-            ColumnType::Vector(kind) if kind.is_binary() => ("binary", "BIN_FLAT, BIN_IVF_FLAT"),
-            ColumnType::Vector(kind) => (kind.element.name(), "FLAT, IVF_FLAT, HNSW …"),
-            _ => ("sparse", "SPARSE_INVERTED_INDEX, SPARSE_WAND"),
-        };
-        let what = format!("an index {kind} does not hold {vectors} vectors");
-        return Err(Error::new(Kind::Job, what).hint(format!("such as do: {kinds}")));
+/// An error about a kind of index that does not hold a column's vectors.
+fn not_held(index: &str, column: ColumnType) -> Option<Error> {
+    if holds(index, column) {
+        return None;
     }
+    let (vectors, kinds) = match column {
+        ColumnType::Vector(kind) if kind.is_binary() => (
+            "binary",
+            "BIN_FLAT, BIN_IVF_FLAT; if the source's whole numbers are components, `as: float32` in the source carries \
+             them as such",
+        ),
+        ColumnType::Vector(kind) if index.starts_with("BIN_") => (
+            kind.element.name(),
+            "FLAT, IVF_FLAT, HNSW …; if the source's numbers are bits, `pack: bits` in an HDF5 source makes binary vectors \
+             of them",
+        ),
+        ColumnType::Vector(kind) => (kind.element.name(), "FLAT, IVF_FLAT, HNSW …"),
+        _ => ("sparse", "SPARSE_INVERTED_INDEX, SPARSE_WAND"),
+    };
+    let what = format!("an index {index} does not hold {vectors} vectors");
+    Some(Error::new(Kind::Job, what).hint(format!("such as do: {kinds}")))
+}
+
+fn planned(index: Index, metric: Option<Metric>) -> Result<IndexPlan> {
+    let Index { kind, params } = index;
     let Some(metric) = metric else {
         return Err(Error::new(
             Kind::Job,
