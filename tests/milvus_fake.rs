@@ -1,5 +1,7 @@
 //! Servers that misbehave, and servers of versions that cannot be had here.
 
+#[path = "milvus_fake/differs.rs"]
+mod differs;
 #[path = "milvus_fake/replaced.rs"]
 mod replaced;
 mod support;

@@ -451,6 +451,40 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_index_that_is_there_is_compared_with_the_one_that_is_wanted() {
+        let param = |key: &str, value: &str| KeyValue::new(key, value);
+        let there = IndexState {
+            kind: "HNSW".to_owned(),
+            metric: "L2".to_owned(),
+            finished: true,
+            rows: (1, 1),
+            failed: None,
+            params: vec![
+                param("index_type", "HNSW"),
+                param("params", r#"{"M": 16, "efConstruction": "200"}"#),
+            ],
+        };
+        let wanted = |kind: &str, metric: &str, m: &str| IndexPlan {
+            kind: kind.to_owned(),
+            metric: metric.to_owned(),
+            params: vec![
+                ("M".to_owned(), m.to_owned()),
+                ("efConstruction".to_owned(), "200".to_owned()),
+                ("new".to_owned(), "1".to_owned()),
+            ],
+        };
+        let another = |kind: &str, metric: &str| {
+            another_index("c", "v", &there, &wanted(kind, metric, "16")).is_some()
+        };
+        assert!(!another("HNSW", "L2") && !another("AUTOINDEX", "L2"));
+        assert!(another("HNSW", "IP") && another("AUTOINDEX", "IP") && another("FLAT", "L2"));
+        let params = |m: &str| other_params("c", "v", &there, &wanted("HNSW", "L2", m));
+        assert_eq!(params("16"), None);
+        let said = params("32").unwrap();
+        assert!(said.ends_with("it has M 16, the job wants 32"), "{said}");
+    }
+
+    #[test]
     fn tags_that_are_not_allowed_become_names_that_are() {
         for tag in ["p1", "_default", "2020", "A_b", &"x".repeat(255)] {
             assert_eq!(allowed_partition(tag), None);
