@@ -9,6 +9,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::place::{from_home, is_glob};
 use super::settings::{self, Setting, Takes};
+use super::words;
 
 /// A mistake in a job: the key path it is about, what is wrong, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,8 +228,9 @@ impl Form {
                 let settings = settings.unwrap_or_default();
                 Some(Form::new(self.key(key), map, settings, &self.mistakes))
             }
-            _ => {
-                self.mistake(key, "must be a map of settings");
+            other => {
+                let found = words::found(&other);
+                self.mistake(key, format!("must be a map of settings, not {found}"));
                 None
             }
         }
@@ -245,8 +247,8 @@ impl Form {
                 });
                 entries.collect()
             }
-            Some(_) => {
-                self.mistake(key, "must be a map");
+            Some(other) => {
+                self.mistake(key, format!("must be a map, not {}", words::found(&other)));
                 Vec::new()
             }
         }
@@ -263,8 +265,9 @@ impl Form {
             Value::String(s) => s.clone(),
             Value::Number(n) => n.to_string(),
             Value::Bool(b) => b.to_string(),
-            _ => {
-                self.mistake(key, "must be a single value, not a list or map");
+            other => {
+                let found = words::found(other);
+                self.mistake(key, format!("must be a single value, not {found}"));
                 return None;
             }
         };
@@ -298,7 +301,9 @@ impl Form {
         for key in self.map.keys() {
             let name = match key {
                 Value::String(s) => s.clone(),
-                other => format!("{other:?}"),
+                Value::Number(n) => n.to_string(),
+                Value::Bool(b) => b.to_string(),
+                other => words::found(other),
             };
             if !names.contains(&name.as_str()) {
                 let hint = did_you_mean(&name, &names).or_else(|| {

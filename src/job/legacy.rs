@@ -3,7 +3,7 @@
 
 use serde_yaml::{Mapping, Value};
 
-use super::{Mistakes, Setting, did_you_mean};
+use super::{Mistakes, Setting, did_you_mean, words};
 use crate::limits;
 
 /// Where a key of a classic job goes: (classic key, general key path).
@@ -149,8 +149,10 @@ pub fn rewrite(
     }
     let body = match root.get(classic) {
         Some(Value::Mapping(body)) => body.clone(),
-        _ => {
-            mistakes.add(classic, "must be a map of settings", None);
+        other => {
+            let found = words::found(other.unwrap_or(&Value::Null));
+            let what = format!("must be a map of settings, not {found}");
+            mistakes.add(classic, what, None);
             Mapping::new()
         }
     };
@@ -332,9 +334,10 @@ fn parameters(job: &mut Rewritten, body: &Mapping, mistakes: &Mistakes) {
         None | Some(Value::Null) => return,
         Some(Value::String(s)) if s.is_empty() => return,
         Some(Value::Mapping(map)) => map.clone(),
-        Some(_) => {
+        Some(other) => {
             let key = format!("{}.collection_parameter", job.classic);
-            return mistakes.add(key, "must be a map of settings", None);
+            let what = format!("must be a map of settings, not {}", words::found(other));
+            return mistakes.add(key, what, None);
         }
     };
     for (key, value) in &parameters {

@@ -12,6 +12,7 @@ mod place;
 mod set;
 pub mod settings;
 mod text;
+mod words;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -382,7 +383,11 @@ impl Job {
     pub fn place(&self, key: &str) -> Place {
         let original = self.original_key(key);
         let covered = |set: &Set| set.covers(key) || set.covers(&original);
-        let made = |set: &Set| set.makes(key) && !self.says(key);
+        // What is wrong with a map as a whole may be wrong with what was put into it.
+        let made = |set: &Set| {
+            let added = set.below(key);
+            added.is_some_and(|name| !self.says(key) || !self.says(name))
+        };
         if self.sets.iter().any(|set| covered(set) || made(set)) {
             return Place::Job {
                 path: Path::new("--set").into(),
@@ -427,8 +432,9 @@ fn endpoint(form: &mut Form, key: &'static str) -> Endpoint {
                     name,
                     settings: Mapping::new(),
                 },
-                _ => {
-                    form.mistake(key, format!("what stands under `{name}:` must be a map"));
+                other => {
+                    let what = format!("must be a map of settings, not {}", words::found(&other));
+                    form.mistake(&format!("{key}.{name}"), what);
                     Endpoint::default()
                 }
             }
@@ -437,8 +443,20 @@ fn endpoint(form: &mut Form, key: &'static str) -> Endpoint {
             form.mistake_hint(key, "is missing", "`milvusdm formats` lists them all");
             Endpoint::default()
         }
-        Some(_) => {
-            form.mistake(key, format!("needs exactly one kind of {key} under it"));
+        Some(other) => {
+            let found = match &other {
+                Value::Mapping(map) if map.is_empty() => "there is none".to_owned(),
+                Value::Mapping(map) => {
+                    let names = map.keys().map(words::found);
+                    format!("there are {}", names.collect::<Vec<_>>().join(", "))
+                }
+                other => format!("found {}", words::found(other)),
+            };
+            form.mistake_hint(
+                key,
+                format!("needs exactly one kind of {key} under it: {found}"),
+                "`milvusdm formats` lists them all",
+            );
             Endpoint::default()
         }
     }

@@ -51,11 +51,10 @@ impl Set {
         below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// Whether a key on the way to this one would not be there without it.
-    pub fn makes(&self, key: &str) -> bool {
-        self.key
-            .strip_prefix(key)
-            .is_some_and(|rest| rest.starts_with('.'))
+    /// The name right below a key on the way to this one.
+    pub fn below(&self, key: &str) -> Option<&str> {
+        let rest = self.key.strip_prefix(key)?.strip_prefix('.')?;
+        rest.split('.').next()
     }
 
     /// Whether it is about what stands under this key.
@@ -150,6 +149,42 @@ mod tests {
             "--set: rum: unknown key (did you mean `run`?)",
             "--set: source.faiss.path.x: `source.faiss.path` is no map of settings",
         ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        for (set, part) in [
+            (
+                "source=abc",
+                "--set: source: needs exactly one kind of source under it: found `abc`",
+            ),
+            (
+                "source.faiss=abc",
+                "--set: source.faiss: must be a map of settings, not `abc`",
+            ),
+            (
+                "source.faiss=[1]",
+                "--set: source.faiss: must be a map of settings, not a list",
+            ),
+            (
+                "source.x=abc",
+                "--set: source: needs exactly one kind of source under it: there are `faiss`, `x`",
+            ),
+            (
+                "sink.hdf5.path=o.h5",
+                "--set: sink: needs exactly one kind of sink under it",
+            ),
+            ("run=5", "--set: run: must be a map of settings, not `5`"),
+            (
+                "run.batch={a: 1}",
+                "--set: run.batch: must be a single value, not a map",
+            ),
+        ] {
+            let said = self::job(GENERAL, &[set]).check().unwrap_err().to_string();
+            assert!(said.starts_with(part), "{part}: {said}");
+        }
+        // What the file says wrong stays the file's.
+        let said = self::job("source: {}\nsink: {hdf5: 3}\n", &["run.batch=1MiB"]);
+        let said = said.check().unwrap_err().to_string();
+        for part in ["line 1: source: ", "line 2: sink.hdf5: must be a map"] {
             assert!(said.contains(part), "{part}: {said}");
         }
         for (text, part) in [

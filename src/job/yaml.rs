@@ -7,6 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Mapping, Value};
 
+use super::words;
 use crate::limits;
 
 /// What is wrong with a text: the line, counted from 1 (0: unknown), what, and what to do about it.
@@ -27,11 +28,12 @@ pub fn read(text: &str) -> Result<Value, Wrong> {
         let line = e.location().map_or(0, |l| l.line());
         let tab = |line: &str| line.trim_start_matches(' ').starts_with('\t');
         let hint = text.lines().nth(line.saturating_sub(1)).is_some_and(tab);
-        let hint = hint.then_some("the line is indented with a tab; YAML takes spaces only");
-        (line as u64, format!("is not YAML: {e}"), hint)
+        let tab = hint.then_some("the line is indented with a tab; YAML takes spaces only");
+        let (what, hint) = words::plain(&e.to_string(), text, line);
+        (line as u64, format!("is not YAML: {what}"), tab.or(hint))
     })?;
     let merged = value.apply_merge();
-    merged.map_err(|e| (0, format!("a merge key `<<` cannot be used: {e}"), None))?;
+    merged.map_err(|e| (0, words::merge(&e.to_string()), None))?;
     Ok(value)
 }
 
@@ -107,6 +109,15 @@ impl<'de> Visitor<'de> for &Budget {
         Ok(Value::Number(value.into()))
     }
 
+    // Longer numbers are as they are written: names may look so.
+    fn visit_i128<E: serde::de::Error>(self, value: i128) -> Result<Value, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<Value, E> {
+        self.visit_str(&value.to_string())
+    }
+
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
         self.take(0)?;
         Ok(Value::Number(value.into()))
@@ -165,7 +176,7 @@ mod tests {
         assert_eq!(value["more"]["a"], 1);
         assert_eq!(value["more"]["b"], 3);
         let (_, what, _) = read("more: {<<: 7}").unwrap_err();
-        assert!(what.contains("merge key"), "{what}");
+        assert!(what.contains("`<<` takes a map"), "{what}");
     }
 
     #[test]
