@@ -18,6 +18,7 @@
 pub mod bbolt;
 pub mod binlog;
 pub mod faiss;
+pub mod known;
 pub mod npy;
 pub mod pickle;
 pub mod segment;

@@ -8,6 +8,7 @@ use super::tables::{Packed, Pair, Place, Table, Tables};
 use super::values::{self, Stored};
 use super::{Source, SourceKind, Spec as AnySpec};
 use crate::error::{Error, Kind, Result};
+use crate::format::known;
 use crate::format::npy::{self, Header};
 use crate::format::zip::{self, Member, Packing};
 use crate::input::{Access, View};
@@ -198,6 +199,11 @@ fn open(name: &str, access: Access) -> Result<Array> {
         return Array::file(&view);
     }
     let mut arrays = members(&view)?;
+    if arrays.is_empty()
+        && let Some(error) = known::named(&view, "NumPy archive", "numpy")?
+    {
+        return Err(error);
+    }
     let found = match member {
         Some(name) => arrays
             .iter()
@@ -255,6 +261,11 @@ fn which(path: &Path, wanted: Option<&str>, members: &[Member]) -> Error {
 impl Array {
     /// The array that a file is.
     pub fn file(view: &View) -> Result<Array> {
+        if !is_array(view)
+            && let Some(error) = known::named(view, "NumPy array", "numpy")?
+        {
+            return Err(error);
+        }
         let header = npy::header(view)?;
         let array = Array {
             view: view.clone(),

@@ -14,6 +14,7 @@ use super::tables::{COUNT_BYTES, Pair, Place, Table, Tables};
 use super::values::{self, Stored};
 use super::{Source, SourceKind, Spec as AnySpec};
 use crate::error::{Error, Kind, Result};
+use crate::format::known;
 use crate::input::{Access, Cursor, View};
 use crate::job::{Form, Setting, settings};
 use crate::limits;
@@ -83,9 +84,15 @@ impl AnySpec for Spec {
             let view = View::open(&path, self.access)?;
             let format = match self.format {
                 Some(format) => format,
-                None => format_of(&path).ok_or_else(|| unknown(&path))?,
+                None => match format_of(&path) {
+                    Some(format) => format,
+                    None => return Err(other(&view)?.unwrap_or_else(|| unknown(&path))),
+                },
             };
-            let vectors = table(&view, format)?;
+            let vectors = match table(&view, format) {
+                Ok(vectors) => vectors,
+                Err(error) => return Err(other(&view)?.unwrap_or(error)),
+            };
             if let Some(first) = pairs.first()
                 && first.vectors.stored != vectors.stored
             {
@@ -130,6 +137,11 @@ pub fn default(stored: Stored) -> Element {
 pub fn format_of(path: &Path) -> Option<&'static str> {
     let ending = path.extension().and_then(OsStr::to_str)?;
     FORMATS.into_iter().find(|f| f.eq_ignore_ascii_case(ending))
+}
+
+/// What a file of another kind is.
+fn other(view: &View) -> Result<Option<Error>> {
+    known::named(view, "file of vectors", "vecs")
 }
 
 fn unknown(path: &Path) -> Error {

@@ -84,6 +84,15 @@ mod tests {
     }
 
     #[test]
+    fn stray_bytes_behind_an_index_are_said_with_where_it_ends() {
+        let view = View::from_bytes("x", [&flat()[..], b"123"].concat());
+        let error = parse(&view).unwrap_err();
+        assert!(error.to_string().contains("3 bytes follow"), "{error}");
+        let hint = error.hint_text().unwrap_or_default();
+        assert!(hint.contains("`head -c 49`"), "{hint}");
+    }
+
+    #[test]
     fn a_footer_is_known_by_its_sum() {
         let said = |view: View| {
             parse(&view)

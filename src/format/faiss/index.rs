@@ -196,7 +196,13 @@ pub fn parse(view: &View) -> Result<Node> {
     }
     let node = found?;
     footer::skip(&mut c)?;
-    c.finish()?;
+    let end = c.at();
+    c.finish().map_err(|error| {
+        error.hint(format!(
+            "the index ends there, and something else put the rest behind it; if that is known to be no part of it, \
+             `head -c {end}` of the file is the index alone"
+        ))
+    })?;
     Ok(node)
 }
 

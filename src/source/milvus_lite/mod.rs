@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use super::choose::{self, Choice};
 use super::{Source, SourceKind, Spec, files};
 use crate::error::{Error, Kind, Result};
+use crate::format::known;
 use crate::input::{Access, View};
 use crate::job::{Form, Globs, Setting};
 
@@ -98,10 +99,11 @@ impl Kept {
         let view = View::open(path, Access::Read)?;
         match is_sqlite(&view) {
             true => Ok(Kept::File),
-            false => Err(view.corrupt(
-                0,
-                "is no file of Milvus Lite 2.x: those are SQLite databases",
-            )),
+            false => {
+                let other = known::named(&view, "file of Milvus Lite 2.x", "milvus_lite")?;
+                let what = "is no file of Milvus Lite 2.x: those are SQLite databases";
+                Err(other.unwrap_or_else(|| view.corrupt(0, what)))
+            }
         }
     }
 }
