@@ -3,6 +3,7 @@
 use milvusdm::error::Kind;
 use milvusdm::h5::index;
 use milvusdm::input::View;
+use milvusdm::source::hdf5::inspect;
 
 use crate::source::{Made, made, refused};
 use crate::support::*;
@@ -209,6 +210,91 @@ f['ids'] = np.arange(1000); f.close()",
             .contains("`embeddings` row 300 is in a chunk that has checksum"),
         "{error}"
     );
+}
+
+#[test]
+fn what_is_no_hdf5_file_is_named_for_what_it_is() {
+    let made = made("f['embeddings'] = np.zeros((1000, 4), 'f4'); f.close()");
+    let whole = std::fs::read(&made.path).unwrap();
+    let unfinished = &whole[..whole.len() - 40];
+    let cut = format!(
+        "is cut short: it says that it has {} bytes, and {} are there",
+        whole.len(),
+        unfinished.len()
+    );
+    for (bytes, words, hint) in [
+        (
+            &b"\x89PNG\r\n\x1a\n0000"[..],
+            "is no HDF5 file: it is a PNG image",
+            "vectors",
+        ),
+        (
+            b"\x7fELF\x02\x01\x01",
+            "is no HDF5 file: it is a program or library of Linux",
+            "vectors",
+        ),
+        (
+            b"PAR1....PAR1",
+            "is no HDF5 file: it is a Parquet file",
+            "source `parquet`",
+        ),
+        (
+            b"\x93NUMPY\x01\0",
+            "is no HDF5 file: it is a NumPy array",
+            "source `numpy`",
+        ),
+        (
+            b"PK\x03\x04",
+            "is no HDF5 file: it is a ZIP archive",
+            "unpack",
+        ),
+        (
+            b"\x80\x04\x95",
+            "is no HDF5 file: it is a Python pickle",
+            "numpy.save()",
+        ),
+        (
+            b"IxF2\x08\0\0\0\x01\0\0\0",
+            "is no HDF5 file: it is an index of Faiss",
+            "source `faiss`",
+        ),
+        (
+            b"\xfe\xdc\xba\x98\x76",
+            "it does not begin as one",
+            "download",
+        ),
+        (unfinished, &cut, "copy it again"),
+    ] {
+        std::fs::write(&made.path, bytes).unwrap();
+        let error = source(&made.settings("")).err().unwrap();
+        assert_eq!(error.kind().exit_code(), 3, "{error}");
+        let said = error.to_string();
+        assert!(
+            said.contains(words) && said.contains(hint),
+            "{words}: {said}"
+        );
+    }
+}
+
+/// A copy of a file that is being written, or that its writer died over.
+#[test]
+fn a_file_that_was_never_closed_says_so() {
+    let made = made(
+        "import shutil
+f.close(); f = h5py.File(sys.argv[1], 'w', libver='latest')
+d = f.create_dataset('embeddings', data=np.zeros((9, 4), 'f4'), chunks=(3, 4), maxshape=(None, 4))
+f.swmr_mode = True; f.flush(); shutil.copy(sys.argv[1], sys.argv[1] + '.open'); f.close()",
+    );
+    let open = made.path.with_extension("h5.open");
+    std::fs::rename(open, &made.path).unwrap();
+    let error = source(&made.settings("")).err().unwrap();
+    assert_eq!(error.kind(), Kind::Corrupt);
+    let said = error.to_string();
+    for words in ["was not closed by the program that wrote it", "h5clear -s"] {
+        assert!(said.contains(words), "{said}");
+    }
+    let said = inspect(&made.path).unwrap_err().to_string();
+    assert!(said.contains("was not closed"), "{said}");
 }
 
 #[test]

@@ -344,6 +344,107 @@ fn distances_of_benchmarks_are_metrics_and_bytes_are_doubted() {
 }
 
 #[test]
+fn attributes_that_cannot_be_understood_or_contradict_the_data_are_noted() {
+    let floats = "f['embeddings'] = np.zeros((9, 8), 'f4'); f['ids'] = np.arange(9)\n";
+    let none = "counts for nothing";
+    for (script, metric, words) in [
+        (
+            "f.attrs['distance'] = '4.5 km'",
+            None,
+            &["`4.5 km`, which names no metric", none][..],
+        ),
+        (
+            "f.attrs['distance'] = 7",
+            None,
+            &["`distance` is no text", none],
+        ),
+        (
+            "f.attrs['distance'] = np.array(['L2', 'IP'], 'S2')",
+            None,
+            &["`distance` is no text"],
+        ),
+        (
+            "f.attrs['distance'] = 'hamming'",
+            None,
+            &["says hamming, which does not measure float", none],
+        ),
+        ("f.attrs['distance'] = h5py.Empty('S4')", None, &[]),
+        ("f.attrs['distance'] = ''", None, &[]),
+        (
+            "f.attrs['dimension'] = 'wide'",
+            None,
+            &["no whole number above 0", "wide"],
+        ),
+        (
+            "f.attrs['dimension'] = 8.5",
+            None,
+            &["no whole number above 0", "8.5"],
+        ),
+        (
+            "f.attrs['dimension'] = -8",
+            None,
+            &["no whole number above 0", "-8"],
+        ),
+        (
+            "f.attrs['dimension'] = 0",
+            None,
+            &["no whole number above 0"],
+        ),
+        (
+            "f.attrs['dimension'] = np.array([8, 8])",
+            None,
+            &["no whole number above 0", "2 values"],
+        ),
+        (
+            "f.attrs['dimension'] = np.nan",
+            None,
+            &["no whole number above 0"],
+        ),
+        (
+            "f.attrs['dimension'] = '9'",
+            None,
+            &["`dimension` says 9, the vectors have 8"],
+        ),
+        (
+            "f.attrs['dimension'] = 9.0",
+            None,
+            &["`dimension` says 9, the vectors have 8"],
+        ),
+        ("f.attrs['dimension'] = 8.0", None, &[]),
+        ("f.attrs['dimension'] = '8'", None, &[]),
+        ("f.attrs['dimension'] = h5py.Empty('i4')", None, &[]),
+        (
+            "f.attrs['distance'] = 'dot'; f.attrs['dimension'] = 8",
+            Some("IP"),
+            &[],
+        ),
+    ] {
+        let (found, notes) = said(&format!("{floats}{script}"), "");
+        assert_eq!(found.as_deref(), metric, "{script}");
+        assert_eq!(notes.is_empty(), words.is_empty(), "{script}: {notes}");
+        for word in words {
+            assert!(notes.contains(word), "{script}: {notes}");
+        }
+    }
+    let bits = "f['embeddings'] = np.ones((9, 16), '?'); f['ids'] = np.arange(9); f.attrs['distance'] = 'euclidean'";
+    let (metric, notes) = said(bits, "pack: bits");
+    assert_eq!(metric, None);
+    assert!(
+        notes.contains("euclidean, which does not measure binary"),
+        "{notes}"
+    );
+    // Whoever looks at a file is told as well.
+    let made = made(&format!("{floats}f.attrs['dimension'] = 'wide'\nf.close()"));
+    let shown = inspect(&made.path).unwrap();
+    let note = "the attribute `dimension` is no whole number above 0, and counts for nothing: wide";
+    assert_eq!(shown.carried.as_ref().unwrap().notes, [note]);
+    assert!(
+        shown.to_string().ends_with(&format!("\nnote: {note}")),
+        "{shown}"
+    );
+}
+
+#[test]
 fn a_list_of_chunks_that_contradicts_itself_is_refused() {
     // Keys of the chunk index: offsets of 8 bytes for each dimension, and one of 0 within an element.
     let key = |row: u64, column: u64| [row, column, 0].map(u64::to_le_bytes).concat();

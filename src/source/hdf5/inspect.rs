@@ -11,7 +11,7 @@ use super::kinds::{self, Wish};
 use super::open::{self, Settings};
 use super::table::{How, Place, Table};
 use crate::error::{Error, Kind, Result, shown};
-use crate::h5::{self, attribute, attributes, raw};
+use crate::h5::{attribute, attributes, raw};
 use crate::input::{Access, View};
 use crate::job::Globs;
 use crate::limits;
@@ -87,6 +87,8 @@ pub struct Carried {
     pub partition: String,
     /// Whether rows travel as they are mapped.
     pub mapped: bool,
+    /// What the operator should know: attributes that contradict the data or cannot be understood, rows never written.
+    pub notes: Vec<String>,
 }
 
 /// Looks at a file.
@@ -97,10 +99,7 @@ pub fn inspect(path: &Path) -> Result<Description> {
 /// Looks at a file, and gives a sign of life from time to time.
 pub fn look(path: &Path, alive: &mut dyn FnMut()) -> Result<Description> {
     let view = View::open(path, Access::Map)?;
-    let file = hdf5::File::open(path).map_err(|e| {
-        let failed = || h5::failed(Kind::Corrupt, path, "read it as HDF5", &e);
-        h5::out_of_reach(path, &e).unwrap_or_else(failed)
-    })?;
+    let file = open::by_library(path, &view)?;
     let mut datasets = Vec::new();
     let mut not_listed = 0;
     let mut groups = vec![(String::new(), 0)];
@@ -263,6 +262,13 @@ fn carried(path: &Path, alive: &mut dyn FnMut()) -> Result<Carried> {
     };
     let mapped =
         matches!(file.vectors.place, Place::Runs(_)) && file.wish.takes_as_it_is(&file.vectors);
+    // It is the one file that is looked at.
+    let prefix = format!("{}: ", path.display());
+    let notes = file.notes.iter().map(|note| {
+        let note = note.strip_prefix(&prefix).unwrap_or(note);
+        note.to_owned()
+    });
+    let notes: Vec<String> = notes.collect();
     Ok(Carried {
         rows: file.vectors.rows,
         vectors: format!("`{}`, {}", file.vectors.name, file.vector.element.name()),
@@ -274,6 +280,7 @@ fn carried(path: &Path, alive: &mut dyn FnMut()) -> Result<Carried> {
         collection: file.name.collection,
         partition: file.name.partition,
         mapped,
+        notes,
     })
 }
 
@@ -340,6 +347,9 @@ impl fmt::Display for Description {
                     let (collection, partition) =
                         (shown(&carried.collection), shown(&carried.partition));
                     write!(f, "; from {collection}/{partition}")?;
+                }
+                for note in &carried.notes {
+                    write!(f, "\nnote: {}", shown(note))?;
                 }
                 Ok(())
             }

@@ -11,6 +11,7 @@ mod kinds;
 mod open;
 mod read;
 mod rows;
+mod said;
 mod table;
 
 use std::collections::BTreeMap;

@@ -10,15 +10,16 @@ use super::columns::{self, Column};
 use super::items;
 use super::kinds::{self, Wish};
 use super::rows::Rows;
+use super::said::{Said, text};
 use super::table::{Origin, Refusal, Table};
 use crate::batch::TargetName;
 use crate::error::{Error, Kind, Result};
-use crate::h5::attributes::{self, Encoding, Value};
+use crate::format::known;
+use crate::h5::attributes;
 use crate::h5::{self, attribute, raw};
 use crate::input::{Access, View};
 use crate::job::Globs;
 use crate::schema::{Metric, VectorType};
-use crate::source::values::Stored;
 
 /// Which ids rows get.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,12 +85,7 @@ pub fn open(
     alive: &mut dyn FnMut(),
 ) -> Result<Option<File>> {
     let view = View::open(path, settings.access)?;
-    let file = hdf5::File::open(path).map_err(|e| {
-        h5::out_of_reach(path, &e).unwrap_or_else(|| {
-            let what = format!("is not an HDF5 file that can be read: {}", h5::cause(&e));
-            Error::path(Kind::Corrupt, path, what)
-        })
-    })?;
+    let file = by_library(path, &view)?;
     let mut notes = Vec::new();
     let target = TargetName {
         collection: text(&file, attribute::COLLECTION, &mut notes).unwrap_or_default(),
@@ -133,6 +129,58 @@ pub fn open(
         metric,
         view,
     }))
+}
+
+/// Opens a file with the library, and says in our words what hinders it.
+pub(super) fn by_library(path: &Path, view: &View) -> Result<hdf5::File> {
+    let error = match hdf5::File::open(path) {
+        Ok(file) => return Ok(file),
+        Err(error) => error,
+    };
+    let cause = h5::cause(&error);
+    if cause.contains("signature not found")
+        && let Some(other) = known::named(view, "HDF5 file", "hdf5")?
+    {
+        return Err(other);
+    }
+    Err(h5::out_of_reach(path, &error).unwrap_or_else(|| unread(path, &cause)))
+}
+
+/// Why the library does not read a file.
+fn unread(path: &Path, cause: &str) -> Error {
+    let (what, hint) = if cause.contains("already open for write") {
+        (
+            "was not closed by the program that wrote it, or that program still writes it"
+                .to_owned(),
+            "wait until it is closed; if nothing has it open any more, `h5clear -s FILE` of HDF5's tools takes the mark \
+             away (what was not flushed is lost)",
+        )
+    } else if cause.contains("signature not found") {
+        (
+            "is not an HDF5 file: it does not begin as one".to_owned(),
+            "was the copy or the download finished?",
+        )
+    } else if let Some(rest) = cause.strip_prefix("truncated file: ") {
+        let number = |key: &str| {
+            let after = rest.split(key).nth(1)?;
+            let end = after.find(|c: char| !c.is_ascii_digit());
+            after[..end.unwrap_or(after.len())].parse::<u64>().ok()
+        };
+        let what = match (number("eof = "), number("stored_eof = ")) {
+            (Some(there), Some(said)) => {
+                format!("is cut short: it says that it has {said} bytes, and {there} are there")
+            }
+            _ => "is cut short".to_owned(),
+        };
+        (
+            what,
+            "copy it again; a program that died while it wrote leaves such files, too",
+        )
+    } else {
+        let what = format!("is not an HDF5 file that can be read: {cause}");
+        return Error::path(Kind::Corrupt, path, what);
+    };
+    Error::path(Kind::Corrupt, path, what).hint(hint)
 }
 
 /// A refusal as an error about a dataset of a file.
@@ -314,128 +362,6 @@ fn every_id(table: &Table, view: &View, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What attributes say of the vectors.
-struct Said {
-    /// The metric, and the attribute and word that say so.
-    metric: Option<(Metric, &'static str, String)>,
-    dimension: Option<u64>,
-}
-
-impl Said {
-    fn of(file: &hdf5::File, notes: &mut Vec<String>) -> Said {
-        let metric_type = text(file, attribute::METRIC, notes).filter(|m| !m.is_empty());
-        let metric_type = metric_type.map(|word| {
-            let metric = Metric::named(&word).unwrap_or(Metric::Other(word.clone()));
-            (metric, attribute::METRIC, word)
-        });
-        // Other programs may mean something else by this word: only metrics are taken for one.
-        let distance = match attributes::read(file, attribute::DISTANCE) {
-            Some(Value::Text(word, _)) => {
-                distance(&word).map(|metric| (metric, attribute::DISTANCE, word))
-            }
-            _ => None,
-        };
-        let dimension = match attributes::read(file, attribute::DIMENSION) {
-            Some(Value::Whole(number)) => u64::try_from(number).ok(),
-            _ => None,
-        };
-        if let (Some((one, ..)), Some((two, _, word))) = (&metric_type, &distance)
-            && one != two
-        {
-            notes.push(format!(
-                "the attribute `metric_type` says {}, `distance` says {word}: the former counts",
-                one.name()
-            ));
-        }
-        Said {
-            metric: metric_type.or(distance),
-            dimension,
-        }
-    }
-
-    /// What whole numbers are, where the job does not say.
-    fn wish(&self, vectors: &Table) -> Wish {
-        let signed = matches!(
-            vectors.stored,
-            Stored::Integer {
-                bytes: 1,
-                signed: true,
-                ..
-            }
-        );
-        let components = match (&self.metric, self.dimension, vectors.width) {
-            (_, _, None) => false,
-            (Some((metric, ..)), ..) if metric.is_binary() => false,
-            (_, Some(said), Some(columns)) => said == columns,
-            // ann-benchmarks says so of any file; ours only where components are signed bytes.
-            (Some((_, attribute::DISTANCE, _)), None, _) => signed,
-            (Some(_), None, _) => true,
-            (None, None, _) => false,
-        };
-        Wish::AsTheFileSays { components }
-    }
-
-    /// The metric, if it can measure these vectors; notes what does not fit together.
-    fn metric(
-        self,
-        vectors: &Table,
-        vector: VectorType,
-        wish: Wish,
-        notes: &mut Vec<String>,
-    ) -> Option<Metric> {
-        if let Some(said) = self.dimension.filter(|d| *d != u64::from(vector.dimension)) {
-            notes.push(format!(
-                "the attribute `dimension` says {said}, the vectors have {}",
-                vector.dimension
-            ));
-        }
-        let binary = |metric: &Metric| metric.is_binary();
-        let says_binary = self.metric.as_ref().is_some_and(|(m, ..)| binary(m))
-            || self.dimension == Some(u64::from(vector.dimension));
-        let bytes = matches!(
-            vectors.stored,
-            Stored::Integer {
-                bytes: 1,
-                signed: false,
-                ..
-            }
-        );
-        let whole = matches!(vectors.stored, Stored::Integer { .. });
-        let asked = !matches!(wish, Wish::AsTheFileSays { .. });
-        let misfit = vector.is_binary()
-            && matches!(&self.metric, Some((m, attribute::DISTANCE, _)) if !binary(m));
-        if vector.is_binary() && whole && !asked && !(bytes && says_binary) {
-            let but = match &self.metric {
-                Some((_, key, word)) if misfit => {
-                    format!(", though the attribute `{key}` says {word}")
-                }
-                _ => String::new(),
-            };
-            notes.push(format!(
-                "`{}` holds {}{but}: each value is taken for a byte of a binary vector, 8 bits; if the values are \
-                 components, `as: float32` in the source carries them as floats",
-                vectors.name,
-                vectors.stored.name()
-            ));
-        }
-        // What measures numbers would be refused for bits, or worse, believed.
-        let fits = self.metric.filter(|_| !misfit);
-        fits.map(|(metric, ..)| metric)
-    }
-}
-
-/// The metric that ann-benchmarks means by a word, and what others are known to write there.
-fn distance(word: &str) -> Option<Metric> {
-    Some(match word.to_ascii_lowercase().as_str() {
-        "euclidean" | "l2" => Metric::L2,
-        "angular" | "cosine" => Metric::Cosine,
-        "ip" | "dot" | "inner_product" | "inner product" => Metric::Ip,
-        "hamming" => Metric::Hamming,
-        "jaccard" => Metric::Jaccard,
-        _ => return None,
-    })
-}
-
 /// A dataset of the file by its path in it, or a member of one's values; `None` when there is no such link.
 pub fn find(file: &hdf5::File, path: &Path, name: &str) -> Result<Option<(Dataset, Origin)>> {
     let whole = |name: &str| Origin {
@@ -495,25 +421,5 @@ pub(super) fn listed(group: &hdf5::Group) -> String {
     match shown.is_empty() {
         true => "; it is empty".to_owned(),
         false => format!("; it has {}", shown.join(", ")),
-    }
-}
-
-/// A text attribute of the file. One that has no value is none; one that is not what it should be is none, and noted.
-fn text(file: &hdf5::File, name: &str, notes: &mut Vec<String>) -> Option<String> {
-    match attributes::read(file, name)? {
-        Value::Text(text, Encoding::Utf8) => Some(text),
-        Value::Text(text, Encoding::Replaced) => {
-            notes.push(format!(
-                "the attribute `{name}` is not UTF-8: it is taken for `{text}`"
-            ));
-            Some(text)
-        }
-        Value::Empty => None,
-        other => {
-            notes.push(format!(
-                "the attribute `{name}` is no text, and counts for nothing: {other}"
-            ));
-            None
-        }
     }
 }

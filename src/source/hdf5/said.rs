@@ -1,0 +1,184 @@
+//! What do a file's attributes say of it? What cannot be understood, or contradicts the data, is noted.
+
+use super::kinds::Wish;
+use super::table::Table;
+use crate::h5::attribute;
+use crate::h5::attributes::{self, Encoding, Value};
+use crate::schema::{Metric, VectorType};
+use crate::source::values::Stored;
+
+/// What attributes say of the vectors.
+pub(super) struct Said {
+    /// The metric, and the attribute and word that say so.
+    metric: Option<(Metric, &'static str, String)>,
+    dimension: Option<u64>,
+}
+
+impl Said {
+    pub fn of(file: &hdf5::File, notes: &mut Vec<String>) -> Said {
+        let metric_type = text(file, attribute::METRIC, notes).filter(|m| !m.is_empty());
+        let metric_type = metric_type.map(|word| {
+            let metric = Metric::named(&word).unwrap_or(Metric::Other(word.clone()));
+            (metric, attribute::METRIC, word)
+        });
+        // Other programs may mean something else by this word: only metrics are taken for one.
+        let said = text(file, attribute::DISTANCE, notes).filter(|word| !word.trim().is_empty());
+        let distance = said.and_then(|word| {
+            let metric = distance(&word);
+            if metric.is_none() {
+                notes.push(format!(
+                    "the attribute `distance` is `{word}`, which names no metric, and counts for nothing"
+                ));
+            }
+            Some((metric?, attribute::DISTANCE, word))
+        });
+        let dimension = dimension(file, notes);
+        if let (Some((one, ..)), Some((two, _, word))) = (&metric_type, &distance)
+            && one != two
+        {
+            notes.push(format!(
+                "the attribute `metric_type` says {}, `distance` says {word}: the former counts",
+                one.name()
+            ));
+        }
+        Said {
+            metric: metric_type.or(distance),
+            dimension,
+        }
+    }
+
+    /// What whole numbers are, where the job does not say.
+    pub fn wish(&self, vectors: &Table) -> Wish {
+        let signed = matches!(
+            vectors.stored,
+            Stored::Integer {
+                bytes: 1,
+                signed: true,
+                ..
+            }
+        );
+        let components = match (&self.metric, self.dimension, vectors.width) {
+            (_, _, None) => false,
+            (Some((metric, ..)), ..) if metric.is_binary() => false,
+            (_, Some(said), Some(columns)) => said == columns,
+            // ann-benchmarks says so of any file; ours only where components are signed bytes.
+            (Some((_, attribute::DISTANCE, _)), None, _) => signed,
+            (Some(_), None, _) => true,
+            (None, None, _) => false,
+        };
+        Wish::AsTheFileSays { components }
+    }
+
+    /// The metric, if it can measure these vectors; notes what does not fit together.
+    pub fn metric(
+        self,
+        vectors: &Table,
+        vector: VectorType,
+        wish: Wish,
+        notes: &mut Vec<String>,
+    ) -> Option<Metric> {
+        if let Some(said) = self.dimension.filter(|d| *d != u64::from(vector.dimension)) {
+            notes.push(format!(
+                "the attribute `dimension` says {said}, the vectors have {}",
+                vector.dimension
+            ));
+        }
+        let binary = |metric: &Metric| metric.is_binary();
+        let says_binary = self.metric.as_ref().is_some_and(|(m, ..)| binary(m))
+            || self.dimension == Some(u64::from(vector.dimension));
+        let bytes = matches!(
+            vectors.stored,
+            Stored::Integer {
+                bytes: 1,
+                signed: false,
+                ..
+            }
+        );
+        let whole = matches!(vectors.stored, Stored::Integer { .. });
+        let asked = !matches!(wish, Wish::AsTheFileSays { .. });
+        let misfit = matches!(&self.metric, Some((m, attribute::DISTANCE, _)) if binary(m) != vector.is_binary());
+        let taken_for_bits = vector.is_binary() && whole && !asked && !(bytes && says_binary);
+        if let (true, false, Some((_, key, word))) = (misfit, taken_for_bits, &self.metric) {
+            let kind = if vector.is_binary() {
+                "binary"
+            } else {
+                "float"
+            };
+            notes.push(format!(
+                "the attribute `{key}` says {word}, which does not measure {kind} vectors, and counts for nothing"
+            ));
+        }
+        if taken_for_bits {
+            let but = match &self.metric {
+                Some((_, key, word)) if misfit => {
+                    format!(", though the attribute `{key}` says {word}")
+                }
+                _ => String::new(),
+            };
+            notes.push(format!(
+                "`{}` holds {}{but}: each value is taken for a byte of a binary vector, 8 bits; if the values are \
+                 components, `as: float32` in the source carries them as floats",
+                vectors.name,
+                vectors.stored.name()
+            ));
+        }
+        // What measures numbers would be refused for bits, or worse, believed.
+        let fits = self.metric.filter(|_| !misfit);
+        fits.map(|(metric, ..)| metric)
+    }
+}
+
+/// The dimension that the file says. One that has no value is none; one that is no dimension is none, and noted.
+fn dimension(file: &hdf5::File, notes: &mut Vec<String>) -> Option<u64> {
+    let value = attributes::read(file, attribute::DIMENSION)?;
+    let number = match &value {
+        Value::Empty => return None,
+        Value::Text(text, _) if text.trim().is_empty() => return None,
+        Value::Whole(number) => u64::try_from(*number).ok(),
+        // Whatever numbers are to a program that writes attributes.
+        Value::Text(text, _) => text.trim().parse().ok(),
+        Value::Float(number) if number.fract() == 0.0 && (0.0..1e9).contains(number) => {
+            Some(*number as u64)
+        }
+        Value::Float(_) | Value::Other(_) => None,
+    };
+    let number = number.filter(|number| *number > 0);
+    if number.is_none() {
+        notes.push(format!(
+            "the attribute `dimension` is no whole number above 0, and counts for nothing: {value}"
+        ));
+    }
+    number
+}
+
+/// The metric that ann-benchmarks means by a word, and what others are known to write there.
+fn distance(word: &str) -> Option<Metric> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "euclidean" | "l2" => Metric::L2,
+        "angular" | "cosine" => Metric::Cosine,
+        "ip" | "dot" | "inner_product" | "inner product" => Metric::Ip,
+        "hamming" => Metric::Hamming,
+        "jaccard" => Metric::Jaccard,
+        _ => return None,
+    })
+}
+
+/// A text attribute of the file. One that has no value is none; one that is not what it should be is none, and noted.
+pub(super) fn text(file: &hdf5::File, name: &str, notes: &mut Vec<String>) -> Option<String> {
+    match attributes::read(file, name)? {
+        Value::Text(text, Encoding::Utf8) => Some(text),
+        Value::Text(text, Encoding::Replaced) => {
+            notes.push(format!(
+                "the attribute `{name}` is not UTF-8: it is taken for `{text}`"
+            ));
+            Some(text)
+        }
+        Value::Empty => None,
+        other => {
+            notes.push(format!(
+                "the attribute `{name}` is no text, and counts for nothing: {other}"
+            ));
+            None
+        }
+    }
+}
