@@ -69,6 +69,22 @@ fn a_run_with_flush_index_and_load_names_each_phase_in_one_line() {
         let phases = ["sending", "flushing", "indexing", "loading", "verifying"];
         check_line(&screen, columns.into(), &phases);
         assert!(lines[0].starts_with("done: 60000 rows"), "{lines:#?}");
+        // The terminal broke no line of the summary: each was short enough.
+        for line in &lines {
+            assert!(line.chars().count() < columns.into(), "{lines:#?}");
+        }
+        let said = lines.join(" ");
+        let said: Vec<&str> = said.split_whitespace().collect();
+        let said = said.join(" ");
+        assert!(
+            said.contains("counted 60000 (exact count): agrees"),
+            "{said}"
+        );
+        assert!(said.contains(&format!("terminal_{columns}")), "{said}");
+        if columns == 40 {
+            let all = "was create, before 0, delivered 60000, left out 0, deleted 0";
+            assert!(said.contains(all), "{said}");
+        }
         if columns == 80 {
             let sending = screen
                 .frames

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::progress::{Shown, Style};
 use super::report::{self, About, writable};
-use super::say::{Screen, Text, print_json};
+use super::say::{Screen, Text, columns, print_json};
 use super::shares::{self, Part, Ready};
 use super::verify::compare;
-use super::{Common, RunFlags, Sets, known, look, show};
+use super::{Common, RunFlags, Sets, known, look, show, summary};
 use crate::checkpoint::{Checkpoint, Delivered, Deliveries, Found, Totals};
 use crate::error::{Error, Kind, Result, shown};
 use crate::job::Job;
@@ -276,7 +276,7 @@ fn run_reported(
 fn show_summary(report: &Report, common: &Common) -> Result<()> {
     match common.json {
         true => Ok(()),
-        false => show::summary(report).print(),
+        false => summary::summary(report, columns()).print(),
     }
 }
 

@@ -17,6 +17,7 @@ mod say;
 mod schema;
 mod shares;
 mod show;
+mod summary;
 mod verify;
 
 use std::path::PathBuf;

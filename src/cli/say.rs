@@ -26,6 +26,38 @@ impl Text {
         let _ = writeln!(self.0, "{}", shown(&words));
     }
 
+    /// Adds words in as many lines as keep them within so many columns; those after the first stand further right.
+    pub fn fold(&mut self, indent: usize, words: &str, columns: usize) {
+        let words = shown(words);
+        let (mut line, mut is_begun) = (" ".repeat(indent), false);
+        for mut word in words.split(' ') {
+            loop {
+                let room = columns.saturating_sub(width(&line) + usize::from(is_begun));
+                if width(word) <= room {
+                    line.push_str(if is_begun { " " } else { "" });
+                    line.push_str(word);
+                    is_begun = true;
+                    break;
+                }
+                if !is_begun {
+                    // Longer than a line: as much of it as there is room for, a character at least.
+                    let first = word.chars().next().map_or(0, char::len_utf8);
+                    let (part, rest) = word.split_at(fitted(word, room).len().max(first));
+                    line.push_str(part);
+                    word = rest;
+                }
+                line!(self, "{line}");
+                (line, is_begun) = (" ".repeat(indent + 2), false);
+                if word.is_empty() {
+                    break;
+                }
+            }
+        }
+        if is_begun {
+            line!(self, "{line}");
+        }
+    }
+
     /// Adds lines as they stand, each on its own.
     pub fn add_lines(&mut self, lines: &str) {
         for words in lines.lines() {
@@ -36,6 +68,20 @@ impl Text {
     /// Prints it on standard output.
     pub fn print(&self) -> Result<()> {
         print(&self.0)
+    }
+}
+
+/// Columns that a line on standard output may have: without end where no terminal shows it.
+pub fn columns() -> usize {
+    let out = io::stdout();
+    if !out.is_terminal() {
+        return usize::MAX;
+    }
+    let size = rustix::termios::tcgetwinsize(out);
+    match size.map_or(0, |size| usize::from(size.ws_col)) {
+        0 => 79,
+        // Some terminals break a line that fills them.
+        columns => columns - 1,
     }
 }
 
@@ -120,13 +166,21 @@ impl Screen {
     }
 }
 
-/// As much of a line as fits into so many columns. What is not ASCII may be two columns wide, and counts so.
+/// Columns of a text at most: what is not ASCII may be two wide, and counts so.
+pub fn width(text: &str) -> usize {
+    text.chars().map(columns_of).sum()
+}
+
+fn columns_of(c: char) -> usize {
+    if c.is_ascii() { 1 } else { 2 }
+}
+
+/// As much of a line as fits into so many columns.
 fn fitted(line: &str, columns: usize) -> String {
-    let width = |c: char| if c.is_ascii() { 1 } else { 2 };
     let line = shown(line);
     let mut left = columns;
     let fits = |c: &char| {
-        let wide = width(*c);
+        let wide = columns_of(*c);
         let fits = wide <= left;
         left = left.saturating_sub(wide);
         fits
@@ -159,6 +213,27 @@ mod tests {
         assert_eq!(fitted("a大bc", 4), "a大b");
         assert_eq!(fitted("大大大", 5), "大大");
         assert_eq!(fitted("a\x1b[2J", 79), "a\\u{1b}[2J");
+    }
+
+    #[test]
+    fn words_are_folded_within_the_columns() {
+        let folded = |indent, words: &str, columns| {
+            let mut text = Text::default();
+            text.fold(indent, words, columns);
+            text.0
+        };
+        assert_eq!(folded(2, "one two three", 9), "  one two\n    three\n");
+        assert_eq!(folded(0, "one two", usize::MAX), "one two\n");
+        assert_eq!(folded(0, "abcdefgh ij", 5), "abcde\n  fgh\n  ij\n");
+        assert_eq!(folded(4, "大大大", 6), "    大\n      大\n      大\n");
+        assert_eq!(folded(9, "ab", 3), "         a\n           b\n");
+        for columns in 8..60 {
+            let words =
+                "counted 60000 (exact count): agrees, in a_very_long_name_of_a_collection 大大大";
+            for line in folded(2, words, columns).lines() {
+                assert!(width(line) <= columns, "{line} in {columns}");
+            }
+        }
     }
 
     #[test]

@@ -1,15 +1,13 @@
-//! Plans and summaries, for people and for machines.
+//! Plans, for people and for machines; figures and times in words.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::carry::Report;
 use super::say::{Text, line};
 use crate::error::{Error, shown};
 use crate::job::Job;
 use crate::plan::Plan;
 use crate::plan::files::{Files, Listed};
 use crate::sink::{Decision, Foreseen};
-use crate::verify::{Proof, TargetReport};
 
 /// Bytes as people say them.
 pub fn bytes(bytes: u64) -> String {
@@ -254,7 +252,8 @@ fn profile(plan: &Plan, target: u32) -> Vec<String> {
     lines.and_then(std::result::Result::ok).unwrap_or_default()
 }
 
-fn name(name: &str) -> &str {
+/// A target's name; one file has none.
+pub fn name(name: &str) -> &str {
     if name.is_empty() { "(the file)" } else { name }
 }
 
@@ -344,164 +343,6 @@ fn files_json(files: &Files) -> serde_json::Value {
     };
     let listed: Vec<serde_json::Value> = files.listed.iter().map(one).collect();
     serde_json::json!({"count": files.count, "listed": listed})
-}
-
-/// What a run did, for people.
-pub fn summary(report: &Report) -> Text {
-    let mut text = Text::default();
-    if report.outcome == "skipped" {
-        line!(
-            text,
-            "nothing to do: every target exists, and the mode is skip"
-        );
-        return text;
-    }
-    let rows: u64 = report.targets.iter().map(|t| t.totals.delivered).sum();
-    let total: u64 = report.targets.iter().map(|t| t.totals.bytes).sum();
-    let (before, here, here_bytes) = report.progress.as_ref().map_or((0, 0, 0), |p| {
-        let before = p.rows_resumed.min(p.rows);
-        (before, p.rows - before, p.bytes)
-    });
-    let span = report.seconds.max(0.001);
-    let rates = format!(
-        "{:.0} rows/s, {}/s",
-        here as f64 / span,
-        bytes((here_bytes as f64 / span) as u64)
-    );
-    let done = format!("done: {} ({})", count(rows, "row", "rows"), bytes(total));
-    match before {
-        0 => line!(text, "{done} in {}: {rates}", seconds(report.seconds)),
-        before => line!(
-            text,
-            "{done}, of these {before} before; this run {} ({}) in {}: {rates}",
-            count(here, "row", "rows"),
-            bytes(here_bytes),
-            seconds(report.seconds)
-        ),
-    }
-    targets(&mut text, &report.targets);
-    text
-}
-
-/// What a verification found, for people.
-pub fn verified(reports: &[TargetReport], span: f64) -> Text {
-    let mut text = Text::default();
-    if reports.is_empty() {
-        return text;
-    }
-    let word = if reports.iter().any(TargetReport::differs) {
-        "differs"
-    } else if reports.iter().all(|r| r.agrees) {
-        "agrees"
-    } else {
-        "may hold what was delivered, which is not proven"
-    };
-    line!(
-        text,
-        "the destination {word}; compared in {}",
-        seconds(span)
-    );
-    targets(&mut text, reports);
-    text
-}
-
-/// Each target in a line of a table, and below it what else is claimed of it.
-fn targets(text: &mut Text, reports: &[TargetReport]) {
-    const HEAD: [&str; 7] = [
-        "target",
-        "was",
-        "before",
-        "delivered",
-        "left out",
-        "deleted",
-        "now",
-    ];
-    let rows = reports.iter().map(|target| {
-        let counted = match target.rows_counted {
-            Some(n) => format!("counted {n} ({})", target.rests_on),
-            None => format!("not counted (rests on {})", target.rests_on),
-        };
-        [
-            shown(name(&target.name)).into_owned(),
-            target.action.clone(),
-            // What was replaced was there, too.
-            target
-                .rows_removed
-                .unwrap_or(target.rows_before)
-                .to_string(),
-            target.totals.delivered.to_string(),
-            target.totals.left_out.to_string(),
-            target.rows_deleted.to_string(),
-            format!("{counted}: {}", verdict(target)),
-        ]
-    });
-    let rows: Vec<[String; 7]> = rows.collect();
-    let mut widths = HEAD.map(str::len);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    // Names and words stand left, figures right.
-    let in_line = |cells: &[String; 7]| {
-        let cells = cells.iter().zip(widths).enumerate();
-        let cells = cells.map(|(number, (cell, width))| match number {
-            0 | 1 => format!("{cell:<width$}"),
-            6 => cell.clone(),
-            _ => format!("{cell:>width$}"),
-        });
-        cells.collect::<Vec<String>>().join("  ")
-    };
-    line!(text, "  {}", in_line(&HEAD.map(str::to_owned)));
-    for (target, row) in reports.iter().zip(&rows) {
-        line!(text, "  {}", in_line(row));
-        remarks(text, target);
-    }
-}
-
-fn verdict(target: &TargetReport) -> &'static str {
-    if target.rows_counted.is_none() {
-        "not compared"
-    } else if !target.counts_agree {
-        "DIFFERS"
-    } else if target.proof == Proof::Open {
-        "NOT PROVEN"
-    } else {
-        "agrees"
-    }
-}
-
-fn remarks(text: &mut Text, target: &TargetReport) {
-    if let Some(error) = target.totals.relative_error {
-        line!(
-            text,
-            "    {}: the largest relative error of a component is {error:.2e}, over all rows delivered",
-            target.vector
-        );
-    }
-    if let Some(remark) = &target.remark {
-        line!(text, "    {remark}");
-    }
-    let Some(content) = &target.content else {
-        return;
-    };
-    match &content.not_compared {
-        Some(why) => line!(text, "    content NOT COMPARED: {why}"),
-        None if content.agrees => line!(text, "    {}: agrees", content.rests_on),
-        None => line!(text, "    {}: DIFFERS", content.rests_on),
-    }
-    if let Some(first) = &content.first_difference {
-        let (rows, said) = (content.rows_differing, &first.said);
-        line!(
-            text,
-            "    rows that differ: {rows}; first: {said} (row {} of {})",
-            first.row,
-            first.file
-        );
-    }
-    if let Some(remark) = &content.remark {
-        line!(text, "    {remark}");
-    }
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use super::carry::watch_signals;
 use super::known::{log_of, placed};
 use super::progress::{Shown, Style};
 use super::report::{self, About, writable};
-use super::say::print_json;
-use super::{Common, Sets, look, show};
+use super::say::{columns, print_json};
+use super::{Common, Sets, look, show, summary};
 use crate::checkpoint::{Checkpoint, Delivered};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Job, Verify};
@@ -102,7 +102,7 @@ pub fn verify_job(path: &Path, flags: &VerifyFlags, common: &Common) -> Result<(
     };
     let printed = match common.json {
         true => print_json(&report),
-        false => show::verified(&report.targets, report.seconds).print(),
+        false => summary::verified(&report.targets, report.seconds, columns()).print(),
     };
     result.map_err(Error::reported).and(written).and(printed)
 }
