@@ -474,12 +474,18 @@ fn names_that_milvus_does_not_have_are_refused_before_anything_is_made() {
         assert_eq!(error.kind(), Kind::Job);
         assert!(error.what().contains(words), "{error}");
     };
-    check("partition: a-b", "does not allow the partition name `a-b`");
     check(
         "mode: overwrite, partition: _default",
         "cannot be dropped by itself",
     );
     let sink = open(&fake, "", "").unwrap();
+    // One that the job names is refused when the job is read.
+    let mut part = target(&*sink, F32X4);
+    part.name.partition = "a-b".to_owned();
+    let error = sink.decide(&part).unwrap_err();
+    assert_eq!(error.kind(), Kind::Job);
+    let words = "does not allow the partition name `a-b`";
+    assert!(error.what().contains(words), "{error}");
     for name in ["1st", "a b", "", "größe", &"x".repeat(256)] {
         let mut target = target(&*sink, F32X4);
         target.name.collection = name.to_owned();
