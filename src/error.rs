@@ -134,6 +134,10 @@ pub enum Place {
 
 /// A path from the root: a job's are relative to wherever the command was given.
 fn whole(path: &Path) -> Cow<'_, Path> {
+    // Addresses are whole as they are.
+    if path.to_string_lossy().contains("://") {
+        return Cow::Borrowed(path);
+    }
     std::path::absolute(path).map_or(Cow::Borrowed(path), Cow::Owned)
 }
 

@@ -47,9 +47,10 @@
 //! | `checkpoint` | what has arrived? | job plan sink batch error limits |
 //! | `plan` | what will be done? | job schema batch source convert sink digest buffers error limits |
 //! | `convert` | what do values become on the way? | job json batch schema simd buffers error limits |
-//! | `source` | how is this kind of origin read? | job json format h5 parquet milvus call http retry digest input batch schema simd error limits |
-//! | `sink` | how is this kind of destination written? | job json h5 parquet milvus call digest buffers batch schema simd progress error limits |
+//! | `source` | how is this kind of origin read? | job json format h5 parquet milvus call http retry store digest input batch schema simd error limits |
+//! | `sink` | how is this kind of destination written? | job json h5 parquet milvus call store digest input buffers batch schema simd progress error limits |
 //! | `milvus` | how does one talk to Milvus? | job call http batch schema simd error limits |
+//! | `store` | which objects are in a bucket? | job call input error limits |
 //! | `http` | how does one ask an HTTP server? | job error limits |
 //! | `call` | how does a request reach a server? | job input error limits |
 //! | `parquet` | what do the pages of a Parquet file, or the batches of an Arrow stream, hold? | input schema simd error limits |
@@ -59,7 +60,7 @@
 //! | `batch` | what travels? | schema error |
 //! | `schema` | what columns are there, and how are they spelt in Arrow? | error |
 //! | `json` | what stands under the keys of a JSON object? | |
-//! | `input` | where are the bytes? | error |
+//! | `input` | where are the bytes? | error limits |
 //! | `digest` | what are names and rows known by? | batch schema simd |
 //! | `buffers` | where does what is written wait to be sent? | |
 //! | `simd` | how fast can this loop go? | |
@@ -105,4 +106,5 @@ pub mod schema;
 pub mod simd;
 pub mod sink;
 pub mod source;
+pub mod store;
 pub mod verify;

@@ -524,10 +524,18 @@ pub const ETCD_HELD_BYTES_MAX: u64 = 64 << 20;
 
 /// How often etcd's file is read anew when it was written to meanwhile.
 pub const ETCD_TRIES: u32 = 5;
+/// Bytes of etcd's file: it takes no quota of more than 8 GiB, but for those who insist.
+pub const ETCD_FILE_BYTES_MAX: u64 = 64 << 30;
+/// Bytes of metadata that are asked of a running etcd, and held.
+pub const ETCD_ASKED_BYTES_MAX: u64 = 1 << 30;
+/// Keys of a page that is asked of a running etcd: an answer is a message of some megabytes.
+pub const ETCD_PAGE_KEYS: i64 = 500;
 
 /// Bytes of deleted keys that are held for a segment, and for all deletions of a partition that lie in segments of their
 /// own: some two million keys that are numbers.
 pub const DELETIONS_BYTES_MAX: u64 = 64 << 20;
+/// Shares that deleted keys are read in where they are more: each reads all logs of deletions and all keys once more.
+pub const DELETION_SHARES_MAX: u64 = 256;
 
 /// Rows of a segment whose live ones are counted together: a shard begins with such a block.
 pub const LIVE_BLOCK_ROWS: u64 = 64 << 10;
@@ -547,13 +555,11 @@ pub const BULK_ROWS_MAX: u64 = 1 << 28;
 
 /// Files that a server has at a time, where the job does not say: one that it imports, one that waits.
 pub const BULK_JOBS: u64 = 2;
-
 /// How often a batch's file is given to the server when its jobs fail.
 pub const BULK_ATTEMPTS: usize = 3;
 
 /// Bytes of rows of a row group of such a file: readers hold one at a time.
 pub const BULK_GROUP_BYTES: u64 = 32 << 20;
-
 /// Bytes that are written to such a file at a time.
 pub const BULK_WRITE_BYTES: usize = 1 << 20;
 
@@ -565,3 +571,28 @@ pub const IMPORT_ANSWER_BYTES_MAX: usize = 4 << 20;
 /// How long after a file was offered a server surely remembers its job: Milvus 2.4 and later forget them after three
 /// hours, and 2.3 after a day, both by default.
 pub const BULK_REMEMBERED_S: (u64, u64) = (20 * 3600, 2 * 3600);
+
+/// Bytes that are asked for at a time of a file that is on no disk, so that the way there and back hardly counts.
+pub const REMOTE_BLOCK_BYTES: u64 = 2 << 20;
+/// Such blocks that a reader of several columns holds.
+pub const REMOTE_HELD: usize = 16;
+/// Such blocks that a reader holds which goes forward.
+pub const REMOTE_HELD_FORWARD: usize = 2;
+/// Readers at a time where files are on no disk: each waits for its answers.
+pub const REMOTE_READS_AT_ONCE: usize = 4;
+/// Bytes of a part of an upload; S3 wants 5 MiB at least.
+pub const STORE_PART_BYTES: u64 = 16 << 20;
+/// Parts of an upload that S3 takes.
+pub const STORE_PARTS_MAX: u64 = 10_000;
+/// Parts of an upload that are on their way at a time, each held in memory.
+pub const STORE_PARTS_AT_ONCE: usize = 4;
+/// Times that a request to a bucket is sent again, and seconds until it is given up: a caller's patience begins then.
+pub const STORE_RETRIES: usize = 6;
+/// See [`STORE_RETRIES`].
+pub const STORE_RETRY_S: u64 = 60;
+/// Seconds of silence after which an answer of a bucket is given up.
+pub const STORE_SILENCE_S: u64 = 60;
+/// Names that are listed below one prefix of a bucket, and objects that are known so that opening them asks nobody.
+pub const STORE_KNOWN_MAX: usize = 1_000_000;
+/// Characters of what a library says of a failure.
+pub const STORE_WORDS_MAX: usize = 300;

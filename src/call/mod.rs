@@ -4,6 +4,8 @@
 
 mod address;
 mod endpoint;
+#[cfg(feature = "s3")]
+mod reactor;
 mod said;
 mod socket;
 mod tls;
@@ -35,6 +37,8 @@ use crate::limits;
 
 pub use address::address;
 pub use endpoint::{channel, endpoint};
+#[cfg(feature = "s3")]
+pub use reactor::Reactor;
 pub use said::{describe, tls_failed};
 pub use tls::{TLS, Tls, TlsFiles};
 

@@ -5,6 +5,7 @@ mod cursor;
 mod guard;
 mod map;
 mod shown;
+mod volume;
 
 use std::fs::File as OsFile;
 use std::io;
@@ -15,9 +16,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Place, Result};
+use crate::limits;
+use volume::Far;
 
 pub use cursor::Cursor;
 pub use shown::origin;
+pub use volume::{Entry, Remote, Seen, Volume};
 
 /// How a file's bytes are got at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -36,7 +40,7 @@ pub struct Stamp {
     pub bytes: u64,
     /// Nanoseconds since the epoch.
     pub modified_ns: i128,
-    /// Device and inode.
+    /// Device and inode; of what is on no disk, 0 and a hash of what tells it from others.
     pub inode: (u64, u64),
 }
 
@@ -90,6 +94,7 @@ enum Backing {
     Map(Arc<map::Map>),
     Read(Arc<OsFile>),
     Memory(Bytes),
+    Remote(Far),
 }
 
 /// A stretch of a file: cheap to clone and cut, and able to say where it lies.
@@ -179,6 +184,51 @@ impl View {
         }
     }
 
+    /// All of a file that is not on a disk.
+    pub fn remote(path: &Path, remote: Arc<dyn Remote>, seen: Seen) -> View {
+        let (len, stamp) = (seen.bytes, seen.stamp());
+        let far = Far::new(remote, seen, limits::REMOTE_HELD);
+        View::far(path.into(), len, far, Some(stamp))
+    }
+
+    fn far(path: Arc<Path>, len: u64, far: Far, stamp: Option<Stamp>) -> View {
+        let file = File {
+            path,
+            len,
+            backing: Backing::Remote(far),
+            stamp,
+        };
+        View {
+            file: Arc::new(file),
+            start: 0,
+            len,
+        }
+    }
+
+    /// The same for a reader of its own, so that several at different places do not push out what the others hold.
+    pub fn apart(&self) -> View {
+        self.holding(limits::REMOTE_HELD)
+    }
+
+    /// The same for a reader that goes forward only, and needs nothing that it has passed.
+    pub fn forward(&self) -> View {
+        self.holding(limits::REMOTE_HELD_FORWARD)
+    }
+
+    fn holding(&self, most: usize) -> View {
+        match &self.file.backing {
+            Backing::Remote(far) => {
+                let (file, far) = (&self.file, far.apart(most));
+                let whole = View::far(file.path.clone(), file.len, far, file.stamp.clone());
+                View {
+                    file: whole.file,
+                    ..*self
+                }
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// The file it lies in.
     pub fn path(&self) -> &Arc<Path> {
         &self.file.path
@@ -243,6 +293,7 @@ impl View {
                 self.read(0, &mut room)?;
                 Ok(Bytes::from(room))
             }
+            Backing::Remote(far) => far.bytes(&self.file.path, start, len),
         }
     }
 
@@ -253,6 +304,7 @@ impl View {
         match &self.file.backing {
             Backing::Map(map) => room.copy_from_slice(&map.bytes()[start..end]),
             Backing::Memory(bytes) => room.copy_from_slice(&bytes[start..end]),
+            Backing::Remote(far) => far.read(&self.file.path, cut.start, room)?,
             Backing::Read(os) => os.read_exact_at(room, cut.start).map_err(|e| {
                 let path = &self.file.path;
                 if e.kind() == io::ErrorKind::UnexpectedEof {
@@ -301,9 +353,10 @@ impl View {
 
     /// Complains when the file no longer looks as it did when it was opened.
     pub fn unchanged(&self) -> Result<()> {
-        match &self.file.stamp {
-            Some(before) => before.unchanged(&self.file.path)?,
-            None => return Ok(()),
+        match (&self.file.stamp, &self.file.backing) {
+            // Each stretch was read of the object that was seen, or refused.
+            (_, Backing::Remote(_)) | (None, _) => return Ok(()),
+            (Some(before), _) => before.unchanged(&self.file.path)?,
         }
         self.has_no_holes()
     }

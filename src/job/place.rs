@@ -72,8 +72,11 @@ pub fn state_directory() -> Option<PathBuf> {
     Some(state.join("milvusdm"))
 }
 
-/// A path from the root, links and dots left as they are written.
+/// A path from the root, links and dots left as they are written; an address as it is.
 pub fn absolute(path: &Path) -> PathBuf {
+    if path.to_string_lossy().contains("://") {
+        return path.to_owned();
+    }
     // It fails for an empty path only.
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::batch::{Position, Shard};
 use crate::error::{Error, Kind, Result};
-use crate::input::{Access, View};
+use crate::input::{Access, View, Volume};
 use crate::job::{Form, Setting, is_glob, matches};
 use crate::limits;
 
@@ -84,6 +84,42 @@ impl Named {
             Named::Dir(dir) => in_directory(dir, endings),
             Named::Glob(glob) => fitting(glob),
         }
+    }
+}
+
+impl Named {
+    /// What is named first: a file, a directory or a glob.
+    pub fn first(&self) -> &Path {
+        match self {
+            Named::Paths(paths) => paths.first().map_or(Path::new(""), PathBuf::as_path),
+            Named::Dir(path) => path,
+            Named::Glob(glob) => Path::new(glob),
+        }
+    }
+
+    /// The same of a bucket, at least one.
+    pub fn objects(&self, volume: &Volume, ending: &str) -> Result<Vec<PathBuf>> {
+        let dir = match self {
+            Named::Paths(paths) => return Ok(paths.clone()),
+            Named::Dir(dir) => dir,
+            Named::Glob(glob) => {
+                let error = Error::path(Kind::Job, Path::new(glob), "no glob fits in a bucket");
+                return Err(error.hint("`dir:` takes all files below a prefix"));
+            }
+        };
+        let entries = volume.list(dir)?.into_iter().filter(|entry| !entry.is_dir);
+        let paths = entries.map(|entry| dir.join(entry.name));
+        let ends = |path: &PathBuf| {
+            path.extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case(ending))
+        };
+        let mut paths: Vec<PathBuf> = paths.filter(ends).collect();
+        if paths.is_empty() {
+            let what = format!("has no objects that end in .{ending}");
+            return Err(Error::path(Kind::Job, dir, what));
+        }
+        paths.sort_by(|one, two| natural(one, two));
+        Ok(paths)
     }
 }
 

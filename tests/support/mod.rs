@@ -38,6 +38,8 @@ pub enum Engine {
     LiteCpp,
     /// PostgreSQL 18.6 with pgvector 0.8.6.
     Postgres,
+    /// SeaweedFS 4.48, which speaks S3; user and secret are `minioadmin`.
+    SeaweedFs,
 }
 
 impl Engine {
@@ -45,6 +47,7 @@ impl Engine {
         let name = match self {
             Engine::Standalone => "milvus-standalone",
             Engine::Postgres => "postgres",
+            Engine::SeaweedFs => "seaweedfs",
             _ => "milvus-lite",
         };
         Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -56,13 +59,14 @@ impl Engine {
         test_env().join(match self {
             Engine::Standalone => "ms",
             Engine::Postgres => "pg",
+            Engine::SeaweedFs => "seaweedfs",
             _ => "lite",
         })
     }
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Engine::Standalone | Engine::Postgres => &[],
+            Engine::Standalone | Engine::Postgres | Engine::SeaweedFs => &[],
             Engine::LitePython => &["--engine", "py"],
             Engine::LiteCpp => &["--engine", "cpp"],
         }
@@ -105,11 +109,13 @@ impl Server {
         static PYTHON: OnceLock<Server> = OnceLock::new();
         static CPP: OnceLock<Server> = OnceLock::new();
         static POSTGRES: OnceLock<Server> = OnceLock::new();
+        static SEAWEEDFS: OnceLock<Server> = OnceLock::new();
         let cell = match engine {
             Engine::Standalone => &STANDALONE,
             Engine::LitePython => &PYTHON,
             Engine::LiteCpp => &CPP,
             Engine::Postgres => &POSTGRES,
+            Engine::SeaweedFs => &SEAWEEDFS,
         };
         cell.get_or_init(|| Server::start(engine, &[]))
     }
