@@ -4,8 +4,12 @@
 
 #[path = "milvus2/canonical.rs"]
 mod canonical;
+#[path = "milvus2/grouped.rs"]
+mod grouped;
 #[path = "milvus2/hostile.rs"]
 mod hostile;
+#[path = "milvus2/many.rs"]
+mod many;
 #[path = "support/migration.rs"]
 mod migration;
 #[path = "milvus2/real.rs"]
@@ -13,6 +17,8 @@ mod real;
 mod support;
 #[path = "support/milvus2x.rs"]
 mod unpacked;
+#[path = "milvus2/whole.rs"]
+mod whole;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -285,15 +291,10 @@ fn jobs_that_cannot_be_meant_are_refused_with_what_to_do() {
     for (kind, settings, expected) in [
         (
             "milvus_files",
-            "path: 's3://bucket/files'".to_owned(),
-            "aws s3 sync",
+            "path: 'gs://bucket/files'".to_owned(),
+            "s3://bucket/prefix",
         ),
         ("milvus_files", format!("path: '{bare}'"), "`meta:` names"),
-        (
-            "milvus_files",
-            format!("path: '{storage}', meta: 'http://127.0.0.1:2379'"),
-            "etcdctl snapshot save",
-        ),
         (
             "milvus_files",
             format!("path: '{storage}', prefix: other/meta"),
@@ -321,8 +322,8 @@ fn jobs_that_cannot_be_meant_are_refused_with_what_to_do() {
         ),
         (
             "milvus_backup",
-            "path: 's3://bucket/backup/x'".to_owned(),
-            "copy the backup first",
+            "path: 'http://bucket/backup/x'".to_owned(),
+            "s3://bucket/prefix",
         ),
     ] {
         let error = open(kind, &settings).err().unwrap();

@@ -196,10 +196,11 @@ fn a_backup_that_is_cut_or_altered_is_refused() {
             "\"group_id\":7",
             "is missing",
         ),
+        // Its files would be Parquet then.
         (
             "\"num_of_rows\":190",
             "\"num_of_rows\":190,\"storage_version\":2",
-            "storage V2",
+            "is no Parquet file",
         ),
         (
             "\"num_of_rows\":190",

@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::catalog::{ALL_PARTITIONS, Collection, Index, Partition, Root};
-use super::files::{Dbs, refuse_address};
+use super::files::Dbs;
 use super::{Stored, meta};
 use crate::error::{Error, Kind, Result};
-use crate::input::{Access, View};
+use crate::input::{Access, Volume};
 use crate::job::{Form, Globs, Setting};
 use crate::limits;
 use crate::milvus::proto::{
@@ -23,6 +23,7 @@ use crate::milvus::proto::{
 use crate::source::choose::{self, Choice};
 use crate::source::files;
 use crate::source::{Source, SourceKind, Spec};
+use crate::store::{self, Login};
 
 /// The source `milvus_backup`.
 pub const BACKUP: SourceKind = SourceKind {
@@ -31,12 +32,13 @@ pub const BACKUP: SourceKind = SourceKind {
     settings: &[
         Setting::path(
             "path",
-            "the directory of the backup, which holds meta/ and binlogs/",
+            "the directory of the backup, which holds meta/ and binlogs/; also s3://bucket/prefix",
         )
         .required()
         .example("backup/my_backup"),
         Setting::texts("db", "the database, or several; globs").or("default"),
         choose::COLLECTIONS,
+        store::S3,
         files::ACCESS,
     ],
     read: |form| Some(Box::new(Settings::read(form)?)),
@@ -47,12 +49,19 @@ struct Settings {
     dbs: Dbs,
     choice: Choice,
     access: Access,
+    login: Login,
 }
 
 impl Settings {
     fn read(form: &mut Form) -> Option<Settings> {
         let path = form.required("path", "the directory of the backup");
+        let login = Login::read(form);
+        login.check(
+            form,
+            path.as_ref().is_none_or(|p| store::is_address(p.as_ref())),
+        );
         Some(Settings {
+            login,
             path: PathBuf::from(path?),
             dbs: Dbs::read(form),
             choice: Choice::read(form),
@@ -67,14 +76,11 @@ impl Spec for Settings {
     }
 
     fn open_for(&self, admitted: &Globs) -> Result<Box<dyn Source>> {
-        refuse_address(
-            &self.path,
-            "copy the backup first: aws s3 sync, mc mirror or rclone copy",
-        )?;
-        let backup = read(&self.path)?;
+        let volume = store::volume(&self.path, self.access, &self.login)?;
+        let backup = read(&self.path, &volume)?;
         let all = self.dbs.of(backup.collections, &backup.meta)?;
         let choice = self.choice.admit(admitted);
-        let source = Stored::open(&all, &choice, &self.path, &backup.meta, self.access)?;
+        let source = Stored::open(&all, &choice, &self.path, &backup.meta, &volume)?;
         Ok(Box::new(source))
     }
 }
@@ -95,31 +101,31 @@ const WHOLE: &str = "full_meta.json";
 const TOP: &str = "backup_meta.json";
 
 /// Whether a directory is a backup.
-pub fn is_backup(path: &Path) -> bool {
+pub fn is_backup(path: &Path, volume: &Volume) -> Result<bool> {
     let meta = path.join("meta");
-    meta.join(WHOLE).is_file() || meta.join(TOP).is_file()
+    Ok(volume.is_file(&meta.join(WHOLE))? || volume.is_file(&meta.join(TOP))?)
 }
 
 /// Reads the metadata of a backup.
-pub fn read(path: &Path) -> Result<Backup> {
-    if !path.is_dir() {
+pub fn read(path: &Path, volume: &Volume) -> Result<Backup> {
+    if !volume.is_dir(path)? {
         return Err(Error::path(Kind::Job, path, "there is no such directory"));
     }
     let dir = path.join("meta");
     let whole = dir.join(WHOLE);
-    let (meta, info) = if whole.is_file() {
-        let info: Info = json(&whole)?;
+    let (meta, info) = if volume.is_file(&whole)? {
+        let info: Info = json(&whole, volume)?;
         (whole, info)
-    } else if dir.join(TOP).is_file() {
-        (dir.join(TOP), by_level(&dir)?)
+    } else if volume.is_file(&dir.join(TOP))? {
+        (dir.join(TOP), by_level(&dir, volume)?)
     } else {
         let what =
             format!("is no backup of milvus-backup: it has neither meta/{WHOLE} nor meta/{TOP}");
         let error = Error::path(Kind::Job, path, what);
-        let inside = std::fs::read_dir(path).into_iter().flatten().flatten();
+        let inside = volume.list(path)?.into_iter();
         let inside = inside
-            .map(|entry| entry.path())
-            .find(|path| is_backup(path));
+            .map(|entry| path.join(entry.name))
+            .find(|path| is_backup(path, volume).unwrap_or(false));
         return Err(match inside {
             Some(inside) => error.hint(format!("there is one in it: {}", inside.display())),
             None => error,
@@ -146,8 +152,12 @@ pub fn read(path: &Path) -> Result<Backup> {
     })
 }
 
-fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let view = View::open(path, Access::Read)?;
+fn json<T: DeserializeOwned>(path: &Path, volume: &Volume) -> Result<T> {
+    let view = match volume {
+        // What is mapped may change while it is read.
+        Volume::Disk(_) => Volume::Disk(Access::Read).open(path)?,
+        Volume::Remote(_) => volume.open(path)?,
+    };
     if view.len() > limits::BACKUP_META_BYTES_MAX {
         let what = format!("metadata of {} bytes", view.len());
         return Err(view.corrupt(0, what));
@@ -165,11 +175,11 @@ fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 /// Puts together what older backups have in four files.
-fn by_level(dir: &Path) -> Result<Info> {
-    let mut info: Info = json(&dir.join(TOP))?;
-    let collections: Level<OfCollection> = json(&dir.join("collection_meta.json"))?;
-    let partitions: Level<OfPartition> = json(&dir.join("partition_meta.json"))?;
-    let segments: Level<OfSegment> = json(&dir.join("segment_meta.json"))?;
+fn by_level(dir: &Path, volume: &Volume) -> Result<Info> {
+    let mut info: Info = json(&dir.join(TOP), volume)?;
+    let collections: Level<OfCollection> = json(&dir.join("collection_meta.json"), volume)?;
+    let partitions: Level<OfPartition> = json(&dir.join("partition_meta.json"), volume)?;
+    let segments: Level<OfSegment> = json(&dir.join("segment_meta.json"), volume)?;
     info.collection_backups = collections.infos;
     let mut by_partition: BTreeMap<(i64, i64), Vec<OfSegment>> = BTreeMap::new();
     for segment in segments.infos {

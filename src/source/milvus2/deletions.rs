@@ -1,5 +1,5 @@
 //! Which keys were deleted, and when? The last moment of each, out of all logs of a segment, whatever their format.
-//! Bounded: what holds more is refused.
+//! Bounded: of what holds more, a share of the keys is held at a time.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,9 +13,10 @@ use serde_json::value::RawValue;
 
 use super::catalog::Log;
 use super::log::{self, Owner};
+use crate::digest;
 use crate::error::{Error, Kind, Result};
 use crate::format::binlog::{self, Event};
-use crate::input::{Access, View};
+use crate::input::{View, Volume};
 use crate::limits;
 use crate::parquet::{self, File, Values};
 use crate::schema::{ColumnType, Scalar};
@@ -71,19 +72,19 @@ pub struct Group {
     collection: i64,
     logs: Vec<Log>,
     is_text: bool,
-    access: Access,
+    volume: Volume,
     /// What was read, as long as somebody uses it.
     read: Mutex<Weak<Deletions>>,
 }
 
 impl Group {
     /// These logs of a collection.
-    pub fn new(collection: i64, logs: Vec<Log>, is_text: bool, access: Access) -> Group {
+    pub fn new(collection: i64, logs: Vec<Log>, is_text: bool, volume: &Volume) -> Group {
         Group {
             collection,
             logs,
             is_text,
-            access,
+            volume: volume.clone(),
             read: Mutex::default(),
         }
     }
@@ -98,19 +99,30 @@ impl Group {
         self.logs.iter().map(|log| &log.path)
     }
 
-    /// What the logs say.
-    pub fn load(&self) -> Result<Arc<Deletions>> {
+    /// What the logs say; `None`: more than may be held.
+    pub fn load(&self) -> Result<Option<Arc<Deletions>>> {
         // Threads that need the same wait for it, and do not read it twice.
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = read.upgrade() {
-            return Ok(held);
+            return Ok(Some(held));
         }
+        let all = self.share(Share { number: 0, of: 1 })?.map(Arc::new);
+        if let Some(all) = &all {
+            *read = Arc::downgrade(all);
+        }
+        Ok(all)
+    }
+
+    /// What the logs say of a share of the keys; `None`: more than may be held.
+    pub fn share(&self, share: Share) -> Result<Option<Deletions>> {
         let mut loading = Loading {
+            share,
             all: match self.is_text {
                 true => Deletions::Text(HashMap::new()),
                 false => Deletions::Int(HashMap::new()),
             },
             texts: 0,
+            is_full: false,
         };
         for log in &self.logs {
             let owner = Owner {
@@ -118,11 +130,12 @@ impl Group {
                 segment: log.segment,
                 field: NO_FIELD,
             };
-            loading.log(&log::open(&log.path, self.access)?, owner)?;
+            loading.log(&log::open(&log.path, &self.volume)?, owner)?;
+            if loading.is_full {
+                return Ok(None);
+            }
         }
-        let all = Arc::new(loading.all);
-        *read = Arc::downgrade(&all);
-        Ok(all)
+        Ok(Some(loading.all))
     }
 }
 
@@ -134,9 +147,27 @@ struct Record<'r> {
     ts: u64,
 }
 
+/// The keys that one in so many digests falls to.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Which: less than `of`.
+    pub number: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+impl Share {
+    fn has(self, key: &[u8]) -> bool {
+        self.of == 1 || digest::name(key) % self.of == self.number
+    }
+}
+
 struct Loading {
+    share: Share,
     all: Deletions,
     texts: u64,
+    /// Whether it holds more than it may, so that nothing more is taken up.
+    is_full: bool,
 }
 
 impl Loading {
@@ -147,6 +178,9 @@ impl Loading {
         let log = binlog::read(view, Event::Delete)?;
         owner.check(&log, view)?;
         for payload in log.payloads {
+            if self.is_full {
+                break;
+            }
             let file = File::of(payload)?;
             match (log.has_columns, file.columns.len()) {
                 (true, _) => self.columns(&file)?,
@@ -190,7 +224,9 @@ impl Loading {
                     }
                 }
             }
-            self.check(file)?;
+            if self.is_too_much() {
+                break;
+            }
         }
         Ok(())
     }
@@ -207,7 +243,9 @@ impl Loading {
                 })?;
                 row += 1;
             }
-            self.check(file)?;
+            if self.is_too_much() {
+                break;
+            }
         }
         Ok(())
     }
@@ -239,6 +277,9 @@ impl Loading {
     }
 
     fn int(&mut self, key: i64, at: u64) {
+        if !self.share.has(&key.to_le_bytes()) {
+            return;
+        }
         if let Deletions::Int(all) = &mut self.all {
             let last = all.entry(key).or_insert(at);
             *last = (*last).max(at);
@@ -246,6 +287,9 @@ impl Loading {
     }
 
     fn text(&mut self, key: &str, at: u64) {
+        if !self.share.has(key.as_bytes()) {
+            return;
+        }
         let Deletions::Text(all) = &mut self.all else {
             return;
         };
@@ -258,17 +302,9 @@ impl Loading {
         }
     }
 
-    fn check(&self, file: &File) -> Result<()> {
-        if self.all.bytes(self.texts) <= limits::DELETIONS_BYTES_MAX {
-            return Ok(());
-        }
-        let what = format!(
-            "more deleted keys of one segment than {} MiB hold",
-            limits::DELETIONS_BYTES_MAX >> 20
-        );
-        Err(Error::new(Kind::Unsupported, what)
-            .at(file.view.place(0))
-            .hint("have that Milvus compact the collection (pymilvus: Collection.compact), and flush it"))
+    fn is_too_much(&mut self) -> bool {
+        self.is_full |= self.all.bytes(self.texts) > limits::DELETIONS_BYTES_MAX;
+        self.is_full
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which keys does etcd hold, as its file tells? The newest revision of each below Milvus' prefix.
+//! Which keys does etcd hold, as its file or it itself tells? The newest revision of each below Milvus' prefix.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Kind, Result};
 use crate::format::bbolt::Bolt;
-use crate::input::{Access, View};
+use crate::input::{Access, View, Volume};
 use crate::limits;
 use crate::milvus::proto::Revision;
 
@@ -24,7 +24,7 @@ const BLOCK: u64 = 512;
 
 /// Keys and values below a prefix.
 pub struct Keys {
-    /// The file they were read from.
+    /// The file they were read from, or the address of that etcd.
     pub file: PathBuf,
     /// The prefix, without the `/` behind it.
     pub prefix: String,
@@ -32,6 +32,15 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// Those of the installation that is meant.
+    pub fn of(from: &Path, all: BTreeMap<Bytes, Bytes>, prefix: Option<&str>) -> Result<Keys> {
+        Ok(Keys {
+            prefix: choose(from, &all, prefix)?,
+            file: from.to_owned(),
+            all,
+        })
+    }
+
     /// Keys and values whose keys begin so below the prefix, each without what it begins with.
     pub fn below<'k>(&'k self, path: &str) -> impl Iterator<Item = (&'k str, &'k Bytes)> {
         let start = format!("{}/{path}", self.prefix).into_bytes();
@@ -53,10 +62,14 @@ impl Keys {
 }
 
 /// Reads the keys of a file; where they lie below several prefixes, `prefix` says which are meant.
-pub fn read(path: &Path, prefix: Option<&str>) -> Result<Keys> {
+pub fn read(path: &Path, volume: &Volume, prefix: Option<&str>) -> Result<Keys> {
+    if volume.is_remote() {
+        // Objects do not change while they are read.
+        return once(volume.open(path)?, path, prefix).map(|(keys, _)| keys);
+    }
     let mut tries = 0;
     loop {
-        let read = once(path, prefix);
+        let read = open(path).and_then(|view| once(view, path, prefix));
         tries += 1;
         let busy = match &read {
             Ok((_, transaction)) => newest(path).is_ok_and(|now| now > *transaction + 1),
@@ -90,8 +103,11 @@ fn newest(path: &Path) -> Result<u64> {
     Ok(Bolt::of(View::open(path, Access::Map)?)?.transaction)
 }
 
-fn once(path: &Path, prefix: Option<&str>) -> Result<(Keys, u64)> {
-    let view = open(path)?;
+fn once(view: View, path: &Path, prefix: Option<&str>) -> Result<(Keys, u64)> {
+    if view.len() > limits::ETCD_FILE_BYTES_MAX {
+        let what = format!("has {} bytes, more than any etcd holds", view.len());
+        return Err(Error::path(Kind::Corrupt, path, what));
+    }
     check_sum(&view)?;
     let bolt = Bolt::of(view)?;
     let mut all: BTreeMap<Bytes, Bytes> = BTreeMap::new();
@@ -99,32 +115,35 @@ fn once(path: &Path, prefix: Option<&str>) -> Result<(Keys, u64)> {
         let revision = Revision::decode(value.clone());
         let revision = revision
             .map_err(|e| bolt.corrupt(&value, format!("a value of etcd cannot be read: {e}")))?;
-        if !is_of_milvus(&revision.key) {
-            return Ok(());
-        }
         // Behind the two numbers of a revision, `t` says that the key was deleted.
         let is_deleted = name.get(17) == Some(&b't');
-        match is_deleted || revision.value == TOMBSTONE {
-            true => drop(all.remove(&revision.key)),
-            false => drop(all.insert(revision.key, revision.value)),
-        }
-        if all.len() > limits::ETCD_KEYS_MAX {
-            let what = format!("more than {} keys", limits::ETCD_KEYS_MAX);
-            return Err(bolt.corrupt(&value, what));
-        }
-        Ok(())
+        let taken = take(&mut all, revision, is_deleted);
+        taken.map_err(|what| bolt.corrupt(&value, what))
     };
     if !bolt.bucket("key", &mut each)? {
         let what = "is a bbolt file, and none of etcd: it has no bucket `key`";
         return Err(Error::path(Kind::Corrupt, path, what));
     }
-    let prefix = choose(path, &all, prefix)?;
-    let keys = Keys {
-        file: path.to_owned(),
-        prefix,
-        all,
-    };
-    Ok((keys, bolt.transaction))
+    Ok((Keys::of(path, all, prefix)?, bolt.transaction))
+}
+
+/// Takes up what a key has become, where it is one of Milvus'.
+pub fn take(
+    all: &mut BTreeMap<Bytes, Bytes>,
+    revision: Revision,
+    is_deleted: bool,
+) -> std::result::Result<(), String> {
+    if !is_of_milvus(&revision.key) {
+        return Ok(());
+    }
+    match is_deleted || revision.value == TOMBSTONE {
+        true => drop(all.remove(&revision.key)),
+        false => drop(all.insert(revision.key, revision.value)),
+    }
+    match all.len() > limits::ETCD_KEYS_MAX {
+        true => Err(format!("more than {} keys", limits::ETCD_KEYS_MAX)),
+        false => Ok(()),
+    }
 }
 
 /// Complains of a snapshot that has another sum than the one at its end.

@@ -3,36 +3,40 @@
 use std::path::{Path, PathBuf};
 
 use super::catalog::Collection;
+use super::live::{self, Live};
 use super::{Stored, etcd, meta};
 use crate::error::{Error, Kind, Result};
-use crate::input::Access;
+use crate::input::{Access, Volume};
 use crate::job::{Form, Globs, Setting, matches};
 use crate::source::choose::{self, Choice};
 use crate::source::files;
 use crate::source::{Source, SourceKind, Spec};
+use crate::store::{self, Login};
 
 /// The source `milvus_files`.
 pub const FILES: SourceKind = SourceKind {
     name: "milvus_files",
-    summary: "the storage of a Milvus 2.x (to 2.5) on a disk, with its etcd's file; no server needed",
+    summary: "the storage of a Milvus 2.x (to 2.5) on a disk or in S3, with its etcd or etcd's file; no Milvus needed",
     settings: &[
         Setting::path(
             "path",
-            "the directory that holds insert_log/ and delta_log/",
+            "the directory that holds insert_log/ and delta_log/; also s3://bucket/prefix",
         )
         .required()
         .example("/var/lib/milvus/data"),
         Setting::path(
             "meta",
-            "etcd's data directory, its file member/snap/db, or what `etcdctl snapshot save` wrote; left out: looked \
-             for beside `path`",
+            "etcd's data directory, its file member/snap/db, or what `etcdctl snapshot save` wrote; also s3://…, or the \
+             http(s):// address of a running etcd; left out: looked for beside `path`",
         ),
+        live::ETCD,
         Setting::text(
             "prefix",
             "what Milvus' keys in etcd begin with, such as by-dev/meta; left out: the only one there is",
         ),
         Setting::texts("db", "the database, or several; globs").or("default"),
         choose::COLLECTIONS,
+        store::S3,
         files::ACCESS,
     ],
     read: |form| Some(Box::new(Settings::read(form)?)),
@@ -41,10 +45,12 @@ pub const FILES: SourceKind = SourceKind {
 struct Settings {
     path: PathBuf,
     meta: Option<PathBuf>,
+    live: Option<Live>,
     prefix: Option<String>,
     dbs: Dbs,
     choice: Choice,
     access: Access,
+    login: Login,
 }
 
 /// Databases that are meant.
@@ -83,9 +89,17 @@ impl Dbs {
 impl Settings {
     fn read(form: &mut Form) -> Option<Settings> {
         let path = form.required("path", "the directory that holds insert_log/");
+        let meta = form.text("meta");
+        let login = Login::read(form);
+        let places = [path.as_ref(), meta.as_ref()];
+        let is_address = |text: &String| text.starts_with("s3://");
+        login.check(form, places.into_iter().flatten().any(is_address));
+        let live = Live::read(form, meta.as_deref());
         let settings = Settings {
             path: PathBuf::from(path?),
-            meta: form.text("meta").map(PathBuf::from),
+            meta: meta.map(PathBuf::from),
+            live,
+            login,
             prefix: form.text("prefix"),
             dbs: Dbs::read(form),
             choice: Choice::read(form),
@@ -95,33 +109,32 @@ impl Settings {
     }
 }
 
-/// Complains of an address: only directories are read.
-pub fn refuse_address(path: &Path, instead: &str) -> Result<()> {
-    match path.to_string_lossy().contains("://") {
-        false => Ok(()),
-        true => {
-            let what = "is an address, and this source reads directories and files";
-            Err(Error::path(Kind::Job, path, what).hint(instead))
-        }
-    }
-}
-
 impl Spec for Settings {
     fn open(&self) -> Result<Box<dyn Source>> {
         self.open_for(&Globs::default())
     }
 
     fn open_for(&self, admitted: &Globs) -> Result<Box<dyn Source>> {
-        refuse_address(
-            &self.path,
-            "copy the bucket first: aws s3 sync, mc mirror or rclone copy",
-        )?;
-        let place = Place::find(&self.path, self.meta.as_deref())?;
-        let keys = etcd::read(&place.meta, self.prefix.as_deref())?;
+        let volume = store::volume(&self.path, self.access, &self.login)?;
+        let (place, keys) = match &self.live {
+            Some(live) => {
+                let place = Place {
+                    root: Place::root(&self.path, &volume, true)?,
+                    meta: live.address().into(),
+                };
+                (place, live.keys(self.prefix.as_deref())?)
+            }
+            None => {
+                let place = self.find(&volume)?;
+                let of_meta = store::volume(&place.meta, self.access, &self.login)?;
+                let keys = etcd::read(&place.meta, &of_meta, self.prefix.as_deref())?;
+                (place, keys)
+            }
+        };
         let all = meta::collections(&keys, &place.root)?;
         let all = self.dbs.of(all, &place.meta)?;
         let choice = self.choice.admit(admitted);
-        let source = Stored::open(&all, &choice, &place.root, &place.meta, self.access)?;
+        let source = Stored::open(&all, &choice, &place.root, &place.meta, &volume)?;
         Ok(Box::new(source))
     }
 }
@@ -141,39 +154,72 @@ const WITHIN: [&str; 4] = ["", "data", "files", "milvus"];
 /// Where etcd's data are, seen from the storage.
 const ETCD: [&str; 6] = ["etcd.data", "", "etcd", "../etcd", "../etcd.data", ".."];
 
-impl Place {
-    /// Finds the storage at this path, and its metadata unless they are named.
-    pub fn find(path: &Path, meta: Option<&Path>) -> Result<Place> {
-        let found = std::fs::metadata(path).map_err(|e| {
-            let what = match e.kind() {
-                std::io::ErrorKind::NotFound => "there is no such directory".to_owned(),
-                _ => format!("cannot look into it: {e}"),
-            };
-            Error::path(Kind::Job, path, what)
-        })?;
-        if !found.is_dir() {
-            return Err(Error::path(Kind::Job, path, "is not a directory"));
+impl Settings {
+    /// The storage, and a file of its metadata.
+    fn find(&self, volume: &Volume) -> Result<Place> {
+        match &self.meta {
+            // An object is named in full: buckets have no directories of etcd.
+            Some(meta) if store::is_address(meta) => Ok(Place {
+                root: Place::root(&self.path, volume, true)?,
+                meta: meta.clone(),
+            }),
+            meta => Place::find(&self.path, meta.as_deref(), volume),
         }
-        let roots = WITHIN.iter().map(|below| path.join(below));
-        let root = roots.into_iter().find(|root| is_root(root));
-        // An installation without a flushed row has no logs.
+    }
+}
+
+impl Place {
+    /// The directory of the storage at this path; where metadata are there, it may have no logs yet.
+    fn root(path: &Path, volume: &Volume, has_meta: bool) -> Result<PathBuf> {
+        if let Volume::Disk(_) = volume {
+            let found = std::fs::metadata(path).map_err(|e| {
+                let what = match e.kind() {
+                    std::io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+                    _ => format!("cannot look into it: {e}"),
+                };
+                Error::path(Kind::Job, path, what)
+            })?;
+            if !found.is_dir() {
+                return Err(Error::path(Kind::Job, path, "is not a directory"));
+            }
+        }
+        for below in WITHIN {
+            let root = match below {
+                "" => path.to_owned(),
+                below => path.join(below),
+            };
+            if is_root(&root, volume)? {
+                return Ok(root);
+            }
+        }
+        // An installation without a flushed row has no logs; a bucket without any object is a mistake.
+        if has_meta && !volume.is_remote() {
+            return Ok(path.to_owned());
+        }
+        let what = "is no storage of Milvus 2.x: it has neither insert_log/ nor etcd's data";
+        Err(Error::path(Kind::Job, path, what).hint(
+            "name the directory that localStorage.path, or the bucket's rootPath (files), names",
+        ))
+    }
+
+    /// Finds the storage at this path, and its metadata unless they are named.
+    pub fn find(path: &Path, meta: Option<&Path>, volume: &Volume) -> Result<Place> {
         let named = meta.map(file).transpose()?;
-        let has_meta = |root: &PathBuf| named.is_some() || beside(root).is_some();
-        let root = root.or_else(|| Some(path.to_owned()).filter(has_meta));
-        let Some(root) = root else {
-            let what = "is no storage of Milvus 2.x: it has neither insert_log/ nor etcd's data";
-            return Err(Error::path(Kind::Job, path, what).hint(
-                "name the directory that localStorage.path, or the bucket's rootPath (files), names",
-            ));
-        };
-        let meta = named.or_else(|| beside(&root)).or_else(|| beside(path));
-        let Some(meta) = meta else {
+        let is_here = !volume.is_remote();
+        let has_meta = named.is_some() || is_here && beside(path).is_some();
+        let root = Place::root(path, volume, has_meta)?;
+        let near = || beside(&root).or_else(|| beside(path)).filter(|_| is_here);
+        let Some(meta) = named.or_else(near) else {
             let what = "there are no metadata beside it: only etcd knows which collections, fields and segments there are";
             return Err(Error::path(Kind::Job, &root, what).hint(
-                "`meta:` names etcd's data directory, its file member/snap/db, or a file of `etcdctl snapshot save`",
+                "`meta:` names etcd's address, its data directory, its file member/snap/db, or a file of `etcdctl snapshot \
+                 save`",
             ));
         };
-        let clean = |path: PathBuf| path.components().collect();
+        let clean = |path: PathBuf| match store::is_address(&path) {
+            true => path,
+            false => path.components().collect(),
+        };
         Ok(Place {
             root: clean(root),
             meta: clean(meta),
@@ -182,8 +228,14 @@ impl Place {
 }
 
 /// Whether a directory holds logs.
-pub fn is_root(path: &Path) -> bool {
-    OURS.iter().any(|name| path.join(name).is_dir())
+pub fn is_root(path: &Path, volume: &Volume) -> Result<bool> {
+    match volume {
+        Volume::Disk(_) => Ok(OURS.iter().any(|name| path.join(name).is_dir())),
+        Volume::Remote(_) => {
+            let entries = volume.list(path)?;
+            Ok(entries.iter().any(|e| e.is_dir && OURS.contains(&&*e.name)))
+        }
+    }
 }
 
 fn beside(root: &Path) -> Option<PathBuf> {
@@ -193,10 +245,6 @@ fn beside(root: &Path) -> Option<PathBuf> {
 
 /// Etcd's file, as a job names it: itself, or the directory that it is in.
 fn file(path: &Path) -> Result<PathBuf> {
-    refuse_address(
-        path,
-        "a running etcd writes its state to a file: etcdctl snapshot save FILE",
-    )?;
     let all = [path.to_owned(), path.join(etcd::FILE), path.join("db")];
     let found = all.into_iter().find(|file| file.is_file());
     found.ok_or_else(|| {

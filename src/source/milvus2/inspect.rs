@@ -16,8 +16,9 @@ use super::segment::Segment;
 use super::{backup, etcd, meta, moment};
 use crate::error::{Error, Result};
 use crate::format::bbolt;
-use crate::input::{Access, View};
+use crate::input::{Access, View, Volume};
 use crate::schema::ColumnType;
+use crate::store::{self, Login};
 
 /// What there is of Milvus 2.x.
 #[derive(Clone, Debug, Serialize)]
@@ -80,35 +81,43 @@ pub struct DescribedPartition {
 
 /// Describes what is at this path; `None`: it is nothing of Milvus 2.x.
 pub fn inspect(path: &Path) -> Result<Option<Description>> {
-    if path.is_dir() {
-        if backup::is_backup(path) {
-            let found = backup::read(path)?;
+    let volume = store::volume(path, Access::Map, &Login::default())?;
+    if volume.is_remote() || path.is_dir() {
+        if backup::is_backup(path, &volume)? {
+            let found = backup::read(path, &volume)?;
             let kind = format!("backup {} of Milvus {}", found.name, found.version);
             let meta = found.meta.display().to_string();
-            return Ok(Some(describe(kind, path, meta, &found.collections, true)));
+            return Ok(Some(describe(
+                kind,
+                path,
+                meta,
+                &found.collections,
+                Some(&volume),
+            )));
         }
-        let place = match Place::find(path, None) {
+        let place = match Place::find(path, None, &volume) {
             Ok(place) => place,
             Err(error) => {
-                let is_ours = ["", "data", "files"]
-                    .iter()
-                    .any(|dir| is_root(&path.join(dir)));
+                let mut is_ours = volume.is_remote();
+                for dir in ["", "data", "files"] {
+                    is_ours = is_ours || is_root(&path.join(dir), &volume)?;
+                }
                 return if is_ours { Err(error) } else { Ok(None) };
             }
         };
-        let keys = etcd::read(&place.meta, None)?;
+        let keys = etcd::read(&place.meta, &volume, None)?;
         let all = meta::collections(&keys, &place.root)?;
         let kind = "storage of Milvus 2.x".to_owned();
         let told = told(&keys);
-        return Ok(Some(describe(kind, &place.root, told, &all, true)));
+        return Ok(Some(describe(kind, &place.root, told, &all, Some(&volume))));
     }
     if !bbolt::is_bbolt(&View::open(path, Access::Map)?) {
         return Ok(None);
     }
-    let keys = etcd::read(path, None)?;
+    let keys = etcd::read(path, &volume, None)?;
     let all = meta::collections(&keys, Path::new(""))?;
     let kind = "metadata of Milvus 2.x in etcd's file".to_owned();
-    Ok(Some(describe(kind, path, told(&keys), &all, false)))
+    Ok(Some(describe(kind, path, told(&keys), &all, None)))
 }
 
 fn told(keys: &etcd::Keys) -> String {
@@ -120,19 +129,19 @@ fn describe(
     path: &Path,
     metadata: String,
     all: &[Collection],
-    has_files: bool,
+    volume: Option<&Volume>,
 ) -> Description {
-    let collections: Vec<_> = all.iter().map(|of| collection(of, has_files)).collect();
+    let collections: Vec<_> = all.iter().map(|of| collection(of, volume)).collect();
     Description {
         kind,
         path: path.display().to_string(),
         metadata,
-        recovery: recovery(&collections, has_files),
+        recovery: recovery(&collections, volume.is_some()),
         collections,
     }
 }
 
-fn collection(of: &Collection, has_files: bool) -> DescribedCollection {
+fn collection(of: &Collection, volume: Option<&Volume>) -> DescribedCollection {
     let shape = Shape::of(of);
     let mut versions = BTreeMap::new();
     for segment in &of.segments {
@@ -154,7 +163,7 @@ fn collection(of: &Collection, has_files: bool) -> DescribedCollection {
         aliases: of.aliases.clone(),
         indexes: of.indexes.iter().map(index).collect(),
         partitions: partitions
-            .map(|part| partition(of, part, shape.as_ref().ok().filter(|_| has_files)))
+            .map(|part| partition(of, part, shape.as_ref().ok().zip(volume)))
             .collect(),
         skipped: of.skipped.clone(),
         segments_of_deletions: of.segments.iter().filter(|s| s.is_level_0).count() as u64,
@@ -167,7 +176,7 @@ fn collection(of: &Collection, has_files: bool) -> DescribedCollection {
 fn partition(
     of: &Collection,
     part: &catalog::Partition,
-    shape: Option<&Shape>,
+    look: Option<(&Shape, &Volume)>,
 ) -> DescribedPartition {
     let name = match part.tag.is_empty() {
         true => catalog::DEFAULT_PARTITION.to_owned(),
@@ -175,15 +184,17 @@ fn partition(
     };
     let mut said = DescribedPartition {
         name,
-        rows: shape.map(|_| 0),
-        rows_deleted: shape.map(|_| 0),
+        rows: look.map(|_| 0),
+        rows_deleted: look.map(|_| 0),
         ..DescribedPartition::default()
     };
     let is_here = |s: &&catalog::Segment| s.partition == part.id && !s.is_level_0;
     for info in of.segments.iter().filter(is_here) {
         said.segments += 1;
         said.rows_in_metadata = said.rows_in_metadata.saturating_add(info.rows);
-        let Some(shape) = shape else { continue };
+        let Some((shape, volume)) = look else {
+            continue;
+        };
         let key = shape.columns.key().kind;
         let is_text = matches!(key, ColumnType::VarChar { .. });
         let about = |s: &&catalog::Segment| {
@@ -191,12 +202,12 @@ fn partition(
                 || s.is_level_0 && [ALL_PARTITIONS, info.partition].contains(&s.partition)
         };
         let logs = of.segments.iter().filter(about).flat_map(|s| &s.deletions);
-        let group = Group::new(of.id, logs.cloned().collect(), is_text, Access::Map);
+        let group = Group::new(of.id, logs.cloned().collect(), is_text, volume);
         let groups = match group.is_empty() {
             true => Vec::new(),
             false => vec![Arc::new(group)],
         };
-        match Segment::look(of.id, info, shape, groups, Access::Map) {
+        match Segment::look(of.id, info, shape, groups, volume) {
             Ok(segment) => {
                 said.rows = said.rows.map(|rows| rows + segment.live);
                 let dead = segment.rows - segment.live;

@@ -13,7 +13,7 @@ use prost::Message;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::binlog::{self, Binlog, Event};
-use crate::input::{Access, View};
+use crate::input::{View, Volume};
 use crate::limits;
 use crate::milvus::proto::{ArrayArray, FieldData, ScalarField};
 use crate::milvus::values;
@@ -21,10 +21,14 @@ use crate::parquet::{self, File, Values, Wrong};
 use crate::schema::{Column, ColumnType, DefaultValue, Scalar};
 
 /// Opens a file that metadata name: where it is missing, it is the data that are wrong.
-pub fn open(path: &Path, access: Access) -> Result<View> {
-    match path.try_exists() {
-        Ok(false) => Err(missing(path)),
-        _ => View::open(path, access),
+pub fn open(path: &Path, volume: &Volume) -> Result<View> {
+    let is_there = match volume {
+        Volume::Disk(_) => path.try_exists().unwrap_or(true),
+        Volume::Remote(_) => volume.is_file(path)?,
+    };
+    match is_there {
+        false => Err(missing(path)),
+        true => Ok(volume.open(path)?.forward()),
     }
 }
 
@@ -87,16 +91,33 @@ impl Owner {
     }
 }
 
-/// Opens a log of a field: the files in it.
-pub fn files(view: &View, owner: Owner) -> Result<Vec<File>> {
+/// A Parquet file, and which of its columns is meant.
+#[derive(Clone)]
+pub struct Stored {
+    /// The file.
+    pub file: File,
+    /// The column's place in it.
+    pub column: usize,
+}
+
+/// Opens a log of a field: the files in it, a column each.
+pub fn files(view: &View, owner: Owner) -> Result<Vec<Stored>> {
     let log = binlog::read(view, Event::Insert)?;
     owner.check(&log, view)?;
-    log.payloads.into_iter().map(File::of).collect()
+    let files = log.payloads.into_iter().map(|payload| {
+        let file = File::of(payload)?;
+        if file.columns.len() != 1 {
+            let what = format!("{} columns, where a field has one", file.columns.len());
+            return Err(file.view.corrupt(0, what));
+        }
+        Ok(Stored { file, column: 0 })
+    });
+    files.collect()
 }
 
 /// Rows of some files.
-pub fn rows(files: &[File]) -> u64 {
-    files.iter().map(|file| file.rows).sum()
+pub fn rows(files: &[Stored]) -> u64 {
+    files.iter().map(|stored| stored.file.rows).sum()
 }
 
 /// The values of one field of a stretch of rows, forward.
@@ -105,9 +126,9 @@ pub struct Field {
     nullable: bool,
     name: String,
     /// Files that were not begun yet, and where to begin in the first.
-    files: std::vec::IntoIter<File>,
+    files: std::vec::IntoIter<Stored>,
     skip: u64,
-    reading: Option<(File, Values)>,
+    reading: Option<(Stored, Values)>,
     /// What all rows have, where the field has no log of them.
     fill: Option<Option<DefaultValue>>,
     held: Option<ArrayRef>,
@@ -117,13 +138,9 @@ pub struct Field {
 
 impl Field {
     /// Values of a column in these files, from a row on; `first` is the row of the segment that they begin with.
-    pub fn new(column: &Column, files: Vec<File>, first: u64, skip: u64) -> Result<Field> {
-        for file in &files {
-            if file.columns.len() != 1 {
-                let what = format!("{} columns, where a field has one", file.columns.len());
-                return Err(file.view.corrupt(0, what));
-            }
-            check(file, 0, column.kind)?;
+    pub fn new(column: &Column, files: Vec<Stored>, first: u64, skip: u64) -> Result<Field> {
+        for stored in &files {
+            check(&stored.file, stored.column, column.kind)?;
         }
         Ok(Field {
             files: files.into_iter(),
@@ -154,15 +171,16 @@ impl Field {
             return Ok(limits::PARQUET_BLOCK_ROWS_MAX as usize);
         }
         while self.held.as_ref().is_none_or(|held| held.is_empty()) {
-            let Some((file, values)) = &mut self.reading else {
-                let Some(file) = self.files.next() else {
+            let Some((stored, values)) = &mut self.reading else {
+                let Some(stored) = self.files.next() else {
                     return Ok(0);
                 };
-                match self.skip.checked_sub(file.rows) {
+                match self.skip.checked_sub(stored.file.rows) {
                     Some(rest) => self.skip = rest,
                     None => {
-                        let values = Values::new(&file, 0, std::mem::take(&mut self.skip));
-                        self.reading = Some((file, values));
+                        let skip = std::mem::take(&mut self.skip);
+                        let values = Values::new(&stored.file, stored.column, skip);
+                        self.reading = Some((stored, values));
                     }
                 }
                 continue;
@@ -170,7 +188,7 @@ impl Field {
             match values.next_block()? {
                 None => self.reading = None,
                 Some(block) => {
-                    let logical = file.columns[0].logical;
+                    let logical = stored.file.columns[stored.column].logical;
                     let values = match self.kind {
                         ColumnType::Array { of, .. } => {
                             arrays(&block, of, self.kind, self.nullable)
@@ -181,7 +199,7 @@ impl Field {
                     let values = values.map_err(|(at, what)| {
                         let row = self.row + at as u64;
                         let what = format!("field `{}` row {row}: {what}", self.name);
-                        file.view.corrupt(0, what)
+                        stored.file.view.corrupt(0, what)
                     })?;
                     self.held = Some(values);
                 }

@@ -1,5 +1,5 @@
-//! How is Milvus 2.x read at rest? Metadata from etcd's file or from a backup's, rows from the binlogs of segments,
-//! storage V1. Never writes, locks or creates anything; never asks a server.
+//! How is Milvus 2.x read at rest? Metadata from etcd, its file or a backup's, rows from the binlogs of segments, storage
+//! V1, on a disk or in a bucket. Never writes, locks or creates anything; never asks a Milvus.
 //!
 //! Only what is alive travels: collections and partitions that are created, segments that hold flushed rows and were not
 //! dropped or merged into others, rows whose key was not deleted after they were written. What was never flushed is only
@@ -11,22 +11,24 @@ mod columns;
 mod deletions;
 mod etcd;
 mod files;
+mod groups;
 mod inspect;
+mod live;
 mod log;
 mod meta;
 mod reader;
 mod segment;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::digest;
 use crate::error::{Error, Kind, Result};
-use crate::input::Access;
+use crate::input::Volume;
 use crate::limits;
 use crate::milvus::proto::segment_state;
 
@@ -53,6 +55,8 @@ struct Stored {
     warnings: Vec<String>,
     identity: BTreeMap<String, String>,
     content: BTreeMap<String, String>,
+    /// Whether its files are in a bucket.
+    is_remote: bool,
 }
 
 /// What will travel as one target: a partition, or a collection whose rows find their partition themselves.
@@ -88,7 +92,7 @@ impl Stored {
         choice: &Choice,
         place: &Path,
         meta: &Path,
-        access: Access,
+        volume: &Volume,
     ) -> Result<Stored> {
         let mut source = Stored {
             place: place.display().to_string(),
@@ -101,6 +105,7 @@ impl Stored {
                 ("metadata".to_owned(), meta.display().to_string()),
             ]),
             content: BTreeMap::new(),
+            is_remote: volume.is_remote(),
         };
         let mut looked_at = Vec::new();
         let mut chosen = choice
@@ -112,7 +117,7 @@ impl Stored {
             while let Some(more) = chosen.next_if(|more| more.collection == first.collection) {
                 partitions.push(more.partition);
             }
-            source.add(&collections[first.collection], &partitions, access)?;
+            source.add(&collections[first.collection], &partitions, volume)?;
             looked_at.push(&collections[first.collection]);
         }
         source.warnings = said(&looked_at);
@@ -130,8 +135,11 @@ impl Stored {
     }
 
     /// Looks at all segments of some partitions of a collection.
-    fn add(&mut self, of: &Collection, partitions: &[usize], access: Access) -> Result<()> {
+    fn add(&mut self, of: &Collection, partitions: &[usize], volume: &Volume) -> Result<()> {
         let shape = Shape::of(of)?;
+        for dir in roots(of) {
+            volume.know(&dir)?;
+        }
         let is_text = matches!(
             shape.columns.key().kind,
             crate::schema::ColumnType::VarChar { .. }
@@ -147,12 +155,12 @@ impl Stored {
             (
                 partition,
                 channel,
-                Arc::new(Group::new(of.id, logs, is_text, access)),
+                Arc::new(Group::new(of.id, logs, is_text, volume)),
             )
         });
         let apart: Vec<(i64, &str, Arc<Group>)> = apart.collect();
         // Held, so that they are read once for all segments.
-        let held: Vec<Arc<Deletions>> = (apart.iter())
+        let held: Vec<Option<Arc<Deletions>>> = (apart.iter())
             .map(|(_, _, group)| group.load())
             .collect::<Result<_>>()?;
         for number in partitions {
@@ -164,7 +172,7 @@ impl Stored {
             };
             let (mut identity, mut content) = (0, 0);
             for info in of.segments.iter().filter(is_here) {
-                let own = Group::new(of.id, info.deletions.clone(), is_text, access);
+                let own = Group::new(of.id, info.deletions.clone(), is_text, volume);
                 let others = apart.iter().filter(|(partition, channel, _)| {
                     let same =
                         *channel == info.channel || channel.is_empty() || info.channel.is_empty();
@@ -174,7 +182,7 @@ impl Stored {
                     .map(|(_, _, group)| group.clone())
                     .chain([Arc::new(own)]);
                 let groups = groups.filter(|group| !group.is_empty()).collect();
-                let segment = Segment::look(of.id, info, &shape, groups, access)?;
+                let segment = Segment::look(of.id, info, &shape, groups, volume)?;
                 identity = digest::chained(identity, &segment.identity.to_le_bytes());
                 content = digest::chained(content, &segment.content.to_le_bytes());
                 self.segments.push(segment);
@@ -219,6 +227,21 @@ impl Stored {
         self.touched[part].store(true, Ordering::Relaxed);
         Some(found)
     }
+}
+
+/// The directories that hold all files of a collection: those of its partitions are in them.
+fn roots(of: &Collection) -> BTreeSet<PathBuf> {
+    let id = of.id.to_string();
+    let logs = of.segments.iter().flat_map(|segment| {
+        let fields = segment.fields.values().flatten();
+        fields.chain(&segment.deletions).map(|log| &log.path)
+    });
+    let root = |path: &PathBuf| {
+        let mut above = path.ancestors();
+        let found = above.find(|dir| dir.file_name().is_some_and(|name| *name == *id));
+        found.map(Path::to_owned)
+    };
+    logs.filter_map(root).collect()
 }
 
 /// What is not in the segments of these collections, as far as their metadata tell.
@@ -337,6 +360,10 @@ impl Source for Stored {
             warnings: self.warnings.clone(),
             indexes_differ: None,
         })
+    }
+
+    fn reads_at_once(&self) -> Option<usize> {
+        self.is_remote.then_some(limits::REMOTE_READS_AT_ONCE)
     }
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {

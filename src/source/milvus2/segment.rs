@@ -1,5 +1,6 @@
 //! Which rows has a segment, and which of them live? Looks at all its files when the source is opened; keeps none open.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,12 +10,14 @@ use arrow_array::types::Int64Type;
 
 use super::catalog::{self, Log, TIMESTAMP};
 use super::columns::Shape;
-use super::deletions::{Deletions, Group};
-use super::log::{self, Field, Owner};
+use super::deletions::{Deletions, Group, Share};
+use super::groups::{self, GROUPED, Opened};
+use super::log::{self, Field, Owner, Stored};
 use crate::digest;
 use crate::error::{Error, Kind, Result};
-use crate::input::{Access, Stamp, View};
+use crate::input::{View, Volume};
 use crate::limits;
+use crate::parquet::File;
 use crate::schema::{Column, ColumnType, Scalar};
 use crate::source::content;
 
@@ -34,11 +37,15 @@ pub struct Segment {
     collection: i64,
     id: i64,
     commit_timestamp: u64,
+    /// Whether its files hold a group of columns each.
+    is_grouped: bool,
     chunks: Vec<Chunk>,
     groups: Vec<Arc<Group>>,
     /// Live rows of each block; none where all live.
     blocks: Vec<u32>,
-    access: Access,
+    /// Which rows are dead, a bit each, where there are more deletions than are held at a time.
+    dead: Option<Vec<u64>>,
+    volume: Volume,
 }
 
 /// Rows that lie in files of their own.
@@ -58,7 +65,7 @@ impl Segment {
         info: &catalog::Segment,
         shape: &Shape,
         groups: Vec<Arc<Group>>,
-        access: Access,
+        volume: &Volume,
     ) -> Result<Segment> {
         supported(info)?;
         let mut segment = Segment {
@@ -70,17 +77,27 @@ impl Segment {
             collection,
             id: info.id,
             commit_timestamp: info.commit_timestamp,
+            is_grouped: info.storage_version == GROUPED,
             chunks: Vec::new(),
             groups,
             blocks: Vec::new(),
-            access,
+            dead: None,
+            volume: volume.clone(),
         };
-        let logs = aligned(info, shape)?;
+        let grouped = match segment.is_grouped {
+            true => Some(groups::fields(info, volume)?),
+            false => None,
+        };
+        let fields = grouped.as_ref().unwrap_or(&info.fields);
+        let logs = aligned(info, fields, shape)?;
         let none = Vec::new();
-        let stamps = info.fields.get(&TIMESTAMP).unwrap_or(&none);
+        let stamps = fields.get(&TIMESTAMP).unwrap_or(&none);
         for (number, stamp) in stamps.iter().enumerate() {
-            let view = log::open(&stamp.path, access)?;
-            let rows = log::rows(&log::files(&view, segment.owner(TIMESTAMP))?);
+            let view = log::open(&stamp.path, volume)?;
+            let rows = match segment.is_grouped {
+                true => File::of(view.clone())?.rows,
+                false => log::rows(&log::files(&view, segment.owner(TIMESTAMP))?),
+            };
             if stamp.rows > 0 && u64::try_from(stamp.rows) != Ok(rows) {
                 let what = format!("has {rows} rows, the metadata say {}", stamp.rows);
                 return Err(view.corrupt(0, what));
@@ -98,10 +115,10 @@ impl Segment {
         }
         let (mut looks, mut holds) = (0, 0);
         for path in segment.paths() {
-            let file = log::open(path, access)?;
+            let file = log::open(path, volume)?;
             let stamp = format!("{:?}", file.stamp());
             looks = digest::chained(looks, stamp.as_bytes());
-            holds = digest::chained(holds, content(path, &file)?.as_bytes());
+            holds = digest::chained(holds, content(path, &file, volume.is_remote())?.as_bytes());
         }
         (segment.identity, segment.content) = (looks, holds);
         segment.live = segment.rows;
@@ -126,8 +143,53 @@ impl Segment {
         }
     }
 
+    /// Notes which rows are dead, where there are too many deletions to be held: a share of the keys at a time.
+    fn mark(&mut self, shape: &Shape) -> Result<()> {
+        let mut of = 2;
+        while of <= limits::DELETION_SHARES_MAX {
+            if let Some(dead) = self.marked(shape, of)? {
+                self.dead = Some(dead);
+                return Ok(());
+            }
+            of *= 2;
+        }
+        let what = "more deleted keys than can be read";
+        Err(Error::path(Kind::Unsupported, &self.dir, what).hint(
+            "have that Milvus compact the collection (pymilvus: Collection.compact), and flush it",
+        ))
+    }
+
+    /// The same, with so many shares: a bit for each row; `None`: a share is still too much.
+    fn marked(&self, shape: &Shape, of: u64) -> Result<Option<Vec<u64>>> {
+        let key = shape.columns.key_number();
+        let mut dead = vec![0u64; self.rows.div_ceil(64) as usize];
+        for number in 0..of {
+            let mut all = Vec::with_capacity(self.groups.len());
+            for group in &self.groups {
+                match group.share(Share { number, of })? {
+                    Some(deletions) => all.push(Arc::new(deletions)),
+                    None => return Ok(None),
+                }
+            }
+            let mut stretch = Stretch::of(self, shape, vec![key], 0..self.rows, all);
+            while let Some(found) = stretch.next()? {
+                for (row, _) in (found.row..).zip(&found.dead).filter(|(_, dead)| **dead) {
+                    dead[(row / 64) as usize] |= 1 << (row % 64);
+                }
+            }
+        }
+        Ok(Some(dead))
+    }
+
     /// Counts live rows: keys and stamps are read once.
     fn count(&mut self, shape: &Shape) -> Result<()> {
+        let mut is_too_much = false;
+        for group in &self.groups {
+            is_too_much = is_too_much || group.load()?.is_none();
+        }
+        if is_too_much {
+            self.mark(shape)?;
+        }
         let block = limits::LIVE_BLOCK_ROWS;
         let mut blocks = vec![0u32; self.rows.div_ceil(block) as usize];
         let key = shape.columns.key_number();
@@ -156,13 +218,13 @@ impl Segment {
 
     /// Complains when a file no longer looks as it did.
     pub fn unchanged(&self) -> Result<()> {
+        // What is in a bucket is read of the objects that were looked at, or not at all.
+        if self.volume.is_remote() {
+            return Ok(());
+        }
         let mut identity = 0;
         for path in self.paths() {
-            let stamp = Stamp::at(path).map_err(|e| {
-                let what = format!("the source is gone while it is read ({e})");
-                Error::path(Kind::Changed, path, what)
-            })?;
-            let stamp = format!("{:?}", Some(stamp));
+            let stamp = format!("{:?}", Some(self.volume.stamp(path)?));
             identity = digest::chained(identity, stamp.as_bytes());
         }
         match identity == self.identity {
@@ -177,12 +239,14 @@ impl Segment {
 }
 
 /// What a file holds, as far as samples tell.
-fn content(path: &Path, file: &View) -> Result<String> {
+fn content(path: &Path, file: &View, is_remote: bool) -> Result<String> {
     const SAMPLES: u64 = 2;
     let name = path.file_name().unwrap_or_default().display();
-    let digest = match file.is_empty() {
-        true => 0,
-        false => content::sample(file, SAMPLES)?,
+    let digest = match file.stamp() {
+        _ if file.is_empty() => 0,
+        // A bucket knows its objects by a digest of its own.
+        Some(stamp) if is_remote => stamp.inode.1,
+        _ => content::sample(file, SAMPLES)?,
     };
     Ok(format!("{name} {} {digest:016x}", file.len()))
 }
@@ -190,26 +254,29 @@ fn content(path: &Path, file: &View) -> Result<String> {
 /// Complains of a segment whose files have another format.
 fn supported(info: &catalog::Segment) -> Result<()> {
     let what = match info.storage_version {
-        0 | 1 => return Ok(()),
-        2 => "is of storage V2 (groups of columns in bare Parquet files, Milvus 2.6)".to_owned(),
-        3 => "is of storage V3 (a manifest beside its files, Milvus 3.0)".to_owned(),
+        0 | 1 | GROUPED => return Ok(()),
+        3 => "is of storage V3 (an Avro manifest names its files, Milvus 3.0)".to_owned(),
         other => format!("is of storage version {other}"),
     };
-    let what = format!("{what}, which this program does not read yet");
+    let what = format!("{what}, which this program does not read");
     Err(Error::path(Kind::Unsupported, &info.dir, what)
         .hint("copy the collection from the running server: `source: {milvus: …}`"))
 }
 
 /// For each column, its log of each chunk. What was added to a collection later has none of the first chunks.
-fn aligned<'i>(info: &'i catalog::Segment, shape: &Shape) -> Result<Vec<Vec<Option<&'i Log>>>> {
+fn aligned<'i>(
+    info: &catalog::Segment,
+    logs_of: &'i BTreeMap<i64, Vec<Log>>,
+    shape: &Shape,
+) -> Result<Vec<Vec<Option<&'i Log>>>> {
     let wrong = |what: String| Err(Error::path(Kind::Corrupt, &info.dir, what));
-    let count = info.fields.get(&TIMESTAMP).map_or(0, Vec::len);
-    if count == 0 && !info.fields.is_empty() {
+    let count = logs_of.get(&TIMESTAMP).map_or(0, Vec::len);
+    if count == 0 && !logs_of.is_empty() {
         return wrong("the metadata name no logs of its moments (field 1)".to_owned());
     }
     let mut all = Vec::new();
     for (column, field) in shape.columns.all().iter().zip(&shape.fields) {
-        let logs = info.fields.get(field).map_or(&[][..], |logs| logs);
+        let logs = logs_of.get(field).map_or(&[][..], |logs| logs);
         let may_lack = column.nullable || column.traits.default.is_some();
         let Some(lacking) = count
             .checked_sub(logs.len())
@@ -264,17 +331,37 @@ impl<'s> Stretch<'s> {
         which: Vec<usize>,
         range: std::ops::Range<u64>,
     ) -> Result<Stretch<'s>> {
-        let groups = segment.groups.iter();
-        Ok(Stretch {
+        let mut deletions = Vec::new();
+        if segment.dead.is_none() {
+            for group in &segment.groups {
+                let all = group.load()?.ok_or_else(|| {
+                    let what = "has more deletions than when it was opened";
+                    Error::path(Kind::Changed, &segment.dir, what)
+                })?;
+                deletions.push(all);
+            }
+        }
+        Ok(Stretch::of(segment, shape, which, range, deletions))
+    }
+
+    /// The same, with these deletions.
+    fn of(
+        segment: &'s Segment,
+        shape: &'s Shape,
+        which: Vec<usize>,
+        range: std::ops::Range<u64>,
+        deletions: Vec<Arc<Deletions>>,
+    ) -> Stretch<'s> {
+        Stretch {
             segment,
             shape,
             which,
-            deletions: groups.map(|group| group.load()).collect::<Result<_>>()?,
+            deletions,
             at: range.start,
             end: range.end,
             open: None,
             views: Vec::new(),
-        })
+        }
     }
 
     /// Forgets files that are no longer read.
@@ -304,7 +391,13 @@ impl<'s> Stretch<'s> {
         let row = self.at;
         let values: Vec<ArrayRef> = open.fields.iter_mut().map(|f| f.take(count)).collect();
         let stamps = open.stamps.as_mut().map(|stamps| stamps.take(count));
-        let dead = stamps.map_or(Vec::new(), |stamps| self.dead(&values, &stamps));
+        let dead = match (&self.segment.dead, stamps) {
+            (_, Some(stamps)) => self.dead(&values, &stamps),
+            (Some(bits), None) => (row..row + count as u64)
+                .map(|row| bits[(row / 64) as usize] >> (row % 64) & 1 == 1)
+                .collect(),
+            (None, None) => Vec::new(),
+        };
         self.at += count as u64;
         if self.at < open.end {
             self.open = Some(open);
@@ -342,41 +435,32 @@ impl<'s> Stretch<'s> {
         };
         let skip = self.at - chunk.first;
         let columns = self.shape.columns.all();
-        let mut fields = Vec::with_capacity(self.which.len());
+        let (mut fields, mut opened) = (Vec::with_capacity(self.which.len()), Opened::default());
+        let mut open = |path: &Path, field: i64, column: &Column| {
+            let segment = self.segment;
+            let files = match segment.is_grouped {
+                true => vec![opened.column(path, field, &segment.volume)?],
+                false => {
+                    let view = log::open(path, &segment.volume)?;
+                    log::files(&view, segment.owner(field))?
+                }
+            };
+            let views = files.iter().map(|stored| stored.file.view.clone());
+            self.views.extend(views);
+            values(chunk, files, column, skip)
+        };
         for number in &self.which {
             let column = &columns[*number];
             fields.push(match &chunk.logs[*number] {
                 None => Field::filled(column, column.traits.default.clone(), self.at),
-                Some(path) => {
-                    let owner = self.segment.owner(self.shape.fields[*number]);
-                    field(
-                        self.segment,
-                        chunk,
-                        path,
-                        owner,
-                        column,
-                        skip,
-                        &mut self.views,
-                    )?
-                }
+                Some(path) => open(path, self.shape.fields[*number], column)?,
             });
         }
         let stamps = match self.deletions.is_empty() {
             true => None,
             false => {
                 let column = Column::new("timestamp", ColumnType::Scalar(Scalar::Int64));
-                let owner = self.segment.owner(TIMESTAMP);
-                let path = &chunk.stamps;
-                let stamps = field(
-                    self.segment,
-                    chunk,
-                    path,
-                    owner,
-                    &column,
-                    skip,
-                    &mut self.views,
-                );
-                Some(stamps?)
+                Some(open(&chunk.stamps, TIMESTAMP, &column)?)
             }
         };
         Ok(Open {
@@ -387,22 +471,14 @@ impl<'s> Stretch<'s> {
     }
 }
 
-fn field(
-    segment: &Segment,
-    chunk: &Chunk,
-    path: &Path,
-    owner: Owner,
-    column: &Column,
-    skip: u64,
-    views: &mut Vec<View>,
-) -> Result<Field> {
-    let view = log::open(path, segment.access)?;
-    let files = log::files(&view, owner)?;
+/// The values of a column from a row of the chunk on.
+fn values(chunk: &Chunk, files: Vec<Stored>, column: &Column, skip: u64) -> Result<Field> {
     let rows = log::rows(&files);
-    if rows != chunk.rows {
+    if rows != chunk.rows
+        && let Some(first) = files.first()
+    {
         let what = format!("has {rows} rows, others of its segment have {}", chunk.rows);
-        return Err(view.corrupt(0, what));
+        return Err(first.file.view.corrupt(0, what));
     }
-    views.push(view);
     Field::new(column, files, chunk.first, skip)
 }

@@ -1,0 +1,69 @@
+//! Storage V2 of Milvus 2.6: which file holds a field? A bare Parquet file for each group of columns, which are known by
+//! the numbers of their fields.
+//!
+//! Written from the description of the format; it never ran against files of a server, which is in no registry.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::catalog::{self, Log, TIMESTAMP};
+use super::log::{self, Stored};
+use crate::error::{Error, Kind, Result};
+use crate::input::Volume;
+use crate::parquet::File;
+
+/// The storage version of a segment that has such files.
+pub const GROUPED: i64 = 2;
+
+/// The logs of each field of a segment: those of the group that it is in.
+pub fn fields(info: &catalog::Segment, volume: &Volume) -> Result<BTreeMap<i64, Vec<Log>>> {
+    let mut fields: BTreeMap<i64, Vec<Log>> = BTreeMap::new();
+    for logs in info.fields.values() {
+        let Some(first) = logs.first() else { continue };
+        let file = File::of(log::open(&first.path, volume)?)?;
+        for column in file.columns.iter() {
+            let Some(number) = column.number else {
+                let what = format!("column `{}` has no number of a field", column.name);
+                return Err(file.view.corrupt(0, what));
+            };
+            if let Some(other) = fields.insert(i64::from(number), logs.clone()) {
+                let other = other
+                    .first()
+                    .map_or(Path::new(""), |log| log.path.as_path());
+                let what = format!("field {number} is in {} too", other.display());
+                return Err(file.view.corrupt(0, what));
+            }
+        }
+    }
+    if !info.fields.is_empty() && !fields.contains_key(&TIMESTAMP) {
+        let what = "no group of its columns holds the moments of rows (field 1)";
+        return Err(Error::path(Kind::Corrupt, &info.dir, what));
+    }
+    Ok(fields)
+}
+
+/// The files of a stretch of rows, each opened once for all columns in it.
+#[derive(Default)]
+pub struct Opened(HashMap<PathBuf, File>);
+
+impl Opened {
+    /// The column of a field in a file.
+    pub fn column(&mut self, path: &Path, field: i64, volume: &Volume) -> Result<Stored> {
+        let file = match self.0.get(path) {
+            Some(file) => file.clone(),
+            None => {
+                let file = File::of(log::open(path, volume)?.apart())?;
+                self.0.insert(path.to_owned(), file.clone());
+                file
+            }
+        };
+        let mut columns = file.columns.iter();
+        let column = columns.position(|column| column.number.map(i64::from) == Some(field));
+        match column {
+            Some(column) => Ok(Stored { file, column }),
+            None => Err(file
+                .view
+                .corrupt(0, format!("has no column of field {field}"))),
+        }
+    }
+}
