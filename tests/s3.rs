@@ -8,6 +8,8 @@ mod canonical;
 mod migration;
 #[path = "s3/milvus.rs"]
 mod milvus;
+#[path = "s3/moving.rs"]
+mod moving;
 #[path = "s3/parquet.rs"]
 mod parquet;
 mod support;

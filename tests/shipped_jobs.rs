@@ -6,12 +6,14 @@
 #[path = "support/migration.rs"]
 mod migration;
 mod support;
+#[path = "support/milvus2x.rs"]
+mod unpacked;
 
 use std::path::Path;
 
 use migration::{Jobs, server, support_script};
 use serde_json::{Value, json};
-use support::run_python;
+use support::{Engine, Server, run_python};
 
 /// Inputs by the names that the shipped jobs give them.
 const MAKE: &str = "
@@ -172,4 +174,37 @@ fn two_shipped_jobs_of_one_file_do_not_deliver_it_twice() {
         assert!(said.contains("products_pair"), "{command}: {said}");
         assert_eq!(found(true), before);
     }
+}
+
+#[test]
+fn a_backup_of_a_storage_is_whole_and_comes_back() {
+    migration::check_installed();
+    let jobs = Jobs::new();
+    let golden = jobs.path("golden");
+    std::fs::create_dir(&golden).unwrap();
+    unpacked::unpack(&golden);
+    // Of its own: other tests look at all collections of the one that is shared.
+    let fresh = Server::start(Engine::Standalone, &[]);
+    let storage = golden.join("storage").display().to_string();
+    // The golden storage has rows that no insert takes: texts as JSON, and one key twice.
+    let chosen = "    collections: [all_i64, compacted, str_bin]\n    # meta:";
+    for name in ["milvus_files_to_parquet.yaml", "parquet_restore.yaml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("yamls")
+            .join(name);
+        let text = std::fs::read_to_string(path).unwrap();
+        let text = text
+            .replace("/var/lib/milvus/data", &storage)
+            .replace("    # meta:", chosen)
+            .replace("127.0.0.1:19530", &fresh.address());
+        std::fs::write(jobs.path(name), text).unwrap();
+        let output = jobs.milvusdm(&["run", name, "--progress", "none"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{name}: {said}");
+        let (code, report) = verify(&jobs, name, &["--load"]);
+        assert_eq!(code, Some(0), "{name}: {report:#}");
+        assert_eq!(compared(name, &report), 740 + 400 + 201, "{name}");
+    }
+    let (code, report) = verify(&jobs, "backup", &[]);
+    assert_eq!((code, &report["state"]), (Some(0), &json!("whole")));
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::say::{Text, print_json};
 use super::{Common, look, remote};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::format::faiss;
 use crate::input::{Access, View};
 use crate::source::{self, milvus_lite, milvus1, milvus2, parquet};
@@ -18,6 +18,18 @@ const HDF5_STARTS: [u64; 6] = [0, 512, 1024, 2048, 4096, 8192];
 
 /// `milvusdm inspect PATH`.
 pub fn inspect(path: &Path, common: &Common) -> Result<()> {
+    if path.starts_with("s3:") {
+        if let Some(description) = parquet::inspect(path)? {
+            return show(&description, common);
+        }
+        return match milvus2::inspect(path)? {
+            Some(description) => show(&description, common),
+            None => {
+                let what = "is no storage of Milvus 2.x, and no backup";
+                Err(Error::path(Kind::Job, path, what))
+            }
+        };
+    }
     if let Some(address) = remote::address(path) {
         return show(&remote::look(address)?, common);
     }

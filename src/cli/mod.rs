@@ -1,6 +1,7 @@
 //! What does the operator see? Commands, exit codes, outputs.
 //! The only room that prints.
 
+mod backup;
 mod carry;
 mod chart;
 mod formats;
@@ -37,6 +38,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::error::{Error, shown};
 use crate::job::Set;
 use crate::plan::Share;
+use crate::source::parquet;
 
 use shares::Part;
 
@@ -165,9 +167,9 @@ enum Command {
         #[command(flatten)]
         flags: FinishFlags,
     },
-    /// Compare source and destination of a finished job, row by row; changes nothing anywhere
+    /// Compare source and destination of a finished job, row by row, or check a backup; changes nothing anywhere
     Verify {
-        /// The job file; `-`: standard input
+        /// The job file (`-`: standard input), or the directory of a backup that `sink: parquet` wrote, s3:// too
         job: PathBuf,
         #[command(flatten)]
         flags: verify::VerifyFlags,
@@ -259,7 +261,10 @@ pub fn main() -> ExitCode {
             carry::run_job(&job, &flags, Part::LastSteps, &common)
         }
         Some(Command::Plan { job, sets }) => carry::plan_job(&job, &sets, &common),
-        Some(Command::Verify { job, flags }) => verify::verify_job(&job, &flags, &common),
+        Some(Command::Verify { job, flags }) => match parquet::is_backup(&job) {
+            true => backup::verify(&job, flags.progress, &common),
+            false => verify::verify_job(&job, &flags, &common),
+        },
         Some(Command::Inspect { path }) => inspect::inspect(&path, &common),
         Some(Command::Formats) => formats::formats(&common),
         Some(Command::Init {

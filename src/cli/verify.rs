@@ -35,7 +35,7 @@ pub struct VerifyFlags {
     sets: Sets,
     /// How progress is shown
     #[arg(long, value_enum, default_value_t = Style::Auto)]
-    progress: Style,
+    pub(super) progress: Style,
     /// Write a report to this file: a page for browsers if it ends in .html, else JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,

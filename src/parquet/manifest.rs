@@ -1,19 +1,21 @@
 //! What belongs to a directory of Parquet files? Its manifest says: columns, what the collection was, files and their sums.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::seal::{sealed, unsealed};
 use crate::error::{Error, Kind, Result};
-use crate::input::{Access, View};
+use crate::input::{Access, View, Volume};
 use crate::limits;
 use crate::schema::{CollectionTraits, Columns};
 
 /// The file's name.
 pub const MANIFEST: &str = "manifest.json";
 const FORMAT: &str = "milvusdm-parquet";
-const VERSION: u64 = 1;
+/// 2: the sum of the manifest itself is in it.
+const VERSION: u64 = 2;
 
 /// What a manifest says.
 #[derive(Clone, Debug)]
@@ -36,6 +38,10 @@ pub struct Manifest {
     pub digest: u64,
     /// In the order of rows.
     pub files: Vec<Listed>,
+    /// Whether the list of a backup names its directory, so that it is missed.
+    pub is_listed: bool,
+    /// The sum of all the above, once it was written: since version 2.
+    pub sum: Option<u32>,
 }
 
 /// A file that a manifest lists.
@@ -76,28 +82,34 @@ impl Manifest {
             "rows": self.rows(),
             "digest": format!("{:016x}", self.digest),
             "files": files.collect::<Vec<Value>>(),
+            "listed": self.is_listed,
         });
-        format!("{all:#}\n")
+        sealed(&all)
     }
 
     /// Reads the manifest of a directory; `None`: it has none.
-    pub fn read(dir: &Path) -> Result<Option<Manifest>> {
+    pub fn read(dir: &Path, volume: &Volume) -> Result<Option<Manifest>> {
         let path = dir.join(MANIFEST);
-        if !path.try_exists().unwrap_or(true) {
-            return Ok(None);
-        }
-        let view = View::open(&path, Access::Read)?;
+        let view = match volume {
+            Volume::Disk(_) if !path.try_exists().unwrap_or(true) => return Ok(None),
+            Volume::Remote(_) if !volume.is_file(&path)? => return Ok(None),
+            Volume::Disk(_) => View::open(&path, Access::Read)?,
+            Volume::Remote(_) => volume.open(&path)?,
+        };
         if view.len() > limits::PARQUET_MANIFEST_BYTES_MAX {
             return Err(view.corrupt(0, format!("a manifest of {} bytes", view.len())));
         }
-        let value: Value = serde_json::from_slice(&view.bytes()?)
-            .map_err(|e| view.corrupt(0, format!("is no manifest: {e}")))?;
-        let manifest =
-            Manifest::of(&value).map_err(|what| Error::path(Kind::Corrupt, &path, what))?;
-        Ok(Some(manifest))
+        let bytes = view.bytes()?;
+        let wrong = |what: String| view.corrupt(0, format!("is no manifest: {what}"));
+        let text = std::str::from_utf8(&bytes).map_err(|e| wrong(e.to_string()))?;
+        let (value, sum) = unsealed(text).map_err(wrong)?;
+        let manifest = Manifest::of(&value, sum);
+        manifest
+            .map(Some)
+            .map_err(|what| Error::path(Kind::Corrupt, &path, what))
     }
 
-    fn of(value: &Value) -> std::result::Result<Manifest, String> {
+    fn of(value: &Value, sum: Option<u32>) -> std::result::Result<Manifest, String> {
         let text = |key: &str| {
             let text = value.get(key).and_then(Value::as_str);
             text.map(str::to_owned)
@@ -113,10 +125,14 @@ impl Manifest {
             number.ok_or_else(|| format!("`{key}` is missing, or no whole number"))
         };
         let version = number(value, "version")?;
-        if version != VERSION {
-            return Err(format!(
-                "version {version} is not known: this program reads version {VERSION}"
-            ));
+        match (version, sum) {
+            (1, _) | (VERSION, Some(_)) => {}
+            (VERSION, None) => return Err("it was altered: it has no sum".to_owned()),
+            _ => {
+                return Err(format!(
+                    "version {version} is not known: this program reads versions 1 and {VERSION}"
+                ));
+            }
         }
         let flag = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(false);
         let mut files: Vec<Listed> = Vec::new();
@@ -159,6 +175,8 @@ impl Manifest {
             digest: u64::from_str_radix(&text("digest")?, 16)
                 .map_err(|_| "`digest` is none".to_owned())?,
             files,
+            is_listed: flag("listed"),
+            sum,
         };
         let (rows, listed) = (
             number(value, "rows")?,
@@ -176,29 +194,23 @@ impl Manifest {
     }
 
     /// Opens the files it lists; complains of those that are missing, altered, or not listed.
-    pub fn open(&self, dir: &Path, access: Access) -> Result<Vec<(Listed, super::File)>> {
+    pub fn open(&self, dir: &Path, volume: &Volume) -> Result<Vec<(Listed, super::File)>> {
         let wrong = |path: &Path, what: String| Err(Error::path(Kind::Corrupt, path, what));
-        let listing = std::fs::read_dir(dir).map_err(|e| Error::io(dir, "list", &e))?;
-        let mut stray: Vec<PathBuf> = Vec::new();
-        for entry in listing {
-            let entry = entry.map_err(|e| Error::io(dir, "list", &e))?;
-            let name = entry.file_name();
-            let is_parquet = Path::new(&name).extension().is_some_and(|e| e == "parquet");
-            if is_parquet && self.files.iter().all(|file| *file.name != *name) {
-                stray.push(entry.path());
-            }
-        }
-        stray.sort();
-        if let Some(path) = stray.first() {
+        let entries = volume.list(dir)?;
+        let mut stray = entries.iter().map(|entry| &entry.name).filter(|name| {
+            let is_parquet = Path::new(name).extension().is_some_and(|e| e == "parquet");
+            is_parquet && self.files.iter().all(|file| file.name != **name)
+        });
+        if let Some(name) = stray.next() {
             return wrong(
-                path,
+                &dir.join(name),
                 format!("is not in the manifest, {}", dir.join(MANIFEST).display()),
             );
         }
         let mut files = Vec::new();
         for listed in &self.files {
             let path = dir.join(&listed.name);
-            if !path.try_exists().unwrap_or(true) {
+            if entries.iter().all(|entry| entry.name != listed.name) {
                 return wrong(
                     &path,
                     format!(
@@ -207,7 +219,7 @@ impl Manifest {
                     ),
                 );
             }
-            let view = View::open(&path, access)?;
+            let view = volume.open(&path)?;
             if view.len() != listed.bytes {
                 let what = format!(
                     "has {} bytes, the manifest says {}",

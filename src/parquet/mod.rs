@@ -2,6 +2,7 @@
 //! batches are read here too.
 //! Bounded by pages, never by files; what a file says of itself is checked before it is believed.
 
+mod backup;
 mod blocks;
 mod codec;
 mod convert;
@@ -11,6 +12,7 @@ mod header;
 mod manifest;
 mod pages;
 mod rows;
+mod seal;
 mod stream;
 mod text;
 mod types;
@@ -35,6 +37,7 @@ use crate::limits;
 
 use guard::guarded;
 
+pub use backup::{BACKUP, Backup, Directory};
 pub use convert::{Wrong, can, convert};
 pub use manifest::{Listed, MANIFEST, Manifest};
 pub use rows::{Block, Rows};
@@ -72,6 +75,8 @@ pub struct Stored {
     pub leaves: Range<usize>,
     /// Whether a row may have no value here.
     pub optional: bool,
+    /// The number that the file gives it, by which it is known whatever it is called.
+    pub number: Option<i32>,
 }
 
 /// What bytes stand for.
@@ -252,6 +257,7 @@ fn stored(metadata: &ParquetMetaData) -> ::parquet::errors::Result<Vec<Stored>> 
                 && info.repetition() != ::parquet::basic::Repetition::REQUIRED,
             arrow,
             leaves: within,
+            number: info.has_id().then(|| info.id()),
         });
     }
     Ok(columns)

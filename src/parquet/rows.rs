@@ -28,7 +28,7 @@ pub struct Block {
 
 /// Reads columns of some row groups, forward.
 pub struct Rows<'f> {
-    file: &'f File,
+    file: File,
     /// For each column, its number in the file.
     from: Vec<usize>,
     columns: &'f Columns,
@@ -80,7 +80,11 @@ impl<'f> Rows<'f> {
             group += 1;
         }
         Ok(Rows {
-            file,
+            // Readers of one file are at different places.
+            file: File {
+                view: file.view.apart(),
+                ..file.clone()
+            },
             from: numbers.collect::<Result<_>>()?,
             columns,
             made,
@@ -146,7 +150,7 @@ impl<'f> Rows<'f> {
             return Ok(None);
         };
         if open.held.is_none() {
-            let wrong = |e: ParquetError| wrong(self.file, &self.from, self.group, e);
+            let wrong = |e: ParquetError| wrong(&self.file, &self.from, self.group, e);
             open.held = next(reader)
                 .map_err(wrong)?
                 .filter(|batch| batch.num_rows() > 0);
@@ -169,7 +173,7 @@ impl<'f> Rows<'f> {
         let (mut lying, mut others) = (Vec::new(), Vec::new());
         for (place, (column, number)) in wanted.enumerate() {
             let stored = &self.file.columns[*number];
-            let vectors = Vectors::new(self.file, stored, column, self.group);
+            let vectors = Vectors::new(&self.file, stored, column, self.group);
             match vectors.and_then(|vectors| vectors.after(skipped)) {
                 Some(vectors) => lying.push((place, vectors)),
                 None => others.push(place),
@@ -200,9 +204,9 @@ impl<'f> Rows<'f> {
             ])
         });
         let columns: Vec<usize> = open.others.iter().map(|place| self.from[*place]).collect();
-        let block = rows_at_once(self.file, &columns, self.group);
-        let reader = self::open(self.file, &columns, self.group, block, selection);
-        open.reader = Some(reader.map_err(|e| wrong(self.file, &columns, self.group, e))?);
+        let block = rows_at_once(&self.file, &columns, self.group);
+        let reader = self::open(&self.file, &columns, self.group, block, selection);
+        open.reader = Some(reader.map_err(|e| wrong(&self.file, &columns, self.group, e))?);
         Ok(())
     }
 

@@ -144,13 +144,15 @@ fn verify_and_inspect_of_a_backup_say_what_it_holds() {
     );
     let output = jobs.milvusdm(&["inspect", "backup", "--json"]);
     let described: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let rows = described["partitions"].as_array().unwrap().iter();
-    let rows: u64 = rows.map(|part| part["rows"].as_u64().unwrap()).sum();
+    let rows = described["targets"].as_array().unwrap().iter();
+    let rows: u64 = rows.map(|target| target["rows"].as_u64().unwrap()).sum();
     assert_eq!(report["rows"], rows);
     let text = jobs.milvusdm(&["inspect", "backup/all_i64/p2/manifest.json"]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(
-        text.contains("all_i64/p2: 80 rows") && text.contains("v FLAT L2"),
+        text.contains("collection all_i64, partition p2, from ")
+            && text.contains("80 rows, digest ")
+            && text.contains("v FLAT L2"),
         "{text}"
     );
 
@@ -164,7 +166,11 @@ fn verify_and_inspect_of_a_backup_say_what_it_holds() {
     );
     let output = jobs.milvusdm(&["inspect", "backup"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("part-00000.parquet is missing"), "{said}");
+    assert!(said.contains("wrong: there is no such file"), "{said}");
+    fs::remove_dir_all(jobs.path("backup/all_i64/p2")).unwrap();
+    let output = jobs.milvusdm(&["inspect", "backup/backup.json"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("all_i64/p2 is missing"), "{said}");
     fs::create_dir_all(jobs.path("state")).unwrap();
     assert_eq!(jobs.milvusdm(&["verify", "state"]).status.code(), Some(2));
 }

@@ -345,7 +345,7 @@ fn a_missing_extra_or_altered_file_is_named() {
     let manifest = std::fs::read_to_string(jobs.path("out/manifest.json")).unwrap();
     for (from, to) in [
         ("\"rows\": 12", "\"rows\": 13"),
-        ("\"version\": 1", "\"version\": 9"),
+        ("\"version\": 2", "\"version\": 9"),
         ("int64", "int65"),
         ("{", ""),
     ] {

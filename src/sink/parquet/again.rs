@@ -25,7 +25,7 @@ impl Filling {
                     crc32,
                 } => {
                     let listed = Listed {
-                        name: Self::name(*file),
+                        name: self.name(*file),
                         rows: *rows,
                         bytes: *bytes,
                         crc32: *crc32,
@@ -33,6 +33,10 @@ impl Filling {
                     let there = [self.temporary(*file), self.named(*file)]
                         .into_iter()
                         .any(|path| std::fs::metadata(path).is_ok_and(|meta| meta.len() == *bytes));
+                    let there = match &self.away {
+                        Some(away) if !there => away.has(&listed.name, *bytes)?,
+                        _ => there,
+                    };
                     if !there {
                         // Nothing of it can be trusted.
                         groups.retain(|group| group.file != *file);
@@ -84,6 +88,7 @@ impl Filling {
                 });
             }
         }
+        state.waiting = whole.keys().copied().collect();
         (state.groups, state.whole) = (groups, whole);
         let path = self.dir.join(JOURNAL);
         let told = told(&self.target, &self.shape, self.moving);
@@ -127,9 +132,16 @@ impl Filling {
         };
         for number in state.whole.keys().filter(|number| !keeps(**number)) {
             let (named, temporary) = (self.named(*number), self.temporary(*number));
-            if !temporary.try_exists().unwrap_or(true) {
-                std::fs::rename(&named, &temporary)
-                    .map_err(|e| Error::io(&named, "take up the file again", &e))?;
+            let is_here = temporary.try_exists().unwrap_or(true);
+            match &self.away {
+                // No row of it stays.
+                Some(away) if number.saturating_mul(self.shape.rows_per_file) >= row => {
+                    away.remove(&self.name(*number))?;
+                }
+                Some(away) if !is_here => away.fetch(&self.name(*number), &temporary)?,
+                None if !is_here => std::fs::rename(&named, &temporary)
+                    .map_err(|e| Error::io(&named, "take up the file again", &e))?,
+                _ => {}
             }
         }
         let mut lines = state.journal.lines(&self.dir.join(JOURNAL))?;

@@ -9,15 +9,16 @@ use arrow_array::Array;
 use crate::batch::{Batch, Part, Target};
 use crate::digest;
 use crate::error::{Error, Result};
+use crate::input::Volume;
 use crate::parquet::{File, Manifest, Rows};
 use crate::schema::Columns;
 use crate::sink::equal;
 use crate::sink::held::{Compared, Held, Holder, Way, What};
 
 /// Opens a directory to be compared with what was written to it. The sums of its files are looked at first.
-pub fn open(dir: &Path, target: &Target) -> Result<Held<'static>> {
+pub fn open(dir: &Path, volume: &Volume, target: &Target) -> Result<Held<'static>> {
     let another = |error: Error| Held::Another(format!("{error:#}"));
-    let manifest = match Manifest::read(dir) {
+    let manifest = match Manifest::read(dir, volume) {
         Ok(Some(manifest)) => manifest,
         Ok(None) => return Ok(Held::Another(format!("{} has no manifest", dir.display()))),
         Err(error) => return Ok(another(error)),
@@ -26,7 +27,7 @@ pub fn open(dir: &Path, target: &Target) -> Result<Held<'static>> {
         let what = format!("{} has other columns: {}", dir.display(), manifest.columns);
         return Ok(Held::Another(what));
     }
-    let opened = manifest.open(dir, Default::default()).and_then(|files| {
+    let opened = manifest.open(dir, volume).and_then(|files| {
         files
             .iter()
             .try_for_each(|(listed, file)| listed.check(&file.view))?;

@@ -2,8 +2,10 @@
 //! Rows come in order, a batch a row group; what a killed run wrote is gone on with. Never reads a source.
 
 mod again;
+mod away;
 mod held;
 mod journal;
+mod listed;
 mod piece;
 mod target;
 
@@ -16,8 +18,10 @@ use std::sync::{Arc, Mutex, RwLock};
 use crate::batch::{Batch, Keys, Limits, Target, TargetName};
 use crate::buffers::Buffer;
 use crate::error::{Error, Kind, Result};
+use crate::input::Volume;
 use crate::job::{Form, Mode, RunSettings, Setting};
 use crate::parquet::{MANIFEST, Manifest, PACKINGS};
+use crate::store::{self, Address, Bucket, Login};
 
 use super::held::Held;
 use super::names;
@@ -25,6 +29,7 @@ use super::{
     Action, Attempt, Count, Decision, Finishing, Parcel, Receipt, Redelivery, Sink, SinkKind,
     Strength,
 };
+use away::Away;
 use target::{Filling, Shape};
 
 /// Directories of Parquet files.
@@ -34,7 +39,7 @@ pub const KIND: SinkKind = SinkKind {
     settings: &[
         Setting::path(
             "dir",
-            "directory of the files, or of <collection>/<partition>; made if missing",
+            "directory of the files, or of <collection>/<partition>; made if missing; also s3://bucket/prefix",
         )
         .required()
         .example("out"),
@@ -50,6 +55,7 @@ pub const KIND: SinkKind = SinkKind {
             &PACKINGS,
             "how pages are packed; left out: zstd, and float32 vectors not at all",
         ),
+        store::S3,
     ],
     read: |form| Some(Box::new(Spec::read(form)?)),
 };
@@ -60,6 +66,7 @@ struct Spec {
     dir: PathBuf,
     mode: Mode,
     shape: Shape,
+    login: Login,
 }
 
 impl Spec {
@@ -68,6 +75,12 @@ impl Spec {
         let mode = form.choice("mode");
         let rows_per_file = form.number("rows_per_file");
         let packing = form.choice("compression");
+        let login = Login::read(form);
+        login.check(
+            form,
+            dir.as_ref()
+                .is_none_or(|dir| store::is_address(dir.as_ref())),
+        );
         Some(Spec {
             dir: dir?.into(),
             mode: mode.and_then(Mode::of).unwrap_or(Mode::Fail),
@@ -75,14 +88,26 @@ impl Spec {
                 rows_per_file: rows_per_file.unwrap_or(1_000_000),
                 packing,
             },
+            login,
         })
     }
 }
 
 impl super::Spec for Spec {
-    fn open(&self, _: &RunSettings) -> Result<Box<dyn Sink>> {
+    fn open(&self, run: &RunSettings) -> Result<Box<dyn Sink>> {
+        let bucket = match Address::of(&self.dir)? {
+            Some(address) => {
+                let bucket = store::open(&address, &self.login)?;
+                Some((address, bucket))
+            }
+            None => None,
+        };
+        let mut staging = run.checkpoint.clone().into_os_string();
+        staging.push(".staging");
         Ok(Box::new(Parquet {
             spec: self.clone(),
+            bucket,
+            staging: staging.into(),
             run: AtomicU64::new(0),
             moving: AtomicBool::new(false),
             dirs: Mutex::default(),
@@ -94,6 +119,9 @@ impl super::Spec for Spec {
 /// Parquet files as a sink.
 struct Parquet {
     spec: Spec,
+    /// Where files go once they are whole, if not into `spec.dir`; until then they wait in `staging`, beside the checkpoint.
+    bucket: Option<(Address, Arc<dyn Bucket>)>,
+    staging: PathBuf,
     run: AtomicU64,
     /// Whether the source may change while it is read.
     moving: AtomicBool,
@@ -106,20 +134,34 @@ struct Parquet {
 impl Parquet {
     /// The directory of a target; a source without names has its files right in `dir`.
     fn dir(&self, name: &TargetName) -> PathBuf {
-        match name.collection.as_str() {
-            "" => self.spec.dir.clone(),
-            collection => self
-                .spec
-                .dir
-                .join(names::directory(collection))
-                .join(names::partition(&name.partition)),
+        below(&self.spec.dir, name)
+    }
+
+    /// The directory that its files are written in.
+    fn written_in(&self, name: &TargetName) -> PathBuf {
+        match self.bucket {
+            Some(_) => below(&self.staging, name),
+            None => self.dir(name),
         }
+    }
+
+    fn volume(&self) -> Volume {
+        away::volume(self.bucket.as_ref())
     }
 
     fn find(&self, target: u32) -> Result<Option<Arc<Filling>>> {
         let open = self.open.read().expect("no one panics with it locked");
         let missing = || Error::path(Kind::Io, &self.spec.dir, "was not prepared for writing");
         open.get(&target).cloned().ok_or_else(missing)
+    }
+}
+
+fn below(dir: &Path, name: &TargetName) -> PathBuf {
+    match name.collection.as_str() {
+        "" => dir.to_owned(),
+        collection => dir
+            .join(names::directory(collection))
+            .join(names::partition(&name.partition)),
     }
 }
 
@@ -141,7 +183,12 @@ fn check_writable(dir: &Path) -> Result<()> {
 }
 
 /// A file of Parquet in a directory that no manifest speaks for.
-fn stray(dir: &Path) -> Result<Option<PathBuf>> {
+fn stray(dir: &Path, volume: &Volume) -> Result<Option<PathBuf>> {
+    if volume.is_remote() {
+        let entries = volume.list(dir)?.into_iter();
+        let mut paths = entries.map(|entry| dir.join(entry.name));
+        return Ok(paths.find(|path| path.extension().is_some_and(|e| e == "parquet")));
+    }
     let listing = match std::fs::read_dir(dir) {
         Ok(listing) => listing,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -197,15 +244,17 @@ impl Sink for Parquet {
         }
         dirs.insert(target.number, (target.name.clone(), dir.clone()));
         drop(dirs);
-        check_writable(&dir)?;
-        let found = match Manifest::read(&dir) {
+        check_writable(&self.written_in(&target.name))?;
+        let volume = self.volume();
+        let found = match Manifest::read(&dir, &volume) {
             Ok(found) => found.map(|manifest| manifest.rows()),
             // What is replaced may be no such file.
             Err(_) if self.spec.mode == Mode::Overwrite => Some(0),
-            Err(error) => return Err(error.with_kind(Kind::Job)),
+            Err(error) if error.kind() == Kind::Corrupt => return Err(error.with_kind(Kind::Job)),
+            Err(error) => return Err(error),
         };
         if found.is_none()
-            && let Some(path) = stray(&dir)?
+            && let Some(path) = stray(&dir, &volume)?
         {
             let what = "is there already, and no manifest says what it belongs to";
             return Err(Error::path(Kind::Job, &path, what).hint("`dir:` names another directory"));
@@ -251,18 +300,28 @@ impl Sink for Parquet {
         self.moving.store(true, Ordering::Relaxed);
     }
 
+    /// An earlier start of the job may have decided.
+    fn decided(&self, target: &Target, _: &Decision) {
+        let mut dirs = self.dirs.lock().expect("no one panics with it locked");
+        dirs.insert(target.number, (target.name.clone(), self.dir(&target.name)));
+    }
+
     fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()> {
         if decision.action == Action::Skip {
             return Ok(());
         }
-        let dir = self.dir(&target.name);
+        let dir = self.written_in(&target.name);
         std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, "make the directory", &e))?;
         // What was not there when this job began must not be there at its end, unless an earlier attempt of this very
         // job renamed its own and died before it could say so.
         let replace = decision.action == Action::Replace || begun;
         let run = self.run.load(Ordering::Relaxed);
         let moving = self.moving.load(Ordering::Relaxed);
-        let filling = Filling::open(&dir, target, &self.spec.shape, run, (replace, moving))?;
+        let away = match &self.bucket {
+            Some((_, bucket)) => Some(Away::new(bucket.clone(), &self.dir(&target.name))?),
+            None => None,
+        };
+        let filling = Filling::open(&dir, target, &self.spec.shape, run, (replace, moving), away)?;
         let mut open = self.open.write().expect("no one panics with it locked");
         open.insert(target.number, Some(Arc::new(filling)));
         Ok(())
@@ -315,6 +374,14 @@ impl Sink for Parquet {
             _ => return Ok(Finishing::Done),
         };
         let rows = filling.finish()?;
+        self.list(target)?;
+        if self.bucket.is_some() {
+            // Directories that others still wait in stay.
+            let mut empty = self.written_in(&target.name);
+            while empty.starts_with(&self.staging) && std::fs::remove_dir(&empty).is_ok() {
+                empty.pop();
+            }
+        }
         let mut open = self.open.write().expect("no one panics with it locked");
         open.insert(target.number, None);
         tracing::info!(dir = %self.dir(&target.name).display(), rows, "files written");
@@ -323,7 +390,10 @@ impl Sink for Parquet {
 
     fn count(&self, target: &Target) -> Result<Count> {
         let dir = self.dir(&target.name);
-        let manifest = Manifest::read(&dir).map_err(|e| e.with_kind(Kind::Differs))?;
+        let manifest = Manifest::read(&dir, &self.volume()).map_err(|e| match e.kind() {
+            Kind::Corrupt => e.with_kind(Kind::Differs),
+            _ => e,
+        })?;
         Ok(Count {
             // Taken away since: it has no rows any more.
             rows: manifest.map_or(0, |manifest| manifest.rows()),
@@ -332,13 +402,13 @@ impl Sink for Parquet {
     }
 
     fn held<'s>(&'s self, target: &Target) -> Result<Held<'s>> {
-        held::open(&self.dir(&target.name), target)
+        held::open(&self.dir(&target.name), &self.volume(), target)
     }
 
     fn abandon(&self, target: &Target, _: &Decision) -> Option<String> {
         let mut open = self.open.write().expect("no one panics with it locked");
         let was_open = open.remove(&target.number).flatten().is_some();
-        let dir = self.dir(&target.name);
+        let dir = self.written_in(&target.name);
         was_open.then(|| {
             format!(
                 "{} has rows under temporary names, which the same command goes on with",

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IoSlice, Write};
 
 use bytes::Bytes;
 
+use super::journal::Written;
 use crate::batch::{Batch, Part};
 use crate::error::Result;
 use crate::parquet::{Group, Writer};
@@ -31,6 +32,11 @@ pub struct Encoded {
 }
 
 impl Piece {
+    /// Whether these are the rows of a row group that an earlier attempt wrote.
+    pub fn is(&self, group: &Written) -> bool {
+        (self.first, self.rows, self.digest) == (group.first, group.rows, group.digest)
+    }
+
     /// Bytes that are to be written.
     pub fn len(&self) -> u64 {
         match &self.content {

@@ -1,7 +1,7 @@
 //! How do the rows of a target get into its files? In order, each row group behind the one before; files get their names
 //! once all are whole, the manifest last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::away::Away;
 use super::journal::{Journal, Line, Written};
 use super::piece::{Content, Encoded, Piece, pieces, write_all};
 use crate::batch::{Batch, Part, Target};
 use crate::digest;
 use crate::error::{Error, Kind, Result};
+use crate::input::Volume;
 use crate::limits;
 use crate::parquet::{Listed, MAGIC, MANIFEST, Manifest, Writer};
 
@@ -37,6 +39,8 @@ pub struct Filling {
     writer: Writer,
     /// Whether files of these names may be there already.
     replace: bool,
+    /// Where whole files go, if they do not stay.
+    pub(super) away: Option<Away>,
     /// Whether the source may by now have more rows, fewer, or others.
     pub(super) moving: bool,
     pub(super) run: u64,
@@ -50,6 +54,8 @@ pub(super) struct State {
     pub(super) groups: Vec<Written>,
     pub(super) confirmed: usize,
     pub(super) whole: BTreeMap<u64, Listed>,
+    /// Those of them that may have to be brought where they belong.
+    pub(super) waiting: BTreeSet<u64>,
     /// The file that is not whole yet.
     pub(super) file: Option<Open>,
     /// Pieces that came before their turn, by first row.
@@ -84,6 +90,7 @@ impl Filling {
         shape: &Shape,
         run: u64,
         (replace, moving): (bool, bool),
+        away: Option<Away>,
     ) -> Result<Filling> {
         let path = dir.join(JOURNAL);
         let (journal, lines) = Journal::open(&path, run, &told(target, shape, moving))?;
@@ -93,6 +100,7 @@ impl Filling {
             target: target.clone(),
             shape: shape.clone(),
             replace,
+            away,
             moving,
             run,
             state: Mutex::new(State {
@@ -100,6 +108,7 @@ impl Filling {
                 groups: Vec::new(),
                 confirmed: 0,
                 whole: BTreeMap::new(),
+                waiting: BTreeSet::new(),
                 file: None,
                 early: BTreeMap::new(),
                 early_bytes: 0,
@@ -116,17 +125,18 @@ impl Filling {
         self.state.lock().expect("no one panics with it locked")
     }
 
-    pub(super) fn name(number: u64) -> String {
-        format!("part-{number:05}.parquet")
+    pub(super) fn name(&self, number: u64) -> String {
+        let suffix = self.away.as_ref().map_or("", Away::suffix);
+        format!("part-{number:05}{suffix}.parquet")
     }
 
     pub(super) fn named(&self, number: u64) -> PathBuf {
-        self.dir.join(Self::name(number))
+        self.dir.join(self.name(number))
     }
 
     pub(super) fn temporary(&self, number: u64) -> PathBuf {
         self.dir
-            .join(format!(".milvusdm-{}.tmp", Self::name(number)))
+            .join(format!(".milvusdm-{}.tmp", self.name(number)))
     }
 
     /// The digests of a batch's row groups, one behind the other, and their sum.
@@ -196,17 +206,21 @@ impl Filling {
             let waited = self.moved.wait_timeout_while(state, wait, behind);
             state = waited.expect("no one panics with it locked").0;
         }
+        // Before anything is taken up: what fails is delivered again. So no more than one whole file waits.
+        self.bring(&mut state)?;
         for piece in pieces {
             let bytes = piece.len();
             if piece.first >= state.next_row() && state.early.insert(piece.first, piece).is_none() {
                 state.early_bytes += bytes;
             }
         }
-        while state
-            .early
-            .first_key_value()
-            .is_some_and(|(first, _)| *first <= state.next_row())
+        while let Some((first, piece)) = state.early.first_key_value()
+            && *first <= state.next_row()
         {
+            if self.is_stale(&state, piece) {
+                // It waits until that has gone well: in a bucket it may have to be tried again.
+                self.forget(&mut state)?;
+            }
             let (_, piece) = state.early.pop_first().expect("it was looked at");
             state.early_bytes -= piece.len();
             if piece.first == state.next_row() {
@@ -217,6 +231,36 @@ impl Filling {
         Ok(())
     }
 
+    /// Brings whole files where they belong, if that is not here. May be tried again.
+    fn bring(&self, state: &mut State) -> Result<()> {
+        let Some(away) = &self.away else {
+            return Ok(());
+        };
+        while let Some(number) = state.waiting.first().copied() {
+            let path = self.temporary(number);
+            if path.try_exists().unwrap_or(true) {
+                away.bring(&path, &self.name(number))?;
+            }
+            state.waiting.pop_first();
+        }
+        Ok(())
+    }
+
+    /// Whether an earlier attempt has other rows where these belong, and the source may have others by now.
+    fn is_stale(&self, state: &State, piece: &Piece) -> bool {
+        if !self.moving || piece.first != state.next_row() {
+            return false;
+        }
+        match state.groups.get(state.confirmed) {
+            Some(group) => !piece.is(group),
+            // An attempt that had no more rows ended the file that this one goes to.
+            None => {
+                let number = piece.first / self.shape.rows_per_file;
+                state.whole.contains_key(&number)
+            }
+        }
+    }
+
     fn append(&self, state: &mut State, piece: Piece) -> Result<()> {
         let end = piece.first + piece.rows;
         if end > self.target.rows && !self.moving {
@@ -224,22 +268,8 @@ impl Filling {
             return Err(Error::path(Kind::Changed, &self.dir, what));
         }
         state.digest = state.digest.wrapping_add(piece.digest);
-        let same = |group: &Written| {
-            (group.first, group.rows, group.digest) == (piece.first, piece.rows, piece.digest)
-        };
-        let stale = match state.groups.get(state.confirmed) {
-            Some(group) => !same(group),
-            // An attempt that had no more rows ended the file that this one goes to.
-            None => {
-                let number = piece.first / self.shape.rows_per_file;
-                state.whole.contains_key(&number)
-            }
-        };
-        if self.moving && stale {
-            self.forget(state)?;
-        }
         if let Some(group) = state.groups.get(state.confirmed) {
-            if !same(group) {
+            if !piece.is(group) {
                 let _ = std::fs::remove_file(self.dir.join(JOURNAL));
                 let what = format!(
                     "the source gives other rows from row {} on than an earlier attempt wrote",
@@ -332,7 +362,7 @@ impl Filling {
         written.map_err(|e| Error::io(&path, "write the end", &e))?;
         open.sum.update(&end);
         let listed = Listed {
-            name: Self::name(open.number),
+            name: self.name(open.number),
             rows,
             bytes: open.len + end.len() as u64,
             crc32: open.sum.finalize(),
@@ -350,6 +380,7 @@ impl Filling {
             .filter(|group| group.file == open.number);
         of_file.for_each(|group| group.footer = Vec::new());
         state.whole.insert(open.number, listed);
+        state.waiting.insert(open.number);
         Ok(())
     }
 
@@ -374,12 +405,6 @@ impl Filling {
         }
         self.close(&mut state)?;
         let files: Vec<Listed> = state.whole.values().cloned().collect();
-        if self.replace {
-            self.remove_replaced(&files)?;
-        }
-        for number in state.whole.keys() {
-            self.rename(&self.temporary(*number), &self.named(*number))?;
-        }
         let manifest = Manifest {
             source: self.target.source.clone(),
             collection: self.target.name.collection.clone(),
@@ -390,7 +415,34 @@ impl Filling {
             traits: self.target.traits.clone(),
             digest: state.digest,
             files,
+            is_listed: !self.target.name.collection.is_empty(),
+            sum: None,
         };
+        match &self.away {
+            None => self.publish(&state, &manifest)?,
+            Some(away) => {
+                self.bring(&mut state)?;
+                away.publish(&manifest, self.replace)?;
+            }
+        }
+        let journal = self.dir.join(JOURNAL);
+        match std::fs::remove_file(&journal) {
+            // An attempt that failed behind this was the one that removed it.
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(Error::io(&journal, "remove the journal", &e))
+            }
+            _ => Ok(rows),
+        }
+    }
+
+    /// Gives files their names, and writes the manifest.
+    fn publish(&self, state: &State, manifest: &Manifest) -> Result<()> {
+        if self.replace {
+            self.remove_replaced(&manifest.files)?;
+        }
+        for number in state.whole.keys() {
+            self.rename(&self.temporary(*number), &self.named(*number))?;
+        }
         let temporary = self.dir.join(".milvusdm-manifest.tmp");
         let mut file =
             File::create(&temporary).map_err(|e| Error::io(&temporary, "make the manifest", &e))?;
@@ -401,16 +453,12 @@ impl Filling {
         written.map_err(|e| Error::io(&temporary, "write the manifest", &e))?;
         self.sync_dir()?;
         self.rename(&temporary, &self.dir.join(MANIFEST))?;
-        self.sync_dir()?;
-        let journal = self.dir.join(JOURNAL);
-        let removed = std::fs::remove_file(&journal);
-        removed.map_err(|e| Error::io(&journal, "remove the journal", &e))?;
-        Ok(rows)
+        self.sync_dir()
     }
 
     /// Removes the manifest that was there, then its files that do not get another of their name.
     fn remove_replaced(&self, files: &[Listed]) -> Result<()> {
-        let Ok(Some(before)) = Manifest::read(&self.dir) else {
+        let Ok(Some(before)) = Manifest::read(&self.dir, &Volume::default()) else {
             return Ok(());
         };
         let remove = |path: PathBuf| match std::fs::remove_file(&path) {

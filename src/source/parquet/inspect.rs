@@ -1,5 +1,5 @@
 //! What do Parquet files, and directories of them, hold? For people and for programs.
-//! Never fails on what a file holds: it says what cannot be read.
+//! Never fails on what a file holds: it says what cannot be read. Reads no rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use arrow_schema::DataType;
 use serde::Serialize;
 
-use super::restored;
-use crate::error::Result;
-use crate::input::{Access, View};
-use crate::parquet::{self, File, MAGIC, Manifest};
+use super::restored::directories_below;
+use crate::error::{Kind, Result};
+use crate::input::{Access, View, Volume};
+use crate::parquet::{self, BACKUP, Backup, File, Listed, MAGIC, MANIFEST, Manifest};
+use crate::schema;
 use crate::source::files::natural;
+use crate::store::{self, Login};
 
 /// What a file or a directory holds.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +27,8 @@ pub struct Description {
     pub files: Vec<Shown>,
     /// Directories that are being written, or were left half-written.
     pub unfinished: Vec<String>,
+    /// What is wrong with a backup as a whole, such as directories that are missing.
+    pub problems: Vec<String>,
 }
 
 /// A partition that can be restored.
@@ -46,7 +50,9 @@ pub struct Restorable {
     pub digest: String,
     /// Its columns.
     pub columns: Vec<String>,
-    /// Its files.
+    /// Its indexes, such as `v HNSW L2`.
+    pub indexes: Vec<String>,
+    /// Its files; of those in a bucket, names and lengths only.
     pub files: Vec<Shown>,
 }
 
@@ -84,44 +90,89 @@ pub struct Column {
     pub becomes: String,
 }
 
-/// Looks at a path, if there is a file of Parquet, or a directory of such files.
+/// Looks at a path, if there is a file of Parquet, a directory of such files, or what lists them.
 pub fn inspect(path: &Path) -> Result<Option<Description>> {
-    let (mut targets, mut files, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
-    if path.is_dir() {
-        let found = restored::directories_below(path);
-        targets.extend(found.with_manifest.iter().map(|dir| restorable(dir)));
-        unfinished.extend(found.unfinished.iter().map(|dir| dir.display().to_string()));
-        if targets.is_empty() {
-            files = loose(path).iter().map(|path| shown(path)).collect();
-        }
-    } else if is_parquet(path)? {
-        files.push(shown(path));
-    }
-    let is_any = !(targets.is_empty() && files.is_empty() && unfinished.is_empty());
-    Ok(is_any.then_some(Description {
+    let volume = store::volume(path, Access::Map, &Login::default())?;
+    let is_list = [MANIFEST, BACKUP].iter().any(|name| path.ends_with(name));
+    let path = match path.parent() {
+        Some(dir) if is_list && volume.is_file(path)? => dir,
+        _ => path,
+    };
+    let path = match path.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => path,
+    };
+    let mut description = Description {
         format: "parquet",
-        targets,
-        files,
-        unfinished,
-    }))
+        targets: Vec::new(),
+        files: Vec::new(),
+        unfinished: Vec::new(),
+        problems: Vec::new(),
+    };
+    if volume.is_dir(path)? {
+        look_below(path, &volume, &mut description)?;
+    } else if is_parquet(path, &volume)? {
+        description.files.push(shown(path, &volume)?);
+    }
+    let is_any = !(description.targets.is_empty()
+        && description.files.is_empty()
+        && description.unfinished.is_empty()
+        && description.problems.is_empty());
+    Ok(is_any.then_some(description))
 }
 
-fn is_parquet(path: &Path) -> Result<bool> {
-    let view = View::open(path, Access::Read)?;
+fn look_below(path: &Path, volume: &Volume, description: &mut Description) -> Result<()> {
+    let found = directories_below(path, volume)?;
+    for dir in &found.with_manifest {
+        description.targets.push(restorable(dir, volume)?);
+    }
+    let unfinished = found.unfinished.iter();
+    description.unfinished = unfinished.map(|dir| dir.display().to_string()).collect();
+    match Backup::read(path, volume) {
+        Ok(backup) => {
+            let listed = backup.iter().flat_map(|backup| &backup.directories);
+            let missing = listed.filter(|dir| !found.with_manifest.contains(&path.join(&dir.path)));
+            let missing = missing.map(|dir| format!("{} is missing: {BACKUP} lists it", dir.path));
+            description.problems = missing.collect();
+        }
+        Err(error) if error.kind() == Kind::Corrupt => {
+            description.problems.push(error.to_string());
+        }
+        Err(error) => return Err(error),
+    }
+    if description.targets.is_empty() {
+        for path in loose(path, volume)? {
+            description.files.push(shown(&path, volume)?);
+        }
+    }
+    Ok(())
+}
+
+fn is_parquet(path: &Path, volume: &Volume) -> Result<bool> {
+    let view = match volume {
+        Volume::Disk(_) => View::open(path, Access::Read)?,
+        Volume::Remote(_) if !volume.is_file(path)? => return Ok(false),
+        Volume::Remote(_) => volume.open(path)?,
+    };
     let mut first = [0; MAGIC.len()];
     Ok(view.len() >= MAGIC.len() as u64 && view.read(0, &mut first).is_ok() && first == *MAGIC)
 }
 
 /// Files right in a directory that are Parquet by their names.
-fn loose(dir: &Path) -> Vec<PathBuf> {
-    let listing = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = listing.map(|entry| entry.path()).collect();
+fn loose(dir: &Path, volume: &Volume) -> Result<Vec<PathBuf>> {
+    let entries = match volume {
+        // What cannot be listed is for those who look for something else.
+        Volume::Disk(_) => volume.list(dir).unwrap_or_default(),
+        Volume::Remote(_) => volume.list(dir)?,
+    };
+    let files = entries.iter().filter(|entry| !entry.is_dir);
+    let mut files: Vec<PathBuf> = files.map(|entry| dir.join(&entry.name)).collect();
     files.retain(|path| path.extension().is_some_and(|e| e == "parquet"));
     files.sort_by(|one, two| natural(one, two));
-    files
+    Ok(files)
 }
 
-fn restorable(dir: &Path) -> Restorable {
+fn restorable(dir: &Path, volume: &Volume) -> Result<Restorable> {
     let mut found = Restorable {
         directory: dir.display().to_string(),
         unreadable: None,
@@ -131,55 +182,88 @@ fn restorable(dir: &Path) -> Restorable {
         rows: 0,
         digest: String::new(),
         columns: Vec::new(),
+        indexes: Vec::new(),
         files: Vec::new(),
     };
-    let manifest = match Manifest::read(dir) {
+    let manifest = match Manifest::read(dir, volume) {
         Ok(Some(manifest)) => manifest,
-        Ok(None) => return found,
+        Ok(None) => return Ok(found),
+        // A bucket that does not answer is no damaged one.
+        Err(error) if volume.is_remote() && error.kind() != Kind::Corrupt => return Err(error),
         Err(error) => {
             found.unreadable = Some(error.what().to_owned());
-            return found;
+            return Ok(found);
         }
     };
-    let files = manifest.files.iter().map(|listed| {
-        let mut file = shown(&dir.join(&listed.name));
-        if file.wrong.is_none() && (file.rows, file.bytes) != (listed.rows, listed.bytes) {
-            file.wrong = Some(format!(
-                "the manifest says {} rows and {} bytes",
-                listed.rows, listed.bytes
-            ));
-        }
-        file
-    });
-    found.files = files.collect();
+    for listed in &manifest.files {
+        found.files.push(shown_beside(dir, listed, volume)?);
+    }
     found.rows = manifest.rows();
     found.digest = format!("{:016x}", manifest.digest);
-    found.columns = manifest
-        .columns
-        .all()
-        .iter()
-        .map(|c| c.to_string())
-        .collect();
+    let columns = manifest.columns.all();
+    found.columns = columns.iter().map(|c| c.to_string()).collect();
+    found.indexes = columns.iter().filter_map(index).collect();
     (found.collection, found.partition) = (manifest.collection, manifest.partition);
     found.source = manifest.source;
-    found
+    Ok(found)
 }
 
-fn shown(path: &Path) -> Shown {
-    let mut found = Shown {
-        path: path.display().to_string(),
-        bytes: std::fs::metadata(path).map_or(0, |meta| meta.len()),
-        wrong: None,
-        rows: 0,
-        row_groups: Vec::new(),
-        written_by: None,
-        columns: Vec::new(),
+fn index(column: &schema::Column) -> Option<String> {
+    let index = column.index.as_ref()?;
+    let metric = column.metric.as_ref().map(|metric| metric.name());
+    let words = [&*column.name, &*index.kind].into_iter().chain(metric);
+    Some(words.collect::<Vec<_>>().join(" "))
+}
+
+/// A file that a manifest lists. Those in a bucket are not opened: each would be a request.
+fn shown_beside(dir: &Path, listed: &Listed, volume: &Volume) -> Result<Shown> {
+    let path = dir.join(&listed.name);
+    let mut file = match volume.is_remote() && volume.is_file(&path)? {
+        true => Shown {
+            bytes: volume.open(&path)?.len(),
+            rows: listed.rows,
+            ..Shown::of(&path)
+        },
+        false => shown(&path, volume)?,
     };
-    let file = match File::open(path, Access::Map) {
+    if file.wrong.is_none() && (file.rows, file.bytes) != (listed.rows, listed.bytes) {
+        file.wrong = Some(format!(
+            "the manifest says {} rows and {} bytes",
+            listed.rows, listed.bytes
+        ));
+    }
+    Ok(file)
+}
+
+impl Shown {
+    /// A file of which nothing is known yet.
+    fn of(path: &Path) -> Shown {
+        Shown {
+            path: path.display().to_string(),
+            bytes: 0,
+            wrong: None,
+            rows: 0,
+            row_groups: Vec::new(),
+            written_by: None,
+            columns: Vec::new(),
+        }
+    }
+}
+
+fn shown(path: &Path, volume: &Volume) -> Result<Shown> {
+    let mut found = Shown::of(path);
+    let opened = volume.open(path).and_then(|view| {
+        found.bytes = view.len();
+        File::of(view)
+    });
+    let file = match opened {
         Ok(file) => file,
+        Err(error) if volume.is_remote() && !matches!(error.kind(), Kind::Corrupt | Kind::Job) => {
+            return Err(error);
+        }
         Err(error) => {
             found.wrong = Some(error.what().to_owned());
-            return found;
+            return Ok(found);
         }
     };
     found.rows = file.rows;
@@ -198,7 +282,7 @@ fn shown(path: &Path) -> Shown {
         becomes: becomes(&file, &stored.name),
     });
     found.columns = columns.collect();
-    found
+    Ok(found)
 }
 
 /// A type, without what is always the same.
@@ -264,6 +348,9 @@ impl fmt::Display for Description {
             for column in &target.columns {
                 writeln!(f, "    {column}")?;
             }
+            if !target.indexes.is_empty() {
+                writeln!(f, "  indexes: {}", target.indexes.join(", "))?;
+            }
             target
                 .files
                 .iter()
@@ -274,6 +361,16 @@ impl fmt::Display for Description {
             .try_for_each(|file| write_file(f, file, true))?;
         for dir in &self.unfinished {
             writeln!(f, "{dir} is being written, or was left half-written")?;
+        }
+        for problem in &self.problems {
+            writeln!(f, "{problem}")?;
+        }
+        if !self.targets.is_empty() {
+            let rows: u64 = self.targets.iter().map(|target| target.rows).sum();
+            writeln!(
+                f,
+                "{rows} rows by the manifests; `milvusdm verify` reads every byte"
+            )?;
         }
         Ok(())
     }

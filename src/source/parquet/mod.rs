@@ -1,6 +1,7 @@
 //! Parquet: how do files of columns become shards and batches?
 //! Knows which files there are and where they are cut; what their bytes mean, the room `parquet` knows.
 
+mod checked;
 mod inspect;
 mod read;
 mod restored;
@@ -16,12 +17,14 @@ use super::files::{self, Named, identity};
 use super::{Reader, Source, SourceKind, Spec as AnySpec, Survey, content};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
-use crate::input::Access;
+use crate::input::{Access, Volume};
 use crate::job::{Form, Globs, Setting, TYPES, Takes, absolute, did_you_mean};
 use crate::limits;
 use crate::parquet::{self, File, Listed, Wish};
 use crate::schema::{CollectionTraits, Columns};
+use crate::store::{self, Login};
 
+pub use checked::{Checked, CheckedTarget, check, is_backup};
 pub use inspect::inspect;
 
 /// The source `parquet`.
@@ -33,7 +36,7 @@ pub const KIND: SourceKind = SourceKind {
         files::PATHS.example("[part-00000.parquet]"),
         Setting::path(
             "dir",
-            "directory: what its manifest lists, or all .parquet files in natural order",
+            "directory: what its manifest lists, or all .parquet files in natural order; also s3://bucket/prefix",
         )
         .one_of(),
         files::GLOB,
@@ -47,6 +50,7 @@ pub const KIND: SourceKind = SourceKind {
             Takes::Names(&Takes::Choice(&TYPES)),
             "what columns become if their own types leave it open",
         ),
+        store::S3,
         files::ACCESS,
     ],
     read,
@@ -58,6 +62,7 @@ struct Spec {
     columns: Option<Vec<String>>,
     types: BTreeMap<String, Wish>,
     access: Access,
+    login: Login,
 }
 
 fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
@@ -66,12 +71,18 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     let columns = form.list("columns");
     let types = read_types(form);
     let access = files::access(form);
+    let login = Login::read(form);
+    let is_address = named
+        .as_ref()
+        .is_none_or(|named| store::is_address(named.first()));
+    login.check(form, is_address);
     Some(Box::new(Spec {
         named: named?,
         id,
         columns,
         types: types?,
         access,
+        login,
     }))
 }
 
@@ -111,8 +122,9 @@ impl AnySpec for Spec {
     }
 
     fn open_for(&self, admitted: &Globs) -> Result<Box<dyn Source>> {
+        let volume = store::volume(self.named.first(), self.access, &self.login)?;
         if let Named::Dir(dir) = &self.named
-            && let Some(targets) = restored::targets(dir, self.access, admitted)?
+            && let Some(targets) = restored::targets(dir, &volume, admitted)?
         {
             if self.id.is_some() || self.columns.is_some() || !self.types.is_empty() {
                 let what = "has a manifest, which says what its columns are";
@@ -123,13 +135,21 @@ impl AnySpec for Spec {
             return Ok(Box::new(Parquet {
                 targets,
                 warnings: Vec::new(),
+                is_remote: volume.is_remote(),
             }));
         }
-        let paths = self.named.files(&["parquet"])?;
+        let paths = match &volume {
+            Volume::Disk(_) => self.named.files(&["parquet"])?,
+            Volume::Remote(_) => self.named.objects(&volume, "parquet")?,
+        };
         let mut opened: Vec<File> = Vec::new();
         for path in &paths {
-            let file = File::open(path, self.access)?;
-            let inode = |file: &File| file.view.stamp().map(|stamp| stamp.inode);
+            let file = File::of(volume.open(path)?)?;
+            // Files of one content in a bucket differ by their names only.
+            let inode = |file: &File| match volume.is_remote() {
+                true => Err(file.view.path().clone()),
+                false => Ok(file.view.stamp().map(|stamp| stamp.inode)),
+            };
             if opened.iter().any(|other| inode(other) == inode(&file)) {
                 return Err(Error::path(Kind::Job, path, "is named twice"));
             }
@@ -165,6 +185,7 @@ impl AnySpec for Spec {
                 traits: Arc::default(),
             }],
             warnings: found.notes,
+            is_remote: volume.is_remote(),
         }))
     }
 }
@@ -206,7 +227,11 @@ pub fn open_named(
             traits: Arc::default(),
         });
     }
-    Ok(Box::new(Parquet { targets, warnings }))
+    Ok(Box::new(Parquet {
+        targets,
+        warnings,
+        is_remote: false,
+    }))
 }
 
 /// The rows of a target: those of its files, one after the other.
@@ -236,8 +261,16 @@ impl Part {
             return Ok(());
         };
         let view = &self.file.view;
-        let wrong = checked.get_or_init(|| listed.check(view).err().map(|e| e.what().to_owned()));
-        match wrong {
+        if checked.get().is_none() {
+            let wrong = match listed.check(view) {
+                Ok(()) => None,
+                Err(error) if error.kind() == Kind::Corrupt => Some(error.what().to_owned()),
+                // Of a file that cannot be read now nothing is known yet.
+                Err(error) => return Err(error),
+            };
+            let _ = checked.set(wrong);
+        }
+        match checked.get().and_then(Option::as_ref) {
             None => Ok(()),
             Some(what) => Err(Error::path(Kind::Corrupt, view.path(), what)),
         }
@@ -248,6 +281,8 @@ impl Part {
 struct Parquet {
     targets: Vec<Rows>,
     warnings: Vec<String>,
+    /// Whether its files are in a bucket.
+    is_remote: bool,
 }
 
 impl Parquet {
@@ -349,10 +384,19 @@ impl Source for Parquet {
         })
     }
 
+    fn reads_at_once(&self) -> Option<usize> {
+        self.is_remote.then_some(limits::REMOTE_READS_AT_ONCE)
+    }
+
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
         let pieces = self.files().map(|file| {
             let path = absolute(file.view.path()).display().to_string();
-            Ok((path, content::of(&file.view)?))
+            let content = match file.view.stamp().filter(|_| self.is_remote) {
+                // A bucket knows its objects by a digest of its own.
+                Some(stamp) => format!("{} bytes, tag {:016x}", stamp.bytes, stamp.inode.1),
+                None => content::of(&file.view)?,
+            };
+            Ok((path, content))
         });
         pieces.collect::<Result<_>>().map(Some)
     }

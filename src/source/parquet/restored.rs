@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use super::{Part, Rows};
 use crate::batch::TargetName;
 use crate::error::{Error, Kind, Result};
-use crate::input::Access;
+use crate::input::Volume;
 use crate::job::Globs;
 use crate::parquet::{MANIFEST, Manifest};
 use crate::source::files::natural;
@@ -23,30 +23,9 @@ pub struct Found {
     pub unfinished: Vec<PathBuf>,
 }
 
-/// A directory and those two steps below it, as far as targets are there.
-pub fn directories_below(dir: &Path) -> Found {
-    let mut found = Found::default();
-    let mut level = vec![dir.to_owned()];
-    for depth in 0..3 {
-        let mut next = Vec::new();
-        for dir in level {
-            if dir.join(MANIFEST).is_file() {
-                found.with_manifest.push(dir.clone());
-            } else if dir.join(JOURNAL).is_file() {
-                found.unfinished.push(dir.clone());
-            }
-            if depth < 2 {
-                next.extend(directories(&dir));
-            }
-        }
-        level = next;
-    }
-    found
-}
-
 /// The targets of a directory and of those two steps below it; `None` where there is no manifest.
-pub fn targets(dir: &Path, access: Access, admitted: &Globs) -> Result<Option<Vec<Rows>>> {
-    let found = directories_below(dir);
+pub fn targets(dir: &Path, volume: &Volume, admitted: &Globs) -> Result<Option<Vec<Rows>>> {
+    let found = directories_below(dir, volume)?;
     if let Some(dir) = found.unfinished.first() {
         let what = "is being written, or was left half-written: it has no manifest yet";
         return Err(
@@ -58,28 +37,48 @@ pub fn targets(dir: &Path, access: Access, admitted: &Globs) -> Result<Option<Ve
     }
     let mut targets = Vec::new();
     for dir in found.with_manifest {
-        let Some(manifest) = Manifest::read(&dir)? else {
+        let Some(manifest) = Manifest::read(&dir, volume)? else {
             continue;
         };
         if admitted.admit(&manifest.collection, &manifest.partition) {
-            targets.push(target(&dir, manifest, access)?);
+            targets.push(target(&dir, manifest, volume)?);
         }
     }
     Ok(Some(targets))
 }
 
-fn directories(dir: &Path) -> Vec<PathBuf> {
-    let listing = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut all: Vec<PathBuf> = listing
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
-    all.sort_by(|one, two| natural(one, two));
-    all
+/// A directory and those two steps below it, as far as targets are there.
+pub fn directories_below(dir: &Path, volume: &Volume) -> Result<Found> {
+    let mut found = Found::default();
+    let mut level = vec![dir.to_owned()];
+    for depth in 0..3 {
+        let mut next = Vec::new();
+        for dir in level {
+            let entries = match volume {
+                // What cannot be listed is for those who look for files.
+                Volume::Disk(_) => volume.list(&dir).unwrap_or_default(),
+                Volume::Remote(_) => volume.list(&dir)?,
+            };
+            let has = |name: &str| entries.iter().any(|e| !e.is_dir && e.name == name);
+            if has(MANIFEST) {
+                found.with_manifest.push(dir.clone());
+            } else if has(JOURNAL) {
+                found.unfinished.push(dir.clone());
+            }
+            if depth < 2 {
+                let below = entries.iter().filter(|entry| entry.is_dir);
+                let mut below: Vec<PathBuf> = below.map(|e| dir.join(&e.name)).collect();
+                below.sort_by(|one, two| natural(one, two));
+                next.append(&mut below);
+            }
+        }
+        level = next;
+    }
+    Ok(found)
 }
 
-fn target(dir: &Path, manifest: Manifest, access: Access) -> Result<Rows> {
-    let files = manifest.open(dir, access)?;
+fn target(dir: &Path, manifest: Manifest, volume: &Volume) -> Result<Rows> {
+    let files = manifest.open(dir, volume)?;
     Ok(Rows {
         name: TargetName {
             collection: manifest.collection,

@@ -1,0 +1,125 @@
+//! Where do the files of a target go whose directory is in a bucket? Up, each as soon as it is whole, and off the disk;
+//! the manifest last. What was there before stays until then.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Kind, Result};
+use crate::input::Volume;
+use crate::limits;
+use crate::parquet::{Listed, MANIFEST, Manifest};
+use crate::store::{self, Address, Bucket};
+
+/// A directory in a bucket.
+pub struct Away {
+    bucket: Arc<dyn Bucket>,
+    dir: PathBuf,
+    address: Address,
+    /// What was there when this began: none of its files is written over.
+    before: Option<Manifest>,
+}
+
+impl Away {
+    /// A directory, which may hold a manifest that is replaced.
+    pub fn new(bucket: Arc<dyn Bucket>, dir: &Path) -> Result<Away> {
+        let address = Address::of(dir)?.ok_or_else(|| {
+            let what = "is no address of a bucket";
+            Error::path(Kind::Job, dir, what)
+        })?;
+        let volume = store::volume_of(&address.bucket, bucket.clone());
+        let before = match Manifest::read(dir, &volume) {
+            // One that cannot be read lists nothing that could be kept.
+            Err(error) if error.kind() == Kind::Corrupt => None,
+            before => before?,
+        };
+        Ok(Away {
+            before,
+            dir: dir.to_owned(),
+            bucket,
+            address,
+        })
+    }
+
+    /// What stands at the end of names, so that no file takes the name of one that is there and stays until the end.
+    pub fn suffix(&self) -> &'static str {
+        let files = self.before.iter().flat_map(|manifest| &manifest.files);
+        let is_plain = |file: &Listed| !file.name.ends_with("-b.parquet");
+        match files.into_iter().any(is_plain) {
+            true => "-b",
+            false => "",
+        }
+    }
+
+    /// Whether there is a file of this length.
+    pub fn has(&self, name: &str, bytes: u64) -> Result<bool> {
+        let found = self.bucket.look(&self.address.below(name))?;
+        Ok(found.is_some_and(|found| found.bytes == bytes))
+    }
+
+    /// Brings a whole file up, and takes it off the disk.
+    pub fn bring(&self, file: &Path, name: &str) -> Result<()> {
+        self.bucket.upload(&self.address.below(name), file)?;
+        std::fs::remove_file(file).map_err(|e| Error::io(file, "remove what was uploaded", &e))
+    }
+
+    /// Brings a file back to the disk, so that it can be gone on with.
+    pub fn fetch(&self, name: &str, file: &Path) -> Result<()> {
+        let key = self.address.below(name);
+        let Some(found) = self.bucket.look(&key)? else {
+            let what = "is gone: it was uploaded by an earlier attempt";
+            return Err(Error::path(Kind::Changed, &self.dir.join(name), what));
+        };
+        let mut partial = file.to_owned().into_os_string();
+        partial.push(".tmp");
+        let partial = PathBuf::from(partial);
+        let io = |e: std::io::Error| Error::io(&partial, "take up the file again", &e);
+        let mut out = File::create(&partial).map_err(io)?;
+        let mut at = 0;
+        while at < found.bytes {
+            let end = found.bytes.min(at + limits::REMOTE_BLOCK_BYTES);
+            out.write_all(&self.bucket.read(&found, at..end)?)
+                .map_err(io)?;
+            at = end;
+        }
+        std::fs::rename(&partial, file).map_err(io)
+    }
+
+    /// Removes a file of which nothing is needed.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.bucket.delete(&self.address.below(name))
+    }
+
+    /// Writes the manifest, from which moment the files count, and removes those that it replaces.
+    pub fn publish(&self, manifest: &Manifest, replace: bool) -> Result<()> {
+        let key = self.address.below(MANIFEST);
+        let text = Bytes::from(manifest.to_text());
+        // It may be there by an attempt of this very run that failed behind it.
+        if !replace
+            && let Some(found) = self.bucket.look(&key)?
+            && (found.bytes != text.len() as u64
+                || self.bucket.read(&found, 0..found.bytes)? != text)
+        {
+            let path = self.dir.join(MANIFEST);
+            let what = "appeared while rows were written, and is left as it is";
+            return Err(Error::path(Kind::Job, &path, what));
+        }
+        self.bucket.put(&key, text)?;
+        let before = self.before.iter().flat_map(|manifest| &manifest.files);
+        let is_gone = |old: &&Listed| manifest.files.iter().all(|new| new.name != old.name);
+        before
+            .filter(is_gone)
+            .try_for_each(|old| self.bucket.delete(&self.address.below(&old.name)))
+    }
+}
+
+/// The volume that such directories are on, as they are now.
+pub fn volume(bucket: Option<&(Address, Arc<dyn Bucket>)>) -> Volume {
+    match bucket {
+        None => Volume::default(),
+        Some((address, bucket)) => store::volume_of(&address.bucket, bucket.clone()),
+    }
+}

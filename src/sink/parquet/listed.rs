@@ -1,0 +1,63 @@
+//! Which directories did a job fill? Once all are whole, the list of the backup says so, beside what it listed before.
+
+use std::fs::File;
+use std::io::Write;
+
+use super::Parquet;
+use crate::batch::Target;
+use crate::error::{Error, Kind, Result};
+use crate::parquet::{BACKUP, Backup, Directory, Manifest};
+
+impl Parquet {
+    /// Writes the list, unless some target of this job is not whole yet: then that one does.
+    pub fn list(&self, target: &Target) -> Result<()> {
+        if target.name.collection.is_empty() {
+            // Its manifest lies where the list would.
+            return Ok(());
+        }
+        // Two targets that end at once would write two lists.
+        let dirs = self.dirs.lock().expect("no one panics with it locked");
+        let volume = self.volume();
+        let mut filled = Vec::with_capacity(dirs.len());
+        // From the last one, since targets end in order.
+        for (_, dir) in dirs.values().rev() {
+            let Ok(Some(manifest)) = Manifest::read(dir, &volume) else {
+                return Ok(());
+            };
+            let path = dir.strip_prefix(&self.spec.dir).unwrap_or(dir);
+            filled.push(Directory {
+                path: path.to_string_lossy().into_owned(),
+                // One of an earlier version has none, and is not listed.
+                manifest: manifest.sum.unwrap_or(0),
+            });
+        }
+        filled.retain(|directory| directory.manifest != 0);
+        let before = match Backup::read(&self.spec.dir, &volume) {
+            // What cannot be read is replaced.
+            Err(error) if error.kind() == Kind::Corrupt => None,
+            before => before?,
+        };
+        let mut others = before.map_or(Vec::new(), |before| before.directories);
+        others.retain(|old| filled.iter().all(|new| new.path != old.path));
+        filled.append(&mut others);
+        filled.sort_by(|one, two| one.path.cmp(&two.path));
+        let text = Backup {
+            directories: filled,
+        }
+        .to_text();
+        if let Some((address, bucket)) = &self.bucket {
+            return bucket.put(&address.below(BACKUP), text.into());
+        }
+        let (path, temporary) = (
+            self.spec.dir.join(BACKUP),
+            self.spec.dir.join(".milvusdm-backup.tmp"),
+        );
+        let mut file =
+            File::create(&temporary).map_err(|e| Error::io(&temporary, "make the list", &e))?;
+        let written = file
+            .write_all(text.as_bytes())
+            .and_then(|()| file.sync_all());
+        written.map_err(|e| Error::io(&temporary, "write the list", &e))?;
+        std::fs::rename(&temporary, &path).map_err(|e| Error::io(&path, "rename the list", &e))
+    }
+}
