@@ -12,8 +12,8 @@ use crate::support::test_env;
 /// Deletions of keys from ten million on, and of three keys that are there, in a file without an envelope.
 const MADE: &str = r"
 import sys, numpy as np, pyarrow as pa, pyarrow.parquet as pq
-keys = np.arange(10_000_000, 13_000_000)
-keys[[7, 1_500_000, 2_999_999]] = [int(k) for k in sys.argv[2:]]
+keys = np.arange(10_000_000, 12_200_000)
+keys[[7, 1_100_000, 2_199_999]] = [int(k) for k in sys.argv[2:]]
 stamps = np.full(len(keys), 2**62)
 pq.write_table(pa.table({'pk': keys, 'ts': stamps}), sys.argv[1], store_schema=False)
 ";
