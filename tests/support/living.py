@@ -334,7 +334,7 @@ def write(name):
             if what == 0:
                 c.upsert([ids, [vector(i, 16) for i in ids]])
             elif what == 1:
-                fresh = [200000 + i * 3 + 1 for i in ids]
+                fresh = [200001 + i * 3 + 1 for i in ids]
                 c.upsert([fresh, [vector(i, 16) for i in ids]])
             else:
                 c.delete(f"pk in {ids}")
