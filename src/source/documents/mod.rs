@@ -7,6 +7,7 @@
 
 mod profile;
 mod scan;
+mod typed;
 mod vector;
 
 use std::sync::Arc;
@@ -15,27 +16,46 @@ use arrow_array::builder::StringBuilder;
 use arrow_array::{ArrayRef, FixedSizeBinaryArray};
 use arrow_buffer::{Buffer, NullBuffer};
 
+use typed::Value;
+
 use crate::error::Result;
 use crate::schema::{Column, ColumnType, Columns, Role, VectorType};
 
 pub use profile::{Profile, SAMPLE, profile, sample};
 pub use scan::{Read, Scan};
+pub use typed::Typed;
 pub use vector::{Found, vector};
 
 /// What the dynamic field is called.
 pub const REST: &str = "$meta";
 
-/// The columns that documents become: a text key, vectors, and the rest.
+/// The columns that documents become: a text key, vectors, fields, and the rest.
 #[derive(Clone, Debug)]
 pub struct Layout {
     columns: Arc<Columns>,
     vectors: Vec<VectorType>,
+    typed: Vec<Typed>,
+}
+
+/// What a member of a document becomes.
+#[derive(Clone, Copy)]
+enum Place {
+    /// A vector of this number.
+    Vector(usize),
+    /// A field of this number.
+    Typed(usize),
+    Rest,
 }
 
 impl Layout {
     /// Rows known by this key, with these columns of dense vectors, which are called as they are in documents: a dot in a
     /// name stands between the keys of objects in one another, as well as in a key.
     pub fn new(key: Column, vectors: Vec<Column>) -> Result<Layout> {
+        Layout::typed(key, vectors, Vec::new())
+    }
+
+    /// The same with columns of fields, called in the same way.
+    pub fn typed(key: Column, vectors: Vec<Column>, typed: Vec<Typed>) -> Result<Layout> {
         let kinds = vectors.iter().filter_map(|column| match column.kind {
             ColumnType::Vector(kind) => Some(kind),
             _ => None,
@@ -45,14 +65,16 @@ impl Layout {
             role: Role::Dynamic,
             ..Column::new(REST, ColumnType::Json)
         };
-        let all = [key].into_iter().chain(vectors).chain([rest]);
+        let fields = typed.iter().map(|typed| typed.column.clone());
+        let all = [key].into_iter().chain(vectors).chain(fields).chain([rest]);
         Ok(Layout {
             columns: Columns::new(all.collect())?,
             vectors: kinds,
+            typed,
         })
     }
 
-    /// The columns: the key, the vectors, the rest.
+    /// The columns: the key, the vectors, the fields, the rest.
     pub fn columns(&self) -> &Arc<Columns> {
         &self.columns
     }
@@ -61,17 +83,22 @@ impl Layout {
         &self.columns.all()[1..=self.vectors.len()]
     }
 
-    /// The number of the vector of this name, and whether a name of one begins with this and a dot.
-    fn vector(&self, name: &str) -> (Option<usize>, bool) {
+    /// What the member of this name becomes, and whether the name of a column begins with this and a dot.
+    fn place(&self, name: &str) -> (Place, bool) {
         let mut within = false;
-        for (number, column) in self.vector_columns().iter().enumerate() {
+        let made = &self.columns.all()[1..=self.vectors.len() + self.typed.len()];
+        for (number, column) in made.iter().enumerate() {
             if column.name == name {
-                return (Some(number), false);
+                let place = match number.checked_sub(self.vectors.len()) {
+                    None => Place::Vector(number),
+                    Some(number) => Place::Typed(number),
+                };
+                return (place, false);
             }
             let rest = column.name.strip_prefix(name);
             within |= rest.is_some_and(|rest| rest.starts_with('.'));
         }
-        (None, within)
+        (Place::Rest, within)
     }
 }
 
@@ -80,9 +107,13 @@ pub struct Rows<'l> {
     layout: &'l Layout,
     keys: StringBuilder,
     vectors: Vec<Values>,
+    /// Of each field its values.
+    typed: Vec<Vec<Option<Value>>>,
     rest: StringBuilder,
     /// The rest of the document at hand.
     text: String,
+    /// What fields it has.
+    fields: Vec<Field>,
     len: usize,
     /// Bytes of texts so far.
     texts: u64,
@@ -92,6 +123,13 @@ pub struct Rows<'l> {
 struct Values {
     bytes: Vec<u8>,
     valid: Vec<bool>,
+}
+
+/// A field of the document at hand.
+#[derive(Clone, Default)]
+struct Field {
+    is_there: bool,
+    value: Option<Value>,
 }
 
 impl<'l> Rows<'l> {
@@ -105,8 +143,10 @@ impl<'l> Rows<'l> {
             layout,
             keys: StringBuilder::new(),
             vectors: layout.vectors.iter().map(none).collect(),
+            typed: vec![Vec::new(); layout.typed.len()],
             rest: StringBuilder::new(),
             text: String::new(),
+            fields: vec![Field::default(); layout.typed.len()],
             len: 0,
             texts: 0,
         }
@@ -127,9 +167,11 @@ impl<'l> Rows<'l> {
     pub fn read(&mut self, scan: &mut Scan<'_>) -> Read<Option<&'l str>> {
         self.drop_last();
         self.text.clear();
+        self.fields.fill(Field::default());
         let mut object = Object {
             layout: self.layout,
             vectors: &mut self.vectors,
+            fields: &mut self.fields,
             rows: self.len,
             text: &mut self.text,
         };
@@ -146,8 +188,42 @@ impl<'l> Rows<'l> {
         Ok(missing)
     }
 
+    /// What the server gives beside the document that was read: an object of lists. A sentence where a value of a field
+    /// is not among it.
+    pub fn give(&mut self, given: Option<&str>) -> Read<()> {
+        if let Some(given) = given {
+            Scan::new(given).members(|name, _, scan| {
+                let typed = self.layout.typed.iter();
+                let found = typed
+                    .enumerate()
+                    .find(|(_, typed)| typed.is_given && typed.column.name == name);
+                let Some((number, typed)) = found else {
+                    return scan.value().map(|_| ());
+                };
+                let value = typed::value(scan, typed.column.kind);
+                self.fields[number].value = value.map_err(|what| format!("`{name}` {what}"))?;
+                Ok(())
+            })?;
+        }
+        for (field, typed) in self.fields.iter_mut().zip(&self.layout.typed) {
+            match (field.is_there, &field.value) {
+                (true, None) if typed.is_given => {
+                    let (name, kind) = (&typed.column.name, typed.column.kind);
+                    return Err(format!("`{name}` is no {kind} to the server"));
+                }
+                // What the mapping has for fields that are not there.
+                (false, Some(_)) => field.value = None,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The document that was read is a row with this key.
     pub fn keep(&mut self, key: &str) {
+        for (values, field) in self.typed.iter_mut().zip(&mut self.fields) {
+            values.push(field.value.take());
+        }
         self.keys.append_value(key);
         self.rest.append_value(&self.text);
         self.texts += (key.len() + self.text.len()) as u64;
@@ -173,6 +249,9 @@ impl<'l> Rows<'l> {
             let bytes = Buffer::from_vec(values.bytes);
             all.push(Arc::new(FixedSizeBinaryArray::new(width, bytes, nulls)));
         }
+        for (values, typed) in self.typed.iter().zip(&self.layout.typed) {
+            all.push(typed::array(typed.column.kind, values));
+        }
         all.push(Arc::new(self.rest.finish()));
         all
     }
@@ -182,6 +261,7 @@ impl<'l> Rows<'l> {
 struct Object<'r> {
     layout: &'r Layout,
     vectors: &'r mut [Values],
+    fields: &'r mut [Field],
     /// Rows before this document.
     rows: usize,
     text: &'r mut String,
@@ -197,9 +277,11 @@ impl Object<'_> {
             name.clear();
             name.push_str(before);
             name.push_str(key);
-            let (number, within) = self.layout.vector(&name);
-            if let Some(number) = number {
-                return self.vector(number, scan);
+            let (place, within) = self.layout.place(&name);
+            match place {
+                Place::Vector(number) => return self.vector(number, scan),
+                Place::Typed(number) => return self.field(number, scan),
+                Place::Rest => {}
             }
             if !std::mem::take(&mut first) {
                 self.text.push(',');
@@ -211,10 +293,49 @@ impl Object<'_> {
                 return self.read(scan, &name);
             }
             let value = scan.value()?;
+            if within && value.starts_with('[') {
+                self.look_into(value, &name)?;
+            }
             self.text.push_str(value);
             Ok(())
         })?;
         self.text.push('}');
+        Ok(())
+    }
+
+    /// Complains of fields within a list of objects: of which of them the column would be, nobody knows.
+    fn look_into(&self, list: &str, before: &str) -> Read<()> {
+        Scan::new(list).elements(|scan| {
+            if scan.peek() != Some(b'{') {
+                return scan.value().map(|_| ());
+            }
+            scan.members(|key, _, scan| {
+                let name = format!("{before}.{key}");
+                let value = scan.value()?;
+                match self.layout.place(&name).0 {
+                    Place::Typed(_) if value != "null" => Err(format!(
+                        "`{name}` lies in a list of objects, which travels as JSON: `columns` cannot name it"
+                    )),
+                    _ => Ok(()),
+                }
+            })
+        })
+    }
+
+    fn field(&mut self, number: usize, scan: &mut Scan<'_>) -> Read<()> {
+        let (field, typed) = (&mut self.fields[number], &self.layout.typed[number]);
+        if field.is_there {
+            return Err(format!("`{}` is there twice", typed.column.name));
+        }
+        if typed.is_given {
+            let value = scan.value()?;
+            let mut words = value.split(['[', ']', ',']).map(str::trim);
+            field.is_there = words.any(|word| !matches!(word, "" | "null"));
+            return Ok(());
+        }
+        let value = typed::value(scan, typed.column.kind);
+        field.value = value.map_err(|what| format!("`{}` {what}", typed.column.name))?;
+        field.is_there = field.value.is_some();
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! tests have it from a stand-in. OpenSearch's was tried on a real 2.19.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -43,8 +44,11 @@ pub struct View {
     pub id: String,
     /// Documents in it that travel.
     pub rows: u64,
-    /// The highest `_seq_no` of one, or -1.
+    /// The highest number of one in the order that it is read in, or -1.
     pub last: i64,
+    /// The order of its documents is this state's own, which was opened then; else it is that of `_seq_no`, which outlives
+    /// it.
+    pub opened: Option<i64>,
     /// Vectors that documents must have to travel.
     needs: Vec<String>,
     /// Documents that do not travel because they lack one.
@@ -218,6 +222,7 @@ impl Cluster {
             id: id.to_owned(),
             rows: 0,
             last: -1,
+            opened: (!index.is_numbered).then(now),
             needs: Vec::new(),
             lacking: 0,
         };
@@ -238,7 +243,7 @@ impl Cluster {
     /// Counts what is in a state, and finds the highest number.
     fn look(&self, view: &mut View) -> Result<()> {
         let mut body = self.search(view, i64::MIN, i64::MAX, 1);
-        body["sort"] = json!([{"_seq_no": "desc"}]);
+        body["sort"] = json!([{self.order(view): "desc"}]);
         body["_source"] = json!(false);
         body["track_total_hits"] = json!(true);
         let mut answer = Vec::new();
@@ -260,22 +265,39 @@ impl Cluster {
         Ok(())
     }
 
+    /// What a state's documents are sorted by.
+    fn order(&self, view: &View) -> &'static str {
+        match (view.opened, self.dialect) {
+            (None, _) => "_seq_no",
+            (Some(_), Dialect::Elasticsearch) => "_shard_doc",
+            // The same, of a state of one shard.
+            (Some(_), Dialect::OpenSearch) => "_doc",
+        }
+    }
+
     /// A search for documents behind a number, up to and with another.
     pub fn search(&self, view: &View, after: i64, upto: i64, rows: u64) -> Value {
-        let mut filter = vec![json!({"range": {"_seq_no": {"gt": after, "lte": upto}}})];
+        let mut filter = Vec::new();
+        if view.opened.is_none() {
+            filter.push(json!({"range": {"_seq_no": {"gt": after, "lte": upto}}}));
+        }
         filter.extend(self.query.clone());
         filter.extend(
             view.needs
                 .iter()
                 .map(|name| json!({"exists": {"field": name}})),
         );
-        json!({
+        let mut body = json!({
             "size": rows,
             "pit": {"id": view.id, "keep_alive": self.keep_alive},
             "query": {"bool": {"filter": filter}},
-            "sort": [{"_seq_no": "asc"}],
+            "sort": [{self.order(view): "asc"}],
             "track_total_hits": false,
-        })
+        });
+        if view.opened.is_some() && after >= 0 {
+            body["search_after"] = json!([after]);
+        }
+        body
     }
 
     /// Searches; the answer is whole, and the state has its newest name.
@@ -327,4 +349,11 @@ impl Cluster {
             tracing::debug!("a point in time stays open until it ends by itself: {error:#}");
         }
     }
+}
+
+/// Tenths of seconds since 2024 began: enough to tell states apart, and few enough to stand before a document's number.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let millis = since.map_or(0, |since| since.as_millis() as i64);
+    ((millis - 1_704_067_200_000) / 100).clamp(1, i64::from(u32::MAX >> 1))
 }

@@ -3,10 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::cluster::{Cluster, Dialect};
+use super::mapping::{self, Field};
 use super::settings::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Method, encoded};
 use crate::schema::{Column, ColumnType, Element, Metric, VectorType};
+use crate::source::documents::Typed;
 
 /// An index.
 #[derive(Clone, Debug)]
@@ -23,6 +25,12 @@ pub struct Index {
     pub is_routed: bool,
     /// Whether vectors are left out of `_source` unless one asks for them.
     pub hides_vectors: bool,
+    /// Whether it numbers its documents in the order of their writes.
+    pub is_numbered: bool,
+    /// Fields that become columns.
+    pub typed: Vec<Typed>,
+    /// What a search asks for beside documents.
+    pub asked: Vec<Value>,
     /// What the operator should know.
     pub notes: Vec<String>,
     vectors: Vec<Column>,
@@ -60,7 +68,7 @@ impl Index {
 pub fn find(cluster: &Cluster, settings: &Settings) -> Result<Vec<Index>> {
     let mut all: Vec<Index> = Vec::new();
     for name in &settings.index {
-        let found = named(cluster, name)?;
+        let found = named(cluster, name, &settings.columns)?;
         if found.is_empty() {
             return Err(Error::new(Kind::Job, format!("no index fits `{name}`")));
         }
@@ -88,7 +96,7 @@ pub fn uuid(cluster: &Cluster, name: &str) -> Result<Option<String>> {
     }
 }
 
-fn named(cluster: &Cluster, name: &str) -> Result<Vec<Index>> {
+fn named(cluster: &Cluster, name: &str, columns: &[String]) -> Result<Vec<Index>> {
     // Commas and stars mean what they mean to the server.
     let spelt = encoded(name).replace("%2A", "*").replace("%2C", ",");
     let path = format!("/{spelt}/_settings?flat_settings=true");
@@ -109,7 +117,7 @@ fn named(cluster: &Cluster, name: &str) -> Result<Vec<Index>> {
     let mut all = Vec::new();
     for (own, found) in &settings {
         let mapping = &mappings[own.as_str()]["mappings"];
-        let mut index = of(cluster, own, &found["settings"], mapping)?;
+        let mut index = of(cluster, own, &found["settings"], mapping, columns)?;
         if alone {
             index.called = name.to_owned();
         }
@@ -118,7 +126,13 @@ fn named(cluster: &Cluster, name: &str) -> Result<Vec<Index>> {
     Ok(all)
 }
 
-fn of(cluster: &Cluster, name: &str, settings: &Value, mapping: &Value) -> Result<Index> {
+fn of(
+    cluster: &Cluster,
+    name: &str,
+    settings: &Value,
+    mapping: &Value,
+    columns: &[String],
+) -> Result<Index> {
     let said = |key: &str| settings[key].as_str();
     let odd = |what: &str| {
         let what = format!("index {name}: {what}");
@@ -131,15 +145,11 @@ fn of(cluster: &Cluster, name: &str, settings: &Value, mapping: &Value) -> Resul
     if flag(&mapping["_source"]["enabled"]) == Some(false) {
         return odd("keeps no `_source`, so that its documents cannot be read");
     }
-    if said("index.disable_sequence_numbers") == Some("true") {
-        return odd(
-            "keeps no sequence numbers (`index.disable_sequence_numbers`), which documents are read in the order of",
-        );
-    }
     let mut found = Fields {
         vectors: Vec::new(),
         notes: Vec::new(),
         wrong: None,
+        leaves: Vec::new(),
         settings,
         name,
     };
@@ -169,6 +179,20 @@ fn of(cluster: &Cluster, name: &str, settings: &Value, mapping: &Value) -> Resul
             "{name} routes its documents by a value of their own: an `_id` may be there more than once"
         ));
     }
+    let (typed, asked) = mapping::columns(name, &found.leaves, columns)?;
+    if !typed.is_empty() {
+        found.notes.push(format!(
+            "{name}: fields that become columns are what the index makes of them: whole numbers without fractions, lists \
+             without nulls, moments in UTC"
+        ));
+    }
+    let is_numbered = said("index.disable_sequence_numbers") != Some("true");
+    if !is_numbered {
+        found.notes.push(format!(
+            "{name} keeps no sequence numbers (`index.disable_sequence_numbers`): once the server loses the state \
+             that is read, or this program ends, nobody knows what is left"
+        ));
+    }
     Ok(Index {
         name: name.to_owned(),
         called: name.to_owned(),
@@ -176,6 +200,9 @@ fn of(cluster: &Cluster, name: &str, settings: &Value, mapping: &Value) -> Resul
         shards,
         is_routed: routed,
         hides_vectors: hides,
+        is_numbered,
+        typed,
+        asked,
         notes: found.notes,
         vectors: found.vectors,
     })
@@ -190,6 +217,8 @@ struct Fields<'f> {
     vectors: Vec<Column>,
     notes: Vec<String>,
     wrong: Option<String>,
+    /// Fields that hold values, but for vectors.
+    leaves: Vec<Field>,
     settings: &'f Value,
     name: &'f str,
 }
@@ -213,6 +242,12 @@ impl Fields<'_> {
                 _ => {
                     if let Value::Object(inner) = &field["properties"] {
                         self.walk(inner, &format!("{name}."), nested || kind == "nested");
+                    } else {
+                        self.leaves.push(Field {
+                            name,
+                            kind: kind.to_owned(),
+                            nested,
+                        });
                     }
                 }
             }
@@ -326,6 +361,7 @@ mod tests {
                 vectors: Vec::new(),
                 notes: Vec::new(),
                 wrong: None,
+                leaves: Vec::new(),
                 settings,
                 name: "i",
             };

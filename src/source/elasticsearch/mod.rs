@@ -12,13 +12,14 @@
 
 mod cluster;
 mod indices;
+mod mapping;
 mod page;
 mod reader;
 mod settings;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::documents::{self, Layout};
@@ -98,11 +99,25 @@ struct Piece {
     renewed: AtomicBool,
     /// Whether anything was read.
     begun: AtomicBool,
+    /// When its last state was opened that has an order of its own.
+    state: AtomicI64,
 }
 
 impl Piece {
     fn view(&self) -> MutexGuard<'_, Option<View>> {
         self.view.lock().expect("no one panics with it locked")
+    }
+
+    /// Notes a state; each is later than the one before it.
+    fn opened(&self, view: &mut View) {
+        let Some(opened) = &mut view.opened else {
+            return;
+        };
+        let before = self.state.fetch_max(*opened, Ordering::Relaxed);
+        if before >= *opened {
+            *opened = before + 1;
+            self.state.store(*opened, Ordering::Relaxed);
+        }
     }
 }
 
@@ -127,9 +142,10 @@ impl Elastic {
                 continue;
             }
             let place = format!("{}/{}", self.cluster.address(), index.name);
-            let layout = Layout::new(
+            let layout = Layout::typed(
                 indices::key(),
                 index.vectors(self.settings.missing == Missing::Null),
+                index.typed.clone(),
             )?;
             let whole = Arc::new(Whole {
                 name,
@@ -138,17 +154,21 @@ impl Elastic {
                 index,
             });
             for shard in 0..whole.index.shards {
-                let view = self.cluster.view(&whole.index, shard)?;
+                let mut view = self.cluster.view(&whole.index, shard)?;
                 self.without_vector
                     .fetch_add(view.lacking, Ordering::Relaxed);
-                pieces.push(Piece {
+                let piece = Piece {
                     whole: whole.clone(),
                     shard,
                     rows: view.rows,
-                    view: Mutex::new(Some(view)),
+                    view: Mutex::new(None),
                     renewed: AtomicBool::new(false),
                     begun: AtomicBool::new(false),
-                });
+                    state: AtomicI64::new(0),
+                };
+                piece.opened(&mut view);
+                *piece.view() = Some(view);
+                pieces.push(piece);
             }
         }
         Ok(pieces)

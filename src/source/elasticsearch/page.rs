@@ -98,6 +98,7 @@ pub fn read(answer: &[u8], rows: &mut Rows<'_>, lack: Lack) -> Result<Page, Wron
 fn hit(scan: &mut Scan<'_>, rows: &mut Rows<'_>, lack: Lack, page: &mut Page) -> Result<(), Wrong> {
     let (mut id, mut number) = (None, None);
     let mut document: Option<Read<Option<&str>>> = None;
+    let mut given = None;
     let read = scan.members(|key, _, scan| {
         match key {
             "_id" => id = Some(scan.string()?.into_owned()),
@@ -110,6 +111,7 @@ fn hit(scan: &mut Scan<'_>, rows: &mut Rows<'_>, lack: Lack, page: &mut Page) ->
                     return Err(String::new());
                 }
             }
+            "fields" => given = Some(scan.value()?),
             "sort" => scan.elements(|scan| {
                 let value = scan.whole()?;
                 number.get_or_insert(value);
@@ -139,6 +141,9 @@ fn hit(scan: &mut Scan<'_>, rows: &mut Rows<'_>, lack: Lack, page: &mut Page) ->
     let Some(missing) = missing else {
         return Err(named(Some(id), "has no `_source`".to_owned()));
     };
+    if let Err(what) = rows.give(given) {
+        return Err(named(Some(id), what));
+    }
     if page.last.is_some_and(|last| last >= number) {
         let what = format!(
             "the answer gives document {number} behind {}",

@@ -1,5 +1,8 @@
 //! How is a shard read? Window by window of its numbers: what is in a window is found without looking at the rest, and
 //! however much is deleted, a window holds no more than its width.
+//!
+//! An index may keep no such numbers. Then documents are read in the order that they have in one state, page behind page,
+//! and a position says which state that was: once it is gone, nobody knows what is left.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -31,6 +34,9 @@ pub struct Pages<'s> {
     cuts: VecDeque<Cut>,
     answer: Vec<u8>,
 }
+
+/// Bits of a position that are a document's, of a state's own order; those above are the state's.
+const DOCUMENT_BITS: u32 = 32;
 
 /// The number that a position is behind.
 fn number(at: &Position) -> i64 {
@@ -76,17 +82,26 @@ impl<'s> Pages<'s> {
             let piece = self.piece;
             let mut view = piece.view();
             if view.is_none() {
-                let fresh = self.source.cluster.view(&piece.whole.index, piece.shard)?;
+                let mut fresh = self.source.cluster.view(&piece.whole.index, piece.shard)?;
+                piece.opened(&mut fresh);
                 piece.renewed.store(true, Ordering::Relaxed);
                 *view = Some(fresh);
             }
             let there = view.as_mut().expect("it was just made");
-            let end = self.end.min(there.last);
+            let base = match there.opened {
+                None => 0,
+                Some(opened) => self.begun(opened)?,
+            };
+            let last = base + there.last;
+            let end = self.end.min(last);
             if self.at >= end {
                 return Ok(());
             }
-            let upto = self.at.saturating_add(self.window).min(end);
-            let asked = self.ask(there, upto);
+            let upto = match there.opened {
+                None => self.at.saturating_add(self.window).min(end),
+                Some(_) => end,
+            };
+            let asked = self.ask(there, base, upto);
             match asked {
                 Err(error) if Cluster::is_gone(&error) => {
                     tracing::warn!(
@@ -112,16 +127,36 @@ impl<'s> Pages<'s> {
                 Ok(()) => {}
             }
             drop(view);
-            self.take(upto)?;
+            self.take(base, upto)?;
         }
         Ok(())
     }
 
+    /// Where positions of a state begin that has an order of its own. What was read of another state tells nothing about
+    /// it.
+    fn begun(&self, opened: i64) -> Result<i64> {
+        if self.at < 0 || self.at >> DOCUMENT_BITS == opened {
+            return Ok(opened << DOCUMENT_BITS);
+        }
+        let what = format!(
+            "{} shard {}: the state that was read is gone, and without sequence numbers \
+             (`index.disable_sequence_numbers`) nobody knows what is left",
+            self.piece.whole.index.name, self.piece.shard
+        );
+        let hint =
+            "`--again` reads all of it anew; `run: {existing: upsert}` replaces what has arrived";
+        Err(Error::new(Kind::Changed, what).hint(hint))
+    }
+
     /// Asks for the documents of a window.
-    fn ask(&mut self, view: &mut View, upto: i64) -> Result<()> {
+    fn ask(&mut self, view: &mut View, base: i64, upto: i64) -> Result<()> {
         let cluster = &self.source.cluster;
-        let mut body = cluster.search(view, self.at, upto, self.page);
-        if self.piece.whole.index.hides_vectors {
+        let index = &self.piece.whole.index;
+        let mut body = cluster.search(view, (self.at - base).max(-1), upto, self.page);
+        if !index.asked.is_empty() {
+            body["fields"] = serde_json::json!(index.asked);
+        }
+        if index.hides_vectors {
             body["_source"] = serde_json::json!({"exclude_vectors": false});
         }
         cluster.searched(&body, view, limits::ANSWER_BYTES_MAX, &mut self.answer)
@@ -151,7 +186,7 @@ impl<'s> Pages<'s> {
     }
 
     /// Makes rows of an answer.
-    fn take(&mut self, upto: i64) -> Result<()> {
+    fn take(&mut self, base: i64, upto: i64) -> Result<()> {
         let layout = &self.piece.whole.layout;
         let lack = match self.source.settings.missing {
             Missing::Fail => Lack::Refuse,
@@ -159,7 +194,9 @@ impl<'s> Pages<'s> {
             Missing::Null => Lack::Keep,
         };
         let mut rows = Rows::new(layout);
-        let found = page::read(&self.answer, &mut rows, lack).map_err(|w| self.wrong(w))?;
+        let mut found = page::read(&self.answer, &mut rows, lack).map_err(|w| self.wrong(w))?;
+        let numbers = found.numbers.iter_mut().chain(&mut found.last);
+        numbers.for_each(|number| *number = number.saturating_add(base));
         let outside = |n: &i64| *n <= self.at || *n > upto;
         if found.numbers.iter().chain(&found.last).any(outside) {
             let what = "the server gave documents that were not asked for".to_owned();

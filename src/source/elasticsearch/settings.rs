@@ -39,6 +39,11 @@ pub const SETTINGS: &[Setting] = &[
         "a query of the server's, as a map or as JSON: only documents that it finds travel",
     )
     .example("{term: {lang: en}}"),
+    Setting::texts(
+        "columns",
+        "fields that become columns of the type that their mapping says: names or globs, [] behind where there are lists",
+    )
+    .example("[price, \"tags[]\"]"),
     Setting::choice(
         "missing_vector",
         &["fail", "skip", "null"],
@@ -92,6 +97,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     pub index: Vec<String>,
     pub query: Option<Json>,
+    /// Fields that become columns; `[]` behind a name: of lists.
+    pub columns: Vec<String>,
     pub missing: Missing,
     pub keep_alive: Duration,
     pub page: u64,
@@ -114,6 +121,7 @@ pub fn read(form: &mut Form) -> Option<Box<dyn Spec>> {
         tls: access::read_tls(form),
         index: index?,
         query: query(form),
+        columns: form.list("columns").unwrap_or_default(),
         missing: match form.choice("missing_vector") {
             Some("skip") => Missing::Skip,
             Some("null") => Missing::Null,
