@@ -7,6 +7,8 @@
 mod arrived;
 #[path = "support/migration.rs"]
 mod migration;
+#[path = "support/new_job.rs"]
+mod new_job;
 #[path = "support/pinecone.rs"]
 mod stand_in;
 mod support;
@@ -24,6 +26,17 @@ use support::{Engine, Server};
 fn rows(kind: &str, namespace: &str) -> Rows {
     let text = support_script("fake_pinecone.py", &["rows", kind, namespace]);
     serde_json::from_str(&text).unwrap()
+}
+
+/// The columns of the files below a directory.
+fn column_names(dir: &Path) -> String {
+    let script = "import glob, sys; import pyarrow.parquet as pq\n\
+        print({tuple(pq.read_schema(f).names) for f in glob.glob(sys.argv[1] + '/**/*.parquet', recursive=True)})";
+    let mut python = Command::new(tables());
+    let output = python.args(["-c", script]).arg(dir).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn to_parquet(dir: &Path) -> String {
@@ -124,6 +137,18 @@ fn a_directory_of_parquet_has_a_namespace_in_each_directory() {
             expected.extend(rows(kind, namespace));
         }
         same(&in_parquet(&to), &expected);
+        // As the service gives them, down to the columns.
+        let fake = Fake::start(kind, None);
+        let served = jobs.path(&format!("{kind}_served"));
+        let job = fake.source("collection: index") + &to_parquet(&served);
+        jobs.run(&format!("{kind}_served"), &job).code(0);
+        assert_eq!(column_names(&to), column_names(&served), "{kind}");
+        let job = format!("source: {{pinecone: {{path: '{}'}}}}\n", from.display())
+            + &to_parquet(&jobs.path("planned"));
+        std::fs::write(jobs.path("plan.yaml"), job).unwrap();
+        let planned = jobs.milvusdm(&["plan", "plan.yaml"]);
+        let said = String::from_utf8_lossy(&[planned.stdout, planned.stderr].concat()).into_owned();
+        assert!(said.contains("tags: {type: array<varchar>"), "{said}");
     }
     let job = format!(
         "source: {{pinecone: {{path: '{}'}}}}\n",
@@ -133,6 +158,15 @@ fn a_directory_of_parquet_has_a_namespace_in_each_directory() {
     jobs.run("nothing", &job)
         .code(2)
         .says(&["has no .parquet files"]);
+}
+
+#[test]
+fn a_new_job_runs_once_its_marked_lines_are_edited() {
+    let (fake, jobs) = (Fake::start("still", None), Jobs::new());
+    let lite = Server::shared(Engine::LitePython);
+    let edits = [("host", fake.address.as_str())];
+    let rows = into_both(&jobs.path("."), "pinecone", &edits, &lite.address());
+    assert_eq!(rows, [30, 30]);
 }
 
 #[test]

@@ -24,8 +24,7 @@ def parquet(directory, key):
     for row in rows:
         i = str(row.pop(key))
         assert i not in out, i
-        # Files that had a column of that name keep it.
-        row["payload"] = json.loads(row.pop("$meta" if "$meta" in row else "metadata"))
+        row["payload"] = json.loads(row.pop("$meta"))
         for name, v in row.items():
             if isinstance(v, dict) and "indices" in v:
                 row[name] = [list(p) for p in zip(v["indices"], v["values"])]

@@ -13,7 +13,8 @@ use crate::batch::{Cut, Limits, Part, Position, Shard, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::job::Globs;
 use crate::parquet;
-use crate::schema::{Columns, Role};
+use crate::schema::{Column, ColumnType, Columns, Role};
+use crate::source::documents;
 use crate::source::files::natural;
 use crate::source::parquet::open_named;
 use crate::source::{Files, Reader, Source, Survey};
@@ -58,18 +59,73 @@ pub fn open(path: &Path, settings: &Settings, admitted: &Globs) -> Result<Box<dy
         batch_bytes: 1,
         batch_rows: 1,
     })?;
-    let columns = survey.manifest.targets.iter().map(|target| {
-        let mut all = target.columns.all().to_vec();
-        for column in &mut all {
-            if column.name == "metadata" {
-                column.role = Role::Dynamic;
-                column.nullable = false;
-            }
-        }
-        Ok((target.columns.clone(), Columns::new(all)?))
-    });
+    let columns = survey
+        .manifest
+        .targets
+        .iter()
+        .map(|target| Made::of(&target.columns));
     let columns = columns.collect::<Result<_>>()?;
     Ok(Box::new(Layout { source, columns }))
+}
+
+/// The columns of files, and what they become: those that the service's API gives, in its order.
+struct Made {
+    stored: Arc<Columns>,
+    made: Arc<Columns>,
+    /// Of each column its number in the files; `None`: none of them has it.
+    from: Vec<Option<usize>>,
+}
+
+impl Made {
+    fn of(stored: &Arc<Columns>) -> Result<Made> {
+        let (mut all, mut from) = (Vec::new(), Vec::new());
+        for name in ["id", "values", "sparse_values"] {
+            let mut there = stored.all().iter().enumerate();
+            if let Some((number, column)) = there.find(|(_, column)| column.name == name) {
+                let mut column = column.clone();
+                if column.kind == ColumnType::Sparse {
+                    (column.metric, column.index) = super::source::sparse();
+                }
+                all.push(column);
+                from.push(Some(number));
+            }
+        }
+        all.push(Column {
+            role: Role::Dynamic,
+            ..Column::new(documents::REST, ColumnType::Json)
+        });
+        let mut there = stored.all().iter();
+        from.push(there.position(|column| column.name == "metadata"));
+        Ok(Made {
+            stored: stored.clone(),
+            made: Columns::new(all)?,
+            from,
+        })
+    }
+
+    /// A part of the files as it travels, with an empty object where a row has no metadata.
+    fn part(&self, part: &Part) -> Result<Part> {
+        let values = self
+            .made
+            .all()
+            .iter()
+            .zip(&self.from)
+            .map(|(column, from)| {
+                let values = from.map(|number| part.column(number));
+                match values {
+                    Some(values) if column.role != Role::Dynamic || values.null_count() == 0 => {
+                        values
+                    }
+                    Some(values) => {
+                        let texts = values.as_string::<i32>().iter();
+                        let texts = texts.map(|text| text.unwrap_or("{}"));
+                        Arc::new(StringArray::from_iter_values(texts)) as ArrayRef
+                    }
+                    None => Arc::new(StringArray::from_iter_values(vec!["{}"; part.len()])),
+                }
+            });
+        Part::new(&self.made, values.collect(), &part.file, part.row)
+    }
 }
 
 /// The Parquet files of a directory, and of those below it, by what the namespace is called.
@@ -104,15 +160,14 @@ fn below(path: &Path) -> Result<Vec<(String, Vec<PathBuf>)>> {
 /// Parquet files whose metadata are the dynamic field.
 struct Layout {
     source: Box<dyn Source>,
-    /// Of each target: the columns of its files, and what they become.
-    columns: Vec<(Arc<Columns>, Arc<Columns>)>,
+    /// Of each target.
+    columns: Vec<Made>,
 }
 
 impl Layout {
-    fn of(&self, columns: &Columns) -> Option<&Arc<Columns>> {
+    fn of(&self, columns: &Columns) -> Option<&Made> {
         let mut all = self.columns.iter();
-        let found = all.find(|(stored, _)| stored.hold_the_same(columns));
-        found.map(|(_, made)| made)
+        all.find(|made| made.stored.hold_the_same(columns))
     }
 }
 
@@ -120,15 +175,15 @@ impl Source for Layout {
     fn survey(&self, limits: Limits) -> Result<Survey> {
         let mut survey = self.source.survey(limits)?;
         for target in &mut survey.manifest.targets {
-            if let Some(columns) = self.of(&target.columns) {
-                target.columns = columns.clone();
+            if let Some(found) = self.of(&target.columns) {
+                target.columns = found.made.clone();
             }
         }
         Ok(survey)
     }
 
     fn profile(&self, shard: &Shard) -> Result<Vec<String>> {
-        crate::source::documents::profile(self, shard)
+        documents::profile(self, shard)
     }
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
@@ -175,21 +230,9 @@ impl Reader for Filled<'_> {
             return Ok(None);
         };
         for part in &mut cut.parts {
-            let Some(columns) = self.layout.of(part.columns()) else {
-                continue;
-            };
-            let values = columns.all().iter().enumerate().map(|(number, column)| {
-                let values = part.column(number);
-                match column.role {
-                    Role::Dynamic if values.null_count() > 0 => {
-                        let texts = values.as_string::<i32>().iter();
-                        let texts = texts.map(|text| text.unwrap_or("{}"));
-                        Arc::new(StringArray::from_iter_values(texts)) as ArrayRef
-                    }
-                    _ => values,
-                }
-            });
-            *part = Part::new(columns, values.collect(), &part.file, part.row)?;
+            if let Some(found) = self.layout.of(part.columns()) {
+                *part = found.part(part)?;
+            }
         }
         Ok(Some(cut))
     }

@@ -152,6 +152,15 @@ fn index_name(address: &str) -> String {
     }
 }
 
+/// How sparse values are searched: there is but one way.
+pub fn sparse() -> (Option<Metric>, Option<Index>) {
+    let index = Index {
+        kind: "SPARSE_INVERTED_INDEX".to_owned(),
+        params: Vec::new(),
+    };
+    (Some(Metric::Ip), Some(index))
+}
+
 /// What rows of an index have.
 fn shape(stats: &Stats, has_sparse: bool) -> Result<(Shape, Arc<Columns>, Vec<String>)> {
     let metric = stats.metric.as_deref().map(|metric| match metric {
@@ -181,13 +190,11 @@ fn shape(stats: &Stats, has_sparse: bool) -> Result<(Shape, Arc<Columns>, Vec<St
             .to_owned(),
     ];
     if sparse {
+        let (metric, index) = self::sparse();
         all.push(Column {
             nullable: true,
-            metric: Some(Metric::Ip),
-            index: Some(Index {
-                kind: "SPARSE_INVERTED_INDEX".to_owned(),
-                params: Vec::new(),
-            }),
+            metric,
+            index,
             ..Column::new("sparse_values", ColumnType::Sparse)
         });
         notes.push(
