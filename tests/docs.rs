@@ -281,3 +281,40 @@ fn a_first_job_runs_once_its_marked_lines_are_edited() {
 
 /// Sources whose inputs [`inputs`] makes.
 const FILES: [&str; 6] = ["faiss", "hdf5", "milvus1", "numpy", "parquet", "vecs"];
+
+#[test]
+fn the_cases_of_other_tools_name_tests_that_exist() {
+    let text = std::fs::read_to_string(root().join("tests/CASES.md")).unwrap();
+    let (mut cases, mut named) = (0, 0);
+    for line in text.lines().filter(|line| line.starts_with("| ")) {
+        cases += usize::from(line[2..].starts_with(|c: char| c.is_ascii_digit()));
+        for word in line.split('`').filter(|word| word.contains("::")) {
+            let (file, test) = word.split_once("::").unwrap();
+            let places = match file {
+                "lib" => vec![root().join("src")],
+                file => vec![
+                    root().join(format!("tests/{file}.rs")),
+                    root().join("tests").join(file),
+                ],
+            };
+            let found = places.iter().any(|place| has_test(place, test));
+            assert!(found, "{word} is no test");
+            named += 1;
+        }
+    }
+    assert_eq!(cases, 22);
+    assert!(named > cases, "{named}");
+}
+
+/// Whether a file, or one below a directory, has a test of this name.
+fn has_test(place: &Path, name: &str) -> bool {
+    if place.is_dir() {
+        let entries = std::fs::read_dir(place).unwrap();
+        return entries
+            .into_iter()
+            .any(|entry| has_test(&entry.unwrap().path(), name));
+    }
+    let text = std::fs::read_to_string(place).unwrap_or_default();
+    text.contains(&format!("#[test]\nfn {name}("))
+        || text.contains(&format!("#[test]\n    fn {name}("))
+}

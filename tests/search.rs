@@ -2,84 +2,36 @@
 
 mod support;
 
+#[path = "search/cases.rs"]
+mod cases;
 #[path = "support/migration.rs"]
 mod migration;
+#[path = "support/new_job.rs"]
+mod new_job;
+#[path = "support/opensearch.rs"]
+mod server;
+#[path = "search/typed.rs"]
+mod typed;
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use migration::{Jobs, support_script};
-use support::{Engine, Server, run_python, test_env};
-
-/// A real OpenSearch 2.19. It ends when this process does: it reads a pipe that closes then.
-struct OpenSearch {
-    address: String,
-    _process: Child,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
+use migration::Jobs;
+use new_job::into_both;
+use server::{OpenSearch, free_port, script};
+use support::{Certificates, Engine, Server, run_python, test_env};
 
 fn opensearch() -> &'static OpenSearch {
     static STARTED: OnceLock<OpenSearch> = OnceLock::new();
     STARTED.get_or_init(|| {
-        let install = test_env().join("opensearch");
-        assert!(
-            install.join("installed").exists(),
-            "tests/setup installs OpenSearch"
-        );
-        let home = Box::leak(Box::new(tempfile::tempdir().unwrap())).path();
-        for name in ["config", "modules", "plugins", "tmp", "logs"] {
-            std::fs::create_dir(home.join(name)).unwrap();
-        }
-        let (port, transport) = (free_port(), free_port());
-        let classes = format!("{0}/classes:{0}/lib/*", install.display());
-        let process = Command::new("java")
-            .args([
-                "-Xms512m",
-                "-Xmx512m",
-                "-XX:+UseSerialGC",
-                "-Dio.netty.noUnsafe=true",
-            ])
-            .args([
-                "-Dio.netty.noKeySetOptimization=true",
-                "-Dlog4j2.disable.jmx=true",
-            ])
-            .arg(format!("-Djava.io.tmpdir={}", home.join("tmp").display()))
-            .args(["-cp", &classes, "Launch"])
-            .arg(home)
-            .args([port.to_string(), transport.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(home.join("said")).unwrap())
-            .spawn()
-            .unwrap();
-        let begun = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let said = std::fs::read_to_string(home.join("said")).unwrap_or_default();
-            assert!(
-                begun.elapsed() < Duration::from_secs(240),
-                "OpenSearch does not start: {said}"
-            );
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        let address = format!("http://127.0.0.1:{port}");
-        support_script("search.py", &["make", &address]);
-        OpenSearch {
-            address,
-            _process: process,
-        }
+        let server = server::start();
+        server::script(&["make", &server.address]);
+        server
     })
 }
 
@@ -91,7 +43,7 @@ fn job(index: &str, more: &str, to: &str) -> String {
 }
 
 fn dump(index: &str) -> Value {
-    let said = support_script("search.py", &["dump", &opensearch().address, index]);
+    let said = script(&["dump", &opensearch().address, index]);
     serde_json::from_str(&said).unwrap()
 }
 
@@ -178,10 +130,7 @@ print(json.dumps(out, default=str))
 
 fn plain_into(engine: Engine, name: &str, count: usize) {
     let server = Server::shared(engine);
-    support_script(
-        "search.py",
-        &["rows", &opensearch().address, name, &count.to_string()],
-    );
+    script(&["rows", &opensearch().address, name, &count.to_string()]);
     let jobs = Jobs::new();
     let to = format!(
         "milvus: {{address: '{}', metric: L2, index: {{type: FLAT}}, load: true}}",
@@ -329,6 +278,79 @@ fn elasticsearch_is_asked_in_its_own_words_and_may_forget_its_states() {
 }
 
 #[test]
+fn a_server_behind_tls_is_trusted_by_its_authority_or_fingerprint_and_by_nothing_else() {
+    let (jobs, known, other) = (Jobs::new(), Certificates::make(), Certificates::make());
+    // As Elasticsearch does it, the server shows its authority, too.
+    let chain = jobs.path("chain.pem").display().to_string();
+    let both = ["server.pem", "ca.pem"].map(|name| std::fs::read(known.path(name)).unwrap());
+    std::fs::write(&chain, both.concat()).unwrap();
+    let (mut process, address) = elasticsearch(&["--tls", &chain, &known.path("server.key")]);
+    let run = |name: &str, tls: &str| {
+        let job = format!(
+            "source: {{elasticsearch: {{urls: ['https://{address}'], index: aliased, user: elastic, password: secret, tls: {tls}}}}}\n\
+             sink: {{parquet: {{dir: '{}'}}}}\nrun: {{patience: 1s}}\n",
+            jobs.path(name).display()
+        );
+        jobs.run(name, &job)
+    };
+    let print = |certificates: &Certificates, name: &str| {
+        let script = format!(
+            "openssl x509 -in '{}' -noout -fingerprint -sha256 | cut -d= -f2",
+            certificates.path(name)
+        );
+        let said = Command::new("sh").args(["-c", &script]).output().unwrap();
+        String::from_utf8(said.stdout).unwrap().trim().to_owned()
+    };
+    for (name, tls) in [
+        ("ca", format!("{{ca: '{}'}}", known.path("ca.pem"))),
+        (
+            "fingerprint",
+            format!("{{fingerprint: '{}'}}", print(&known, "ca.pem")),
+        ),
+        ("insecure", "{insecure: true}".to_owned()),
+    ] {
+        run(name, &tls).code(0);
+        assert_eq!(
+            parquet(&jobs.path(name)).as_object().unwrap().len(),
+            40,
+            "{name}"
+        );
+    }
+    for (name, tls, expected) in [
+        ("system", "{}".to_owned(), "TLS with"),
+        (
+            "stranger",
+            format!("{{ca: '{}'}}", other.path("ca.pem")),
+            "TLS with",
+        ),
+        (
+            "other",
+            format!("{{fingerprint: '{}'}}", print(&other, "ca.pem")),
+            "no certificate with the fingerprint",
+        ),
+    ] {
+        run(name, &tls).code(5).says(&[expected]);
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+#[test]
+fn a_new_job_runs_once_its_marked_lines_are_edited() {
+    let jobs = Jobs::new();
+    for source in ["elasticsearch", "opensearch"] {
+        // Both jobs call their collection the same.
+        let lite = Server::start(Engine::LitePython, &[]);
+        let edits = [
+            ("urls", opensearch().address.as_str()),
+            ("index", "aliased"),
+        ];
+        let rows = into_both(&jobs.path("."), source, &edits, &lite.address());
+        assert_eq!(rows, [40, 40], "{source}");
+    }
+}
+
+#[test]
 fn plan_prints_the_columns_that_documents_could_have() {
     let jobs = Jobs::new();
     let to = format!("parquet: {{dir: '{}'}}", jobs.path("out").display());
@@ -370,10 +392,7 @@ fn what_is_wrong_is_one_sentence_with_its_exit_code() {
 fn rows_that_nobody_touches_arrive_once_while_others_come_and_go_and_the_program_is_killed() {
     let server = Server::shared(Engine::Standalone);
     let (name, count) = ("moving_rows", 6000);
-    support_script(
-        "search.py",
-        &["rows", &opensearch().address, name, &count.to_string()],
-    );
+    script(&["rows", &opensearch().address, name, &count.to_string()]);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/search.py");
     let mut writer = Command::new(support::python())
         .arg(script)

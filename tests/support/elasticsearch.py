@@ -1,15 +1,19 @@
 """A stand-in for Elasticsearch 9.2 before a real OpenSearch: its dialect, written after its documentation. It is no
 Elasticsearch: what documents are, how they are counted, sorted and found is OpenSearch's.
 
-    elasticsearch.py ADDRESS [--forget N]     prints its port; N: every Nth search finds that its state is gone
+    elasticsearch.py ADDRESS [--forget N] [--forget-at N] [--unnumbered] [--tls CERT KEY]
+                        prints its port; every Nth search, or the Nth alone, finds that its state is gone; indices without
+                        sequence numbers; with TLS, by these PEM files
 
 Vectors are left out of `_source` unless a search says `exclude_vectors: false`; a login is wanted: elastic, secret.
 """
-import base64, json, sys, threading, urllib.error, urllib.request
+import base64, json, ssl, sys, threading, urllib.error, urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 behind = sys.argv[1]
 forget = int(sys.argv[sys.argv.index("--forget") + 1]) if "--forget" in sys.argv else 0
+forget_at = int(sys.argv[sys.argv.index("--forget-at") + 1]) if "--forget-at" in sys.argv else 0
+unnumbered = "--unnumbered" in sys.argv
 login = "Basic " + base64.b64encode(b"elastic:secret").decode()
 searches, lock = 0, threading.Lock()
 
@@ -63,9 +67,13 @@ class Handler(BaseHTTPRequestHandler):
                 del body["_source"]
             with lock:
                 searches += 1
-                gone = forget and searches % forget == 0
+                gone = forget and searches % forget == 0 or searches == forget_at
             if gone:
                 return self.wrong(404, "search_phase_execution_exception", "No search context found for id [7]")
+            if unnumbered and "_seq_no" in json.dumps(body):
+                return self.wrong(400, "search_phase_execution_exception", "sequence numbers are disabled")
+            # OpenSearch's name for the order of a shard's documents.
+            body["sort"] = [{{"_shard_doc": "_doc"}.get(name, name): order for name, order in sort.items()} for sort in body["sort"]]
             status, answer = self.ask("POST", self.path, body)
             if not asks:
                 for hit in answer.get("hits", {}).get("hits", []):
@@ -74,11 +82,20 @@ class Handler(BaseHTTPRequestHandler):
         status, answer = self.ask(self.command, self.path, body)
         # Its own name for such a field.
         text = json.dumps(answer).replace('"knn_vector"', '"dense_vector"').replace('"dimension"', '"dims"')
-        return self.say(status, json.loads(text))
+        answer = json.loads(text)
+        if unnumbered and "/_settings" in path:
+            for index in answer.values():
+                index["settings"]["index.disable_sequence_numbers"] = "true"
+        return self.say(status, answer)
 
     do_GET = do_POST = do_DELETE = handle_any
 
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+if "--tls" in sys.argv:
+    at = sys.argv.index("--tls")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[at + 1], sys.argv[at + 2])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 print(server.server_address[1], flush=True)
 server.serve_forever()

@@ -28,7 +28,7 @@ fn written(dir: &Path, source: &str, sink: &str, edits: &[(&str, &str)]) -> Stri
 
 /// Writes such a job, plans it and runs it in a directory; returns the report of the run, which ended well.
 #[track_caller]
-pub fn new_job(dir: &Path, source: &str, sink: &str, edits: &[(&str, &str)]) -> Value {
+fn new_job(dir: &Path, source: &str, sink: &str, edits: &[(&str, &str)]) -> Value {
     let job = written(dir, source, sink, edits);
     let file = format!("{source}_to_{sink}.yaml");
     std::fs::write(dir.join(&file), &job).unwrap();
@@ -38,4 +38,20 @@ pub fn new_job(dir: &Path, source: &str, sink: &str, edits: &[(&str, &str)]) -> 
         report
     });
     serde_json::from_str(&report).unwrap()
+}
+
+/// Such jobs of a source into the Milvus at an address and into Parquet: how many rows went into each.
+#[track_caller]
+pub fn into_both(dir: &Path, source: &str, edits: &[(&str, &str)], address: &str) -> [u64; 2] {
+    let out = dir.join(format!("{source}_out")).display().to_string();
+    let places = [
+        ("milvus", ("address", address)),
+        ("parquet", ("dir", out.as_str())),
+    ];
+    places.map(|(sink, place)| {
+        let edits = [edits, &[place]].concat();
+        let report = new_job(dir, source, sink, &edits);
+        let rows = report["progress"]["rows"].as_u64();
+        rows.unwrap_or_else(|| panic!("{source} to {sink}: {report:#}"))
+    })
 }

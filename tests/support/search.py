@@ -1,8 +1,10 @@
 """Fills an OpenSearch for tests/search.rs, and says what it holds. Standard library only.
 
     search.py make ADDRESS            indices of every kind
+    search.py still ADDRESS N DIM     the index `still` in two shards
     search.py rows ADDRESS NAME N     an index of N documents in three shards
     search.py dump ADDRESS NAME       every document by its _id, read by ids and not by a search
+    search.py states ADDRESS NAME     how many states of an index's shards it keeps for someone
     search.py write ADDRESS NAME      writes, rewrites and deletes until it is killed; `keep-*` stay as they are
 """
 import json, random, struct, sys, time, urllib.error, urllib.request
@@ -41,9 +43,10 @@ def put(index, documents, refresh=True):
         call("POST", f"/{index}/_refresh")
 
 
-def create(name, properties, shards=1, **more):
+def create(name, properties, shards=1, source=None, **more):
     settings = {"index": {"number_of_shards": shards, "number_of_replicas": 0, **more}}
-    call("PUT", f"/{name}", {"settings": settings, "mappings": {"properties": properties}})
+    mappings = {"properties": properties, **({"_source": source} if source else {})}
+    call("PUT", f"/{name}", {"settings": settings, "mappings": mappings})
 
 
 def knn(dim, **more):
@@ -89,10 +92,25 @@ def make():
     create("bytes", {"v": knn(8, data_type="byte", space_type="l2")}, 2)
     put("bytes", ((f"b{n}", {"v": [(n * k * 7 + k) % 256 - 128 for k in range(8)]}) for n in range(300)))
     create("empty", {"v": knn(4)})
+    create("typed", {"v": knn(4), "n": {"type": "integer"}, "small": {"type": "byte"}, "price": {"type": "scaled_float", "scaling_factor": 100},
+                     "yes": {"type": "boolean"}, "tags": {"type": "keyword"}, "when": {"type": "date"}, "where": {"type": "geo_point"},
+                     "other": {"type": "object", "enabled": False}}, 2)
+    put("typed", ((f"t{n}", {"v": vector(n, 4), "n": str(n) if n % 3 else n, "small": n % 100, "price": n / 4, "yes": n % 2 == 0,
+                             "tags": ["a", f"t{n}"], "when": 1704164645678 + n, "where": f"2.25,{n % 90}.5", "other": f"o{n}"}) for n in range(200)))
     create("lacking", {"v": knn(2)})
     put("lacking", [("a", {"v": [1, 2]}), ("b", {}), ("c", {"x": 1}), ("d", {"v": [3, 4], "x": 2}), ("e", {"v": None})])
     create("loose", {"v": knn(2)})
     put("loose", [("a", {"v": [1, 2], "v2": [1, 2]}), ("b", {"v": [3, 4], "v2": [1]})])
+    create("excluded", {"v": knn(2)}, source={"excludes": ["secret"]})
+    put("excluded", ((f"e{n}", {"v": [n, 1], "n": n, "secret": "s"}) for n in range(5)))
+    create("hidden", {"v": knn(2)}, source={"excludes": ["v"]})
+    put("hidden", [("a", {"v": [1, 2]})])
+    create("long", {"v": knn(2), "text": {"type": "keyword", "index": False, "doc_values": False}})
+    put("long", [("long row", {"v": [1, 2], "text": "ü" * 40_000}),
+                 ("like json", {"v": [3, 4], "text": "short", "object": '{"a": 1}', "list": "[1, 2]"})])
+    for name, document in [("taken_id", {"id": 1}), ("taken_meta", {"$meta": 1}), ("keys", {"dots.in.it": 1, "k" * 300: 2})]:
+        create(name, {"v": knn(2)})
+        put(name, [("a row", {"v": [1, 2], **document})])
     plain("aliased-000001", 40, dim=4)
     call("POST", "/_aliases", {"actions": [{"add": {"index": "aliased-000001", "alias": "aliased"}}]})
 
@@ -128,7 +146,13 @@ if verb == "make":
     make()
 elif verb == "rows":
     plain(sys.argv[3], int(sys.argv[4]))
+elif verb == "still":
+    count, dim = map(int, sys.argv[3:5])
+    create("still", {"v": knn(dim)}, 2)
+    put("still", ((f"row {n}", {"v": [n + k / 8 for k in range(dim)], "n": n}) for n in range(count)))
 elif verb == "dump":
     dump(sys.argv[3])
+elif verb == "states":
+    print(call("GET", f"/{sys.argv[3]}/_stats/search")["_all"]["total"]["search"]["point_in_time_current"])
 elif verb == "write":
     write(sys.argv[3])
