@@ -8,6 +8,8 @@ mod arrived;
 mod chroma;
 #[path = "support/migration.rs"]
 mod migration;
+#[path = "support/new_job.rs"]
+mod new_job;
 mod support;
 
 use std::io::{BufRead, BufReader};
@@ -18,6 +20,7 @@ use std::time::Duration;
 use arrived::{Rows, in_milvus, in_parquet, same};
 use chroma::Running;
 use migration::Jobs;
+use new_job::into_both;
 use serde_json::Value;
 use support::{Engine, Server};
 
@@ -172,6 +175,18 @@ fn a_directory_is_read_as_its_server_would() {
         code == Some(3) && said.contains("data_level0.bin"),
         "{said}"
     );
+}
+
+#[test]
+fn a_new_job_runs_once_its_marked_lines_are_edited() {
+    let jobs = Jobs::new();
+    let directory = jobs.path("store");
+    chroma::script(&["small", directory.to_str().unwrap(), "25", "4"]);
+    let server = Running::serve(&directory);
+    let lite = Server::shared(Engine::LitePython);
+    let edits = [("address", server.address.as_str())];
+    let rows = into_both(&jobs.path("."), "chroma", &edits, &lite.address());
+    assert_eq!(rows, [25, 25]);
 }
 
 #[test]

@@ -8,6 +8,9 @@
 mod chroma;
 #[path = "conformance/inputs.rs"]
 mod inputs;
+#[cfg(feature = "elasticsearch")]
+#[path = "support/opensearch.rs"]
+mod opensearch;
 #[path = "conformance/servers.rs"]
 mod servers;
 #[path = "conformance/sinks.rs"]
@@ -22,6 +25,9 @@ mod stand_in_pinecone;
 #[cfg(feature = "qdrant")]
 #[path = "support/qdrant.rs"]
 mod stand_in_qdrant;
+#[cfg(feature = "network")]
+#[path = "conformance/stores.rs"]
+mod stores;
 mod support;
 #[path = "support/milvus2x.rs"]
 mod unpacked;

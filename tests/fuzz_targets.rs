@@ -35,6 +35,7 @@ macro_rules! targets {
 targets!(
     answers,
     checkpoint,
+    documents,
     faiss,
     hdf5_rows,
     hdf5_filters,

@@ -1,5 +1,6 @@
 //! A new user's first job for each source that needs no server of another maker, into Milvus and into Parquet: as `init`
-//! writes it, with the marked lines edited. `pgvector.rs`, `qdrant.rs` and `search.rs` do the same with their servers.
+//! writes it, with the marked lines edited. `chroma.rs`, `pgvector.rs`, `pinecone.rs`, `qdrant.rs`, `search.rs` and `stores.rs` do
+//! the same with theirs.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +13,7 @@ mod unpacked;
 use std::path::Path;
 use std::process::Command;
 
-use new_job::new_job;
+use new_job::into_both;
 use support::{Engine, Server, python, run_python, test_env};
 
 /// Inputs by the names that new jobs have, in the current directory.
@@ -110,23 +111,10 @@ fn a_new_job_of_every_source_runs_once_its_marked_lines_are_edited() {
         ("parquet", &[("paths", &exported)], 300),
     ];
     for (source, edits, rows) in sources {
-        let mut by_sink = [0, 0];
-        let out = at(&format!("{source}_out"));
-        let places = [
-            ("milvus", ("address", &address)),
-            ("parquet", ("dir", &out)),
-        ];
-        for (delivered, (sink, (key, place))) in by_sink.iter_mut().zip(places) {
-            let edits = [edits, &[(key, place.as_str())]].concat();
-            let report = new_job(dir.path(), source, sink, &edits);
-            *delivered = report["progress"]["rows"].as_u64().unwrap();
-            let wanted = if rows == 0 { *delivered } else { rows };
-            assert_eq!(*delivered, wanted, "{source} to {sink}: {report:#}");
-        }
-        assert!(
-            by_sink[0] > 0 && by_sink[0] == by_sink[1],
-            "{source}: {by_sink:?}"
-        );
+        let by_sink = into_both(dir.path(), source, edits, &address);
+        let wanted = if rows == 0 { by_sink[0] } else { rows };
+        assert!(wanted > 0, "{source}");
+        assert_eq!(by_sink, [wanted, wanted], "{source}");
         assert_eq!(arrived(&to), by_sink[0], "{source}");
     }
 }

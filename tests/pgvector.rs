@@ -8,6 +8,8 @@ mod cells;
 mod migration;
 #[path = "pgvector/moving.rs"]
 mod moving;
+#[path = "support/new_job.rs"]
+mod new_job;
 #[path = "pgvector/refused.rs"]
 mod refused;
 mod support;

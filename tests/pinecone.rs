@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use arrived::{Rows, in_milvus, in_parquet, same, tables};
 use migration::{Jobs, support_script};
+use new_job::into_both;
 use stand_in::Fake;
 use support::{Engine, Server};
 

@@ -7,6 +7,8 @@
 mod arrived;
 #[path = "support/migration.rs"]
 mod migration;
+#[path = "support/new_job.rs"]
+mod new_job;
 #[path = "support/qdrant.rs"]
 mod stand_in;
 mod support;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use arrived::{Rows, in_milvus, in_parquet, same};
 use migration::{Jobs, support_script};
+use new_job::into_both;
 use serde_json::json;
 use stand_in::Fake;
 use support::{Engine, Server};
@@ -152,6 +155,15 @@ fn what_is_wrong_is_one_sentence_with_its_exit_code() {
     let gone = job(&format!("{key}, collections: [plain]"));
     drop(fake);
     jobs.run("gone", &gone).code(5).says(&["cannot be reached"]);
+}
+
+#[test]
+fn a_new_job_runs_once_its_marked_lines_are_edited() {
+    let (fake, jobs) = (Fake::of("still"), Jobs::new());
+    let lite = Server::shared(Engine::LitePython);
+    let edits = [("address", fake.address.as_str())];
+    let rows = into_both(&jobs.path("."), "qdrant", &edits, &lite.address());
+    assert_eq!(rows, [40, 40]);
 }
 
 #[test]

@@ -6,12 +6,15 @@
 mod arrived;
 #[path = "support/migration.rs"]
 mod migration;
+#[path = "support/new_job.rs"]
+mod new_job;
 mod support;
 
 use std::process::Command;
 
 use arrived::in_milvus;
 use migration::Jobs;
+use new_job::into_both;
 use serde_json::{Map, Value, json};
 use support::{Engine, Server};
 
@@ -126,6 +129,19 @@ fn each_row_has_its_text_and_metadata_in_parquet_and_milvus() {
         ended.says(&["1 ", "do not travel"]);
         let found = in_milvus(&python, lite, name);
         assert_eq!(single(&found), single(&rows), "{name}");
+    }
+}
+
+#[test]
+fn a_new_job_runs_once_its_marked_lines_are_edited() {
+    let (jobs, rows) = (Jobs::new(), expected(30));
+    llamaindex(&jobs, &rows);
+    haystack(&jobs, &rows);
+    for source in ["llamaindex", "haystack"] {
+        // Both jobs call their collection the same.
+        let lite = Server::start(Engine::LitePython, &[]);
+        let rows = into_both(&jobs.path("."), source, &[], &lite.address());
+        assert_eq!(rows, [30, 30], "{source}");
     }
 }
 

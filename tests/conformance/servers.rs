@@ -51,6 +51,19 @@ pub fn pgvector() -> String {
     settings.clone()
 }
 
+/// An index of a running OpenSearch that all checks share.
+#[cfg(feature = "elasticsearch")]
+pub fn opensearch() -> String {
+    static SERVER: OnceLock<crate::opensearch::OpenSearch> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let server = crate::opensearch::start();
+        let counts = [ROWS, DIMENSION].map(|n| n.to_string());
+        crate::opensearch::script(&["still", &server.address, &counts[0], &counts[1]]);
+        server
+    });
+    format!("urls: ['{}'], index: still", server.address)
+}
+
 /// An index of a stand-in for Pinecone that all checks share.
 #[cfg(feature = "pinecone")]
 pub fn pinecone() -> String {

@@ -12,6 +12,8 @@ use milvusdm::source::{SOURCES, Source, Stillness};
 
 use crate::inputs::{self, Input};
 use crate::servers;
+#[cfg(feature = "network")]
+use crate::stores;
 
 /// A kind of source over one kind of input: its name in a job, and what makes the input.
 type Case = (&'static str, fn(&Path) -> Input);
@@ -22,9 +24,13 @@ const KINDS: &[Case] = &[
     ("chroma", inputs::chroma),
     ("faiss", inputs::faiss_flat),
     ("faiss", inputs::faiss_lists),
+    #[cfg(feature = "network")]
+    ("haystack", stores::haystack),
     ("hdf5", inputs::hdf5_chunks),
     ("hdf5", inputs::hdf5_packed),
     ("langchain", inputs::langchain),
+    #[cfg(feature = "network")]
+    ("llamaindex", stores::llamaindex),
     ("milvus1", inputs::milvus1),
     ("milvus_lite", inputs::lite_directory),
     ("milvus_lite", inputs::lite_file),
@@ -49,15 +55,16 @@ const SERVERS: &[(&str, MakeSettings)] = &[
     #[cfg(feature = "chroma")]
     ("chroma", servers::chroma_server),
     ("milvus", servers::milvus),
+    #[cfg(feature = "elasticsearch")]
+    ("elasticsearch", servers::opensearch),
+    #[cfg(feature = "elasticsearch")]
+    ("opensearch", servers::opensearch),
     ("pgvector", servers::pgvector),
     #[cfg(feature = "pinecone")]
     ("pinecone", servers::pinecone),
     #[cfg(feature = "qdrant")]
     ("qdrant", servers::qdrant),
 ];
-
-/// Sources that are tried elsewhere: `search.rs` starts their servers, `stores.rs` writes their files.
-const ELSEWHERE: [&str; 4] = ["elasticsearch", "haystack", "llamaindex", "opensearch"];
 
 const WIDE: Limits = Limits {
     batch_bytes: 4 << 20,
@@ -80,7 +87,7 @@ fn each(check: impl Fn(&str, &Input)) {
 fn each_at_rest(check: impl Fn(&str, [String; 2])) {
     let servers = SERVERS.iter().map(|(name, _)| *name);
     let names = KINDS.iter().map(|(name, _)| *name).chain(servers);
-    let names: Vec<&str> = names.chain(ELSEWHERE).collect();
+    let names: Vec<&str> = names.collect();
     for kind in SOURCES {
         assert!(names.contains(&kind.name), "{} is in no list", kind.name);
     }

@@ -8,6 +8,7 @@ use milvusdm::job::{Form, Mistakes};
 use milvusdm::source::{Source, pgvector};
 
 use crate::migration::Jobs;
+use crate::new_job::into_both;
 use crate::support::{Engine, Server, run_python};
 use crate::{postgres, source, to_milvus};
 
@@ -219,6 +220,20 @@ fn a_new_user_goes_from_an_address_to_a_collection_that_can_be_searched() {
         );
         assert_eq!(found, "[1]", "{name}");
     }
+}
+
+#[test]
+fn a_new_job_runs_once_its_marked_lines_are_edited() {
+    postgres().sql(
+        "CREATE TABLE fresh (id bigint PRIMARY KEY, v vector(2) NOT NULL, t text NOT NULL); \
+         INSERT INTO fresh SELECT n, '[1,2]', 'no. ' || n FROM generate_series(1, 300) n",
+    );
+    let jobs = Jobs::new();
+    let lite = Server::shared(Engine::LitePython);
+    let url = format!("'{}'", postgres().url());
+    let edits = [("url", url.as_str()), ("table", "fresh")];
+    let rows = into_both(&jobs.path("."), "pgvector", &edits, &lite.address());
+    assert_eq!(rows, [300, 300]);
 }
 
 #[test]

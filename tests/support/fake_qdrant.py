@@ -297,10 +297,12 @@ def read_id(body):
     return found if field == 1 else uuid.UUID(found.decode())
 
 
-def serve(key):
+def serve(key=None, only=None):
     import grpc
 
     server = Server(key)
+    if only:
+        server.all = {only: server.all[only]}
 
     class Handler(grpc.GenericRpcHandler):
         def service(self, details):
@@ -328,6 +330,6 @@ def serve(key):
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        serve(sys.argv[2] if len(sys.argv) > 2 else None)
+        serve(*sys.argv[2:])
     else:
         print(json.dumps(arriving(sys.argv[2])))

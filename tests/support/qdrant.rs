@@ -17,6 +17,15 @@ pub struct Fake {
 impl Fake {
     /// Starts one, which asks for an API key if there is one.
     pub fn start(key: Option<&str>) -> Fake {
+        Fake::serve(key)
+    }
+
+    /// Starts one with one collection alone.
+    pub fn of(collection: &str) -> Fake {
+        Fake::serve(["", collection])
+    }
+
+    fn serve<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Fake {
         assert!(
             python().exists(),
             "tests/setup installs what the tests need"
@@ -24,7 +33,7 @@ impl Fake {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/fake_qdrant.py");
         let mut child = Command::new(python())
             .args([script, "serve"])
-            .args(key)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
