@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod checkpoint;
+pub mod documents;
 pub mod faiss;
 pub mod hdf5_filters;
 pub mod hdf5_index;
