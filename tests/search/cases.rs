@@ -159,6 +159,39 @@ fn case_18_weaviate_is_no_source_and_a_job_that_names_it_is_told() {
 }
 
 #[test]
+fn case_19_metadata_that_were_dropped_afterwards_are_found() {
+    let jobs = Jobs::new();
+    let milvus = Server::shared(Engine::LitePython).address();
+    script(&["rows", &opensearch().address, "dropped_keys", "300"]);
+    let to =
+        format!("milvus: {{address: '{milvus}', metric: L2, index: {{type: FLAT}}, load: true}}");
+    let text = job("dropped_keys", "", &to) + "fields: {id: id}\nrun: {verify: full}\n";
+    jobs.run("dropped", &text).code(0);
+    let verified = || {
+        let output = jobs.milvusdm(&["verify", "dropped.yaml"]);
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), said)
+    };
+    assert_eq!(verified().0, Some(0));
+    let script = "import sys; from pymilvus import *; connections.connect(uri='http://' + sys.argv[1])\n\
+        c = Collection('dropped_keys'); row = dict(c.query('id == \"keep-000008\"', output_fields=['*'])[0])\n\
+        c.delete('id in [\"keep-000008\"]'); c.insert([{'id': row['id'], 'v': [float(x) for x in row['v']], 'n': row['n']}]); c.flush()";
+    let python = super::test_env().join("lite/venv-py/bin/python");
+    let output = Command::new(python)
+        .args(["-c", script, &milvus])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let (code, said) = verified();
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("keep-000008"), "{said}");
+}
+
+#[test]
 fn case_22_a_target_with_another_schema_is_refused_before_anything_is_read() {
     let jobs = Jobs::new();
     let milvus = Server::shared(Engine::Standalone).address();
