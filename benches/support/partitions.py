@@ -58,9 +58,9 @@ def bare():
     vectors = np.random.default_rng(7).standard_normal((each, dim), dtype=np.float32)
 
     def request(i):
-        ids = np.arange(i * each, (i + 1) * each)
+        ids = list(range(i * each, (i + 1) * each))
         entities = [{"name": "id", "type": DataType.INT64, "values": ids},
-                    {"name": "embedding", "type": DataType.FLOAT_VECTOR, "values": vectors}]
+                    {"name": "embedding", "type": DataType.FLOAT_VECTOR, "values": list(vectors)}]
         return Prepare.batch_insert_param("bare", entities, f"t{i}", fields)
 
     requests = [request(i) for i in range(partitions)]
