@@ -30,6 +30,8 @@ pub struct Pages<'s> {
     page: u64,
     /// No more are asked for; lower once an answer was too long.
     page_max: u64,
+    /// How far the keys of the last page lay from each other, where they are numbers.
+    spacing: Option<f64>,
     /// Rows so far.
     row: u64,
     cuts: VecDeque<Cut>,
@@ -52,6 +54,7 @@ impl<'s> Pages<'s> {
             limits,
             page: first.clamp(1, page_max.max(1)),
             page_max: page_max.max(1),
+            spacing: None,
             row: 0,
             cuts: VecDeque::new(),
         }
@@ -62,16 +65,11 @@ impl<'s> Pages<'s> {
         let mut attempts = 0;
         while self.cuts.is_empty() && self.at < self.end {
             self.asked.source.pace.take(self.page);
-            let (at, end) = (&self.at, &self.end);
-            let last = self.asked.key_at(at, end, self.page - 1)?;
-            let upto = match last.map(Position::After) {
-                Some(upto) if upto <= *at || upto > *end => {
-                    return Err(self.outside(&upto));
-                }
-                Some(upto) => upto,
-                None => end.clone(),
+            let (upto, counted) = match self.guess()? {
+                Some(page) => page,
+                None => self.page_end()?,
             };
-            let rows = match self.whole(&upto) {
+            let rows = match self.whole(&upto, counted) {
                 // Others may have written between counting and reading: fewer rows take less time.
                 Ok(None) if self.page > 1 => {
                     self.page = (self.page / 4).max(1);
@@ -105,11 +103,44 @@ impl<'s> Pages<'s> {
         Ok(())
     }
 
+    /// Where the next page ends, and rows up to there.
+    fn page_end(&self) -> Result<(Position, u64)> {
+        let (at, end) = (&self.at, &self.end);
+        let last = self.asked.key_at(at, end, self.page - 1)?;
+        let upto = match last.map(Position::After) {
+            Some(upto) if upto <= *at || upto > *end => {
+                return Err(self.outside(&upto));
+            }
+            Some(upto) => upto,
+            None => end.clone(),
+        };
+        let counted = self.asked.count(at, &upto)?;
+        Ok((upto, counted))
+    }
+
+    /// The same, guessed from how far the last keys lay from each other: it saves the server a pass over the rest of the
+    /// range. `None` where the guess is bad.
+    fn guess(&mut self) -> Result<Option<(Position, u64)>> {
+        let (Some(spacing), Position::After(Key::Int(at))) = (self.spacing.take(), &self.at) else {
+            return Ok(None);
+        };
+        // Keys without gaps give what is asked for; others somewhat more or less.
+        let rows = match spacing > 1.0 {
+            true => self.page as f64 * 0.9,
+            false => self.page as f64,
+        };
+        let upto = at.saturating_add((rows * spacing).max(1.0) as i64);
+        let upto = Position::After(Key::Int(upto)).min(self.end.clone());
+        let counted = self.asked.count(&self.at, &upto)?;
+        let is_enough = counted >= (self.page / 2).max(1) || upto == self.end;
+        let is_good = upto > self.at && counted <= self.page && is_enough;
+        Ok(is_good.then_some((upto, counted)))
+    }
+
     /// All rows up to there, in the order of their keys; `None`: more are counted than are given, and no key is there more
     /// than once instead.
-    fn whole(&self, upto: &Position) -> Result<Option<Vec<ArrayRef>>> {
+    fn whole(&mut self, upto: &Position, before: u64) -> Result<Option<Vec<ArrayRef>>> {
         let key = self.asked.stretch.columns.key_number();
-        let before = self.asked.count(&self.at, upto)?;
         let mut rows = self.asked.rows(&self.at, upto)?;
         let mut keys = keys(&rows[key])?;
         if !keys.is_sorted() {
@@ -119,6 +150,7 @@ impl<'s> Pages<'s> {
             keys.sort_unstable();
         }
         self.check(&keys, upto)?;
+        self.spacing = spacing(&keys);
         let given = keys.len() as u64;
         // What comes and goes is counted otherwise from one moment to the next.
         let counted = match before > given {
@@ -234,6 +266,16 @@ fn keys(column: &ArrayRef) -> Result<Vec<Key>> {
             Kind::Refused,
             "keys are neither numbers nor texts",
         )),
+    }
+}
+
+/// How far keys in order lie from each other.
+fn spacing(keys: &[Key]) -> Option<f64> {
+    match (keys.first(), keys.last()) {
+        (Some(Key::Int(first)), Some(Key::Int(last))) if first < last => {
+            Some(last.abs_diff(*first) as f64 / (keys.len() - 1) as f64)
+        }
+        _ => None,
     }
 }
 
