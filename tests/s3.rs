@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "s3/bulk.rs"]
+mod bulk;
 #[path = "milvus2/canonical.rs"]
 mod canonical;
 #[path = "support/migration.rs"]

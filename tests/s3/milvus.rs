@@ -12,7 +12,7 @@ use crate::settings;
 use crate::support::{Engine, Server};
 
 /// Starts a Milvus on a bucket of its own.
-fn milvus(bucket: &str) -> Server {
+pub fn milvus(bucket: &str) -> Server {
     check_installed();
     let address = Server::shared(Engine::SeaweedFs).address();
     let (host, port) = address.split_once(':').unwrap();

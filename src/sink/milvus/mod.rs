@@ -66,7 +66,8 @@ impl Spec for Settings {
             );
         }
         let bulk = self.bulk.clone();
-        let bulk = bulk.map(|settings| bulk::Bulk::new(settings, client.server(), &server));
+        let bulk = bulk
+            .map(|settings| bulk::Bulk::new(settings, client.server(), &server, &run.checkpoint));
         Ok(Box::new(Milvus {
             bulk: bulk.transpose()?,
             client,
@@ -314,6 +315,9 @@ impl Sink for Milvus {
     }
 
     fn prove(&self, target: &Target, decision: &Decision) -> Result<()> {
+        if let Some(bulk) = self.bulk() {
+            bulk.prove()?;
+        }
         self.prove_index(target, decision)
     }
 

@@ -11,6 +11,7 @@ mod settings;
 mod stage;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,7 +31,7 @@ use ask::Imports;
 use choose::{Choice, Load};
 use ledger::Ledger;
 use one::One;
-use place::{Place, writable};
+use place::{Place, Places};
 use stage::Staging;
 
 pub use settings::{BULK, BulkSettings, Format};
@@ -40,6 +41,7 @@ pub struct Bulk {
     /// What the job says.
     pub settings: BulkSettings,
     imports: Imports,
+    places: Places,
     choice: OnceLock<Choice>,
     run: AtomicU64,
     targets: RwLock<HashMap<u32, Arc<Staging>>>,
@@ -48,10 +50,16 @@ pub struct Bulk {
 }
 
 impl Bulk {
-    /// By what the job says, of a server that can be reached so.
-    pub fn new(settings: BulkSettings, server: &Server, to: &milvus::Settings) -> Result<Bulk> {
+    /// By what the job says, of a server that can be reached so. `checkpoint` is the log of what arrived.
+    pub fn new(
+        settings: BulkSettings,
+        server: &Server,
+        to: &milvus::Settings,
+        checkpoint: &Path,
+    ) -> Result<Bulk> {
         Ok(Bulk {
             imports: Imports::of(server, to, settings.rest.as_deref())?,
+            places: Places::open(&settings, checkpoint)?,
             settings,
             choice: OnceLock::new(),
             run: AtomicU64::new(0),
@@ -101,7 +109,7 @@ impl Bulk {
     }
 
     fn place(&self) -> Place {
-        Place::of(&self.settings, self.run.load(Ordering::Relaxed))
+        self.places.of_run(self.run.load(Ordering::Relaxed))
     }
 
     /// What the files of a target are, and why.
@@ -140,8 +148,13 @@ impl Bulk {
             );
             wrong.push(Error::new(Kind::Job, what).hint("`format: auto` takes parquet there"));
         }
-        wrong.extend(writable(&self.settings.path).err());
+        wrong.extend(self.places.check().err());
         wrong
+    }
+
+    /// Has the place of the files take one, before anything is made or removed for them.
+    pub fn prove(&self) -> Result<()> {
+        self.places.prove()
     }
 
     /// Makes the way of a target's rows into a collection ready.

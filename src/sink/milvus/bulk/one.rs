@@ -53,14 +53,11 @@ impl One<'_> {
                         "the server could not import rows {}: {why}",
                         at(self.parcel)
                     );
-                    return Err(Error::new(Kind::Refused, what).hint(
-                        "the server has to see the directory of `sink.milvus.bulk.staging.path`, under that path or the one \
-                         in `server_path`",
-                    ));
+                    return Err(Error::new(Kind::Refused, what).hint(self.place.hint()));
                 }
                 None | Some(Entry::Failed(..)) => {
                     if self.ledger.submitted(&self.staged).is_some()
-                        || !self.place.has(&self.staged)
+                        || !self.place.has(&self.staged)?
                     {
                         self.stage_anew()?;
                     }
@@ -72,6 +69,7 @@ impl One<'_> {
 
     /// Asks the server to import a set.
     fn submit(&mut self, set: String) -> Result<()> {
+        self.place.bring(&set, &self.files())?;
         self.ledger.add(Entry::Submitted {
             files: set.clone(),
             at: now_s(),
@@ -85,9 +83,13 @@ impl One<'_> {
         }
     }
 
+    /// The names of the files of a set.
+    fn files(&self) -> Vec<String> {
+        self.bulk.staging(self.parcel.batch.target).files()
+    }
+
     fn ask(&self, set: &str) -> Result<i64> {
-        let staging = self.bulk.staging(self.parcel.batch.target);
-        let files = staging.files().into_iter();
+        let files = self.files().into_iter();
         let files: Vec<String> = files.map(|file| self.place.on_server(set, &file)).collect();
         let envelope = &self.ready.envelope;
         let to = (&*envelope.collection, &*envelope.partition);
@@ -102,7 +104,7 @@ impl One<'_> {
         let (at, held) = self.ledger.submitted(&set).unwrap_or((0, false));
         let has_forgotten = now_s().saturating_sub(at) > imports.remembers_s;
         // The server tells a request that it has had before: if there is a job, this is its number.
-        if imports.repeats() && refused.is_none() && !has_forgotten && self.place.has(&set) {
+        if imports.repeats() && refused.is_none() && !has_forgotten && self.place.has(&set)? {
             match self.ask(&set) {
                 Ok(job) => return self.ledger.add(Entry::Accepted(set, job)),
                 Err(error) if error.kind() == Kind::Refused => refused = Some(error),

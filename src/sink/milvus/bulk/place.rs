@@ -1,31 +1,104 @@
 //! Where do files wait for the server, and what are they called there? A run has a directory, a set of files one in it.
+//! In a bucket: sets are written beside the checkpoint first, where ledgers stay, and go up before the server is asked.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
 
 use crate::batch::Batch;
 use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::store::{self, Address, Bucket};
 
 use super::settings::BulkSettings;
 use super::stage::Staging;
+
+/// Where a job's files are staged.
+pub struct Places {
+    /// Where they are written.
+    directory: PathBuf,
+    /// The same directory as the server calls it.
+    server: String,
+    /// Where they go then, if the server does not see that directory.
+    bucket: Option<(Address, Arc<dyn Bucket>)>,
+    looked: AtomicBool,
+    proven: AtomicBool,
+}
+
+impl Places {
+    /// By what the job says; `checkpoint` is the log of what arrived. Nothing is asked or made yet.
+    pub fn open(settings: &BulkSettings, checkpoint: &Path) -> Result<Places> {
+        let (looked, proven) = (AtomicBool::new(false), AtomicBool::new(false));
+        let Some(address) = Address::of(&settings.path)? else {
+            let same = || settings.path.display().to_string();
+            return Ok(Places {
+                directory: settings.path.clone(),
+                server: settings.server_path.clone().unwrap_or_else(same),
+                bucket: None,
+                looked,
+                proven,
+            });
+        };
+        let mut beside = checkpoint.to_owned().into_os_string();
+        beside.push(".staging");
+        let bucket = store::open(&address, &settings.login)?;
+        Ok(Places {
+            directory: beside.into(),
+            server: String::new(),
+            bucket: Some((address, bucket)),
+            looked,
+            proven,
+        })
+    }
+
+    /// The place of a run.
+    pub fn of_run(&self, run: u64) -> Place {
+        let name = format!("milvusdm-{run:016x}");
+        Place {
+            server: match &self.bucket {
+                Some((address, _)) => address.below(&name),
+                None => format!("{}/{name}", self.server.trim_end_matches('/')),
+            },
+            directory: self.directory.join(name),
+            bucket: self.bucket.as_ref().map(|(_, bucket)| bucket.clone()),
+        }
+    }
+
+    /// Complains of a directory that cannot be written to or made, and, once, of a bucket that cannot be looked into.
+    pub fn check(&self) -> Result<()> {
+        writable(&self.directory)?;
+        match &self.bucket {
+            Some((address, bucket)) if !self.looked.swap(true, Ordering::Relaxed) => {
+                bucket.walk(&address.below("milvusdm-"), &mut |_| false)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the bucket take an object, once, and takes it away again.
+    pub fn prove(&self) -> Result<()> {
+        match &self.bucket {
+            Some((address, bucket)) if !self.proven.swap(true, Ordering::Relaxed) => {
+                let key = address.below(&format!("milvusdm-try-{:x}", std::process::id()));
+                bucket.put(&key, Bytes::from_static(b"milvusdm"))?;
+                bucket.delete(&key)
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Where a run's sets of files are.
 pub struct Place {
     directory: PathBuf,
     server: String,
+    bucket: Option<Arc<dyn Bucket>>,
 }
 
 impl Place {
-    /// The place of this run.
-    pub fn of(settings: &BulkSettings, run: u64) -> Place {
-        let name = format!("milvusdm-{run:016x}");
-        let server = settings.server_path.trim_end_matches('/');
-        Place {
-            server: format!("{server}/{name}"),
-            directory: settings.path.join(name),
-        }
-    }
-
     /// Makes it.
     pub fn make(&self) -> Result<()> {
         std::fs::create_dir_all(&self.directory)
@@ -41,34 +114,72 @@ impl Place {
         staging.write(&self.set(set), batch)
     }
 
+    /// Brings the files of a set where the server sees them. May be tried again.
+    pub fn bring(&self, set: &str, files: &[String]) -> Result<()> {
+        let (Some(bucket), directory) = (&self.bucket, self.set(set)) else {
+            return Ok(());
+        };
+        if !directory.is_dir() {
+            return Ok(());
+        }
+        for file in files {
+            bucket.upload(&self.on_server(set, file), &directory.join(file))?;
+        }
+        std::fs::remove_dir_all(&directory)
+            .map_err(|e| Error::io(&directory, "remove what was uploaded", &e))
+    }
+
     /// The ledger of a batch.
     pub fn ledger(&self, batch: &str) -> PathBuf {
         self.directory.join(format!("{batch}.ledger"))
     }
 
-    /// A file of a set, as the server calls it.
+    /// A file of a set, as the server calls it: in a bucket its key.
     pub fn on_server(&self, set: &str, file: &str) -> String {
         format!("{}/{set}/{file}", self.server)
     }
 
     /// Whether a set is there.
-    pub fn has(&self, set: &str) -> bool {
-        self.set(set).is_dir()
+    pub fn has(&self, set: &str) -> Result<bool> {
+        let is_here = self.set(set).is_dir();
+        let Some(bucket) = self.bucket.as_ref().filter(|_| !is_here) else {
+            return Ok(is_here);
+        };
+        let mut is_up = false;
+        bucket.walk(&self.on_server(set, ""), &mut |page| {
+            is_up |= !page.is_empty();
+            false
+        })?;
+        Ok(is_up)
     }
 
     /// Removes a set, if it is there.
     pub fn remove(&self, set: &str) -> Result<()> {
-        let set = self.set(set);
-        match std::fs::remove_dir_all(&set) {
+        let directory = self.set(set);
+        match std::fs::remove_dir_all(&directory) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
-                Err(Error::io(&set, "remove what was staged", &e))
+                Err(Error::io(&directory, "remove what was staged", &e))
             }
-            _ => Ok(()),
+            _ => self.clear(&self.on_server(set, "")),
         }
+    }
+
+    /// Removes the objects whose keys begin so.
+    fn clear(&self, prefix: &str) -> Result<()> {
+        let Some(bucket) = &self.bucket else {
+            return Ok(());
+        };
+        let mut keys = Vec::new();
+        bucket.walk(prefix, &mut |page| {
+            keys.extend(page.into_iter().map(|found| found.key));
+            keys.len() < limits::STORE_KNOWN_MAX
+        })?;
+        keys.iter().try_for_each(|key| bucket.delete(key))
     }
 
     /// Removes all whose name begins so, and the place itself once nothing is in it.
     pub fn tidy(&self, prefix: &str) -> Result<()> {
+        self.clear(&format!("{}/{prefix}", self.server))?;
         let Ok(listing) = std::fs::read_dir(&self.directory) else {
             return Ok(());
         };
@@ -84,13 +195,30 @@ impl Place {
             removed.map_err(|e| Error::io(&path, "remove what was staged", &e))?;
         }
         // Other targets may have files in it.
-        let _ = std::fs::remove_dir(&self.directory);
+        let is_gone = std::fs::remove_dir(&self.directory).is_ok();
+        if let (true, Some(_), Some(beside)) = (is_gone, &self.bucket, self.directory.parent()) {
+            let _ = std::fs::remove_dir(beside);
+        }
         Ok(())
+    }
+
+    /// What to look at where the server finds no file.
+    pub fn hint(&self) -> &'static str {
+        match self.bucket {
+            Some(_) => {
+                "the bucket of `sink.milvus.bulk.staging.path` has to be the one that the server keeps its own storage in \
+                 (`minio.bucketName`)"
+            }
+            None => {
+                "the server has to see the directory of `sink.milvus.bulk.staging.path`, under that path or the one in \
+                 `server_path`"
+            }
+        }
     }
 }
 
 /// Complains of a directory that cannot be written to, or made.
-pub fn writable(path: &Path) -> Result<()> {
+fn writable(path: &Path) -> Result<()> {
     let there = path
         .ancestors()
         .find(|path| path.exists())

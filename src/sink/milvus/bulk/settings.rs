@@ -6,6 +6,7 @@ use crate::call;
 use crate::job::{Form, Setting};
 use crate::limits;
 use crate::milvus;
+use crate::store::{self, Login};
 
 /// `sink.milvus.bulk`.
 pub const BULK: &[Setting] = &[
@@ -45,22 +46,25 @@ pub const BULK: &[Setting] = &[
 const STAGING: &[Setting] = &[
     Setting::path(
         "path",
-        "a directory that the server sees too; made if missing",
+        "a directory that the server sees too, made if missing; or s3://bucket/prefix, in the server's own bucket",
     )
     .required(),
     Setting::text(
         "server_path",
         "the same directory as the server calls it; left out: by the same absolute path",
     ),
+    store::S3,
 ];
 
 /// How rows get to the server by files.
 #[derive(Clone, Debug)]
 pub struct BulkSettings {
-    /// Where files are staged.
+    /// Where files are staged: a directory, or an address.
     pub path: PathBuf,
-    /// The same directory as the server calls it.
-    pub server_path: String,
+    /// The same directory as the server calls it, where that is not by this path.
+    pub server_path: Option<String>,
+    /// Who asks a bucket.
+    pub login: Login,
     /// What they are; `None`: what suits the rows.
     pub format: Option<Format>,
     /// Bytes of rows of a file.
@@ -116,8 +120,15 @@ impl BulkSettings {
         let staging = staging.map(|mut form| {
             let path = form.required("path", "a directory that the server sees too");
             let server_path = form.text("server_path");
+            let login = Login::read(&mut form);
+            let is_address = path.as_ref().map(|path| store::is_address(path.as_ref()));
+            login.check(&mut form, is_address != Some(false));
+            if is_address == Some(true) && server_path.is_some() {
+                let what = "is for directories: files in a bucket go by their keys";
+                form.mistake("server_path", what);
+            }
             form.done();
-            (path, server_path)
+            (path, server_path, login)
         });
         let format = match form.choice("format") {
             Some("npy") => Some(Format::Npy),
@@ -141,11 +152,11 @@ impl BulkSettings {
             rest.map_err(|what| form.mistake("rest", what)).ok()
         });
         form.done();
-        let (path, server_path) = staging?;
-        let path = crate::job::absolute(&PathBuf::from(path?));
+        let (path, server_path, login) = staging?;
         Some(BulkSettings {
-            server_path: server_path.unwrap_or_else(|| path.display().to_string()),
-            path,
+            path: crate::job::absolute(&PathBuf::from(path?)),
+            server_path,
+            login,
             format,
             file_bytes,
             jobs,
