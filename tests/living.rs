@@ -32,6 +32,8 @@ mod support;
 
 #[path = "living/elsewhere.rs"]
 mod elsewhere;
+#[path = "living/growing.rs"]
+mod growing;
 #[path = "living/liar.rs"]
 mod liar;
 #[path = "living/lite.rs"]

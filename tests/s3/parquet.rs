@@ -133,23 +133,26 @@ fn files_go_up_and_are_restored_checked_and_replaced() {
     assert_eq!(checked(&jobs, "there").0, Some(3));
 }
 
-#[test]
-fn a_run_that_was_killed_is_gone_on_with() {
-    let jobs = Jobs::new();
-    vectors(&jobs, 200_000);
-    let text = job("killed", "rows_per_file: 20000, compression: none") + "run: {batch: 64KiB}\n";
-    std::fs::write(jobs.path("job.yaml"), &text).unwrap();
+/// Runs `job.yaml`, and kills it as soon as an object is below this prefix that was not there before.
+fn killed(jobs: &Jobs, arguments: &[&str], prefix: &str) {
     let tests = bucket(&settings(), "s3://tests").unwrap();
+    let uploaded = || {
+        let objects = tests.list(prefix).unwrap().objects.into_iter();
+        objects
+            .map(|found| (found.key, found.tag, found.modified_ns))
+            .collect::<Vec<_>>()
+    };
+    let before = uploaded();
     let mut child = Command::new(env!("CARGO_BIN_EXE_milvusdm"))
         .args(["run", "job.yaml", "--progress", "none"])
+        .args(arguments)
         .current_dir(jobs.0.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let began = Instant::now();
-    let uploaded = || tests.list("killed/").unwrap().objects.len();
-    while uploaded() == 0
+    while uploaded().iter().all(|object| before.contains(object))
         && child.try_wait().unwrap().is_none()
         && began.elapsed() < Duration::from_secs(60)
     {
@@ -157,6 +160,22 @@ fn a_run_that_was_killed_is_gone_on_with() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// A job of many small files, so that it can be killed between two.
+fn long_job(jobs: &Jobs, dir: &str) -> String {
+    vectors(jobs, 200_000);
+    let text = job(dir, "rows_per_file: 20000, compression: none") + "run: {batch: 64KiB}\n";
+    std::fs::write(jobs.path("job.yaml"), &text).unwrap();
+    text
+}
+
+#[test]
+fn a_run_that_was_killed_is_gone_on_with() {
+    let jobs = Jobs::new();
+    let text = long_job(&jobs, "killed");
+    let tests = bucket(&settings(), "s3://tests").unwrap();
+    killed(&jobs, &[], "killed/");
     let listing = tests.list("killed/").unwrap().objects;
     let is_whole = listing
         .iter()
@@ -177,4 +196,42 @@ fn a_run_that_was_killed_is_gone_on_with() {
         (Some(0), &200_000.into()),
         "{report:#}"
     );
+}
+
+#[test]
+fn what_a_killed_run_brought_up_goes_when_the_job_is_begun_anew() {
+    let jobs = Jobs::new();
+    let text = long_job(&jobs, "anew");
+    let tests = bucket(&settings(), "s3://tests").unwrap();
+    let names = || {
+        let objects = tests.list("anew/").unwrap().objects.into_iter();
+        objects.map(|found| found.key).collect::<Vec<_>>()
+    };
+    let whole = ["anew/manifest.json", "anew/part-00000.parquet"];
+    // Another run; the same one, with other files; another one over whole files, and over those of a killed one.
+    killed(&jobs, &[], "anew/");
+    let left = names();
+    assert!(left.contains(&whole[1].to_owned()), "{left:?}");
+    killed(&jobs, &["--again"], "anew/");
+    let other = text.replace("20000", "1000000");
+    jobs.run("job", &other).code(0);
+    assert_eq!(names(), whole);
+    assert_eq!(checked(&jobs, "anew").0, Some(0));
+    let over = text.replace("compression", "mode: overwrite, compression");
+    std::fs::write(jobs.path("job.yaml"), &over).unwrap();
+    killed(&jobs, &["--again"], "anew/");
+    let over = over.replace("20000", "1000000");
+    std::fs::write(jobs.path("job.yaml"), over).unwrap();
+    let output = jobs.milvusdm(&["run", "job.yaml", "--again", "--progress", "none"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(names(), ["anew/manifest.json", "anew/part-00000-b.parquet"]);
+    assert_eq!(checked(&jobs, "anew").0, Some(0));
+    // What nobody's journal tells of is left alone, and named.
+    tests
+        .put("anew-2/part-00000.parquet", "PAR1".into())
+        .unwrap();
+    let stray = text.replace("s3://tests/anew", "s3://tests/anew-2");
+    jobs.run("stray", &stray)
+        .code(2)
+        .says(&["part-00000.parquet", "no manifest says"]);
 }

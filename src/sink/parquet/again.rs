@@ -6,10 +6,12 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::away::Away;
 use super::journal::{Line, Written};
-use super::target::{Filling, JOURNAL, Open, State, told};
+use super::target::{Filling, JOURNAL, Open, State, file_name, told};
 use crate::error::{Error, Kind, Result};
-use crate::parquet::Listed;
+use crate::input::Volume;
+use crate::parquet::{Listed, Manifest};
 
 impl Filling {
     /// Takes up what the journal says, as far as it is in the files; removes what else an earlier run left.
@@ -160,6 +162,42 @@ impl Filling {
             }
         }
     }
+}
+
+/// Files that an attempt left under their names, by its journal: of the length that it says, and listed by no manifest.
+pub(super) fn left(dir: &Path, away: Option<&Away>, noted: &[Line]) -> Result<Vec<String>> {
+    let whole = noted.iter().filter_map(|line| match line {
+        Line::Whole { file, bytes, .. } => Some((*file, *bytes)),
+        _ => None,
+    });
+    if let Some(away) = away {
+        return away.left(whole);
+    }
+    let manifest = Manifest::read(dir, &Volume::default()).ok().flatten();
+    let is_listed = |name: &str| {
+        let mut files = manifest.iter().flat_map(|manifest| &manifest.files);
+        files.any(|file| file.name == name)
+    };
+    let there = whole.filter_map(|(number, bytes)| {
+        let name = file_name(number, "");
+        let meta = std::fs::metadata(dir.join(&name)).ok()?;
+        (meta.len() == bytes && !is_listed(&name)).then_some(name)
+    });
+    Ok(there.collect())
+}
+
+/// Removes what an attempt of another run, or with other settings, left: it would lie beside the files of this one.
+pub(super) fn remove_left(dir: &Path, away: Option<&Away>, noted: &[Line]) -> Result<()> {
+    left(dir, away, noted)?
+        .iter()
+        .try_for_each(|name| match away {
+            Some(away) => away.remove(name),
+            None => {
+                let path = dir.join(name);
+                std::fs::remove_file(&path)
+                    .map_err(|e| Error::io(&path, "remove what an earlier run left", &e))
+            }
+        })
 }
 
 /// How many of a file's row groups are there as they were written, and the sum up to the last of them.

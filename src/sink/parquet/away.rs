@@ -8,11 +8,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::target::file_name;
 use crate::error::{Error, Kind, Result};
 use crate::input::Volume;
 use crate::limits;
 use crate::parquet::{Listed, MANIFEST, Manifest};
 use crate::store::{self, Address, Bucket};
+
+/// What stands at the end of names of files, by turns.
+const SUFFIXES: [&str; 2] = ["", "-b"];
 
 /// A directory in a bucket.
 pub struct Away {
@@ -49,9 +53,27 @@ impl Away {
         let files = self.before.iter().flat_map(|manifest| &manifest.files);
         let is_plain = |file: &Listed| !file.name.ends_with("-b.parquet");
         match files.into_iter().any(is_plain) {
-            true => "-b",
-            false => "",
+            true => SUFFIXES[1],
+            false => SUFFIXES[0],
         }
+    }
+
+    /// Which of these files are there, by their number and length, and listed by no manifest.
+    pub fn left(&self, whole: impl Iterator<Item = (u64, u64)>) -> Result<Vec<String>> {
+        let is_listed = |name: &str| {
+            let mut files = self.before.iter().flat_map(|manifest| &manifest.files);
+            files.any(|file| file.name == name)
+        };
+        let mut left = Vec::new();
+        for (number, bytes) in whole {
+            for suffix in SUFFIXES {
+                let name = file_name(number, suffix);
+                if !is_listed(&name) && self.has(&name, bytes)? {
+                    left.push(name);
+                }
+            }
+        }
+        Ok(left)
     }
 
     /// Whether there is a file of this length.

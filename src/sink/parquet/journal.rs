@@ -47,9 +47,20 @@ pub struct Written {
 /// A journal that is written to.
 pub struct Journal(File);
 
+/// What the journal of any run says, down to the first line that is torn; nothing if there is none.
+pub fn noted(path: &Path) -> Vec<Line> {
+    whole_lines(&std::fs::read(path).unwrap_or_default()).0
+}
+
 impl Journal {
-    /// Opens the journal of a run, and reads its lines; one of another run or shape is begun anew.
-    pub fn open(path: &Path, run: u64, shape: &str) -> Result<(Journal, Vec<Line>)> {
+    /// Opens the journal of a run, and reads its lines; one of another run or shape is begun anew, once `anew` was told
+    /// what it says.
+    pub fn open(
+        path: &Path,
+        run: u64,
+        shape: &str,
+        anew: &dyn Fn(&[Line]) -> Result<()>,
+    ) -> Result<(Journal, Vec<Line>)> {
         let io = |doing: &'static str| move |e: std::io::Error| Error::io(path, doing, &e);
         let options = File::options()
             .read(true)
@@ -71,6 +82,7 @@ impl Journal {
         };
         let (mut lines, mut end) = whole_lines(&text);
         if lines.first() != Some(&begin) {
+            anew(&lines)?;
             (lines, end) = (Vec::new(), 0);
         }
         let mut journal = Journal(file);
@@ -152,21 +164,30 @@ mod tests {
             bytes: 7,
             crc32: 9,
         };
-        let (mut journal, lines) = Journal::open(&path, 1, "x").unwrap();
+        let open = |path: &Path, run, shape| Journal::open(path, run, shape, &|_| Ok(()));
+        let (mut journal, lines) = open(&path, 1, "x").unwrap();
         assert_eq!(lines, []);
         journal.add(&path, &whole).unwrap();
-        assert!(Journal::open(&path, 1, "x").is_err(), "two runs at once");
+        assert!(open(&path, 1, "x").is_err(), "two runs at once");
         drop(journal);
         let text = std::fs::read(&path).unwrap();
         std::fs::write(&path, [&text[..], b"0000"].concat()).unwrap();
-        let (journal, lines) = Journal::open(&path, 1, "x").unwrap();
-        assert_eq!(lines, [whole]);
+        let (journal, lines) = open(&path, 1, "x").unwrap();
+        assert_eq!(lines, std::slice::from_ref(&whole));
         drop(journal);
         assert_eq!(std::fs::read(&path).unwrap(), text);
         for (run, shape) in [(2, "x"), (1, "y")] {
             let copy = dir.path().join(shape);
             std::fs::write(&copy, &text).unwrap();
-            assert_eq!(Journal::open(&copy, run, shape).unwrap().1, []);
+            let told = std::cell::RefCell::new(Vec::new());
+            let refuse = |lines: &[Line]| {
+                told.borrow_mut().extend_from_slice(lines);
+                Err(Error::new(crate::error::Kind::Io, "no"))
+            };
+            assert!(Journal::open(&copy, run, shape, &refuse).is_err());
+            assert_eq!(told.borrow().last(), Some(&whole));
+            assert_eq!(std::fs::read(&copy).unwrap(), text);
+            assert_eq!(open(&copy, run, shape).unwrap().1, []);
         }
     }
 }

@@ -149,6 +149,21 @@ impl Parquet {
         away::volume(self.bucket.as_ref())
     }
 
+    fn away(&self, name: &TargetName) -> Result<Option<Away>> {
+        let bucket = self.bucket.as_ref().map(|(_, bucket)| bucket.clone());
+        let away = bucket.map(|bucket| Away::new(bucket, &self.dir(name)));
+        away.transpose()
+    }
+
+    /// Files of this target in the bucket that an earlier attempt at this very checkpoint brought there, by name.
+    fn left(&self, name: &TargetName) -> Result<Vec<String>> {
+        let noted = journal::noted(&self.written_in(name).join(target::JOURNAL));
+        match self.bucket.is_some() && !noted.is_empty() {
+            true => again::left(&self.dir(name), self.away(name)?.as_ref(), &noted),
+            false => Ok(Vec::new()),
+        }
+    }
+
     fn find(&self, target: u32) -> Result<Option<Arc<Filling>>> {
         let open = self.open.read().expect("no one panics with it locked");
         let missing = || Error::path(Kind::Io, &self.spec.dir, "was not prepared for writing");
@@ -182,12 +197,14 @@ fn check_writable(dir: &Path) -> Result<()> {
         .map_err(|e| Error::io(there, "write in this directory", &e.into()).with_kind(Kind::Job))
 }
 
-/// A file of Parquet in a directory that no manifest speaks for.
-fn stray(dir: &Path, volume: &Volume) -> Result<Option<PathBuf>> {
+/// A file of Parquet in a directory that no manifest speaks for, and that is none of ours.
+fn stray(dir: &Path, volume: &Volume, ours: &[String]) -> Result<Option<PathBuf>> {
+    let ours: Vec<PathBuf> = ours.iter().map(|name| dir.join(name)).collect();
+    let is_stray =
+        |path: &PathBuf| path.extension().is_some_and(|e| e == "parquet") && !ours.contains(path);
     if volume.is_remote() {
         let entries = volume.list(dir)?.into_iter();
-        let mut paths = entries.map(|entry| dir.join(entry.name));
-        return Ok(paths.find(|path| path.extension().is_some_and(|e| e == "parquet")));
+        return Ok(entries.map(|entry| dir.join(entry.name)).find(is_stray));
     }
     let listing = match std::fs::read_dir(dir) {
         Ok(listing) => listing,
@@ -197,7 +214,7 @@ fn stray(dir: &Path, volume: &Volume) -> Result<Option<PathBuf>> {
         Err(e) => return Err(Error::io(dir, "list", &e).with_kind(Kind::Job)),
     };
     let mut files: Vec<PathBuf> = listing.flatten().map(|entry| entry.path()).collect();
-    files.retain(|path| path.extension().is_some_and(|e| e == "parquet"));
+    files.retain(is_stray);
     files.sort();
     Ok(files.into_iter().next())
 }
@@ -254,10 +271,12 @@ impl Sink for Parquet {
             Err(error) => return Err(error),
         };
         if found.is_none()
-            && let Some(path) = stray(&dir, &volume)?
+            && let Some(path) = stray(&dir, &volume, &self.left(&target.name)?)?
         {
             let what = "is there already, and no manifest says what it belongs to";
-            return Err(Error::path(Kind::Job, &path, what).hint("`dir:` names another directory"));
+            let hint =
+                "`dir:` names another directory; what a job that was given up left can be removed";
+            return Err(Error::path(Kind::Job, &path, what).hint(hint));
         }
         let (action, why) = match (found, self.spec.mode) {
             (None, _) => (Action::Create, "there is no manifest".to_owned()),
@@ -317,10 +336,7 @@ impl Sink for Parquet {
         let replace = decision.action == Action::Replace || begun;
         let run = self.run.load(Ordering::Relaxed);
         let moving = self.moving.load(Ordering::Relaxed);
-        let away = match &self.bucket {
-            Some((_, bucket)) => Some(Away::new(bucket.clone(), &self.dir(&target.name))?),
-            None => None,
-        };
+        let away = self.away(&target.name)?;
         let filling = Filling::open(&dir, target, &self.spec.shape, run, (replace, moving), away)?;
         let mut open = self.open.write().expect("no one panics with it locked");
         open.insert(target.number, Some(Arc::new(filling)));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::again;
 use super::away::Away;
 use super::journal::{Journal, Line, Written};
 use super::piece::{Content, Encoded, Piece, pieces, write_all};
@@ -93,7 +94,8 @@ impl Filling {
         away: Option<Away>,
     ) -> Result<Filling> {
         let path = dir.join(JOURNAL);
-        let (journal, lines) = Journal::open(&path, run, &told(target, shape, moving))?;
+        let anew = |others: &[Line]| again::remove_left(dir, away.as_ref(), others);
+        let (journal, lines) = Journal::open(&path, run, &told(target, shape, moving), &anew)?;
         let filling = Filling {
             dir: dir.to_owned(),
             writer: Writer::new(target.columns.all(), shape.packing)?,
@@ -127,7 +129,7 @@ impl Filling {
 
     pub(super) fn name(&self, number: u64) -> String {
         let suffix = self.away.as_ref().map_or("", Away::suffix);
-        format!("part-{number:05}{suffix}.parquet")
+        file_name(number, suffix)
     }
 
     pub(super) fn named(&self, number: u64) -> PathBuf {
@@ -492,6 +494,11 @@ impl Filling {
         let synced = File::open(&self.dir).and_then(|dir| dir.sync_all());
         synced.map_err(|e| Error::io(&self.dir, "sync the directory", &e))
     }
+}
+
+/// What a file of a target is called; in a bucket names of two kinds take turns.
+pub(super) fn file_name(number: u64, suffix: &str) -> String {
+    format!("part-{number:05}{suffix}.parquet")
 }
 
 /// What the bytes of a target depend on, as a journal notes it.
