@@ -8,7 +8,7 @@ use crate::batch::TargetName;
 use crate::error::{Error, Kind, Result};
 use crate::input::Volume;
 use crate::job::Globs;
-use crate::parquet::{MANIFEST, Manifest};
+use crate::parquet::{BACKUP, Backup, MANIFEST, Manifest};
 use crate::source::files::natural;
 
 /// What a sink leaves in a directory that is not whole.
@@ -32,19 +32,63 @@ pub fn targets(dir: &Path, volume: &Volume, admitted: &Globs) -> Result<Option<V
             Error::path(Kind::Job, dir, what).hint("let the job that writes it go on to its end")
         );
     }
-    if found.with_manifest.is_empty() {
+    let backup = Backup::read(dir, volume)?;
+    if found.with_manifest.is_empty() && backup.is_none() {
         return Ok(None);
     }
-    let mut targets = Vec::new();
+    let mut chosen = Vec::new();
     for dir in found.with_manifest {
         let Some(manifest) = Manifest::read(&dir, volume)? else {
             continue;
         };
         if admitted.admit(&manifest.collection, &manifest.partition) {
-            targets.push(target(&dir, manifest, volume)?);
+            chosen.push((dir, manifest));
         }
     }
-    Ok(Some(targets))
+    if let Some(backup) = backup {
+        check_listed(dir, &backup, &chosen, admitted)?;
+    }
+    let targets = chosen.into_iter();
+    let targets = targets.map(|(dir, manifest)| target(&dir, manifest, volume));
+    targets.collect::<Result<_>>().map(Some)
+}
+
+/// Complains where the list of a backup says otherwise than the directories that are there.
+fn check_listed(
+    dir: &Path,
+    backup: &Backup,
+    chosen: &[(PathBuf, Manifest)],
+    admitted: &Globs,
+) -> Result<()> {
+    let wrong = |path: &Path, what: String| {
+        let hint = "`milvusdm verify` of the backup tells all that is wrong with it; `collections:` chooses what is restored";
+        Err(Error::path(Kind::Corrupt, path, what).hint(hint))
+    };
+    for listed in &backup.directories {
+        let path = dir.join(&listed.path);
+        // A name that had to be spelt otherwise is no longer known: what is chosen by name does without it.
+        let is_chosen = match listed.path.split_once('/') {
+            Some((collection, partition)) => admitted.admit(collection, partition),
+            None => true,
+        };
+        match chosen.iter().find(|(dir, _)| *dir == path) {
+            None if is_chosen => return wrong(&path, format!("is missing: {BACKUP} lists it")),
+            Some((_, manifest)) if manifest.sum != Some(listed.manifest) => {
+                let what = format!("has another manifest than the one that {BACKUP} lists");
+                return wrong(&path, what);
+            }
+            _ => {}
+        }
+    }
+    let is_listed = |path: &Path| backup.directories.iter().any(|d| dir.join(&d.path) == path);
+    let mut others = chosen.iter().filter(|(_, manifest)| manifest.is_listed);
+    match others.find(|(path, _)| !is_listed(path)) {
+        Some((path, _)) => wrong(
+            path,
+            format!("is not in {BACKUP}, which lists what belongs together"),
+        ),
+        None => Ok(()),
+    }
 }
 
 /// A directory and those two steps below it, as far as targets are there.
