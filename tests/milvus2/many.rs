@@ -9,13 +9,18 @@ use crate::Golden;
 use crate::canonical::{open, rows};
 use crate::support::test_env;
 
-/// Deletions of keys from ten million on, and of three keys that are there, in a file without an envelope.
+/// How many keys are deleted, and how long most of them are: more than may be held.
+const KEYS: usize = 18_000;
+const KEY_BYTES: usize = 4096;
+const _: () = assert!((KEYS * KEY_BYTES) as u64 > milvusdm::limits::DELETIONS_BYTES_MAX);
+
+/// Deletions of long keys that are nowhere, and of three that are there, in a file without an envelope.
 const MADE: &str = r"
-import sys, numpy as np, pyarrow as pa, pyarrow.parquet as pq
-keys = np.arange(10_000_000, 12_200_000)
-keys[[7, 1_100_000, 2_199_999]] = [int(k) for k in sys.argv[2:]]
-stamps = np.full(len(keys), 2**62)
-pq.write_table(pa.table({'pk': keys, 'ts': stamps}), sys.argv[1], store_schema=False)
+import sys, json, pyarrow as pa, pyarrow.parquet as pq
+path, count, width, there = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
+keys = [str(i).zfill(width) for i in range(count)]
+for at, key in zip((7, count // 2, count - 1), there): keys[at] = key
+pq.write_table(pa.table({'pk': keys, 'ts': pa.array([2**62] * count, pa.int64())}), path, store_schema=False)
 ";
 
 #[test]
@@ -23,8 +28,8 @@ fn deletions_beyond_the_bound_are_applied_a_share_at_a_time() {
     let golden = Golden::new();
     let meta = golden.path("backup/meta/full_meta.json");
     let mut all: Value = serde_json::from_slice(&fs::read(&meta).unwrap()).unwrap();
-    let collection = &mut all["collection_backups"][0];
-    assert_eq!(collection["collection_name"], "all_i64");
+    let collection = &mut all["collection_backups"][1];
+    assert_eq!(collection["collection_name"], "str_bin");
     let (id, partition) = (
         &collection["collection_id"],
         &collection["partition_backups"][0],
@@ -36,25 +41,20 @@ fn deletions_beyond_the_bound_are_applied_a_share_at_a_time() {
     let dir = golden.path(&dir);
     fs::create_dir_all(&dir).unwrap();
     let settings = format!(
-        "path: '{}', collections: [all_i64]",
+        "path: '{}', collections: [str_bin]",
         golden.path("backup").display()
     );
     let before = || rows(&*open("milvus_backup", &settings).unwrap(), 100).unwrap();
-    let mut expected = before()["all_i64"].as_array().unwrap().clone();
-    let of_partition = |row: &&Value| row["$part"] == "_default";
-    let gone: Vec<Value> = expected
-        .iter()
-        .filter(of_partition)
-        .map(|row| row["id"].clone())
-        .collect();
-    let gone: Vec<Value> = [0, gone.len() / 2, gone.len() - 1]
-        .map(|at| gone[at].clone())
-        .to_vec();
-    expected.retain(|row| row["$part"] != "_default" || !gone.contains(&row["id"]));
+    let mut expected = before()["str_bin"].as_array().unwrap().clone();
+    let rows = expected.len();
+    let gone = [0, rows / 2, rows - 1].map(|at| expected[at]["id"].clone());
+    expected.retain(|row| !gone.contains(&row["id"]));
+    assert_eq!(expected.len(), rows - 3);
     let output = Command::new(test_env().join("tables/bin/python"))
         .args(["-c", MADE])
         .arg(dir.join("1"))
-        .args(gone.iter().map(Value::to_string))
+        .args([KEYS.to_string(), KEY_BYTES.to_string()])
+        .arg(Value::from(gone.to_vec()).to_string())
         .output()
         .unwrap();
     assert!(
@@ -68,5 +68,5 @@ fn deletions_beyond_the_bound_are_applied_a_share_at_a_time() {
     let segments = &mut collection["partition_backups"][0]["segment_backups"];
     segments.as_array_mut().unwrap().push(level_0);
     fs::write(&meta, all.to_string()).unwrap();
-    assert_eq!(before()["all_i64"].as_array().unwrap(), &expected);
+    assert_eq!(before()["str_bin"].as_array().unwrap(), &expected);
 }

@@ -359,3 +359,69 @@ fn both(one: &mut Blocks<'_>, two: &mut Blocks<'_>) -> Result<Option<(ArrayRef, 
     (one.held, two.held) = (rest(&a), rest(&b));
     Ok(Some((a.slice(0, count), b.slice(0, count))))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Int64Array, StringArray};
+
+    use super::*;
+
+    fn loading(is_text: bool, share: Share) -> Loading {
+        Loading {
+            share,
+            all: match is_text {
+                true => Deletions::Text(HashMap::new()),
+                false => Deletions::Int(HashMap::new()),
+            },
+            texts: 0,
+            is_full: false,
+        }
+    }
+
+    #[test]
+    fn each_key_is_in_one_share_with_its_last_moment() {
+        let texts: Vec<String> = (0..500).map(|key| format!("k{key}")).collect();
+        let of_texts: ArrayRef = Arc::new(StringArray::from_iter_values(&texts));
+        let of_numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(-250..250));
+        for (is_text, keys) in [(true, of_texts), (false, of_numbers)] {
+            // Deleted at 5 and 9, the even ones at 7 and 3: what was written at 8 outlives these.
+            let mut found = vec![0; 500];
+            for number in 0..4 {
+                let mut loading = loading(is_text, Share { number, of: 4 });
+                for (row, text) in texts.iter().enumerate() {
+                    for at in [[7, 3], [5, 9]][row % 2] {
+                        match is_text {
+                            true => loading.text(text, at),
+                            false => loading.int(row as i64 - 250, at),
+                        }
+                    }
+                }
+                let mut dead = vec![false; 500];
+                loading.all.dead(&keys, &[8; 500], &mut dead);
+                dead.iter()
+                    .zip(&mut found)
+                    .for_each(|(dead, found)| *found += u32::from(*dead));
+                let held = loading.all.bytes(loading.texts);
+                assert!((500 / 6 * 32..500 / 3 * 56).contains(&held), "{held}");
+            }
+            assert!(
+                found
+                    .iter()
+                    .enumerate()
+                    .all(|(row, found)| *found == row as u32 % 2)
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_are_too_many_beyond_the_bound() {
+        let mut loading = loading(false, Share { number: 0, of: 1 });
+        let most = limits::DELETIONS_BYTES_MAX as i64 / 32;
+        (0..most).for_each(|key| loading.int(key, 1));
+        assert!(!loading.is_too_much());
+        loading.int(-1, 1);
+        assert!(loading.is_too_much());
+    }
+}
