@@ -32,7 +32,7 @@ const VERSIONS: [Version; 2] = [
     Version {
         engine: "py",
         kept: "lite",
-        carried: "typed,texts,keyed,defaults,parts,nothing",
+        carried: "typed,texts,keyed,made,twice,defaults,parts,nothing",
         home: &DIRECTORY,
     },
     Version {
@@ -148,9 +148,13 @@ fn what_a_server_left_arrives_in_parquet_as_one_answers() {
 }
 
 fn into_milvus(version: &Version, names: &str, prefix: &str, run: &str) -> String {
+    let index = match names {
+        "bits" => "metric: HAMMING, index: {type: BIN_FLAT}",
+        _ => "metric: L2, index: {type: FLAT}",
+    };
     version.source(&format!(", collections: [{names}]"))
         + &format!(
-            "sink: {{milvus: {{address: 'http://{}', metric: L2, index: {{type: FLAT}}, load: true}}}}\n\
+            "sink: {{milvus: {{address: 'http://{}', {index}, load: true}}}}\n\
              into: {{collection: '{prefix}_{{collection}}'}}\nrun: {{verify: full{run}}}\n",
             server().address()
         )
@@ -180,6 +184,25 @@ fn a_prototype_becomes_collections_of_a_server() {
         jobs.run("serve", &into_milvus(version, version.carried, &prefix, ""))
             .code(0)
             .says(&["nothing to do"]);
+    }
+}
+
+#[test]
+fn bits_arrive_and_what_2_3_5_does_not_have_is_refused_by_name() {
+    let file = &VERSIONS[1];
+    let jobs = Jobs::new();
+    jobs.run("bits", &into_milvus(file, "bits", "lite_cpp", ""))
+        .code(0);
+    compare(file, "bits", "lite_cpp");
+    for (version, name, word) in [
+        (file, "half", "float16"),
+        (file, "brain", "bfloat16"),
+        (file, "several", "sparse"),
+        (&VERSIONS[0], "several", "sparse"),
+        (&VERSIONS[0], "nulls", "null"),
+    ] {
+        let ended = jobs.run(name, &into_milvus(version, name, "refused", ""));
+        ended.code(3).says(&[word]);
     }
 }
 

@@ -64,7 +64,9 @@ def copy(n):
 
 
 def iterate(c):
+    start = time.monotonic()
     c.load()
+    print("loading: %.1f s" % (time.monotonic() - start), flush=True)
     iterator = c.query_iterator(batch_size=10000, output_fields=["id", "v"])
     rows = 0
     while True:

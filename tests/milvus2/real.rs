@@ -2,14 +2,16 @@
 //! its storage has what a full query gives, while it runs, in a copy, and after it has stopped.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use milvusdm::error::Kind;
 use serde_json::{Map, Value};
 
 use crate::canonical::{open, rows, sort};
 use crate::migration::{Jobs, check_installed, server, support_script};
-use crate::support::{Engine, Server, run_python};
+use crate::support::{Engine, Server, python, run_python};
 
 fn sh(script: &str, arguments: &[&Path]) {
     let output = Command::new("sh")
@@ -91,6 +93,8 @@ fn the_storage_of_a_real_server_has_what_a_full_query_gives() {
     sh("cp -r \"$1\" \"$2\"", &[&storage, &copy]);
     same(&stored(&copy, "default"), &all, "copy");
     let before = described(&source, &NAMES);
+    copied_while_others_write(&source, &storage, &all);
+    compacted(&storage);
 
     // Rows that are written and not flushed are not there, and that is said.
     let written = "
@@ -127,6 +131,82 @@ Collection('merged').insert([[7000, 7001], [[1.0] * 4] * 2])
     compared(&jobs, "files.yaml");
     assert_eq!(strip(described(fresh, &NAMES)), strip(before.clone()));
     restore(&jobs, &storage, &before);
+}
+
+/// The compaction that was asked for has taken place: what was merged still lies there, and none of it was read.
+fn compacted(storage: &Path) {
+    let output = Jobs::new().milvusdm(&["inspect", storage.to_str().unwrap(), "--json"]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let collections = found["collections"].as_array().unwrap();
+    let merged = collections.iter().find(|c| c["name"] == "merged").unwrap();
+    let dropped = merged["skipped"]["dropped"][0].as_u64();
+    assert!(dropped >= Some(2), "{merged:#}");
+}
+
+const WRITE: &str = "
+import sys
+from pymilvus import *
+connections.connect(uri='http://' + sys.argv[1])
+key, vector = FieldSchema('id', DataType.INT64, is_primary=True), FieldSchema('v', DataType.FLOAT_VECTOR, dim=4)
+c = Collection('meanwhile', CollectionSchema([key, vector]))
+for at in range(10**6):
+    ids = list(range(at * 50, at * 50 + 50))
+    c.insert([ids, [[float(i)] * 4 for i in ids]])
+    c.delete('id in %s' % ids[:5])
+    c.flush()
+    print(at, flush=True)
+";
+
+/// A copy that is taken in the midst of inserts, deletions and flushes of another collection: of that it has all flushes up
+/// to some moment.
+fn copied_while_others_write(source: &Server, storage: &Path, all: &Map<String, Value>) {
+    let address = source.address();
+    let mut writer = Command::new(python())
+        .args(["-c", WRITE, &address])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(writer.stdout.take().unwrap()).lines();
+    told.by_ref().take(2).for_each(|line| drop(line.unwrap()));
+    let jobs = Jobs::new();
+    let copy = jobs.path("copy");
+    let mut read = Ok(Map::new());
+    // etcd's file may be caught in the midst of a write: that is noticed, and another copy taken, as one would.
+    for _ in 0..4 {
+        let _ = fs::remove_dir_all(&copy);
+        fs::create_dir(&copy).unwrap();
+        let script = r#"cd "$1"; cp -r etcd.data insert_log delta_log "$2""#;
+        sh(script, &[storage, &copy]);
+        let settings = format!("path: '{}'", copy.display());
+        read = open("milvus_files", &settings).and_then(|source| rows(&*source, 64));
+        match &read {
+            Ok(_) => break,
+            Err(error) => assert_eq!(error.kind(), Kind::Corrupt, "{error}"),
+        }
+    }
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    let mut found = read.unwrap_or_else(|e| panic!("{e}"));
+    let meanwhile = found.remove("meanwhile").unwrap();
+    same(&found, all, "copy while others write");
+    let mut ids: Vec<i64> = meanwhile
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["id"].as_i64().unwrap())
+        .collect();
+    ids.sort_unstable();
+    let last = ids.last().unwrap() / 50;
+    // Deletions of the last flush may come in the next one.
+    let whole = (0..last * 50).filter(|id| id % 50 >= 5);
+    assert!(
+        last >= 1 && whole.eq(ids.iter().copied().filter(|id| *id < last * 50)),
+        "{ids:?}"
+    );
+    run_python(
+        "import sys\nfrom pymilvus import *\nconnections.connect(uri='http://' + sys.argv[1])\nutility.drop_collection('meanwhile')",
+        &[&address],
+    );
 }
 
 /// Through Parquet and its manifest into the server, under other names.

@@ -29,7 +29,7 @@ def scalars():
         "b": dict(datatype=D.BOOL), "i8": dict(datatype=D.INT8), "i16": dict(datatype=D.INT16), "i32": dict(datatype=D.INT32),
         "i64": dict(datatype=D.INT64), "f": dict(datatype=D.FLOAT), "d": dict(datatype=D.DOUBLE),
         "s": dict(datatype=D.VARCHAR, max_length=100), "j": dict(datatype=D.JSON),
-        "ab": array(D.BOOL), "ai8": array(D.INT8), "ai64": array(D.INT64), "af": array(D.FLOAT), "ad": array(D.DOUBLE),
+        "ab": array(D.BOOL), "ai8": array(D.INT8), "ai16": array(D.INT16), "ai32": array(D.INT32), "ai64": array(D.INT64), "af": array(D.FLOAT), "ad": array(D.DOUBLE),
         "at": array(D.VARCHAR, max_length=40),
     }
 
@@ -39,7 +39,8 @@ def values(i):
     return {
         "b": i % 3 == 0, "i8": i % 256 - 128, "i16": -7 * i, "i32": i * 100_003 - 2**31, "i64": (-1) ** i * i * 2**40, "f": i / 3, "d": i / 7,
         "s": f"é \"{i}\" \\ '\n", "j": {"a": i, "list": [1, {"ü": None}], "large": 2**53 + i, "d": 1.5e300},
-        "ab": [True, False, True][:count], "ai8": [-128, 0, 127][:count], "ai64": [-(2**63), i, 2**63 - 1][:count],
+        "ab": [True, False, True][:count], "ai8": [-128, 0, 127][:count], "ai16": [-(2**15), i, 2**15 - 1][:count],
+        "ai32": [-(2**31), i, 2**31 - 1][:count], "ai64": [-(2**63), i, 2**63 - 1][:count],
         "af": [0.1, -1.5, i / 3][:count], "ad": [0.1, -1.5, i / 3][:count], "at": ["", "x", "é" * 9][:count],
     }
 
@@ -347,7 +348,7 @@ def schema(name, found, longest):
     key = found.primary_field
     expected = {
         "typed": {"s": ("VARCHAR", {"max_length": 100}, False), "at": ("ARRAY", {"max_capacity": 8, "max_length": longest}, False),
-                  "ai8": ("ARRAY", {"max_capacity": 8}, False), "i8": ("INT8", {}, False), "j": ("JSON", {}, False),
+                  "ai8": ("ARRAY", {"max_capacity": 8}, False), "ai32": ("ARRAY", {"max_capacity": 8}, False), "i8": ("INT8", {}, False), "j": ("JSON", {}, False),
                   "v": ("FLOAT_VECTOR", {"dim": 4}, False), "d": ("DOUBLE", {}, False), "b": ("BOOL", {}, False)},
         "texts": {"id": ("VARCHAR", {"max_length": 60}, False)},
         "keyed": {"owner": ("VARCHAR", {"max_length": 20}, True)},
