@@ -197,8 +197,8 @@ fn bits_arrive_and_what_2_3_5_does_not_have_is_refused_by_name() {
     for (version, name, word) in [
         (file, "half", "float16"),
         (file, "brain", "bfloat16"),
-        (file, "several", "sparse"),
-        (&VERSIONS[0], "several", "sparse"),
+        (file, "several", "3 vectors"),
+        (&VERSIONS[0], "several", "3 vectors"),
         (&VERSIONS[0], "nulls", "null"),
     ] {
         let ended = jobs.run(name, &into_milvus(version, name, "refused", ""));
