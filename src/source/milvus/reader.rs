@@ -30,8 +30,8 @@ pub struct Pages<'s> {
     page: u64,
     /// No more are asked for; lower once an answer was too long.
     page_max: u64,
-    /// How far the keys of the last page lay from each other, where they are numbers.
-    spacing: Option<f64>,
+    /// Whether the keys of the last page were numbers without a gap.
+    dense: bool,
     /// Rows so far.
     row: u64,
     cuts: VecDeque<Cut>,
@@ -54,7 +54,7 @@ impl<'s> Pages<'s> {
             limits,
             page: first.clamp(1, page_max.max(1)),
             page_max: page_max.max(1),
-            spacing: None,
+            dense: false,
             row: 0,
             cuts: VecDeque::new(),
         }
@@ -118,23 +118,18 @@ impl<'s> Pages<'s> {
         Ok((upto, counted))
     }
 
-    /// The same, guessed from how far the last keys lay from each other: it saves the server a pass over the rest of the
-    /// range. `None` where the guess is bad.
+    /// The same where keys go on without a gap, as counting shows: it saves the server a pass over the rest of the range.
     fn guess(&mut self) -> Result<Option<(Position, u64)>> {
-        let (Some(spacing), Position::After(Key::Int(at))) = (self.spacing.take(), &self.at) else {
+        let (true, Position::After(Key::Int(at))) = (std::mem::take(&mut self.dense), &self.at)
+        else {
             return Ok(None);
         };
-        // Keys without gaps give what is asked for; others somewhat more or less.
-        let rows = match spacing > 1.0 {
-            true => self.page as f64 * 0.9,
-            false => self.page as f64,
-        };
-        let upto = at.saturating_add((rows * spacing).max(1.0) as i64);
+        let upto = at.saturating_add_unsigned(self.page);
         let upto = Position::After(Key::Int(upto)).min(self.end.clone());
         let counted = self.asked.count(&self.at, &upto)?;
-        let is_enough = counted >= (self.page / 2).max(1) || upto == self.end;
-        let is_good = upto > self.at && counted <= self.page && is_enough;
-        Ok(is_good.then_some((upto, counted)))
+        // Where other keys than these are there, the page ends elsewhere.
+        let is_page = counted == self.page || counted < self.page && upto == self.end;
+        Ok((is_page && upto > self.at).then_some((upto, counted)))
     }
 
     /// All rows up to there, in the order of their keys; `None`: more are counted than are given, and no key is there more
@@ -150,7 +145,7 @@ impl<'s> Pages<'s> {
             keys.sort_unstable();
         }
         self.check(&keys, upto)?;
-        self.spacing = spacing(&keys);
+        self.dense = is_dense(&keys);
         let given = keys.len() as u64;
         // What comes and goes is counted otherwise from one moment to the next.
         let counted = match before > given {
@@ -269,13 +264,13 @@ fn keys(column: &ArrayRef) -> Result<Vec<Key>> {
     }
 }
 
-/// How far keys in order lie from each other.
-fn spacing(keys: &[Key]) -> Option<f64> {
+/// Whether keys in order are numbers without a gap.
+fn is_dense(keys: &[Key]) -> bool {
     match (keys.first(), keys.last()) {
-        (Some(Key::Int(first)), Some(Key::Int(last))) if first < last => {
-            Some(last.abs_diff(*first) as f64 / (keys.len() - 1) as f64)
+        (Some(Key::Int(first)), Some(Key::Int(last))) => {
+            last.abs_diff(*first) == keys.len() as u64 - 1
         }
-        _ => None,
+        _ => false,
     }
 }
 
