@@ -9,6 +9,7 @@ mod pty;
 mod support;
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use migration::{Jobs, flat_index, server};
@@ -241,4 +242,70 @@ fn what_is_waited_for_is_said_with_since_and_until_when() {
         waiting.contains(", until ") && waiting.contains(" UTC: "),
         "{waiting}"
     );
+}
+
+fn rows_arrived(fake: &Fake) -> usize {
+    let arrived = fake.arrived();
+    let ids = arrived.iter().filter_map(|arrived| arrived.ids());
+    ids.map(<[i64]>::len).sum()
+}
+
+#[test]
+fn a_stopped_terminal_does_not_stop_the_run() {
+    let fake = Fake::start("v2.3.5");
+    let jobs = Jobs::new();
+    let sink = format!("milvus: {{address: '{}', collection: c}}", fake.address);
+    example(&jobs, &sink, "batch: 16KiB, max_rows_per_s: 3000");
+    let mut terminal = Terminal::start_stopped(jobs.0.path(), &["run", "job.yaml"], 80);
+    until(|| rows_arrived(&fake) == 5000);
+    terminal.release();
+    let (status, screen) = terminal.end();
+    assert!(status.success(), "{:#?}", screen.lines());
+    let lines = screen.lines();
+    assert!(lines[0].starts_with("done: 5000 rows"), "{lines:#?}");
+    check_line(&screen, 80, &[]);
+}
+
+#[test]
+fn a_full_terminal_does_not_keep_a_run_that_is_told_to_stop() {
+    for all in [false, true] {
+        let fake = Fake::start("v2.3.5");
+        let jobs = Jobs::new();
+        let sink = format!("milvus: {{address: '{}', collection: c}}", fake.address);
+        let run = "batch: 16KiB, max_rows_per_s: 3000";
+        example(&jobs, &sink, run);
+        let terminal = Terminal::start_full(jobs.0.path(), &["run", "job.yaml"]);
+        // In the middle of the rows, or in the summary.
+        let wanted = if all { 5000 } else { 1000 };
+        until(|| rows_arrived(&fake) >= wanted);
+        std::thread::sleep(Duration::from_millis(500));
+        terminal.terminate();
+        let status = terminal.ended(Duration::from_secs(20));
+        assert_eq!(status.code(), Some(130));
+        let (status, _) = Terminal::start(jobs.0.path(), &["run", "job.yaml"], 80).end();
+        assert!(status.success());
+        assert_eq!(rows_arrived(&fake), 5000);
+    }
+}
+
+#[test]
+fn a_full_pipe_keeps_neither_a_run_nor_its_end() {
+    let fake = Fake::start("v2.3.5");
+    let jobs = Jobs::new();
+    let sink = format!("milvus: {{address: '{}', collection: c}}", fake.address);
+    example(&jobs, &sink, "batch: 16KiB, max_rows_per_s: 2000");
+    let (unread, mut pipe) = std::io::pipe().unwrap();
+    // All that a pipe holds.
+    std::io::Write::write_all(&mut pipe, &[b'x'; 1 << 16]).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_milvusdm"))
+        .args(["run", "job.yaml", "--progress", "json"])
+        .current_dir(jobs.0.path())
+        .stdout(Stdio::null())
+        .stderr(pipe)
+        .spawn()
+        .unwrap();
+    until(|| rows_arrived(&fake) == 5000);
+    until(|| child.try_wait().unwrap().is_some());
+    assert!(child.wait().unwrap().success());
+    drop(unread);
 }

@@ -1,5 +1,6 @@
 //! Runs and plans jobs, and reports the outcome.
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -274,10 +275,14 @@ fn run_reported(
 }
 
 fn show_summary(report: &Report, common: &Common) -> Result<()> {
-    match common.json {
-        true => Ok(()),
-        false => summary::summary(report, columns()).print(),
+    if common.json {
+        return Ok(());
     }
+    if io::stdout().is_terminal() {
+        // It may be the terminal that shows progress: the summary begins in a line of its own.
+        common.screen.rest();
+    }
+    summary::summary(report, columns()).print()
 }
 
 fn said_of_share(said: Text, common: &Common) -> Result<()> {
@@ -516,8 +521,7 @@ pub fn watch_signals(stop: &Stop, said: &'static str, screen: &Screen) -> Result
             }
             if asked.is_some_and(|asked| asked.elapsed() > GRACE) {
                 // Requests still out stay in doubt; the checkpoint knows which.
-                screen.wipe();
-                screen.say(said);
+                screen.part(said);
                 std::process::exit(130);
             }
             std::thread::sleep(LOOK);

@@ -217,18 +217,27 @@ enum Command {
 
 /// Runs the program with the arguments it was given.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        // What was typed stands in it, and may steer the terminal.
+    let screen = Screen::default();
+    let code = match Cli::try_parse() {
+        Ok(cli) => obey(cli, &screen),
+        // It quotes what was typed, which may hold control characters.
         Err(e) if e.use_stderr() => {
             for line in e.render().to_string().trim_end().lines() {
-                Screen::default().say(&shown(line));
+                screen.say(&shown(line));
             }
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
         Err(e) => e.exit(),
     };
-    let common = cli.common;
+    screen.finish();
+    code
+}
+
+fn obey(cli: Cli, screen: &Screen) -> ExitCode {
+    let common = Common {
+        screen: screen.clone(),
+        ..cli.common
+    };
     logging(&common);
     open_many_files();
     let result = match cli.command {

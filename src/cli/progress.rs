@@ -59,10 +59,10 @@ impl Shown {
                 screen.draw(&look.line(screen.columns().saturating_sub(1)));
             }),
             Style::Plain => every(PLAIN_EVERY, &progress, &ended, |look| {
-                screen.say(&shown(&look.line(usize::MAX)));
+                screen.offer(&shown(&look.line(usize::MAX)));
             }),
             Style::Json => every(JSON_EVERY, &progress, &ended, |look| {
-                screen.say(&look.json().to_string());
+                screen.offer(&look.json().to_string());
             }),
             Style::None => {}
         });

@@ -1,9 +1,10 @@
 //! How do messages reach the operator? As text on standard output, lines on standard error, and one line that is redrawn.
 //! No control character reaches a terminal unless this file puts it there.
 
+use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result, shown};
@@ -105,11 +106,40 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
 }
 
 /// Standard error, shared by all threads that print: a redrawn line makes way for lines that stay.
+///
+/// One thread of its own writes. A terminal that takes no more output (Ctrl-S, a reader that hangs) blocks its writer for
+/// as long as it likes, and neither a run nor its end may wait for that. The terminal may belong to other programs too, so
+/// it stays in blocking mode.
 #[derive(Clone, Default)]
-pub struct Screen(Arc<Mutex<bool>>);
+pub struct Screen(Arc<Shared>);
 
-/// How long the end of the program waits for a terminal that takes nothing (Ctrl-S).
-const WIPE_WITHIN: Duration = Duration::from_millis(200);
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Messages that are not written yet.
+    lines: VecDeque<String>,
+    /// A line of progress that is not written yet.
+    offered: Option<String>,
+    /// What the redrawn line is to show next; whatever it was to show before is dropped.
+    redrawn: Option<String>,
+    /// Whether the redrawn line is to be cleared.
+    wiped: bool,
+    /// Whether the redrawn line is on the screen.
+    drawn: bool,
+    /// Since when the writer has been writing, and whether it writes a message.
+    writing: Option<(Instant, bool)>,
+    has_writer: bool,
+}
+
+/// After this long in one write, standard error counts as blocked.
+const BLOCKED_AFTER: Duration = Duration::from_millis(200);
+/// Lines that wait for a blocked standard error before the threads that add more wait, too.
+const LINES_MAX: usize = 1000;
 /// From the left edge: nothing, to the right edge.
 const CLEAR: &str = "\r\x1b[K";
 
@@ -126,43 +156,168 @@ impl Screen {
         if columns == 0 { 80 } else { columns }
     }
 
-    /// Says lines that stay. They have been made safe to show.
+    /// Prints lines that stay, and returns when they are written, or when standard error is blocked. The caller has made
+    /// them safe to show.
     pub fn say(&self, lines: &str) {
-        let mut drawn = self.lock();
-        let clear = if *drawn { CLEAR } else { "" };
-        *drawn = false;
-        // If standard error cannot be written, there is nowhere to report it.
-        let _ = io::stderr().write_all(format!("{clear}{lines}\n").as_bytes());
+        let mut state = self.lock();
+        while state.lines.len() >= LINES_MAX {
+            state = self.0.wait(state);
+        }
+        drop(state);
+        self.change(|state| state.lines.push_back(lines.to_owned()));
+        self.settle();
     }
 
-    /// Draws the line anew, cut to the terminal's width. The cursor stays at its beginning: what a terminal echoes
-    /// (`^C`) then breaks no line.
+    /// Prints a line that stays, unless earlier ones are still waiting: the next report of progress supersedes it.
+    pub fn offer(&self, line: &str) {
+        self.change(|state| {
+            if state.is_idle() {
+                state.offered = Some(line.to_owned());
+            }
+        });
+    }
+
+    /// Redraws the line, cut to the terminal's width. The cursor stays at its beginning, so that an echo of the terminal
+    /// (`^C`) breaks no line.
     pub fn draw(&self, line: &str) {
         let line = fitted(line, self.columns().saturating_sub(1));
-        let mut drawn = self.lock();
-        *drawn = true;
-        let _ = io::stderr().write_all(format!("\r{line}\x1b[K\r").as_bytes());
+        self.change(|state| {
+            state.redrawn = Some(line);
+            state.wiped = false;
+        });
     }
 
-    /// Takes the line away, if one is there.
+    /// Clears the redrawn line, if one is there. Does not wait for a blocked terminal.
     pub fn wipe(&self) {
-        let since = Instant::now();
-        while since.elapsed() < WIPE_WITHIN {
-            match self.0.try_lock() {
-                Ok(mut drawn) => {
-                    if std::mem::take(&mut *drawn) {
-                        let _ = io::stderr().write_all(CLEAR.as_bytes());
-                    }
-                    return;
-                }
-                Err(TryLockError::Poisoned(_)) => return,
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-            }
+        self.change(State::wipe);
+        self.settle();
+    }
+
+    /// Clears the redrawn line and prints a last line before the program exits. Does not wait for a blocked terminal.
+    pub fn part(&self, line: &str) {
+        self.change(|state| {
+            state.wipe();
+            state.lines.push_back(line.to_owned());
+        });
+        self.settle();
+    }
+
+    /// Waits until all messages are written, however long the terminal takes. Progress is no message.
+    pub fn finish(&self) {
+        let mut state = self.lock();
+        while state.has_messages() {
+            state = self.0.wait(state);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until everything is written, however long the terminal takes.
+    pub fn rest(&self) {
+        let mut state = self.lock();
+        while !state.is_idle() {
+            state = self.0.wait(state);
+        }
+    }
+
+    /// Waits until everything is written or standard error is blocked.
+    fn settle(&self) {
+        let mut state = self.lock();
+        while !state.is_idle() && !state.is_blocked() {
+            state = self.0.wait(state);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        if !state.has_writer {
+            let shared = self.0.clone();
+            let writer = std::thread::Builder::new().name("screen".to_owned());
+            state.has_writer = writer.spawn(move || shared.write()).is_ok();
+        }
+        if !state.has_writer {
+            // The system allows no more threads.
+            while let Some((text, _)) = state.next() {
+                let _ = io::stderr().write_all(text.as_bytes());
+            }
+        }
+        self.0.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock()
+    }
+}
+
+impl Shared {
+    /// Writes what there is to write, for as long as the program runs.
+    fn write(&self) {
+        let mut state = self.lock();
+        loop {
+            let Some((text, is_message)) = state.next() else {
+                self.changed.notify_all();
+                let waited = self.changed.wait(state);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.writing = Some((Instant::now(), is_message));
+            drop(state);
+            // If standard error cannot be written, there is nowhere to report it.
+            let _ = io::stderr().write_all(text.as_bytes());
+            state = self.lock();
+            state.writing = None;
+            self.changed.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a change, but only briefly: a writer that blocks changes nothing.
+    fn wait<'s>(&self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let waited = self.changed.wait_timeout(state, BLOCKED_AFTER / 4);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl State {
+    /// What to write next, and whether it is a message.
+    fn next(&mut self) -> Option<(String, bool)> {
+        let message = self.lines.pop_front();
+        let is_message = message.is_some();
+        if let Some(lines) = message.or_else(|| self.offered.take()) {
+            let clear = if std::mem::take(&mut self.drawn) {
+                CLEAR
+            } else {
+                ""
+            };
+            return Some((format!("{clear}{lines}\n"), is_message));
+        }
+        if let Some(line) = self.redrawn.take() {
+            self.drawn = true;
+            return Some((format!("\r{line}\x1b[K\r"), false));
+        }
+        let is_left = std::mem::take(&mut self.wiped) && std::mem::take(&mut self.drawn);
+        is_left.then(|| (CLEAR.to_owned(), false))
+    }
+
+    fn wipe(&mut self) {
+        self.redrawn = None;
+        self.wiped = true;
+    }
+
+    fn is_idle(&self) -> bool {
+        let is_written = self.offered.is_none() && self.redrawn.is_none() && !self.wiped;
+        is_written && self.lines.is_empty() && self.writing.is_none()
+    }
+
+    fn has_messages(&self) -> bool {
+        !self.lines.is_empty() || matches!(self.writing, Some((_, true)))
+    }
+
+    fn is_blocked(&self) -> bool {
+        let since = self.writing.map(|(since, _)| since);
+        since.is_some_and(|since| since.elapsed() > BLOCKED_AFTER)
     }
 }
 

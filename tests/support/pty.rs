@@ -8,22 +8,50 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{Action, Winsize, tcflow, tcsetwinsize};
 
 /// The program in a terminal.
 pub struct Terminal {
     child: Child,
     keys: File,
     screen: Arc<Mutex<Screen>>,
-    reader: JoinHandle<()>,
+    reader: Option<JoinHandle<()>>,
+    /// The program's end of a terminal whose output is stopped.
+    stopped: Option<File>,
+}
+
+/// What the terminal does with output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Shown,
+    /// It takes none for now, as after Ctrl-S.
+    Stopped,
+    /// It is full, and nobody reads it.
+    Full,
 }
 
 impl Terminal {
     /// Starts it in a directory, in a terminal of so many columns.
     pub fn start(directory: &Path, arguments: &[&str], columns: u16) -> Terminal {
+        Terminal::open(directory, arguments, columns, Output::Shown)
+    }
+
+    /// Starts it in a terminal that takes no output until it is released.
+    pub fn start_stopped(directory: &Path, arguments: &[&str], columns: u16) -> Terminal {
+        Terminal::open(directory, arguments, columns, Output::Stopped)
+    }
+
+    /// Starts it in a terminal that never takes any output.
+    pub fn start_full(directory: &Path, arguments: &[&str]) -> Terminal {
+        Terminal::open(directory, arguments, 80, Output::Full)
+    }
+
+    fn open(directory: &Path, arguments: &[&str], columns: u16, output: Output) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -36,13 +64,22 @@ impl Terminal {
         tcsetwinsize(&master, size).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
         let name = name.to_str().unwrap();
-        let other_end = || {
+        let open = |flags: OFlags| {
             use std::os::unix::fs::OpenOptionsExt;
             let mut options = OpenOptions::new();
             let options = options.read(true).write(true);
-            let options = options.custom_flags(OFlags::NOCTTY.bits() as i32);
+            let options = options.custom_flags((OFlags::NOCTTY | flags).bits() as i32);
             options.open(name).unwrap()
         };
+        let other_end = || open(OFlags::empty());
+        let stopped = (output == Output::Stopped).then(other_end);
+        if let Some(stopped) = &stopped {
+            tcflow(stopped, Action::OOff).unwrap();
+        }
+        if output == Output::Full {
+            let mut writer = open(OFlags::NONBLOCK);
+            while writer.write(&[b'x'; 1024]).is_ok() {}
+        }
         // In a session of its own, so that the terminal's Ctrl-C reaches it and nothing else.
         let child = Command::new("setsid")
             .args(["--ctty", env!("CARGO_BIN_EXE_milvusdm")])
@@ -54,21 +91,51 @@ impl Terminal {
             .spawn()
             .unwrap();
         let keys = File::from(master);
-        let mut output = keys.try_clone().unwrap();
+        let mut bytes = keys.try_clone().unwrap();
         let screen = Arc::new(Mutex::new(Screen::new(columns.into())));
         let shown = screen.clone();
-        let reader = std::thread::spawn(move || {
+        let read = move || {
             let mut buffer = [0; 4096];
             // Reading fails when the other end is closed by all.
-            while let Ok(count @ 1..) = output.read(&mut buffer) {
+            while let Ok(count @ 1..) = bytes.read(&mut buffer) {
                 shown.lock().unwrap().feed(&buffer[..count]);
             }
-        });
+        };
+        let reader = (output != Output::Full).then(|| std::thread::spawn(read));
         Terminal {
             child,
             keys,
             screen,
             reader,
+            stopped,
+        }
+    }
+
+    /// Lets a stopped terminal take output again.
+    pub fn release(&mut self) {
+        let stopped = self.stopped.take().unwrap();
+        tcflow(stopped, Action::OOn).unwrap();
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// How it ended, whatever its terminal takes. Fails if it does not end within so long.
+    #[track_caller]
+    pub fn ended(mut self, within: Duration) -> ExitStatus {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            if since.elapsed() > within {
+                self.child.kill().unwrap();
+                self.child.wait().unwrap();
+                panic!("it did not end");
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -85,7 +152,7 @@ impl Terminal {
     /// How it ended, and the screen as it then is.
     pub fn end(mut self) -> (ExitStatus, Screen) {
         let status = self.child.wait().unwrap();
-        self.reader.join().unwrap();
+        self.reader.unwrap().join().unwrap();
         let screen = Arc::try_unwrap(self.screen).ok().unwrap();
         (status, screen.into_inner().unwrap())
     }
