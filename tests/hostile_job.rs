@@ -317,3 +317,57 @@ fn settings_of_classic_jobs_are_listed_and_tls_is_one() {
         );
     }
 }
+
+#[test]
+fn a_key_of_the_command_line_beside_its_rival_in_the_file_is_named() {
+    let jobs = Jobs::new();
+    flat_index(&jobs, "flat.index", 10, 4);
+    std::fs::write(
+        jobs.path("job.yaml"),
+        "source: {faiss: {path: flat.index}}\nsink:\n  hdf5:\n    dir: out\n",
+    )
+    .unwrap();
+    let all = "needs exactly one of path, paths, dir and glob: there are path, ";
+    for (set, place, what, hint) in [
+        (
+            "source.faiss.dir=d",
+            "--set: source.faiss.dir: ",
+            format!("{all}dir"),
+            "source.faiss.path=",
+        ),
+        (
+            "source.faiss.glob=*.index",
+            "--set: source.faiss.glob: ",
+            format!("{all}glob"),
+            "source.faiss.path=",
+        ),
+        (
+            "sink.hdf5.path=o.h5",
+            "--set: sink.hdf5.path: ",
+            "needs exactly one of path and dir: there are path, dir".to_owned(),
+            "sink.hdf5.dir=",
+        ),
+    ] {
+        let (code, said) = ended(&jobs, &["plan", "job.yaml", "--set", set]);
+        assert_eq!(code, Some(2), "{said}");
+        for part in [
+            format!("{place}{what}"),
+            format!("`--set {hint}` takes the other one out"),
+        ] {
+            assert!(said.contains(&part), "no `{part}` in {said}");
+        }
+        // What the hint says helps.
+        let mut arguments = vec!["plan", "job.yaml", "--set", set, "--set", hint];
+        if set == "source.faiss.dir=d" {
+            arguments.extend(["--set", "source.faiss.dir=."]);
+        }
+        let (code, said) = ended(&jobs, &arguments);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    // Where the file holds both, its line is named.
+    let job = "source:\n  faiss:\n    path: a\n    dir: d\nsink: {hdf5: {path: o.h5}}\n";
+    std::fs::write(jobs.path("job.yaml"), job).unwrap();
+    let (_, said) = ended(&jobs, &["plan", "job.yaml", "--set", "run.batch=1MiB"]);
+    assert!(said.contains("line 4: source.faiss.dir: needs"), "{said}");
+    assert!(!said.contains("--set"), "{said}");
+}

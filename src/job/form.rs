@@ -20,6 +20,8 @@ pub struct Mistake {
     pub what: String,
     /// What would be right, if anything is known.
     pub hint: Option<String>,
+    /// Keys that must not stand together, this one among them: any of them may be the one too many.
+    pub rivals: Vec<String>,
 }
 
 /// Mistakes found so far, shared by all forms of a job.
@@ -33,6 +35,7 @@ impl Mistakes {
             key: key.into(),
             what: what.into(),
             hint,
+            rivals: Vec::new(),
         });
     }
 
@@ -84,6 +87,32 @@ impl Form {
     /// Notes a mistake and what would be right.
     pub fn mistake_hint(&self, key: &str, what: impl Into<String>, hint: impl Into<String>) {
         self.mistakes.add(self.key(key), what, Some(hint.into()));
+    }
+
+    /// Notes that exactly one of these keys has to be given, and which of them are. If just one is, its value is wrong and
+    /// was noted by the getter that returned `None`.
+    pub fn needs_one(&self, keys: &[&str]) {
+        let is_given = |key: &&&str| match self.map.get(**key) {
+            None | Some(Value::Null) => false,
+            Some(Value::String(text)) => !text.is_empty(),
+            Some(Value::Sequence(items)) => !items.is_empty(),
+            Some(_) => true,
+        };
+        let given: Vec<&str> = keys.iter().filter(is_given).copied().collect();
+        if given.len() == 1 {
+            return;
+        }
+        let (last, others) = keys.split_last().expect("there are keys to choose from");
+        let mut what = format!("needs exactly one of {} and {last}", others.join(", "));
+        if !given.is_empty() {
+            what.push_str(&format!(": there are {}", given.join(", ")));
+        }
+        self.mistakes.0.borrow_mut().push(Mistake {
+            key: self.key(given.last().unwrap_or(&keys[0])),
+            what,
+            hint: None,
+            rivals: given.iter().map(|key| self.key(key)).collect(),
+        });
     }
 
     /// What the list of settings says of a key.

@@ -362,8 +362,23 @@ impl Job {
     pub fn mistaken(&self) -> Vec<Error> {
         let mistakes = self.mistakes.all().into_iter();
         let errors = mistakes.map(|mistake| {
-            let error = Error::new(Kind::Job, mistake.what).at(self.place(&mistake.key));
-            match mistake.hint {
+            let set = |key: &&String| {
+                let original = self.original_key(key);
+                let mut sets = self.sets.iter();
+                sets.any(|set| set.covers(key) || set.covers(&original))
+            };
+            let key = mistake.rivals.iter().find(set).unwrap_or(&mistake.key);
+            let hint = || {
+                let other = mistake.rivals.iter().find(|rival| *rival != key)?;
+                let other = self.original_key(other);
+                Some(format!("`--set {other}=` takes the other one out"))
+            };
+            let hint = match mistake.rivals.iter().any(|rival| set(&rival)) {
+                true => hint(),
+                false => mistake.hint.clone(),
+            };
+            let error = Error::new(Kind::Job, mistake.what.clone()).at(self.place(key));
+            match hint {
                 Some(hint) => error.hint(hint),
                 None => error,
             }

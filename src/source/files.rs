@@ -46,18 +46,16 @@ pub const ACCESS: Setting = Setting::choice(
 .or("map");
 
 impl Named {
-    /// Reads `path`, `paths`, `dir` or `glob`, of which there must be just one.
+    /// Reads `path`, `paths`, `dir` or `glob`, exactly one of which must be given.
     pub fn read(form: &mut Form) -> Option<Named> {
         let path = form.list("path").and_then(Named::paths);
         let paths = form.list("paths").and_then(Named::paths);
         let dir = form.text("dir").map(|dir| Named::Dir(dir.into()));
-        // What is wrong with it has been noted.
-        let is_wrong = dir.is_none() && form.value("dir").is_some();
         let glob = form.text("glob").map(Named::Glob);
         let mut given = [path, paths, dir, glob].into_iter().flatten();
         let one = given.next();
-        if one.is_none() && !is_wrong || given.next().is_some() {
-            form.mistake("paths", "needs exactly one of paths, dir and glob");
+        if one.is_none() || given.next().is_some() {
+            form.needs_one(&["path", "paths", "dir", "glob"]);
             return None;
         }
         one

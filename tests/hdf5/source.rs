@@ -402,10 +402,15 @@ fn files_go_together_or_not_at_all() {
             .contains("is the same file as")
     );
     for (settings, words) in [
-        ("{}".to_owned(), "exactly one of paths, dir and glob"),
+        ("{}".to_owned(), "exactly one of path, paths, dir and glob"),
+        (
+            "{paths: []}".to_owned(),
+            "exactly one of path, paths, dir and glob",
+        ),
+        ("{path: {a: b}}".to_owned(), "path: must be a single value"),
         (
             format!("{{paths: {}, dir: x}}", a.display()),
-            "exactly one of paths, dir and glob",
+            "exactly one of path, paths, dir and glob: there are paths, dir",
         ),
         ("{paths: /nowhere/a.h5}".to_owned(), "there is no such file"),
         ("{dir: /nowhere}".to_owned(), "there is no such directory"),

@@ -107,7 +107,7 @@ impl Spec {
             (None, Some(dir)) => Some(Place::Dir(dir.into())),
             (None, None) if form.value("path").or(form.value("dir")).is_some() => None,
             _ => {
-                form.mistake("path", "needs exactly one of path and dir");
+                form.needs_one(&["path", "dir"]);
                 None
             }
         };

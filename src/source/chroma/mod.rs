@@ -111,7 +111,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
         },
         (None, Some(path)) => Some(At::Directory(path.into())),
         _ => {
-            form.mistake("address", "needs exactly one of address and path");
+            form.needs_one(&["address", "path"]);
             None
         }
     };

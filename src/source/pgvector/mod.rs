@@ -85,7 +85,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
         (Some(table), None) => Some(Wanted::Table(table)),
         (None, Some(query)) => Some(Wanted::Query(query)),
         _ => {
-            form.mistake("table", "needs exactly one of table and query");
+            form.needs_one(&["table", "query"]);
             None
         }
     };

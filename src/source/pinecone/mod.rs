@@ -106,7 +106,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
         }
         (None, Some(path)) => Some(At::Directory(path.into())),
         _ => {
-            form.mistake("host", "needs exactly one of host and path");
+            form.needs_one(&["host", "path"]);
             None
         }
     };
