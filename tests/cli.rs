@@ -468,3 +468,111 @@ fn a_job_may_come_through_standard_input() {
     let (code, said) = through_stdin(&room, Some(&home), &["plan", "-"], "sink: [");
     assert_eq!(code, Some(2), "{said}");
 }
+
+#[test]
+fn a_file_of_another_kind_is_named_for_what_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(path.join(name), bytes).unwrap();
+    let elf = std::fs::read(env!("CARGO_BIN_EXE_milvusdm")).unwrap();
+    let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+    let odd = [0xfe, 0xff, 3, 1].repeat(300);
+    for (name, bytes, expected) in [
+        (
+            "elf.parquet",
+            &elf[..4096],
+            "is no Parquet file: it is a program or library of Linux (ELF)",
+        ),
+        ("png.parquet", png, "is no Parquet file: it is a PNG image"),
+        (
+            "hdf5.parquet",
+            b"\x89HDF\r\n\x1a\n\0\0\0\0",
+            "is no Parquet file: it is an HDF5 file",
+        ),
+        (
+            "faiss.parquet",
+            &flat(),
+            "is no Parquet file: it is an index of Faiss",
+        ),
+        (
+            "odd.parquet",
+            &odd,
+            "is no Parquet file: it does not begin with PAR1",
+        ),
+        ("empty.parquet", b"", "the file is empty: 0 bytes"),
+    ] {
+        write(name, bytes);
+        let job =
+            format!("source: {{parquet: {{path: {name}}}}}\nsink: {{hdf5: {{path: out.h5}}}}\n");
+        std::fs::write(path.join("job.yaml"), job).unwrap();
+        for command in ["plan", "run"] {
+            let (code, _, said) = milvusdm(path, &[command, "job.yaml"]);
+            assert_eq!(code, Some(3), "{said}");
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+    // Of a name that says nothing, `inspect` does not expect an index.
+    for (name, bytes, expected) in [
+        (
+            "elf.parquet",
+            &elf[..4096],
+            "is no Parquet file: it is a program or library of Linux (ELF)",
+        ),
+        ("elf.h5", &elf[..4096], "is no HDF5 file: it is a program"),
+        (
+            "elf",
+            &elf[..4096],
+            "is no file that `inspect` reads: it is a program",
+        ),
+        (
+            "odd.parquet",
+            &odd,
+            "is no Parquet file: it begins as no file that is known",
+        ),
+        (
+            "odd",
+            &odd,
+            "is no file that `inspect` reads: it begins as no file that is known",
+        ),
+        (
+            "odd.index",
+            &odd,
+            "expected the four characters of a kind of index of Faiss",
+        ),
+        ("text.faiss", b"text", "is no index of Faiss: it is text"),
+        (
+            "text",
+            b"Indeed a text",
+            "is no file that `inspect` reads: it is text",
+        ),
+        (
+            "part",
+            b"PcamXXXX",
+            "is no index of Faiss: it is a transform alone",
+        ),
+        (
+            "cut",
+            &flat()[..60],
+            "codes = 8 of 4 bytes each needs 32 bytes",
+        ),
+    ] {
+        write(name, bytes);
+        let (code, _, said) = milvusdm(path, &["inspect", name]);
+        assert_eq!(code, Some(3), "{name}: {said}");
+        assert!(said.contains(expected), "{name}: {said}");
+    }
+    let (_, _, said) = milvusdm(path, &["inspect", "odd"]);
+    assert!(
+        said.contains("`inspect` reads indexes of Faiss, HDF5, Parquet"),
+        "{said}"
+    );
+    // In a directory it is one line among those of the others.
+    std::fs::create_dir(path.join("several")).unwrap();
+    write("several/elf.parquet", &elf[..4096]);
+    let (code, shown, said) = milvusdm(path, &["inspect", "several"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        shown.contains("it is a program or library of Linux (ELF)"),
+        "{shown}"
+    );
+}

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::say::{Text, print_json};
 use super::{Common, look, remote};
 use crate::error::{Error, Kind, Result};
-use crate::format::faiss;
+use crate::format::{faiss, known};
 use crate::input::{Access, View};
 use crate::source::{self, milvus_lite, milvus1, milvus2, parquet};
 
@@ -54,8 +54,40 @@ pub fn inspect(path: &Path, common: &Common) -> Result<()> {
     }
     match source::inspect(&view)? {
         Some(description) => show(&description, common),
-        None => show(&faiss::inspect(&view)?, common),
+        None if is_faiss(&view)? => show(&faiss::inspect(&view)?, common),
+        None => Err(stranger(&view)?),
     }
+}
+
+/// Whether Faiss is to be asked what a file is, or what is wrong with it.
+fn is_faiss(view: &View) -> Result<bool> {
+    Ok(matches!(&*ending(view), "index" | "faiss") || faiss::begins(view)?)
+}
+
+/// The error about a file that begins as none that is read, by what its name says it is.
+fn stranger(view: &View) -> Result<Error> {
+    let (wanted, source) = match &*ending(view) {
+        "parquet" => ("Parquet file", "parquet"),
+        "h5" | "hdf5" => ("HDF5 file", "hdf5"),
+        "npy" => ("NumPy array", "numpy"),
+        "npz" => ("NumPy archive", "numpy"),
+        _ => ("file that `inspect` reads", ""),
+    };
+    if let Some(error) = known::named(view, wanted, source)? {
+        return Ok(error);
+    }
+    let what = format!("is no {wanted}: it begins as no file that is known");
+    let error = Error::path(Kind::Unsupported, view.path(), what);
+    Ok(error.hint(
+        "`inspect` reads indexes of Faiss, HDF5, Parquet, .npy, .npz, files of vectors such as .fvecs and .fbin, and \
+         directories of Milvus",
+    ))
+}
+
+/// The ending of a file's name, in lower case.
+fn ending(view: &View) -> String {
+    let ending = view.path().extension().unwrap_or_default();
+    ending.to_string_lossy().to_lowercase()
 }
 
 fn is_hdf5(view: &View, at: u64) -> bool {

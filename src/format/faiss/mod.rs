@@ -50,4 +50,5 @@ pub use index::{Body, Hnsw, Node, Stored, parse};
 pub use lists::{Layout, Lists, Place, Run};
 pub use quantizer::Codec;
 pub use rows::{Faithful, Recovery, Rows, metric, vector};
+pub use stranger::begins;
 pub use transform::Transform;

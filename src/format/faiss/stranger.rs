@@ -16,6 +16,15 @@ pub(super) fn named(file: &View) -> Result<Option<Error>> {
     Ok(Some(error.hint(hint)))
 }
 
+/// Whether a file begins as Faiss begins an index, or a part of one.
+pub fn begins(file: &View) -> Result<bool> {
+    let head = file.cut(0, file.len().min(4))?.bytes()?;
+    if part(&head).is_some() {
+        return Ok(true);
+    }
+    Ok(head.first() == Some(&b'I') && known::named(file, "", "faiss")?.is_none())
+}
+
 /// A part of an index that Faiss writes by itself.
 fn part(head: &[u8]) -> Option<(String, &'static str)> {
     let fourcc = head.first_chunk::<4>()?;

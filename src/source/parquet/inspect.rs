@@ -9,9 +9,10 @@ use arrow_schema::DataType;
 use serde::Serialize;
 
 use super::restored::directories_below;
+use super::{begins, read_footer};
 use crate::error::{Kind, Result};
 use crate::input::{Access, View, Volume};
-use crate::parquet::{self, BACKUP, Backup, File, Listed, MAGIC, MANIFEST, Manifest};
+use crate::parquet::{self, BACKUP, Backup, File, Listed, MANIFEST, Manifest};
 use crate::schema;
 use crate::source::files::natural;
 use crate::store::{self, Login};
@@ -154,8 +155,7 @@ fn is_parquet(path: &Path, volume: &Volume) -> Result<bool> {
         Volume::Remote(_) if !volume.is_file(path)? => return Ok(false),
         Volume::Remote(_) => volume.open(path)?,
     };
-    let mut first = [0; MAGIC.len()];
-    Ok(view.len() >= MAGIC.len() as u64 && view.read(0, &mut first).is_ok() && first == *MAGIC)
+    Ok(begins(&view))
 }
 
 /// Files right in a directory that are Parquet by their names.
@@ -250,17 +250,20 @@ impl Shown {
     }
 }
 
+/// Whether an error is about a file, and not about the bucket that it is in.
+fn is_of_a_file(kind: Kind) -> bool {
+    matches!(kind, Kind::Corrupt | Kind::Unsupported | Kind::Job)
+}
+
 fn shown(path: &Path, volume: &Volume) -> Result<Shown> {
     let mut found = Shown::of(path);
     let opened = volume.open(path).and_then(|view| {
         found.bytes = view.len();
-        File::of(view)
+        read_footer(view)
     });
     let file = match opened {
         Ok(file) => file,
-        Err(error) if volume.is_remote() && !matches!(error.kind(), Kind::Corrupt | Kind::Job) => {
-            return Err(error);
-        }
+        Err(error) if volume.is_remote() && !is_of_a_file(error.kind()) => return Err(error),
         Err(error) => {
             found.wrong = Some(error.what().to_owned());
             return Ok(found);

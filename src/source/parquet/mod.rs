@@ -17,10 +17,11 @@ use super::files::{self, Named, identity};
 use super::{Reader, Source, SourceKind, Spec as AnySpec, Survey, content};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
-use crate::input::{Access, Volume};
+use crate::format::known;
+use crate::input::{Access, View, Volume};
 use crate::job::{Form, Globs, Setting, TYPES, Takes, absolute, did_you_mean};
 use crate::limits;
-use crate::parquet::{self, File, Listed, Wish};
+use crate::parquet::{self, File, Listed, MAGIC, Wish};
 use crate::schema::{CollectionTraits, Columns};
 use crate::store::{self, Login};
 
@@ -144,7 +145,7 @@ impl AnySpec for Spec {
         };
         let mut opened: Vec<File> = Vec::new();
         for path in &paths {
-            let file = File::of(volume.open(path)?)?;
+            let file = read_footer(volume.open(path)?)?;
             // Files of one content in a bucket differ by their names only.
             let inode = |file: &File| match volume.is_remote() {
                 true => Err(file.view.path().clone()),
@@ -190,6 +191,22 @@ impl AnySpec for Spec {
     }
 }
 
+/// Reads the footer of a file. A file of another kind is named for what it is.
+fn read_footer(view: View) -> Result<File> {
+    if !begins(&view)
+        && let Some(error) = known::named(&view, "Parquet file", "parquet")?
+    {
+        return Err(error);
+    }
+    File::of(view)
+}
+
+/// Whether a file begins as Parquet does.
+fn begins(view: &View) -> bool {
+    let mut first = [0; MAGIC.len()];
+    view.read(0, &mut first).is_ok() && first == *MAGIC
+}
+
 /// Files of several targets: rows are known by this column, and have those of the others that are there, each as what is
 /// wished for.
 #[cfg(feature = "pinecone")]
@@ -201,7 +218,8 @@ pub fn open_named(
 ) -> Result<Box<dyn Source>> {
     let (mut targets, mut warnings) = (Vec::new(), Vec::new());
     for (name, paths) in named {
-        let opened = paths.iter().map(|path| File::open(path, access));
+        let opened = paths.iter();
+        let opened = opened.map(|path| read_footer(View::open(path, access)?));
         let opened = opened.collect::<Result<Vec<File>>>()?;
         let there = wishes
             .iter()
