@@ -253,3 +253,41 @@ fn a_whole_directory_agrees() {
         assert_eq!(content["digest"], target["digest"]);
     }
 }
+
+#[test]
+fn a_key_in_two_partitions_is_compared_with_its_own() {
+    let jobs = Jobs::new(&[]);
+    jobs.carry("a", faiss(50, None), "");
+    // The same keys with other vectors, and a key of its own.
+    jobs.carry("b", faiss(3, Some(&[7, 8, 100])), ", partition: p1");
+    let (said, report) = jobs.milvusdm("verify", "a.yaml", 0);
+    says(
+        &said,
+        &[
+            "full content of 48 rows by id, 2 more were only counted: agrees",
+            "cannot look into the default partition alone",
+        ],
+    );
+    assert_eq!(report["targets"][0]["content"]["rows_differing"], json!(0));
+    let (said, _) = jobs.milvusdm("verify", "b.yaml", 0);
+    says(&said, &["full content of 3 rows by id: agrees"]);
+    // A run that compares at its end looks the same way: the keys of its partition are in two others.
+    std::fs::write(jobs.path("c.index"), faiss(4, Some(&[7, 9, 100, 101]))).unwrap();
+    let job = format!(
+        "source: {{faiss: {{path: c.index}}}}\nsink: {{milvus1: {{address: '{}', collection: c, partition: p2}}}}\n\
+         run: {{verify: full}}\n",
+        jobs.1.address()
+    );
+    std::fs::write(jobs.path("c.yaml"), job).unwrap();
+    let (said, _) = jobs.milvusdm("run", "c.yaml", 0);
+    says(&said, &["full content of 4 rows by id: agrees"]);
+
+    // What is wrong is still found: in the default partition, and in one that has a tag.
+    jobs.delete("", 30);
+    let (said, _) = jobs.milvusdm("verify", "a.yaml", 5);
+    says(&said, &["1 row differs: id 30 is missing"]);
+    jobs.delete("p1", 8);
+    jobs.insert("p1", 8, &vector(40));
+    let (said, _) = jobs.milvusdm("verify", "b.yaml", 5);
+    says(&said, &["1 row differs: id 8 is there with another vector"]);
+}

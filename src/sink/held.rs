@@ -75,6 +75,11 @@ pub trait Holder {
         Ok(None)
     }
 
+    /// Why the destination does not give back some rows that are there.
+    fn why_unread(&self) -> &'static str {
+        ""
+    }
+
     /// Whether all that was compared so far is there in another order.
     fn only_order_differs(&self) -> bool {
         false

@@ -233,7 +233,7 @@ fn describe(
             why.push("the destination gives one row of an id, however many there are: those of ids that repeat were counted, their vectors not compared");
         }
         if tally.unread > 0 {
-            why.push("Milvus 2.x gives no row of id 9223372036854775807: it was counted, its vector not compared");
+            why.push(holder.why_unread());
         }
         content.remark = Some(why.join("; "));
     }

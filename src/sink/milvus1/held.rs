@@ -1,5 +1,9 @@
-//! What does a collection of Milvus 1.x hold of what was delivered to it? Rows are asked for by their ids.
-//! It gives one row for an id, however many there are, and counts whole partitions only.
+//! What does a collection of Milvus 1.x hold of what was delivered to it? Rows are looked up by their ids.
+//! The server returns one row for an id, however many there are, and counts whole partitions only.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
 
 use crate::batch::{Batch, Key, Target};
 use crate::error::Result;
@@ -41,28 +45,57 @@ impl Milvus1 {
                 hint: "Milvus 1.1 can".to_owned(),
             });
         }
-        let partition = match into_partitions {
-            true => name.partition.clone(),
-            false => String::new(),
-        };
+        let (mut partition, mut others) = (String::new(), Vec::new());
+        if into_partitions && name.partition.is_empty() {
+            let all = self.server.rows(&name.collection)?.0.into_iter();
+            let others_with_rows = all.filter(|one| !one.tag.is_empty() && one.rows > 0);
+            others = others_with_rows.map(|one| one.tag).collect();
+        } else if into_partitions {
+            partition = name.partition.clone();
+        }
         Ok(Held::Rows(Box::new(ById {
             sink: self,
             collection: name.collection.clone(),
             partition,
+            others,
         })))
     }
 }
 
-/// A collection or partition. The default partition cannot be named, and rows of all the others are seen with it.
+/// A collection or partition.
 struct ById<'s> {
     sink: &'s Milvus1,
     collection: String,
     partition: String,
+    /// The partitions that a look-up sees besides the one that is meant: the default partition has no tag to be named by
+    /// (milvus#6228), and a look-up without a tag searches them all.
+    others: Vec<String>,
+}
+
+impl ById<'_> {
+    /// The vectors that other partitions hold under these ids.
+    fn elsewhere(&self, ids: &[i64]) -> Result<HashMap<i64, Vec<Bytes>>> {
+        let mut elsewhere: HashMap<i64, Vec<Bytes>> = HashMap::new();
+        for tag in &self.others {
+            let found = self.sink.server.vectors(&self.collection, tag, ids)?;
+            for (id, vector) in ids.iter().zip(found) {
+                if let Some(vector) = vector {
+                    elsewhere.entry(*id).or_default().push(vector);
+                }
+            }
+        }
+        Ok(elsewhere)
+    }
 }
 
 impl Holder for ById<'_> {
     fn way(&self) -> Way {
         Way::ById
+    }
+
+    fn why_unread(&self) -> &'static str {
+        "Milvus 1.x cannot look into the default partition alone, and other partitions hold rows of the same ids: those \
+         rows were counted, their vectors not compared"
     }
 
     fn present(&mut self, keys: &[Key]) -> Result<Option<Vec<Key>>> {
@@ -88,10 +121,17 @@ impl Holder for ById<'_> {
             .sink
             .server
             .vectors(&self.collection, &self.partition, &ids)?;
+        let elsewhere = self.elsewhere(&ids)?;
         let mut compared = Compared::default();
-        for (found, (part, row, wanted)) in found.iter().zip(rows) {
+        for ((id, found), (part, row, wanted)) in ids.iter().zip(&found).zip(rows) {
+            // The server does not say which partition a row is from.
+            let is_unsure = |found: &Bytes| {
+                let others = elsewhere.get(id);
+                others.is_some_and(|others| *found != *wanted || others.contains(found))
+            };
             match found {
                 None => compared.differs(part, row, What::Missing),
+                Some(found) if is_unsure(found) => compared.unread += 1,
                 Some(found) => {
                     compared.rows += 1;
                     if *found != *wanted {
