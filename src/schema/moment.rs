@@ -8,6 +8,12 @@ pub const FOUR_DIGITS: std::ops::RangeInclusive<i64> =
 
 /// The day so many days after 1970 began.
 pub fn date(days: i64) -> String {
+    let (year, month, day) = civil(days);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Year, month and day so many days after 1970 began, in the proleptic Gregorian calendar; year 0 is 1 BC.
+pub fn civil(days: i64) -> (i64, i64, i64) {
     // Years that begin in March, so that a leap day is the last.
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
@@ -17,8 +23,7 @@ pub fn date(days: i64) -> String {
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
 /// The moment so many microseconds after 1970 began.

@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use crate::schema::moment;
+
 /// Days from 1970-01-01 to 2000-01-01, which Postgres counts from.
 const EPOCH_DAYS: i64 = 10_957;
 const DAY_US: i64 = 86_400_000_000;
@@ -37,19 +39,9 @@ pub fn moment(us: i64, zone: &str, out: &mut String) {
     }
 }
 
-/// Writes year, month and day, and gives what has to stand at the end. Days of the proleptic Gregorian calendar are
-/// counted in years that begin in March, so that leap days are last.
+/// Writes year, month and day, and returns what has to stand at the end.
 fn day(days: i64, out: &mut String) -> &'static str {
-    let z = days + EPOCH_DAYS + 719_468;
-    let era = z.div_euclid(146_097);
-    let of_era = z.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    // There is no year 0: it is 1 BC.
+    let (year, month, day) = moment::civil(days + EPOCH_DAYS);
     let (year, era) = match year {
         ..=0 => (1 - year, " BC"),
         year => (year, ""),
