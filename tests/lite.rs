@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 
 use migration::{Jobs, server};
 use serde_json::Value;
-use support::test_env;
+use support::{run_script, test_env};
 
 /// A version of Milvus Lite: the engine's name, what it keeps is called, and which collections Milvus 2.3.5 can have.
 struct Version {
@@ -43,21 +43,9 @@ const VERSIONS: [Version; 2] = [
     },
 ];
 
-fn python(script: &str, arguments: &[&str], python: &Path) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
-    let output = Command::new(python)
-        .arg(script)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn lite(arguments: &[&str]) -> String {
     let with_lite = test_env().join("lite/venv-py/bin/python");
-    python("tests/support/lite.py", arguments, &with_lite)
+    run_script(&with_lite, "lite.py", arguments)
 }
 
 fn made(engine: &str) -> tempfile::TempDir {
@@ -170,7 +158,7 @@ fn compare(version: &Version, names: &str, prefix: &str) {
         names,
         prefix,
     ];
-    python("tests/support/lite.py", &arguments, &support::python());
+    run_script(&support::python(), "lite.py", &arguments);
 }
 
 #[test]

@@ -32,12 +32,13 @@ mod support;
 use milvusdm::batch::Limits;
 use serde_json::Value;
 
-use given::{open, rows, tables_script};
+use given::{open, rows};
+use support::tables;
 
 #[test]
 fn every_writers_files_are_read_or_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
-    let said = tables_script("parquet_files.py", &[dir.path().to_str().unwrap()]);
+    let said = tables("parquet_files.py", &[dir.path().to_str().unwrap()]);
     let cases: Vec<Value> = serde_json::from_str(&said).unwrap();
     assert!(cases.len() > 110, "{}", cases.len());
     let wrong: Vec<String> = cases.iter().filter_map(|case| check(case).err()).collect();

@@ -3,12 +3,11 @@
 //! is made.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::migration::Jobs;
-use super::support::{Engine, Server, python, test_env};
+use super::support::{Engine, Server, python, run_script, tables, test_env};
 
 const ENGINES: [(Engine, &str); 3] = [
     (Engine::Standalone, "standalone"),
@@ -25,21 +24,12 @@ fn client(engine: Engine) -> std::path::PathBuf {
 }
 
 fn script(python: &Path, arguments: &[&str]) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/every_type.py");
-    let output = Command::new(python)
-        .arg(script)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
+    run_script(python, "every_type.py", arguments)
 }
 
 fn made(jobs: &Jobs, what: &str) -> Value {
-    let tables = test_env().join("tables/bin/python");
     let directory = jobs.0.path().to_str().unwrap();
-    serde_json::from_str(&script(&tables, &["make", what, directory])).unwrap()
+    serde_json::from_str(&tables("every_type.py", &["make", what, directory])).unwrap()
 }
 
 #[test]

@@ -4,8 +4,9 @@ use milvusdm::batch::Limits;
 use milvusdm::input;
 use serde_json::{Value, json};
 
-use crate::given::{open, rows, tables_script};
+use crate::given::{open, rows};
 use crate::migration::Jobs;
+use crate::support::tables;
 
 const LIMITS: Limits = Limits {
     batch_bytes: 4 << 20,
@@ -41,7 +42,7 @@ fn vectors_of_every_width_are_read_by_everyone_and_by_us_uncopied() {
             }
             jobs.run(&out, &job.to_string()).code(0);
             let dir = jobs.path(&out);
-            let said = tables_script(
+            let said = tables(
                 "parquet_vectors.py",
                 &[dir.to_str().unwrap(), jobs.path("x.fbin").to_str().unwrap()],
             );
@@ -75,7 +76,7 @@ fn vectors_of_every_width_are_read_by_everyone_and_by_us_uncopied() {
 #[test]
 fn rows_without_a_vector_are_written_beside_those_that_have_one() {
     let jobs = Jobs::new();
-    tables_script("parquet_large.py", &[jobs.0.path().to_str().unwrap()]);
+    tables("parquet_large.py", &[jobs.0.path().to_str().unwrap()]);
     let before = rows(
         &*open(&json!({"paths": [jobs.path("null.parquet")]})).unwrap(),
         LIMITS,
@@ -92,7 +93,7 @@ fn rows_without_a_vector_are_written_beside_those_that_have_one() {
         jobs.run(packing, &job.to_string()).code(0);
         let after = rows(&*open(&json!({"dir": jobs.path(packing)})).unwrap(), LIMITS).unwrap();
         assert!(after == before, "{packing}");
-        let read = tables_script("parquet_read.py", &[jobs.path(packing).to_str().unwrap()]);
+        let read = tables("parquet_read.py", &[jobs.path(packing).to_str().unwrap()]);
         let read: Vec<Value> = serde_json::from_str(&read).unwrap();
         assert_eq!(read.len(), 5000);
         for (number, row) in read.iter().enumerate() {

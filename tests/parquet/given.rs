@@ -1,7 +1,5 @@
 //! What a source gives, as JSON.
 
-use std::process::Command;
-
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, types};
 use milvusdm::batch::{Limits, Part};
@@ -10,29 +8,6 @@ use milvusdm::job::{Form, Mistakes};
 use milvusdm::schema::{ColumnType, Scalar};
 use milvusdm::source::{Source, parquet};
 use serde_json::Value;
-
-use crate::support::test_env;
-
-/// Runs a script of tests/support in the environment that has pyarrow, pandas, polars and DuckDB.
-pub fn tables_script(name: &str, arguments: &[&str]) -> String {
-    let python = test_env().join("tables/bin/python");
-    assert!(
-        python.exists(),
-        "{} is not there: tests/setup installs it",
-        python.display()
-    );
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/support")
-        .join(name);
-    let output = Command::new(python)
-        .arg(script)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// An exit code and what is said.
 pub type Refusal = (u8, String);

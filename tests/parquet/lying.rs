@@ -5,7 +5,8 @@ use milvusdm::batch::Limits;
 use milvusdm::input;
 use serde_json::json;
 
-use super::given::{open, tables_script};
+use super::given::open;
+use super::support::tables;
 
 const DIM: usize = 40;
 const LIMITS: Limits = Limits {
@@ -16,7 +17,7 @@ const LIMITS: Limits = Limits {
 #[test]
 fn vectors_lie_in_the_file_or_are_joined_and_are_right_wherever_reading_begins() {
     let dir = tempfile::tempdir().unwrap();
-    tables_script("parquet_large.py", &[dir.path().to_str().unwrap()]);
+    tables("parquet_large.py", &[dir.path().to_str().unwrap()]);
     for (name, lies) in [
         ("plain_1.0", true),
         ("plain_2.0", true),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, StringArray};
-use milvusdm::batch::{Batch, BatchId, Part, Position, Target};
+use milvusdm::batch::{Part, Target};
 use milvusdm::buffers::Buffers;
 use milvusdm::error::{Error, Result};
 use milvusdm::schema::{Column, ColumnType, Columns, Element, VectorType};
@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::given::{of, open, rows};
 use crate::random::Random;
 use crate::sink::{WIDE, sink};
-use crate::support::target;
+use crate::support::{batch, target};
 
 fn columns() -> Arc<Columns> {
     let text = ColumnType::VarChar { max_bytes: None };
@@ -74,20 +74,10 @@ fn attempt(
     // Packed ahead of what is delivered, as a run does.
     let mut packed = std::collections::VecDeque::new();
     while first < arrive.min(part.len()) {
-        let count = batch_rows.min(part.len() - first);
-        let batch = Batch {
-            id: BatchId {
-                run: 7,
-                shard: 0,
-                index: first as u32,
-            },
-            target: target.number,
-            first_row: first as u64,
-            parts: vec![part.slice(first, count)],
-            next: Position::Row((first + count) as u64),
-        };
+        let batch = batch(&target, part, first, batch_rows);
+        let rows = batch.rows() as usize;
         packed.push_back(sink.pack(batch, Buffers::default().take())?);
-        first += count;
+        first += rows;
         if packed.len() > 2 {
             sink.deliver(&packed.pop_front().unwrap(), Attempt::First)?;
         }

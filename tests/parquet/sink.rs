@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use milvusdm::batch::{Batch, BatchId, Limits, Part, Position, Target};
+use milvusdm::batch::{Limits, Part, Target};
 use milvusdm::buffers::Buffers;
 use milvusdm::job::{Form, Job};
 use milvusdm::schema::{Column, ColumnType, Columns, Element, Index, Metric, Scalar, VectorType};
@@ -13,9 +13,9 @@ use milvusdm::sink::{Attempt, SINKS, Sink};
 use serde_json::{Value, json};
 
 use crate::cases::{Case, common, sparse, texts, vectors};
-use crate::given::{of, open, rows, tables_script};
+use crate::given::{of, open, rows};
 use crate::migration::Jobs;
-use crate::support::{finish, target};
+use crate::support::{batch, finish, tables, target};
 
 pub const WIDE: Limits = Limits {
     batch_bytes: 4 << 20,
@@ -106,21 +106,11 @@ fn write(
     sink.prepare(&target, &decision, false).unwrap();
     let (mut first, mut sizes) = (0, sizes.iter().cycle());
     while first < part.len() {
-        let count = (*sizes.next().unwrap()).min(part.len() - first);
-        let batch = Batch {
-            id: BatchId {
-                run: 7,
-                shard: 0,
-                index: first as u32,
-            },
-            target: target.number,
-            first_row: first as u64,
-            parts: vec![part.slice(first, count)],
-            next: Position::Row((first + count) as u64),
-        };
+        let batch = batch(&target, part, first, *sizes.next().unwrap);
+        let rows = batch.rows() as usize;
         let parcel = sink.pack(batch, Buffers::default().take()).unwrap();
         sink.deliver(&parcel, Attempt::First).unwrap();
-        first += count;
+        first += rows;
     }
     finish(sink, &target).unwrap();
     target
@@ -154,7 +144,7 @@ fn duckdb_polars_pandas_and_pyarrow_read_the_same() {
         "sink": {"parquet": {"dir": "out", "rows_per_file": 5}},
     });
     jobs.run("a", &job.to_string()).code(0);
-    let read = tables_script("parquet_read.py", &[jobs.path("out").to_str().unwrap()]);
+    let read = tables("parquet_read.py", &[jobs.path("out").to_str().unwrap()]);
     let read: Vec<Value> = serde_json::from_str(&read).unwrap();
     assert_eq!(read.len(), 12);
     assert_eq!(

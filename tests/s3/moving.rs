@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, StringArray};
-use milvusdm::batch::{Batch, BatchId, Limits, Part, Position, Target};
+use milvusdm::batch::{Limits, Part, Target};
 use milvusdm::buffers::Buffers;
 use milvusdm::job::{Form, Job, Mistakes};
 use milvusdm::schema::{Column, ColumnType, Columns, Element, Scalar, VectorType};
@@ -14,7 +14,7 @@ use milvusdm::sink::{Decision, Finishing, SINKS, Sink};
 use milvusdm::source::parquet;
 
 use crate::settings;
-use crate::support::target;
+use crate::support::{batch, target};
 
 /// A key, and the version of its row.
 type Row = (i64, u64);
@@ -72,22 +72,12 @@ fn attempt(sink: &dyn Sink, rows: &[Row], arrive: usize, decided: &mut Option<De
     sink.prepare(&target, &decision, begun).unwrap();
     let mut first = 0;
     while first < arrive.min(part.len()) {
-        let count = batch_rows.min(part.len() - first);
-        let batch = Batch {
-            id: BatchId {
-                run: 7,
-                shard: 0,
-                index: first as u32,
-            },
-            target: target.number,
-            first_row: first as u64,
-            parts: vec![part.slice(first, count)],
-            next: Position::Row((first + count) as u64),
-        };
+        let batch = batch(&target, &part, first, batch_rows);
+        let rows = batch.rows() as usize;
         let parcel = sink.pack(batch, Buffers::default().take()).unwrap();
         let first_time = milvusdm::sink::Attempt::First;
         sink.deliver(&parcel, first_time).unwrap();
-        first += count;
+        first += rows;
     }
     while arrive == usize::MAX && sink.finish(&target).unwrap() != Finishing::Done {}
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use milvusdm::batch::{Keys, Target, TargetName};
+use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target, TargetName};
 use milvusdm::schema::{Columns, VectorType};
 use milvusdm::sink::{Finishing, Sink};
 use tempfile::TempDir;
@@ -25,6 +25,29 @@ pub fn test_env() -> PathBuf {
 /// A Python with pymilvus 2.3.8, numpy and h5py.
 pub fn python() -> PathBuf {
     test_env().join("ms/venv/bin/python")
+}
+
+/// Runs a script of `tests/support` with pyarrow, pandas, polars and DuckDB, and returns what it printed.
+pub fn tables(script: &str, arguments: &[&str]) -> String {
+    run_script(&test_env().join("tables/bin/python"), script, arguments)
+}
+
+/// Runs a script of `tests/support` with this Python, and returns what it printed.
+pub fn run_script(python: &Path, script: &str, arguments: &[&str]) -> String {
+    assert!(
+        python.exists(),
+        "{} is not there: tests/setup installs it",
+        python.display()
+    );
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support");
+    let output = Command::new(python)
+        .arg(scripts.join(script))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script} {arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Which server to start.
@@ -257,6 +280,22 @@ pub fn target(sink: &dyn Sink, kind: VectorType) -> Target {
         rows: 0,
         rows_deleted: 0,
         source: "test".into(),
+    }
+}
+
+/// Rows of a part from one on, as many as there are of so many: a batch.
+pub fn batch(target: &Target, part: &Part, first: usize, rows: usize) -> Batch {
+    let rows = rows.min(part.len() - first);
+    Batch {
+        id: BatchId {
+            run: 7,
+            shard: 0,
+            index: first as u32,
+        },
+        target: target.number,
+        first_row: first as u64,
+        parts: vec![part.slice(first, rows)],
+        next: Position::Row((first + rows) as u64),
     }
 }
 
