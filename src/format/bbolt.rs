@@ -9,12 +9,12 @@ use crate::limits;
 
 const MAGIC: u32 = 0xed0c_daed;
 const VERSION: u32 = 2;
-/// Bytes of the header of a page: its number, flags, count of elements, pages that follow on.
+/// Bytes of a page header: page number, flags, count of elements, number of overflow pages.
 const HEADER: usize = 16;
 const ELEMENT: usize = 16;
 const BRANCH: u16 = 1;
 const LEAF: u16 = 2;
-/// The flag of an element of a leaf that is a bucket.
+/// Flag of a leaf element that holds a bucket.
 const IS_BUCKET: usize = 1;
 
 /// An open file.
@@ -23,7 +23,7 @@ pub struct Bolt {
     bytes: Bytes,
     page: u64,
     root: u64,
-    /// The number of the last transaction that is in it.
+    /// The number of the last committed transaction.
     pub transaction: u64,
 }
 
@@ -33,7 +33,7 @@ pub fn is_bbolt(view: &View) -> bool {
     view.read(HEADER as u64, &mut head).is_ok() && u32::from_le_bytes(head) == MAGIC
 }
 
-/// The newest of its states: page size, root page, number of the transaction.
+/// The newest valid meta page: page size, root page, transaction number.
 fn newest(bytes: &[u8]) -> Option<(u64, u64, u64)> {
     let meta = |at: usize| {
         let meta = bytes.get(at.saturating_add(HEADER)..)?.get(..64)?;
@@ -49,7 +49,7 @@ fn newest(bytes: &[u8]) -> Option<(u64, u64, u64)> {
             u64_at(meta, 48)?,
         ))
     };
-    // The second is a page behind the first, which may be damaged.
+    // The second meta page follows one page later; the first may be damaged.
     let seconds = (9..=16).map(|power| 1usize << power);
     let all = [0].into_iter().chain(seconds).filter_map(meta);
     all.max_by_key(|(_, _, transaction)| *transaction)
@@ -71,13 +71,13 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     word(bytes, at).map(u64::from_le_bytes)
 }
 
-/// A stretch, where the bytes have it.
+/// A range of the bytes, if they reach that far.
 fn stretch(bytes: &Bytes, start: usize, len: usize) -> Option<Bytes> {
     let end = start.checked_add(len)?;
     (end <= bytes.len()).then(|| bytes.slice(start..end))
 }
 
-/// What is done with each key and its value, in the order of keys.
+/// Called with each key and its value, in key order.
 pub type Each<'e> = dyn FnMut(Bytes, Bytes) -> Result<()> + 'e;
 
 impl Bolt {
@@ -97,7 +97,7 @@ impl Bolt {
         })
     }
 
-    /// Walks through a bucket; says whether there is one of this name.
+    /// Visits the entries of a bucket; returns whether there is one of this name.
     pub fn bucket(&self, name: &str, each: &mut Each<'_>) -> Result<bool> {
         let mut found = None;
         let mut look = |key: Bytes, value: Bytes| {
@@ -117,7 +117,7 @@ impl Bolt {
         };
         let mut walk = Walk::new(self, false, each);
         match root {
-            // A small bucket lies in the place of its value.
+            // A small bucket is stored inline, as the value.
             0 => walk.elements(&within, 0)?,
             root => walk.page(root, 0)?,
         }
@@ -144,10 +144,10 @@ impl Bolt {
 /// A walk through the pages of a bucket.
 struct Walk<'b, 'e> {
     bolt: &'b Bolt,
-    /// Whether buckets are looked for, or values.
+    /// Whether to visit buckets rather than values.
     buckets: bool,
     each: &'b mut Each<'e>,
-    /// Pages that may still be looked at: a damaged file can lead round in circles.
+    /// Pages left to visit: the links in a damaged file can form a cycle.
     left: u64,
     last: Option<Bytes>,
 }
@@ -164,7 +164,7 @@ impl<'b, 'e> Walk<'b, 'e> {
         }
     }
 
-    /// The elements of a page, those of the pages below it among them.
+    /// Visits the elements of a page and of the pages below it.
     fn page(&mut self, number: u64, depth: u32) -> Result<()> {
         let bolt = self.bolt;
         let size = bolt.page;
@@ -177,16 +177,16 @@ impl<'b, 'e> Walk<'b, 'e> {
             let len = bolt.bytes.len();
             bolt.wrong(
                 start,
-                format!("page {number} is needed here, the file has {len} bytes"),
+                format!("page {number} is referenced here, but the file has only {len} bytes"),
             )
         };
         let head = cut(1).ok_or_else(missing)?;
         if depth > limits::BBOLT_DEPTH_MAX || self.left == 0 {
-            return Err(bolt.corrupt(&head, "pages lead round in circles"));
+            return Err(bolt.corrupt(&head, "the links between pages form a cycle"));
         }
         self.left = self.left.saturating_sub(1);
         if u64_at(&head, 0) != Some(number) {
-            return Err(bolt.corrupt(&head, format!("page {number} says it is another one")));
+            return Err(bolt.corrupt(&head, format!("page {number} carries the number of another page")));
         }
         let more = u64::from(u32_at(&head, 12).unwrap_or(0));
         let page = cut(more.saturating_add(1)).ok_or_else(missing)?;

@@ -1,4 +1,4 @@
-//! Binlogs of Milvus 2.x, storage V1: what is around the Parquet file in them?
+//! Binlogs of Milvus 2.x, storage V1: what surrounds the Parquet file in them?
 //! A magic number, an event that describes the log, then events with a payload each. Reads no payload.
 
 use serde_json::Value;
@@ -10,7 +10,7 @@ use crate::limits;
 /// What every binlog begins with.
 pub const MAGIC: [u8; 4] = [0xbc, 0xfa, 0xff, 0x00];
 
-/// Where it says what the log belongs to.
+/// Where the ids of the collection, partition, segment and field begin.
 pub const DESCRIPTOR: u64 = 21;
 
 /// Bytes of the header of an event: timestamp, type, length, position of the next.
@@ -79,10 +79,10 @@ pub fn read(view: &View, event: Event) -> Result<Binlog> {
     let at = cursor.at();
     let extras = cursor.i32("length of extras")?;
     let size = u64::try_from(extras).unwrap_or(u64::MAX);
-    // The first releases had a longer header: nothing behind it is where it is looked for.
+    // The first releases had a longer header, which shifts everything after it.
     let whole = size.saturating_add(FIRST_EVENT_BYTES);
     if kind != 0 || u64::try_from(length) != Ok(whole) {
-        let what = format!("the descriptor of {length} bytes, type {kind}, is none of storage V1");
+        let what = format!("a descriptor of type {kind} with {length} bytes is not one of storage V1");
         return Err(view.corrupt(4, what));
     }
     if size > limits::BINLOG_EXTRAS_BYTES_MAX {
@@ -114,7 +114,7 @@ fn payload(cursor: &mut Cursor, event: Event) -> Result<View> {
     cursor.u64("event timestamp")?;
     let kind = cursor.u8("event type")?;
     let length = cursor.i32("event length")?;
-    // Newer writers leave the position of the next event wrong: its length tells it.
+    // Newer writers record a wrong position of the next event; the length is right.
     cursor.i32("next position")?;
     cursor.u64("first timestamp")?;
     cursor.u64("last timestamp")?;

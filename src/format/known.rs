@@ -1,5 +1,5 @@
-//! What is a file that a source did not expect? People name the file beside it, the archive around it, or the page that a
-//! download left instead. Looks at the beginning only.
+//! What is a file that a source did not expect? People name the wrong file of several, the archive around it, or the
+//! error page that a download left instead. Looks at the beginning only.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::input::View;
 use crate::limits;
 
-/// Bytes that are looked at.
+/// Bytes at the beginning that are examined.
 const HEAD: u64 = 512;
 
 /// A kind of file that is known by its beginning.
@@ -16,7 +16,7 @@ struct Known {
     what: &'static str,
     /// The source that reads it, if one does.
     source: &'static str,
-    /// What to do where none does.
+    /// What to do if none does.
     todo: &'static str,
 }
 
@@ -35,7 +35,7 @@ const SAVE: &str = "no source reads it: save its vectors as HDF5, Parquet or .np
 const PAGE: &str =
     "a download left it instead of the file: open it to read why, then download again";
 const NAME: &str = "it holds no vectors: give the file that does";
-const BESIDE: &str = "give the file of vectors that stands beside it, if there is one";
+const BESIDE: &str = "give the file of vectors next to it, if there is one";
 
 /// Beginnings that say what a file is.
 const BEGINNINGS: &[(&[u8], Known)] = &[
@@ -65,12 +65,12 @@ const BEGINNINGS: &[(&[u8], Known)] = &[
     (b"CDF\x02", other("a netCDF file of before HDF5", SAVE)),
     (
         b"\x0e\x03\x13\x01",
-        other("an HDF4 file", "`h4toh5convert` makes HDF5 of it"),
+        other("an HDF4 file", "`h4toh5convert` converts it to HDF5"),
     ),
     (
         b"MATLAB 5.0 MAT-file",
         other(
-            "a MATLAB file of before 7.3",
+            "a MATLAB file from before version 7.3",
             "`save(…, '-v7.3')` in MATLAB writes HDF5, which the source `hdf5` reads",
         ),
     ),
@@ -86,7 +86,7 @@ const BEGINNINGS: &[(&[u8], Known)] = &[
     (b"\x89PNG\r\n\x1a\n", other("a PNG image", NAME)),
     (b"\xff\xd8\xff", other("a JPEG image", NAME)),
     (b"GIF8", other("a GIF image", NAME)),
-    (b"RIFF", other("an image, a sound or a film (RIFF)", NAME)),
+    (b"RIFF", other("an image, audio or video file (RIFF)", NAME)),
     (
         b"\x7fELF",
         other("a program or library of Linux (ELF)", NAME),
@@ -94,7 +94,7 @@ const BEGINNINGS: &[(&[u8], Known)] = &[
     (b"MZ", other("a program or library of Windows", NAME)),
 ];
 
-/// Endings of files of plain rows, and the bytes of a component.
+/// Extensions of files of plain rows, and the bytes of a component.
 const ROWS: [(&str, u64); 9] = [
     ("fvecs", 4),
     ("ivecs", 4),
@@ -107,8 +107,8 @@ const ROWS: [(&str, u64); 9] = [
     ("f16bin", 2),
 ];
 
-/// The error that says what a file is, where the source of this name takes `wanted`, and the file does not begin as one;
-/// `None` where that is not known.
+/// The error that names what a file is, if it does not begin as the `wanted` kind that the source of this name takes;
+/// `None` if that is unknown.
 pub fn named(file: &View, wanted: &str, source: &str) -> Result<Option<Error>> {
     if file.is_empty() {
         let error = file.corrupt(0, "the file is empty: 0 bytes");
@@ -137,7 +137,7 @@ fn known(head: &[u8], file: &View) -> Result<Option<Known>> {
     if let [0x80, 2..=5, ..] = head {
         return Ok(Some(other(
             "a Python pickle",
-            "no code out of a file is run here: load it in Python, and write the index in it with faiss.write_index(), an \
+            "this program runs no code from files: load it in Python, then write the index with faiss.write_index(), or the \
              array with numpy.save()",
         )));
     }
@@ -161,7 +161,7 @@ fn known(head: &[u8], file: &View) -> Result<Option<Known>> {
     }
     if is_hnswlib(head) {
         return Ok(Some(other(
-            "an index of hnswlib, as its beginning looks",
+            "an index of hnswlib, judging by its beginning",
             "load it in Python with hnswlib, and save what get_items() and get_ids_list() give with numpy.save(): the \
              source `numpy` reads that",
         )));
@@ -181,13 +181,13 @@ fn known(head: &[u8], file: &View) -> Result<Option<Known>> {
     if head.iter().all(|byte| *byte == 0) {
         return Ok(Some(other(
             "zeros from its beginning",
-            "a download or copy made room for it and did not fill it: do it again",
+            "a download or copy reserved space for it but did not fill it: do it again",
         )));
     }
     Ok(None)
 }
 
-/// What a ZIP archive holds, by its name and that of its first member.
+/// What a ZIP archive is, judging by its name and that of its first member.
 fn archive(head: &[u8], path: &Path) -> Known {
     let length = head.get(26..28).map_or(0, |two| match two {
         [low, high] => usize::from(u16::from_le_bytes([*low, *high])),
@@ -231,7 +231,7 @@ fn is_hnswlib(head: &[u8]) -> bool {
     likely.contains(&most) && (1..=most).contains(&now) && (1..=1u64 << 32).contains(&bytes)
 }
 
-/// Four characters as Faiss's, and a dimension.
+/// Four characters like Faiss's, and a plausible dimension.
 fn is_faiss(head: &[u8]) -> bool {
     let dimension = head.get(4..8).and_then(|four| four.try_into().ok());
     let dimension = dimension.map_or(0, u32::from_le_bytes);
@@ -269,7 +269,7 @@ fn text(head: &[u8]) -> Option<Known> {
             other("a web page", PAGE)
         } else if begins("<?xml") || begins("<error") {
             other(
-                "an XML document, such as stores of objects send instead of a file",
+                "an XML document, such as an object store sends instead of a file",
                 PAGE,
             )
         } else if start.starts_with(['{', '[']) {
@@ -277,13 +277,13 @@ fn text(head: &[u8]) -> Option<Known> {
         } else {
             other(
                 "text",
-                "give the file itself; where it should be one, copy or download it again",
+                "give the file itself; if this should be it, copy or download it again",
             )
         },
     )
 }
 
-/// Whether the lengths in a file are those of rows behind one another.
+/// Whether the lengths in a file fit rows stored one after the other.
 fn rows(head: &[u8], file: &View) -> Result<bool> {
     let ending = ending(file.path());
     if ROWS.iter().any(|(name, _)| *name == ending) {
@@ -364,7 +364,7 @@ mod tests {
             (b"\x1f\x8b\x08\0rest", "packed by gzip", "unpack"),
             (b"PK\x03\x04", "a ZIP archive", "unpack"),
             (b"\x80\x04\x95rest", "a Python pickle", "numpy.save()"),
-            (b"MATLAB 5.0 MAT-file, Platform", "of before 7.3", "-v7.3"),
+            (b"MATLAB 5.0 MAT-file, Platform", "from before version 7.3", "-v7.3"),
         ] {
             for wanted in ["HDF5 file", "NumPy array"] {
                 let said = said("a", bytes, wanted, "");

@@ -45,7 +45,7 @@ impl Header {
     }
 }
 
-/// Reads the header at the start of a view, which may end behind it.
+/// Reads the header at the start of a view, which may end right after it.
 pub fn header(view: &View) -> Result<Header> {
     let mut cursor = Cursor::new(view.clone());
     let magic = cursor.array::<6>("signature")?;
@@ -113,7 +113,7 @@ impl<'t> Literal<'t> {
         }
         self.blank();
         if !self.rest().is_empty() {
-            return Err(self.wrong("something behind the header"));
+            return Err(self.wrong("something after the header"));
         }
         match (values, fortran_order, shape) {
             (Some(values), Some(fortran_order), Some(shape)) => Ok(Header {
@@ -210,7 +210,7 @@ impl<'t> Literal<'t> {
     fn string(&mut self) -> Result<&'t [u8]> {
         self.blank();
         let Some((quote @ (b'\'' | b'"'), rest)) = self.rest().split_first() else {
-            return Err(self.wrong("something else than text in quotes"));
+            return Err(self.wrong("something other than text in quotes"));
         };
         let end = |c: &u8| c == quote || matches!(c, b'\\' | b'\n');
         let len = rest.iter().position(end);
@@ -248,7 +248,7 @@ impl<'t> Literal<'t> {
         match self.eat(symbol) {
             true => Ok(()),
             false => Err(self.wrong(&format!(
-                "no `{}` where it has to stand",
+                "no `{}` where one is expected",
                 char::from(symbol)
             ))),
         }

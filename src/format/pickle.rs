@@ -1,12 +1,12 @@
-//! pickle: which values does a Python object hold that was written to a file? A walker of opcodes that runs nothing: classes
-//! are names, and what Python would call is only noted. A class that nobody expects ends the walk.
+//! pickle: which values does a pickled Python object hold? Interprets the opcodes and runs nothing: classes are just
+//! names, and what Python would call is only recorded. An unexpected class is an error.
 //!
-//! Lists, dictionaries and objects lie side by side and are known by numbers: one may hold itself, or a million lie in one
-//! another, and nothing here goes down into them.
+//! Lists, dictionaries and objects are stored side by side and referred to by number: one may contain itself, or a
+//! million may be nested, so nothing here recurses into them.
 
 use crate::limits;
 
-/// A value; texts and bytes lie in the pickle.
+/// A value; text and bytes are borrowed from the pickle.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Value<'b> {
     /// None.
@@ -48,7 +48,7 @@ impl<'b> Value<'b> {
 pub struct Object<'b> {
     /// Module and name.
     pub class: (&'b str, &'b str),
-    /// What was put into it.
+    /// The state that was set on it.
     pub state: Option<Value<'b>>,
 }
 
@@ -87,8 +87,8 @@ impl<'b> Pickle<'b> {
     }
 }
 
-/// Reads a pickle in which only these classes occur: its values, and the one that it is. Errors say where, in bytes, and what
-/// is wrong.
+/// Reads a pickle in which only these classes occur, and returns all its values and the topmost one. Errors say at
+/// which byte something is wrong, and what.
 pub fn read<'b>(
     bytes: &'b [u8],
     is_known: &dyn Fn(&str, &str) -> bool,
@@ -193,7 +193,7 @@ impl<'b> Walker<'b, '_> {
         top.ok_or_else(|| "takes a value that is not there".to_owned())
     }
 
-    /// The values behind the last mark.
+    /// The values after the last mark.
     fn group(&mut self) -> Step<Vec<Value<'b>>> {
         let mark = (self.stack.iter()).rposition(|value| matches!(value, Value::Mark));
         let mark = mark.ok_or("takes a group that has not begun")?;
@@ -205,7 +205,7 @@ impl<'b> Walker<'b, '_> {
 
     fn remember(&mut self, at: usize) -> Step<()> {
         let value = self.top()?;
-        // Numbers that writers give ascend one by one.
+        // Writers number values consecutively.
         let next = self.memo.len();
         match self.memo.get_mut(at) {
             Some(place) => *place = value,

@@ -1,5 +1,5 @@
 //! Milvus 1.x segments: what do the bytes of `.rv`, `.uid` and `deleted_docs` mean?
-//! Pure: opens nothing; the largest thing it makes is one bit for each row it was given.
+//! Pure: opens nothing; allocates no more than one bit for each row.
 //!
 //! All three are a byte count and that many bytes, little-endian, without magic or checksum:
 //! ```text
@@ -8,7 +8,7 @@
 //!             .uid          i64 ids; any value, repeats are legal
 //!             deleted_docs  i32 row numbers of this segment; neither sorted nor unique
 //! ```
-//! The count rules, not the file's length: Milvus 1.1 replaces `deleted_docs` without truncating what a crash
+//! The count decides, not the file's length: Milvus 1.1 replaces `deleted_docs` without truncating what a crash
 //! left behind (DefaultDeletedDocsFormat), so bytes may follow the payload that mean nothing.
 
 use crate::error::Result;
@@ -20,9 +20,9 @@ pub const HEADER_BYTES: u64 = 8;
 /// The payload of one file.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// Things in it: vectors, ids or row numbers.
+    /// How many items it has: vectors, ids or row numbers.
     pub count: u64,
-    /// The things.
+    /// The items.
     pub payload: View,
     /// Bytes after the payload, which mean nothing.
     pub extra: u64,
@@ -38,7 +38,7 @@ pub fn ids(file: View) -> Result<Column> {
     column(file, "ids", 8)
 }
 
-/// The row numbers in `deleted_docs`, as they stand there.
+/// The row numbers in `deleted_docs`, as stored.
 pub fn deletions(file: View) -> Result<Column> {
     column(file, "deleted row numbers", 4)
 }

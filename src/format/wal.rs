@@ -6,7 +6,7 @@
 //! mxlog.meta  | a 8 | b 8 | c 8 |        the last lsn is c where b = c, else a; an empty file means 0
 //! ```
 //! An lsn is the number of the file in its high half and the end of its record in the low half (db/wal/WalBuffer.cpp);
-//! there is no checksum, so that is what tells a record from rubbish.
+//! there is no checksum, so this is what tells a record from garbage.
 
 use crate::error::Result;
 use crate::input::{Cursor, View};
@@ -76,7 +76,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// The records of the file of this number, all of whose bytes are meant to be records.
+    /// The records of the file with this number; every byte of the view has to belong to one.
     pub fn new(view: View, file: u32) -> Records {
         let block = Block::default();
         Records {
@@ -168,7 +168,7 @@ impl Block {
         {
             return held.cut(offset, len);
         }
-        // Short of `len` only where the file is, and then this says so with its place.
+        // Shorter than `len` only if the file is, and then this reports where.
         view.cut(at, len)?;
         let remaining = view.len().saturating_sub(at);
         let bytes = view.cut(at, BLOCK.max(len).min(remaining))?.bytes()?;

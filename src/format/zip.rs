@@ -10,10 +10,10 @@ pub const MAGIC: &[u8; 4] = b"PK\x03\x04";
 
 const END: &[u8; 4] = b"PK\x05\x06";
 const END_BYTES: u64 = 22;
-/// The end and the longest comment behind it.
+/// The end record and the longest comment after it.
 const TAIL_BYTES_MAX: u64 = END_BYTES + 0xffff;
 const ENTRY: &[u8; 4] = b"PK\x01\x02";
-/// Says that the number stands in the extra field of 64-bit numbers.
+/// Marks a number that is in the extra field for 64-bit numbers instead.
 const IN_EXTRA: u64 = 0xffff_ffff;
 
 /// A member of an archive.
@@ -25,7 +25,7 @@ pub struct Member {
     pub packing: Packing,
     /// Where they start, from the start of the archive.
     pub at: u64,
-    /// Their length there.
+    /// Their length in the archive.
     pub len: u64,
     /// Their length unpacked.
     pub unpacked: u64,
@@ -64,7 +64,8 @@ pub fn members(view: &View) -> Result<Vec<Member>> {
 
 /// The number of members, and the bytes that list them.
 fn directory(view: &View) -> Result<(u64, View)> {
-    // A comment of up to 65,535 bytes may follow, and hold the signature, too: the one that the comment fits is right.
+    // A comment of up to 65,535 bytes may follow, and hold the signature, too: the one whose comment length fits is
+    // right.
     let tail_bytes = view.len().min(TAIL_BYTES_MAX);
     let start = view.len().saturating_sub(tail_bytes);
     let tail = view.cut(start, tail_bytes)?.bytes()?;
@@ -128,7 +129,7 @@ fn entry(view: &View, cursor: &mut Cursor) -> Result<Member> {
     if cursor.array::<4>("member")? != *ENTRY {
         return Err(cursor.corrupt(
             at,
-            "the archive's directory has something else than a member here",
+            "the archive's directory has something other than a member here",
         ));
     }
     cursor.u32("versions")?;
@@ -183,7 +184,7 @@ fn entry(view: &View, cursor: &mut Cursor) -> Result<Member> {
     })
 }
 
-/// Where the bytes of a member start: behind a header of their own.
+/// Where the bytes of a member start: after a header of their own.
 fn start(view: &View, header: u64, name: &str) -> Result<u64> {
     let mut cursor = Cursor::new(view.cut(header, view.len().saturating_sub(header))?);
     if cursor.array::<4>("member")? != *MAGIC {

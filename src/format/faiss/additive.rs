@@ -1,14 +1,14 @@
-//! Additive quantizers: sums of codebook entries. Passed over to find what follows them; not decoded.
+//! Additive quantizers: sums of codebook entries. Skipped to find what follows them; not decoded.
 
 use crate::error::Result;
 use crate::input::Cursor;
 
-/// Which of them.
+/// A kind of additive quantizer.
 #[derive(Clone, Copy)]
 pub(super) enum Additive {
-    /// Residual, as it is written now.
+    /// Residual, in the current layout.
     Residual,
-    /// Residual, as it was first written.
+    /// Residual, in the first layout.
     OldResidual,
     /// Local search.
     LocalSearch,
@@ -18,7 +18,7 @@ pub(super) enum Additive {
     ProductLocalSearch,
 }
 
-/// Passes over one.
+/// Skips one.
 pub(super) fn skip(c: &mut Cursor, which: Additive) -> Result<()> {
     match which {
         Additive::OldResidual => old_residual(c),
@@ -91,7 +91,7 @@ fn local_search(c: &mut Cursor) -> Result<()> {
 
 fn product(c: &mut Cursor, part: fn(&mut Cursor) -> Result<()>) -> Result<()> {
     base(c)?;
-    // Each part is at least 60 bytes, so this many can be there.
+    // Each part takes at least 60 bytes, so the file can hold this many.
     let parts = c.count("paq.nsplits", 60)?;
     for _ in 0..parts {
         part(c)?;

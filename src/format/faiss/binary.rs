@@ -105,7 +105,7 @@ fn buckets(c: &mut Cursor, header: &Header) -> Result<Lists> {
     let at = c.at();
     let hash_bits = c.i32("hash.b")?;
     c.i32("hash.nflip")?;
-    // Each bucket has two lengths of 8 bytes, if nothing else.
+    // Each bucket takes at least two lengths of 8 bytes.
     let count = c.count("hash.buckets", 16)?;
     let size_bits = c.i32("hash.size_bits")?;
     let bits = |n: i32, least: i32| {
@@ -152,7 +152,7 @@ fn buckets(c: &mut Cursor, header: &Header) -> Result<Lists> {
     Ok(lists)
 }
 
-/// Up to 64 bits of a table, from the lowest bit of its first byte on.
+/// Up to 64 bits of a table, counted from the lowest bit of its first byte.
 fn bits_at(table: &View, first: u64, bits: u64) -> Result<u64> {
     let mut room = [0u8; 16];
     let from = first / 8;
@@ -166,7 +166,7 @@ fn bits_at(table: &View, first: u64, bits: u64) -> Result<u64> {
     Ok(u64::try_from(all & mask).unwrap_or(u64::MAX))
 }
 
-/// Tables of bits over rows that lie elsewhere: not needed here.
+/// Hash tables over rows that are stored elsewhere; not needed here.
 fn multi_hash(c: &mut Cursor) -> Result<()> {
     c.i32("hash.b")?;
     let at = c.at();

@@ -1,4 +1,4 @@
-//! Kinds whose codes we do not turn back into vectors. They are passed over, for what lies beside or after them.
+//! Kinds whose codes this program does not decode. They are skipped to reach what is stored beside or after them.
 
 use super::additive::{Additive, skip};
 use super::header::{Header, header};
@@ -29,15 +29,15 @@ const COARSE: &str = "holds centres of clusters and no rows";
 const LATTICE: &str = "is a lattice codec; Faiss does not write its rows";
 const TWO_LEVEL: &str = "keeps two-level codes, which this program does not decode";
 
-/// Those of them that libfaiss 1.12, which the crate `faiss` builds, reads and gives vectors back from, as
-/// `tests/faiss_oracle.rs` has tried. Not inverted files of FastScan: when they come from a file, it reaches for a
-/// quantizer that it never set, and the process dies.
+/// The ones that libfaiss 1.12, which the crate `faiss` builds, can read and reconstruct vectors from, as
+/// `tests/faiss_oracle.rs` checks. FastScan's inverted files are not among them: libfaiss uses a quantizer that
+/// it never set when it read one from a file, and the process dies.
 pub(super) const LIBFAISS_DECODES: [&[u8; 4]; 15] = [
     b"IxRq", b"IxLS", b"IxPR", b"IxPL", b"IwRQ", b"IwLS", b"IwPR", b"IwPL", b"IRfs", b"ILfs",
     b"IPRf", b"IPLf", b"Ix2L", b"Ixrq", b"Iwrq",
 ];
 
-/// Reads one, if the four characters name one; `None` where they do not.
+/// Reads one if the four characters name one, else returns `None`.
 pub(super) fn coded(c: &mut Cursor, fourcc: &[u8; 4], depth: u32) -> Result<Option<Coded>> {
     let made = match fourcc {
         b"IxHE" | b"IxHe" => lsh(c)?,
@@ -162,7 +162,7 @@ fn ivf_additive_fast_scan(c: &mut Cursor, depth: u32, which: Additive) -> Result
     c.u64("max_train_points")?;
     lists(c, head.lists, None)?;
     let class = "inverted file of additive quantizer codes for FastScan";
-    // Faiss 1.15 dies of decoding what it read from a file: the quantizer is not set then.
+    // Faiss 1.15 crashes when it decodes one that it read from a file: the quantizer is not set.
     Ok(made_over(class, head, ADDITIVE_FAST_SCAN, Remedy::Gone))
 }
 
@@ -326,7 +326,7 @@ pub(super) const SVS: [&[u8; 4]; 8] = [
     b"ILVQ", b"ISVL", b"ISVD", b"ISV2", b"ISVF", b"ISIQ", b"ISIL", b"ISID",
 ];
 
-/// What an SVS index says of itself; nothing is read beyond its header.
+/// Describes an SVS index by its header; nothing else is read.
 pub(super) fn svs(c: &mut Cursor) -> Result<Node> {
     let at = c.at().saturating_sub(4);
     let mut again = Cursor::new(c.view().cut(at, 4)?);

@@ -1,5 +1,5 @@
-//! From codes back to what an index took: the arithmetic. The kernels' where they have it, else loops over slices that
-//! the compiler turns into vector code.
+//! Decoding arithmetic: from codes back to the vectors that an index took in. Kernels where there are any, else loops
+//! that the compiler vectorizes.
 
 use super::index::{Body, Node, Stored};
 use super::lists::{Lists, Place};
@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::input::View;
 use crate::simd;
 
-/// Rows that go through the steps together: few enough to stay in the cache.
+/// Rows that are decoded at a time: few enough to stay in the cache.
 const TOGETHER: usize = 64;
 
 /// Turns codes into vectors.
@@ -31,9 +31,9 @@ type Unquantize = fn(&[u8], &[f32], &[f32], &mut [f32]);
 enum Code {
     Float,
     Bits,
-    /// Floats of two bytes, and what widens them.
+    /// Floats of two bytes, and the function that widens them.
     Half(fn(&[u8], &mut [u8])),
-    /// Whole numbers, `zero` more than they stand for.
+    /// Integers that are `zero` above their value.
     Byte {
         zero: f32,
     },
@@ -105,9 +105,9 @@ impl Decoder {
         })
     }
 
-    /// Appends the vectors of rows of one list, whose codes these are, to `out`.
+    /// Decodes codes of one list, and appends the vectors to `out`.
     ///
-    /// `ids` are those beside the codes, where there are any.
+    /// `ids` are the ids stored with the codes, if there are any.
     pub fn decode(
         &self,
         list: u64,
@@ -156,7 +156,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Components of some codes.
+    /// Decodes codes into components.
     fn values(&self, codes: &[u8], out: &mut Vec<f32>) {
         match &self.code {
             Code::Float => out.extend(codes.chunks_exact(4).map(float)),
@@ -176,7 +176,7 @@ impl Decoder {
         }
     }
 
-    /// Room for the components of some codes, behind what is there.
+    /// Makes room for the components of some codes at the end of `out`.
     fn room<'o>(&self, codes: &[u8], out: &'o mut Vec<f32>) -> &'o mut [f32] {
         let rows = codes.len().checked_div(self.code_bytes).unwrap_or(0);
         let start = out.len();
@@ -184,7 +184,7 @@ impl Decoder {
         out.get_mut(start..).unwrap_or_default()
     }
 
-    /// The second quantizer's codes stand by id, not by list.
+    /// Adds what the second quantizer encodes. Its codes are stored by id, not by list.
     fn add_second(
         &self,
         table: &Table,
@@ -213,7 +213,7 @@ impl Decoder {
     }
 }
 
-/// Bits of components: 1 where they are above 0, the lowest bit first.
+/// Packs components into bits, the lowest bit first: 1 if a component is above 0.
 fn pack_signs(values: &[f32], out: &mut Vec<u8>) {
     out.extend(values.chunks_exact(8).map(|eight| {
         let bits = eight.iter().rev();
@@ -232,7 +232,7 @@ impl Code {
             0 | 2 => simd::sq8,
             1 | 3 => simd::sq4,
             6 => simd::sq6,
-            // One that we do not decode comes here only without rows.
+            // A kind that we do not decode gets here only if it has no rows.
             _ => return Ok(Code::Float),
         };
         let dimension = size(scalar.dimension.into());
@@ -245,7 +245,7 @@ impl Code {
             }
         };
         if rows > 0 && minima.len() != dimension {
-            let what = format!("{rows} rows in codes of a quantizer that was never trained");
+            let what = format!("{rows} rows are encoded by a quantizer that was never trained");
             return Err(scalar.trained.corrupt(0, what));
         }
         Ok(Code::Ranges {

@@ -1,4 +1,4 @@
-//! A description of an index for people and programs: what it is, what is in it, what can be had from it.
+//! A description of an index for people and programs: what it is, what is in it, what can be recovered from it.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -29,7 +29,7 @@ pub struct Description {
     pub dimension: u32,
     /// What a component is when it comes out.
     pub element: &'static str,
-    /// How it measures.
+    /// How it measures distances.
     pub metric: String,
     /// Whether it was trained.
     pub trained: bool,
@@ -37,10 +37,10 @@ pub struct Description {
     pub notes: Vec<String>,
     /// Indexes inside, each with what it is there for.
     pub inner: Vec<Described>,
-    /// What can be had from it; only said of the outermost.
+    /// What can be recovered from it; given for the outermost index only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryText>,
-    /// The ids of its rows; only said of the outermost.
+    /// The ids of its rows; given for the outermost index only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Ids>,
 }
@@ -54,7 +54,7 @@ pub struct Described {
     pub index: Description,
 }
 
-/// What can be had from an index.
+/// What can be recovered from an index.
 #[derive(Clone, Debug, Serialize)]
 pub struct RecoveryText {
     /// `lossless`, `lossy` or `nothing`.
@@ -68,21 +68,21 @@ pub struct RecoveryText {
 /// Ids of rows.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ids {
-    /// Whether they stand in the file, or are row numbers.
+    /// Whether they are stored in the file; if not, they are row numbers.
     pub stored: bool,
-    /// The lowest and the highest, where that was cheap to find out.
+    /// The lowest and the highest, if finding them is cheap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub range: Option<(i64, i64)>,
-    /// How many are there more than once, where they were looked through.
+    /// How many occur more than once, if they were scanned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeated: Option<u64>,
 }
 
-/// What is said of an index without rows.
+/// The note about an index without rows.
 pub const EMPTY: &str =
-    "it has no rows, as an index that was trained and never filled: is it the right file?";
+    "it has no rows, like an index that was trained but never filled: is it the right file?";
 
-/// Whether lists that are in another file are where the index says, or beside it.
+/// Whether the separate file of lists is at the path that the index gives, or next to the index.
 fn lists_are_there(view: &View, rows: &Rows) -> bool {
     let Place::Elsewhere { name, .. } = &rows.stored.lists.place else {
         return true;
@@ -94,7 +94,7 @@ fn lists_are_there(view: &View, rows: &Rows) -> bool {
     rows.rows == 0 || stored.is_file() || beside.is_some_and(|beside| beside.is_file())
 }
 
-/// Reads a file and describes it. Reads no rows, and ids only where they are few.
+/// Reads a file and describes it. Reads no rows, and ids only if there are few.
 pub fn inspect(view: &View) -> Result<Description> {
     let node = super::index::parse(view)?;
     let mut description = describe(&node);
@@ -119,7 +119,7 @@ pub fn inspect(view: &View) -> Result<Description> {
                 what: match lists_are_there(view, &rows) {
                     true => what,
                     false => format!(
-                        "{what}; the file of its lists is not found: a job names it with `lists:`"
+                        "{what}; the file of its lists was not found: name it in the job with `lists:`"
                     ),
                 },
             });
@@ -269,7 +269,7 @@ fn ids(rows: &Rows) -> Result<Ids> {
                 let at = run.ids.unwrap_or(0);
                 see(rows.file.cut(at, run.rows.saturating_mul(8))?, 1)?;
             }
-            // Pairs of the id that is stored, and another that has its row.
+            // Pairs of a stored id and another id with the same row.
             if let Some(table) = &rows.stored.duplicates {
                 see(table.clone(), 2)?;
             }

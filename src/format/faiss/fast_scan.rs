@@ -1,4 +1,4 @@
-//! Product quantizer codes of 4 bits, packed so that processors look 32 of them up at once.
+//! Product quantizer codes of 4 bits, packed so that a processor can look up 32 at once.
 //!
 //! ```text
 //! block of n rows, n a multiple of 32: for each two parts, for each 32 rows, 32 bytes:
@@ -6,7 +6,7 @@
 //!                                                 o = 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15
 //! ```
 //!
-//! `pq4_pack_codes` of Faiss (impl/pq4_fast_scan.cpp). An odd number of parts has an empty one behind it.
+//! `pq4_pack_codes` of Faiss (impl/pq4_fast_scan.cpp). An odd number of parts is padded with an empty one.
 
 use super::header::{FourCc, bytes_of, expect, header};
 use super::index::{Body, Node, Stored};
@@ -45,7 +45,7 @@ pub(super) fn inverted(c: &mut Cursor, fourcc: FourCc, at: u64, depth: u32) -> R
     let head = ivf::head(c, depth)?;
     let by_residual = c.bool("by_residual")?;
     c.u64("code_size")?;
-    // The quantizer, which says how many parts there are, stands behind.
+    // The quantizer, which says how many parts there are, comes later.
     let mut ahead = c.clone();
     c.i32("bbs")?;
     c.u64("M2")?;
@@ -103,7 +103,7 @@ fn pairs(c: &mut Cursor, pq: &Product) -> Result<()> {
     expect(c, at, "M2", parts, pq.parts.div_ceil(2).saturating_mul(2))
 }
 
-/// Bytes of so many rows in whole blocks.
+/// Bytes that this many rows take in whole blocks.
 fn block_bytes(c: &Cursor, at: u64, rows: u64, layout: &Layout, pq: &Product) -> Result<u64> {
     let batch = match layout {
         Layout::Blocks { batch, .. } => *batch,
@@ -113,9 +113,9 @@ fn block_bytes(c: &Cursor, at: u64, rows: u64, layout: &Layout, pq: &Product) ->
     bytes_of(c, at, "rows", slots, pq.parts.div_ceil(2))
 }
 
-/// Puts codes of a stretch of 32 rows' bytes for one pair of parts into the pair's byte of each row of `room`.
+/// Unpacks the bytes of up to 32 rows for one pair of parts into that pair's byte of each row of `room`.
 ///
-/// `first` is the number of the first of these rows among the 32.
+/// `first` is the position of the first of these rows among the 32.
 pub(super) fn unpack(bytes: &[u8], first: usize, pair: usize, row_bytes: usize, room: &mut [u8]) {
     let (one, two) = bytes.split_at(bytes.len() / 2);
     for (row, code) in (first..).zip(room.chunks_exact_mut(row_bytes.max(1))) {

@@ -1,4 +1,4 @@
-//! Codes of rows, in order, from wherever and however an index lays them.
+//! Collects the codes of rows in order, however an index lays them out.
 
 use super::fast_scan::{TOGETHER, unpack};
 use super::lists::{Layout, Lists, Run};
@@ -56,7 +56,7 @@ impl Lists {
 }
 
 impl Lists {
-    /// The same where codes are packed for FastScan: 32 rows at a time, pair of parts after pair.
+    /// The same for codes packed for FastScan: 32 rows at a time, one pair of parts after the other.
     fn fetch_packed(
         &self,
         file: &View,

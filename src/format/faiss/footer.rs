@@ -1,4 +1,4 @@
-//! What search engines on Lucene (OpenSearch, Elasticsearch's k-NN) put behind an index of Faiss.
+//! The footer that search engines built on Lucene (OpenSearch, Elasticsearch's k-NN) append to a Faiss index.
 //!
 //! ```text
 //! | index … | magic c0 28 93 e8 | algorithm 4: 0 | CRC-32 8, of all before | – 16 bytes, big-endian
@@ -23,7 +23,7 @@ pub(super) fn is_there(file: &View) -> Result<bool> {
     Ok(magic == MAGIC)
 }
 
-/// Passes over a footer that is all that is left. Reads the whole file for its sum, a stretch at a time.
+/// Skips a footer if nothing else is left. Reads the whole file to check its CRC, a piece at a time.
 pub(super) fn skip(c: &mut Cursor) -> Result<()> {
     let at = c.at();
     let file = c.view().clone();
@@ -41,7 +41,7 @@ pub(super) fn skip(c: &mut Cursor) -> Result<()> {
     let found = u64::from(crc32(&file, summed)?);
     if stored != found {
         let what = format!(
-            "Lucene's footer says that the CRC-32 of the bytes before it is {stored:08x}, it is {found:08x}"
+            "Lucene's footer says that the CRC-32 of the bytes before it is {stored:08x}, but it is {found:08x}"
         );
         return Err(Error::new(Kind::Corrupt, what)
             .at(file.place(summed))

@@ -1,11 +1,11 @@
-//! Graphs: links between rows that a move does not need. Passed over, never kept.
+//! Graphs: links between rows, which a migration does not need. Skipped, never kept.
 
 use super::header::expect;
 use super::index::Hnsw;
 use crate::error::Result;
 use crate::input::Cursor;
 
-/// Neighbours are looked through in steps of this many: a graph may be larger than memory.
+/// Neighbours are scanned this many at a time: a graph may be larger than memory.
 const NEIGHBOURS_AT_ONCE: u64 = 1 << 18;
 
 /// HNSW: five vectors with their lengths, then five numbers. For a billion rows the neighbours alone are
@@ -28,7 +28,7 @@ pub(super) fn hnsw(c: &mut Cursor, rows: u64) -> Result<Option<Hnsw>> {
     if sums.len() < 8 {
         return Ok(None);
     }
-    // The links of the lowest level end where the second sum says, and are twice as many as above.
+    // The second sum says where the links of the lowest level end: there are twice as many as on the levels above.
     let mut lowest = Cursor::new(sums.cut(4, 4)?);
     let links = u32::try_from(lowest.i32("cum_nneighbor_per_level")? / 2).ok();
     Ok(links
@@ -37,7 +37,7 @@ pub(super) fn hnsw(c: &mut Cursor, rows: u64) -> Result<Option<Hnsw>> {
 }
 
 /// NSG: each row's neighbours are a run of numbers that ends with −1, without a length, so they have to be
-/// looked through.
+/// scanned.
 pub(super) fn nsg(c: &mut Cursor, rows: u64) -> Result<()> {
     let at = c.at();
     let nodes = c.i32("nsg.ntotal")?;

@@ -17,7 +17,7 @@ impl FourCc {
         Ok(FourCc(c.array(field)?))
     }
 
-    /// Whether all four could stand in a name.
+    /// Whether all four are characters that names are made of.
     pub(super) fn is_text(self) -> bool {
         self.0.iter().all(u8::is_ascii_alphanumeric)
     }
@@ -39,7 +39,7 @@ impl Measure {
     /// Squared Euclidean distance.
     pub const L2: Measure = Measure(1);
 
-    /// Its name, if Faiss has one of this number.
+    /// Its name, if Faiss has a metric of this number.
     pub fn name(self) -> Option<&'static str> {
         Some(match self.0 {
             0 => "IP",
@@ -57,7 +57,7 @@ impl Measure {
         })
     }
 
-    /// The same in our words. Milvus has only the first two; its Jaccard is one of bits, this one of floats.
+    /// The metric as this program names it. Milvus has only the first two: its Jaccard compares bits, this one floats.
     pub fn metric(self) -> Metric {
         match self {
             Measure::IP => Metric::Ip,
@@ -67,7 +67,7 @@ impl Measure {
     }
 }
 
-/// What every index says of itself.
+/// The fields that every index begins with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
     /// Components, or bits.
@@ -88,7 +88,7 @@ pub(super) struct Header {
 pub(super) fn header(c: &mut Cursor) -> Result<Header> {
     let dimension = dimension(c)?;
     let rows = row_count(c)?;
-    // Two numbers that stand for fields Faiss no longer has.
+    // Two placeholders for fields that Faiss no longer has.
     c.array::<16>("reserved")?;
     let trained = c.bool("is_trained")?;
     let measure = measure(c)?;
@@ -164,7 +164,7 @@ fn measure(c: &mut Cursor) -> Result<Measure> {
     Ok(measure)
 }
 
-/// The error for a file that is not what its first four bytes should say.
+/// The error for a file whose first four bytes are not among those expected.
 pub(super) fn unknown(c: &Cursor, at: u64, fourcc: FourCc, what: &str) -> Error {
     let place = c.view().place(at);
     if fourcc.is_text() && (at > 0 || fourcc.0.starts_with(b"I")) {
@@ -183,7 +183,7 @@ pub(super) fn unknown(c: &Cursor, at: u64, fourcc: FourCc, what: &str) -> Error 
     }
 }
 
-/// `rows` of `width` bytes, or an error that such a number cannot be.
+/// `rows` times `width` bytes, or an error if no file can hold so many.
 pub(super) fn bytes_of(c: &Cursor, at: u64, what: &str, rows: u64, width: u64) -> Result<u64> {
     rows.checked_mul(width).ok_or_else(|| {
         c.corrupt(
@@ -193,7 +193,7 @@ pub(super) fn bytes_of(c: &Cursor, at: u64, what: &str, rows: u64, width: u64) -
     })
 }
 
-/// Complains unless a block is as long as the fields before it say.
+/// Returns an error unless a block is as long as the fields before it say.
 pub(super) fn expect(c: &Cursor, at: u64, what: &str, found: u64, expected: u64) -> Result<()> {
     if found == expected {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The tree of indexes that a file is.
+//! The tree of indexes in a file.
 
 use std::sync::Arc;
 
@@ -79,7 +79,7 @@ pub enum Body {
     FromFloat(Box<Node>),
     /// A coarse quantizer whose centres are all combinations of these.
     Combinations(Product),
-    /// Rows that cannot be had.
+    /// Rows that cannot be decoded.
     Coded {
         /// What it keeps instead, as the end of a sentence.
         why: &'static str,
@@ -92,7 +92,7 @@ pub enum Body {
     Missing,
 }
 
-/// What Faiss itself gives back of codes that this program does not decode.
+/// What Faiss itself can reconstruct from codes that this program does not decode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Remedy {
     /// Approximations, by row number.
@@ -121,11 +121,11 @@ pub struct Stored {
     pub lists: Lists,
     /// Whose rows are the lists' centres.
     pub quantizer: Option<Node>,
-    /// Whether codes stand for what remains of a vector after its list's centre is taken away.
+    /// Whether codes encode residuals: a vector minus the centre of its list.
     pub by_residual: bool,
-    /// Pairs of ids, i64: the row of the first is that of the second too.
+    /// Pairs of ids, i64: the row stored under the first belongs to the second, too.
     pub duplicates: Option<View>,
-    /// A second product quantizer for what the first leaves, and its codes by id.
+    /// A second product quantizer, for the residuals of the first, and its codes by id.
     pub second: Option<(Product, View)>,
 }
 
@@ -174,7 +174,7 @@ impl Node {
         }
     }
 
-    /// Rows it can have. What lies around a transform is not always told of rows that `merge_from` took out.
+    /// The rows it can have. An index around a transform does not always notice that `merge_from` took rows out.
     fn rows_inside(&self) -> u64 {
         match &self.body {
             Body::Transformed { inner, .. } => inner.rows_inside(),
@@ -183,11 +183,11 @@ impl Node {
     }
 }
 
-/// Reads a file that is an index, of floats or of bits, and nothing else but a footer of Lucene's.
+/// Reads a file that holds an index, of floats or of bits, and nothing else except Lucene's footer.
 pub fn parse(view: &View) -> Result<Node> {
     let mut c = Cursor::new(view.clone());
     let found = outermost(&mut c);
-    // No kind of index begins so: it may be known what else does.
+    // No kind of index begins like this; perhaps another known kind of file does.
     if found.is_err()
         && c.at() <= 4
         && let Some(error) = stranger::named(view)?
@@ -222,7 +222,7 @@ fn outermost(c: &mut Cursor) -> Result<Node> {
 
 pub(super) fn deeper(c: &Cursor, depth: u32) -> Result<u32> {
     if depth >= limits::NESTING_MAX {
-        let what = format!("indexes lie more than {depth} deep inside one another");
+        let what = format!("indexes are nested more than {depth} deep");
         return Err(c.corrupt(c.at(), what));
     }
     Ok(depth.saturating_add(1))
@@ -340,7 +340,7 @@ pub(super) fn node(c: &mut Cursor, depth: u32) -> Result<Node> {
     }
 }
 
-/// What stands where no index was written.
+/// The header of an index that was not written.
 const NOTHING: Header = Header {
     dimension: 0,
     rows: 0,
@@ -363,7 +363,7 @@ fn flat(c: &mut Cursor, header: &Header) -> Result<Body> {
     Ok(Stored::body(Codec::Float, lists))
 }
 
-/// Rows of no components are no rows: any number of them would fit in no bytes.
+/// Rows without components do not count: any number of them would fit in zero bytes.
 fn rows_if(header: &Header) -> u64 {
     if header.dimension == 0 {
         0
@@ -531,7 +531,7 @@ fn pre_transform(c: &mut Cursor, fourcc: FourCc, at: u64, depth: u32) -> Result<
 
 /// An inverted file whose lists were chosen by another quantizer, over other dimensions.
 ///
-/// Faiss does not count rows here when it adds them, so `ntotal` says nothing.
+/// Faiss does not count rows here when it adds them, so `ntotal` is meaningless.
 fn independent(c: &mut Cursor, fourcc: FourCc, at: u64, depth: u32) -> Result<Node> {
     let mut header = header(c)?;
     node(c, depth)?;

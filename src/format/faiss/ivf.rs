@@ -41,7 +41,7 @@ fn head_without_map(c: &mut Cursor, depth: u32) -> Result<Head> {
     })
 }
 
-/// Where each id is: not needed here. A map by hash has an array too, of no entries, before its pairs.
+/// Skips the map of where each id is. A map by hash has an array too, an empty one, before its pairs.
 pub(super) fn direct_map(c: &mut Cursor) -> Result<()> {
     let at = c.at();
     let kind = c.u8("direct map")?;
@@ -55,7 +55,7 @@ pub(super) fn direct_map(c: &mut Cursor) -> Result<()> {
     Ok(())
 }
 
-/// Ids of the lists of a file from before 2018: they stood before the direct map, the codes at the end.
+/// Ids of the lists of a file from before 2018: they come before the direct map, the codes at the end.
 pub(super) struct OldIds(Vec<Ids>);
 
 struct Ids {
@@ -67,7 +67,7 @@ struct Ids {
 /// Reads what such a file begins with, ids included.
 pub(super) fn old_head(c: &mut Cursor, depth: u32) -> Result<(Head, OldIds)> {
     let head = head_without_map(c, depth)?;
-    // Each list has a length of 8 bytes, if nothing else.
+    // Each list takes at least a length of 8 bytes.
     c.clone().payload("list lengths", head.lists, 8)?;
     let mut found = Vec::new();
     for list in 0..head.lists {

@@ -1,4 +1,4 @@
-//! Where rows lie: runs of codes, with their ids or without, here or in another file.
+//! Where rows are stored: runs of codes, with or without ids, in this file or another.
 
 use super::header::{FourCc, bytes_of, expect, unknown};
 use crate::error::Result;
@@ -7,15 +7,15 @@ use crate::input::{Cursor, View};
 /// Rows of a Panorama block, in files from before the number was written.
 pub(super) const PANORAMA_BATCH: u64 = 128;
 
-/// Numbers of a long table that are looked at at once.
+/// Bytes of a long table that are read at a time.
 const TABLE_STEP_BYTES: u64 = 1 << 20;
 
-/// Rows that lie together.
+/// Rows that are stored together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Run {
-    /// The inverted list they are; 0 where there are none.
+    /// The inverted list they belong to; 0 if the index has none.
     pub list: u64,
-    /// Rows in the runs before.
+    /// Rows in the runs before this one.
     pub first: u64,
     /// How many.
     pub rows: u64,
@@ -25,7 +25,7 @@ pub struct Run {
     pub ids: Option<u64>,
 }
 
-/// How the codes of a run lie.
+/// How the codes of a run are laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layout {
     /// Row after row.
@@ -47,7 +47,7 @@ pub enum Layout {
     },
 }
 
-/// Where the runs' offsets count.
+/// Which file the offsets of runs refer to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Place {
     /// In the index file.
@@ -58,7 +58,7 @@ pub enum Place {
         name: Vec<u8>,
         /// Its length.
         bytes: u64,
-        /// Where the name stands.
+        /// Where the name is in the index file.
         at: u64,
     },
     /// Nowhere: the index was written without its lists.
@@ -83,7 +83,7 @@ pub struct Lists {
     pub count: u64,
     /// Runs that have rows.
     pub runs: Vec<Run>,
-    /// How codes lie in a run.
+    /// How codes are laid out in a run.
     pub layout: Layout,
     /// Where the runs are.
     pub place: Place,
@@ -270,7 +270,7 @@ fn panorama(c: &mut Cursor, count: u64, code_bytes: u64, with_batch: bool) -> Re
         c.payload("list codes", slots, code_bytes)?;
         let ids = c.at();
         c.payload("list ids", size, 8)?;
-        // Of all levels that were asked for, even those that nothing is left for.
+        // For all levels that were asked for, even those that no components are left for.
         c.payload("list norms", slots, norms_bytes(levels))?;
         lists.push(list, size, codes, Some(ids));
     }
@@ -282,7 +282,7 @@ pub(super) fn norms_bytes(levels: u64) -> u64 {
     levels.saturating_add(1).saturating_mul(4)
 }
 
-/// The layout of rows of f32 in so many levels, and how many levels that really makes.
+/// The layout of rows of f32 in this many levels, and how many levels that really makes.
 pub(super) fn levels_of(
     c: &Cursor,
     at: u64,
@@ -303,7 +303,7 @@ pub(super) fn levels_of(
         level_bytes: floats.saturating_mul(4),
         batch,
     };
-    // Faiss drops levels that nothing is left for.
+    // Faiss drops levels that no components are left for.
     Ok((layout, dimension.div_ceil(floats.max(1))))
 }
 
@@ -376,7 +376,7 @@ fn on_disk(c: &mut Cursor, count: u64, code_bytes: u64) -> Result<Lists> {
     Ok(lists)
 }
 
-/// FastScan's blocks: what is in them is the index's to know.
+/// FastScan's blocks; only the index knows what is in them.
 fn packed(c: &mut Cursor, count: u64, code_bytes: u64) -> Result<Lists> {
     let rows = c.u64("lists.n_per_block")?;
     let bytes = c.u64("lists.block_size")?;

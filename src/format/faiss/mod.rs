@@ -1,13 +1,13 @@
 //! Faiss: what do the bytes of an index file mean?
-//! Pure: opens nothing, allocates nothing sized by a number that the file could not back.
+//! Pure: opens no file, and allocates nothing by a number that is larger than the file justifies.
 //!
 //! A file is one object: a four-character code, the fields of the parent class, the fields of the child, other
 //! indexes inlined where they belong. There is no magic number, version, checksum or padding, so each field is
 //! checked as it passes, and the file must end where the index does. Layouts are those of
 //! `faiss/impl/index_read.cpp` (facebookresearch/faiss at 02dbb4e), checked against files of faiss-cpu 1.15.1.
 //!
-//! [`parse`] makes the tree of [`Node`]s; [`Rows`] says which of their bytes are the rows, and how they are
-//! turned into the vectors that were once added; [`inspect`] says it to people.
+//! [`parse`] makes the tree of [`Node`]s; [`Rows`] says which of their bytes are the rows, and how to
+//! recover the vectors that were added; [`inspect`] describes it for people.
 
 #![deny(
     clippy::arithmetic_side_effects,

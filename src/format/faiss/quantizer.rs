@@ -1,4 +1,4 @@
-//! Quantizers: what stands for a vector in the codes, and how long a code is.
+//! Quantizers: how a code represents a vector, and how long it is.
 
 use super::header::{Header, bytes_of, expect};
 use crate::error::Result;

@@ -1,8 +1,8 @@
-//! What can be done about an index that this program does not decode? Words only.
+//! What can be done about an index that this program does not decode? Produces text only.
 
 use super::index::{Body, Node, Remedy};
 
-/// How Faiss itself gives back what can be had, in words that keep the ids.
+/// Describes how to reconstruct the vectors with Faiss itself, and how to keep the ids.
 pub(super) fn remedy(node: &Node, remedy: Remedy) -> String {
     let (mut index, mut mapped, mut turned) = ("index".to_owned(), false, false);
     let mut inside = node;
@@ -12,7 +12,7 @@ pub(super) fn remedy(node: &Node, remedy: Remedy) -> String {
                 mapped = true;
                 inner
             }
-            // Faiss turns rows back by itself where it is asked for row numbers.
+            // Faiss undoes the transforms itself if it is asked by row number.
             Body::Transformed { inner, .. } if remedy == Remedy::Lists => {
                 turned = true;
                 inner
@@ -23,7 +23,7 @@ pub(super) fn remedy(node: &Node, remedy: Remedy) -> String {
     }
     let (mut rows, ids) = match remedy {
         Remedy::Gone => {
-            return "the vectors cannot be had from it; go back to where the index was made"
+            return "its vectors cannot be recovered; go back to the data that the index was built from"
                 .to_owned();
         }
         Remedy::Rows => (
@@ -36,7 +36,7 @@ pub(super) fn remedy(node: &Node, remedy: Remedy) -> String {
         ),
     };
     if turned {
-        rows.push_str(", turned back by reverse_transform() of the transforms");
+        rows.push_str(", passed through reverse_transform() of the transforms");
     }
     let ids = if mapped {
         format!("index.id_map at {ids}")

@@ -1,4 +1,4 @@
-//! Which bytes are the rows, and what must be undone to have the vectors that were once added.
+//! Which bytes are the rows, and what has to be undone to get back the vectors that were added.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ use crate::schema::{Element, Metric, VectorType};
 pub enum Faithful {
     /// As they were added.
     Exactly,
-    /// Nearly: why not as they were.
+    /// Approximately, and why.
     Roughly(String),
 }
 
-/// What can be had from an index.
+/// What can be recovered from an index.
 #[derive(Clone, Debug)]
 pub enum Recovery {
     /// Rows.
@@ -48,19 +48,19 @@ pub enum Recovery {
 pub struct Rows {
     /// The kind of index that has them: the file's, or one inside it.
     pub kind: FourCc,
-    /// What comes out.
+    /// The type of the vectors that come out.
     pub vector: VectorType,
     /// How the index measures.
     pub metric: Metric,
-    /// Rows, those that stand for several counted as often.
+    /// Rows; one that is stored once for several counts as several.
     pub rows: u64,
     /// What is stored.
     pub stored: Arc<Stored>,
-    /// Tables from the ids of what is stored, or its row numbers, to ids; to be asked in this order.
+    /// Tables that map stored ids, or row numbers, to ids; applied in this order.
     pub maps: Vec<View>,
     /// How well vectors come back.
     pub faithful: Faithful,
-    /// What people should know.
+    /// What the operator should know.
     pub warnings: Vec<String>,
     /// What turns decoded rows into vectors, in the order it is done.
     pub(super) steps: Vec<Step>,
@@ -113,7 +113,7 @@ impl Nothing {
     }
 }
 
-/// What was passed on the way in.
+/// What the walk to the rows has passed.
 #[derive(Default)]
 struct Way {
     /// Wrappers that count rows of their own.
@@ -151,7 +151,7 @@ impl Recovery {
         };
         Ok(match end {
             Ok(rows) => Recovery::Rows(Box::new(rows)),
-            // What it would have kept does not matter where there is nothing.
+            // If there are no rows, it does not matter what would have been kept.
             Err(_) if node.rows == 0 && node.trained && node.dimension > 0 => {
                 Recovery::Rows(Box::new(empty(file, node)))
             }
@@ -226,7 +226,7 @@ impl Node {
     }
 }
 
-/// Goes in to the index that has the rows.
+/// Descends to the index that has the rows.
 fn walk(node: &Node, way: &mut Way) -> std::result::Result<Found, Nothing> {
     if !matches!(node.body, Body::Rows(_)) {
         way.counted.push((node.fourcc, node.rows));
@@ -290,7 +290,7 @@ fn libfaiss_decodes(node: &Node) -> bool {
             chain.iter().all(libfaiss_undoes) && libfaiss_decodes(inner)
         }
         Body::Graph { storage, .. } => libfaiss_decodes(storage),
-        // It asks the refined one only.
+        // libfaiss asks the refined index only.
         Body::Refine { refine, .. } => libfaiss_decodes(refine),
         Body::MinMax(_) | Body::FromFloat(_) | Body::Combinations(_) | Body::Missing => false,
     }
@@ -332,7 +332,7 @@ fn refined(base: &Node, refine: &Node, way: &mut Way) -> std::result::Result<Fou
     result
 }
 
-/// What was found at the end of the way.
+/// What the walk has found.
 struct Found {
     kind: FourCc,
     stored: Arc<Stored>,
@@ -375,7 +375,7 @@ fn check_stored(node: &Node, stored: &Stored, way: &mut Way) -> std::result::Res
         .saturating_add(duplicates.map_or(0, |table| table.len() / 16));
     if node.rows != total {
         let why = if node.rows < total {
-            "all that it holds are read".to_owned()
+            "all rows that it holds are read".to_owned()
         } else if total == 0 {
             MOVED_OUT.to_owned()
         } else if duplicates.is_some() {
@@ -489,13 +489,13 @@ fn finish(
     if found.dimension == 0 && rows > 0 {
         return Ok(Err(Nothing::new(node, FLAT, IDLE)));
     }
-    // Wrappers of a miscounted index repeat its number: one warning tells it.
+    // Wrappers of a miscounted index repeat its number: one warning is enough.
     let wrong = way.counted.iter().find(|(_, counted)| *counted != rows);
     if let Some((kind, counted)) = wrong.filter(|_| !way.miscounted) {
         let why = if rows == 0 {
             MOVED_OUT
         } else {
-            "all that it holds are read"
+            "all rows that it holds are read"
         };
         way.warnings.push(miscounted(*kind, *counted, rows, why));
     }
@@ -543,7 +543,7 @@ fn empty(file: &View, node: &Node) -> Rows {
     }
 }
 
-/// What comes out of an index.
+/// The type of the vectors that come out of an index.
 pub fn vector(node: &Node) -> VectorType {
     VectorType {
         element: if node.binary {
@@ -555,7 +555,7 @@ pub fn vector(node: &Node) -> VectorType {
     }
 }
 
-/// How an index measures.
+/// How an index measures distances.
 pub fn metric(node: &Node) -> Metric {
     if node.binary {
         Metric::Hamming

@@ -1,11 +1,11 @@
-//! What is a file that is no index? Parts of one that Faiss writes by themselves, and files of other kinds.
+//! What is a file that is no index? A part that Faiss can write separately, or a file of another kind.
 
 use super::transform;
 use crate::error::{Error, Kind, Result};
 use crate::format::known;
 use crate::input::View;
 
-/// The error that says what a file is which does not begin as an index does; `None` where that is not known.
+/// The error that names what a file is if it does not begin as an index does; `None` if that is unknown.
 pub(super) fn named(file: &View) -> Result<Option<Error>> {
     let head = file.cut(0, file.len().min(4))?.bytes()?;
     let Some((what, hint)) = part(&head) else {
@@ -25,7 +25,7 @@ pub fn begins(file: &View) -> Result<bool> {
     Ok(head.first() == Some(&b'I') && known::named(file, "", "faiss")?.is_none())
 }
 
-/// A part of an index that Faiss writes by itself.
+/// A part of an index that Faiss can write separately.
 fn part(head: &[u8]) -> Option<(String, &'static str)> {
     let fourcc = head.first_chunk::<4>()?;
     let name = fourcc.escape_ascii();
@@ -38,7 +38,7 @@ fn part(head: &[u8]) -> Option<(String, &'static str)> {
     if [b"ilar", b"ilod", b"ilpn", b"ilp2", b"ilbl", b"il00"].contains(&fourcc) {
         return Some((
             format!("inverted lists alone (`{name}`), without the index they belong to"),
-            "give the index; the source's `lists:` says where lists are that lie in a file of their own",
+            "give the index; if its lists are in a file of their own, name that file in the source's `lists:`",
         ));
     }
     None
@@ -104,8 +104,8 @@ mod tests {
             ),
             ("a", b"\n  <HTML>", "web page", "download"),
             ("a", b"<?xml version='1.0'?><Error/>", "XML", "download"),
-            ("a", b"\xef\xbb\xbf{\"a\": 1}", "JSON", "beside"),
-            ("a", b"[1, 2]", "JSON", "beside"),
+            ("a", b"\xef\xbb\xbf{\"a\": 1}", "JSON", "next to it"),
+            ("a", b"[1, 2]", "JSON", "next to it"),
             ("a", b"Not found, says caf\xc3", "text", "file itself"),
             ("a", &fvecs, "rows of vectors", "`vecs`"),
             ("a", &words(4 + 96, &[96]), "rows of vectors", "`vecs`"),

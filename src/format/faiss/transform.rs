@@ -22,11 +22,11 @@ pub struct Transform {
     pub to: u32,
     /// Whether it was trained.
     pub trained: bool,
-    /// The deed.
+    /// What it does.
     pub act: Act,
 }
 
-/// The deed of a transform.
+/// What a transform does.
 #[derive(Clone, Debug)]
 pub enum Act {
     /// y = A x + b; A has `to` rows of `from`, f32.
@@ -36,7 +36,7 @@ pub enum Act {
         /// b, if there is one.
         bias: Option<View>,
     },
-    /// Component i is component `map[i]` of before, or 0 where that is −1.
+    /// Component i is the former component `map[i]`, or 0 if that is −1.
     Remap(View),
     /// Brought to unit length.
     Normalize,
@@ -65,11 +65,11 @@ impl Transform {
     }
 }
 
-/// Reads one. Dimensions stand at its end.
+/// Reads one. The dimensions come last.
 pub(super) fn transform(c: &mut Cursor, depth: u32) -> Result<Transform> {
     let at = c.at();
     if depth >= limits::NESTING_MAX {
-        return Err(c.corrupt(at, "transforms lie too deep inside one another"));
+        return Err(c.corrupt(at, "transforms are nested too deep"));
     }
     let fourcc = FourCc::read(c, "transform")?;
     let act = match &fourcc.0 {
@@ -136,7 +136,7 @@ fn linear(c: &mut Cursor) -> Result<Act> {
     })
 }
 
-/// What was read against the dimensions that follow it.
+/// Checks what was read against the dimensions that follow it.
 fn check(c: &Cursor, at: u64, made: &Transform) -> Result<()> {
     let (from, to) = (u64::from(made.from), u64::from(made.to));
     match &made.act {

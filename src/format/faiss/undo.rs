@@ -1,14 +1,14 @@
-//! Undoing transforms: from what an index took to what was added.
-//! Loops over slices that the compiler turns into vector code.
+//! Undoing transforms: from the vectors inside an index to those that were added.
+//! Loops over slices, which the compiler vectorizes.
 
 use super::transform::{Act, Transform};
 use crate::error::Result;
 use crate::input::View;
 
-/// Products that are spent on finding out whether a matrix is a rotation.
+/// The most multiplications spent on finding out whether a matrix is a rotation.
 const CHECKS_MAX: usize = 1 << 30;
 
-/// What is done to decoded rows, in turn.
+/// A step that is applied to decoded rows.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     /// x = Σ (y_i − bias_i) · row_i of the matrix.
@@ -17,7 +17,7 @@ pub(super) enum Step {
         bias: Vec<f32>,
         from: usize,
     },
-    /// Component `map[i]` is component i.
+    /// Component i moves to place `map[i]`.
     Remap {
         map: Vec<Option<usize>>,
         from: usize,
@@ -129,7 +129,7 @@ pub(super) fn undo(transform: &Transform) -> Result<Undo> {
     Ok(Undo::Step { step, loss, shifts })
 }
 
-/// The matrix whose transpose undoes this one, row for row; `None` where that is not found so simply.
+/// The matrix whose transpose undoes this one, row for row; `None` if there is no simple one.
 ///
 /// Rows at right angles, each divided by its squared length: for a square matrix that is the inverse, for fewer rows
 /// than columns the nearest to one. More rows than columns: the columns must be at right angles, of length 1.
@@ -155,8 +155,8 @@ fn inverse(mut rows: Vec<f32>, from: usize, to: usize) -> Option<Vec<f32>> {
     Some(rows)
 }
 
-/// One step of Newton's method: Faiss's rotations are so in float32 only, which the transpose alone would show
-/// tenfold (measured: 1e-5 after OPQ of 128 dimensions, 2e-6 with the step).
+/// One step of Newton's method: Faiss's matrices are rotations to float32 precision only, and the transpose alone would
+/// amplify that error (measured: 1e-5 after OPQ of 128 dimensions, 2e-6 with the step).
 fn refined(rows: &[f32], original: &[f32], width: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(rows.len());
     for (i, row) in rows.chunks_exact(width).enumerate() {
@@ -194,14 +194,14 @@ fn transpose(rows: &[f32], from: usize) -> Vec<f32> {
     columns
 }
 
-/// Squared lengths of rows that are all at right angles; `None` where they are not, or one has no length.
+/// Squared lengths of rows that are all at right angles; `None` if they are not, or if a row is zero.
 fn right_angles(rows: &[f32], width: usize) -> Option<Vec<f64>> {
     let all: Vec<&[f32]> = rows.chunks_exact(width).collect();
     let lengths: Vec<f64> = all.iter().map(|row| dot(row, row)).collect();
     if !lengths.iter().all(|n| n.is_finite() && *n > 1e-12) {
         return None;
     }
-    // Very large matrices are checked by every so many pairs: all pairs would take hours.
+    // Of very large matrices only some pairs are checked: all of them would take hours.
     let pairs = all.len().saturating_mul(all.len()) / 2;
     let stride = pairs.saturating_mul(width) / CHECKS_MAX;
     let mut left = 0usize;
@@ -222,7 +222,7 @@ fn right_angles(rows: &[f32], width: usize) -> Option<Vec<f64>> {
 }
 
 impl Step {
-    /// Appends rows, each undone, and says how long they are now.
+    /// Appends the rows with the transform undone, and returns their new length.
     pub(super) fn apply(&self, values: &[f32], width: usize, out: &mut Vec<f32>) -> usize {
         let rows = values.chunks_exact(width.max(1));
         match self {
@@ -320,7 +320,7 @@ fn hadamard_signs(seed: u32, width: usize) -> [Vec<f32>; 3] {
     [(); 3].map(|()| (0..width).map(|_| draw()).collect())
 }
 
-/// A Walsh-Hadamard transform is its own inverse but for a factor: the same three rounds, the last first.
+/// A Walsh-Hadamard transform is its own inverse up to a factor: the same three rounds in reverse order.
 fn undo_hadamard(row: &mut [f32], signs: &[Vec<f32>; 3]) {
     let width = row.len() as f32;
     for signs in signs.iter().rev() {
