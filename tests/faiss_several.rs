@@ -267,7 +267,7 @@ fn files_that_do_not_go_together_are_refused() {
         .err()
         .unwrap();
     assert!(
-        said.to_string().contains("more than ids go up to"),
+        said.to_string().contains("exceed the largest id"),
         "{said}"
     );
     let error = open(&format!(

@@ -454,7 +454,7 @@ with h5py.File('twice.h5', 'w') as f:
     );
     for (file, words) in [
         ("many.h5", "and 500 more, not listed"),
-        ("wide.h5", "and 1501 groups that were not looked into"),
+        ("wide.h5", "and 1501 groups that were not inspected"),
         ("twice.h5", "int64, 5 to 8; 2 ids repeat"),
     ] {
         let (code, text) = said(run(dir.path(), &["inspect", file]));
@@ -531,7 +531,7 @@ fn filters_that_are_missing_are_called_by_their_names() {
                 format!("{name} (filter {number})"),
                 match number {
                     305 => "`ptrepack --complib zlib IN OUT`".to_owned(),
-                    _ => "HDF5_PLUGIN_PATH names a directory of filters".to_owned(),
+                    _ => "set HDF5_PLUGIN_PATH to a directory of filters".to_owned(),
                 },
             ] {
                 assert!(text.contains(&words), "no `{words}` in {text}");

@@ -402,12 +402,12 @@ fn what_cannot_be_carried_is_named() {
         (
             &s3,
             Kind::Unsupported,
-            "the vectors of segment 1795363736076102000 of f8_autoid are not here",
+            "the vectors of segment 1795363736076102000 of f8_autoid are missing",
         ),
         (
             &moved,
             Kind::Corrupt,
-            "segment 1795363735840349000 of f128_ip/p1 is in the metadata, its directory is not here",
+            "segment 1795363735840349000 of f128_ip/p1 is in the metadata, but its directory is missing",
         ),
         (
             &undeleted,
@@ -491,7 +491,7 @@ fn an_inspection_describes_what_the_source_would_refuse() {
         "  partition part 2/a.b: 48 rows, 2 deleted, 1 segments, ids ",
         "collection f8_autoid: float32 × 8, L2, index FLAT, ids made by the server",
         "cannot be recovered: it is hybrid",
-        "the list of deleted rows of segment 1795363736076102000 of f8_autoid/_default are not here",
+        "segment 1795363736076102000 of f8_autoid/_default lacks the list of deleted rows",
         "log: nothing that is not in segments",
         "rows can be recovered losslessly; 1 of 14 collections not at all; 1 segments not at all",
     ] {

@@ -218,7 +218,7 @@ fn what_is_no_hdf5_file_is_named_for_what_it_is() {
     let whole = std::fs::read(&made.path).unwrap();
     let unfinished = &whole[..whole.len() - 40];
     let cut = format!(
-        "is cut short: it says that it has {} bytes, and {} are there",
+        "is cut short: it should have {} bytes and has {}",
         whole.len(),
         unfinished.len()
     );
@@ -260,7 +260,7 @@ fn what_is_no_hdf5_file_is_named_for_what_it_is() {
         ),
         (
             b"\xfe\xdc\xba\x98\x76",
-            "it does not begin as one",
+            "it does not begin like one",
             "download",
         ),
         (unfinished, &cut, "copy it again"),

@@ -346,7 +346,7 @@ fn distances_of_benchmarks_are_metrics_and_bytes_are_doubted() {
 #[test]
 fn attributes_that_cannot_be_understood_or_contradict_the_data_are_noted() {
     let floats = "f['embeddings'] = np.zeros((9, 8), 'f4'); f['ids'] = np.arange(9)\n";
-    let none = "counts for nothing";
+    let none = "is ignored";
     for (script, metric, words) in [
         (
             "f.attrs['distance'] = '4.5 km'",
@@ -436,7 +436,7 @@ fn attributes_that_cannot_be_understood_or_contradict_the_data_are_noted() {
     // Whoever looks at a file is told as well.
     let made = made(&format!("{floats}f.attrs['dimension'] = 'wide'\nf.close()"));
     let shown = inspect(&made.path).unwrap();
-    let note = "the attribute `dimension` is no whole number above 0, and counts for nothing: wide";
+    let note = "the attribute `dimension` is no whole number above 0, and is ignored: wide";
     assert_eq!(shown.carried.as_ref().unwrap().notes, [note]);
     assert!(
         shown.to_string().ends_with(&format!("\nnote: {note}")),

@@ -106,7 +106,7 @@ fn datasets_travel_as_columns() {
     assert_eq!(verified.status.code(), Some(0), "{verified:?}");
     for (name, code, says) in [
         ("nowhere", 2, "has no dataset `nowhere`"),
-        ("short", 3, "has 7 rows, the vectors have 3000"),
+        ("short", 3, "has 7 rows, but the vectors have 3000"),
         ("square", 3, "columns are one value to a row"),
         ("table", 3, "holds compound values"),
         ("not_utf8", 3, "`not_utf8` row 0: bytes are no UTF-8 text"),

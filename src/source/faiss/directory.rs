@@ -1,11 +1,11 @@
-//! What stands around an index: LangChain keeps one in a directory, with texts and ids in a pickle beside it.
+//! What surrounds an index: LangChain keeps one in a directory, next to a pickle with texts and ids.
 //! Names files, opens none.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind};
 
-/// The error for a directory that stands where its index is meant; `None` where no index is directly in it.
+/// The error for a directory given in place of the index in it; `None` if no index is directly in it.
 pub fn index_in(path: &Path) -> Option<Error> {
     if !path.is_dir() {
         return None;
@@ -33,7 +33,7 @@ pub fn index_in(path: &Path) -> Option<Error> {
     Some(Error::path(Kind::Job, path, what).hint(hint))
 }
 
-/// What does not travel with an index of LangChain's.
+/// What is left behind when an index of LangChain's travels.
 pub fn left_behind(index: &Path) -> Option<String> {
     let pickle = index.with_extension("pkl");
     let langchain = index.extension().is_some_and(|e| e == "faiss") && pickle.is_file();

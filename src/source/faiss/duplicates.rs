@@ -1,5 +1,5 @@
 //! Rows that are stored once for several ids: where is the one that is stored?
-//! Holds a stretch of the table at a time, never all of it.
+//! Holds a part of the table at a time, never all of it.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::input::View;
 use crate::limits;
 
-/// A stretch of the table: for each pair, the stored row and the id that has it too.
+/// A part of the table: for each pair, the stored row and the id that shares it.
 pub struct Stretch {
     /// Number of its first pair.
     first: u64,
@@ -18,7 +18,7 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    /// The stretch that holds this pair. Reads all ids of the index.
+    /// The part that holds this pair. Reads all ids of the index.
     pub fn holding(faiss: &Opened, table: &View, pair: u64) -> Result<Stretch> {
         let first = pair - pair % limits::DUPLICATES_AT_ONCE;
         let count = (table.len() / 16 - first).min(limits::DUPLICATES_AT_ONCE);
@@ -46,7 +46,7 @@ impl Stretch {
             let mut two = numbers(pair);
             let (kept, other) = two.next().zip(two.next()).expect("chunks_exact(16)");
             let Some(Some(row)) = rows.get(&kept) else {
-                let what = format!("id {other} has the row of id {kept}, which no list holds");
+                let what = format!("id {other} shares the row of id {kept}, which no list holds");
                 return Err(table.corrupt(number * 16, what));
             };
             pairs.push((*row, other));
@@ -54,7 +54,7 @@ impl Stretch {
         Ok(Stretch { first, pairs })
     }
 
-    /// Pairs from this one on, up to `count`; none where the stretch does not hold it.
+    /// Pairs from this one on, up to `count`; none if this part does not hold it.
     pub fn from(&self, pair: u64, count: u64) -> &[(u64, i64)] {
         let start = pair
             .checked_sub(self.first)
@@ -64,14 +64,14 @@ impl Stretch {
     }
 }
 
-/// The 64-bit numbers that bytes are.
+/// The bytes as 64-bit numbers.
 pub fn numbers(bytes: &[u8]) -> impl Iterator<Item = i64> {
     bytes
         .chunks_exact(8)
         .map(|word| i64::from_le_bytes(word.try_into().expect("chunks_exact(8)")))
 }
 
-/// `count` ids at a place of a file. Pages of a mapping are given back.
+/// Reads `count` ids at an offset of a file. Releases the pages of a mapping afterwards.
 pub fn ids(file: &View, at: u64, count: u64) -> Result<Vec<i64>> {
     let bytes: Bytes = file.cut(at, count.saturating_mul(8))?.bytes()?;
     Ok(numbers(&bytes).collect())

@@ -1,11 +1,12 @@
-//! What our own reader does not decode, decoded by libfaiss: additive quantizers, RaBitQ, two-level codes.
+//! Decodes with libfaiss what our own reader does not decode: additive quantizers, RaBitQ, two-level codes.
 //! Only with the feature `faiss`, only under `lossy: allow`. libfaiss holds the whole index in memory.
 //!
-//! The crate gives rows by number only, and for inverted lists those are the ids in them. So row numbers are all
-//! that can be had from lists: an index whose lists hold other ids is refused, as soon as a row is found missing.
-//! (Faiss's direct map and its ids of lists have no safe interface.) The ids of a map around the index are ours.
+//! The crate gives rows by number only, and for inverted lists those are the ids in them. So from lists, only row
+//! numbers can be read: an index whose lists hold other ids is refused as soon as a row turns out to be missing.
+//! (Faiss's direct map and the ids in its lists have no safe interface.) We read the ids of a map around the index
+//! ourselves.
 //!
-//! Our own parser has passed over the whole file before libfaiss sees it, and found it sound.
+//! Our own parser has checked the whole file before libfaiss sees it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ use crate::input::View;
 use crate::schema::{Columns, Index, Metric, VectorType};
 use crate::source::{Files, Reader, Source, Survey, content};
 
-/// A component of a row that libfaiss did not write: a NaN that no arithmetic makes.
+/// Marks a component that libfaiss did not write: a NaN that no arithmetic produces.
 const UNTOUCHED: u32 = 0x7fed_cba9;
 
 /// An index that libfaiss holds.
@@ -40,9 +41,9 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// The index, where libfaiss is asked: loss is allowed, and our own reader has nothing to give.
+    /// Opens the index if libfaiss is needed and allowed: the job accepts loss, and our own reader cannot decode it.
     ///
-    /// One index, which has its ids or is numbered from 0 on.
+    /// Takes one index, which has ids or is numbered from 0.
     pub fn open(spec: &Spec, paths: &[PathBuf]) -> Result<Option<Foreign>> {
         let numbered = spec.first_id.is_none() && spec.ids_file.is_none();
         let [path] = paths else { return Ok(None) };
@@ -59,7 +60,7 @@ impl Foreign {
         };
         if let Some(lists) = &spec.lists {
             let what = format!(
-                "libfaiss decodes this index, and looks for its lists where the index says, not at {}",
+                "libfaiss decodes this index, and looks for its lists only where the index says, not at {}",
                 lists.display()
             );
             return Err(Error::path(Kind::Job, file.path(), what).hint("leave out `lists`"));
@@ -67,7 +68,7 @@ impl Foreign {
         let (index, map) = load(&file, &node)?;
         let mut warnings = vec![
             format!(
-                "vectors are near those that were added, not the same: the index {why}; libfaiss decodes it"
+                "vectors are close to those that were added, not identical: the index {why}; libfaiss decodes it"
             ),
             format!(
                 "libfaiss holds the whole index in memory: {} bytes",
@@ -91,7 +92,7 @@ impl Foreign {
             warnings,
             file,
         };
-        // Most of what cannot be had shows in the first row or the last.
+        // Most problems show in the first row or the last.
         for row in [0, foreign.rows.saturating_sub(1)] {
             foreign.vectors(row, 1)?;
         }
@@ -127,14 +128,14 @@ impl Foreign {
     }
 }
 
-/// Why libfaiss gives nothing.
+/// The error if libfaiss cannot decode an index.
 fn unable(file: &View, what: &str) -> Error {
     let what = format!("our reader does not decode this index, and libfaiss {what}");
     Error::path(Kind::Unsupported, file.path(), what)
-        .hint("with faiss in Python, write the vectors into an IndexFlat; the exact ones only from where the index was made")
+        .hint("with faiss in Python, write the vectors into an IndexFlat; for exact vectors, go back to the data that the index was built from")
 }
 
-/// Has libfaiss read the index; the ids of a map around it beside it.
+/// Has libfaiss read the index. Also returns the ids of a map around it.
 fn load(file: &View, node: &Node) -> Result<(IndexImpl, Option<View>)> {
     let path = file.path().to_str();
     let path = path.ok_or_else(|| unable(file, "takes only paths in UTF-8"))?;
@@ -220,7 +221,7 @@ impl Source for Foreign {
     }
 }
 
-/// Rows of a shard, forward. For inverted lists libfaiss passes over all their ids for each batch.
+/// Reads the rows of a shard, forward. For inverted lists libfaiss scans all ids for each batch.
 struct Rows<'s> {
     foreign: &'s Foreign,
     next: u64,

@@ -1,5 +1,4 @@
-//! Ids that lie in a file of their own: one to a line, or an array of numpy's. Row number n of the index, or label n of
-//! its lists, has the n-th.
+//! Ids from a separate file: one a line, or a numpy array. Row n of the index, or label n of its lists, gets the n-th.
 //! A list of lines is read once and kept as numbers in a temporary file; nothing is held in memory.
 
 use std::io::Write;
@@ -58,7 +57,7 @@ fn array(file: &View) -> Result<View> {
     if (values.kind, values.bytes, values.big_endian) != (b'i', 8, false) || header.shape.len() != 1
     {
         let what = format!(
-            "ids are an array of one extent of int64, this one is of {}{} and has {} extents",
+            "ids must be a one-dimensional array of int64, but this one is of {}{} and has {} dimensions",
             char::from(values.kind),
             values.bytes,
             header.shape.len()
@@ -79,7 +78,7 @@ fn array(file: &View) -> Result<View> {
     }
 }
 
-/// The numbers of lines, in a temporary file.
+/// Converts lines to numbers, in a temporary file.
 fn lines(file: &View) -> Result<tempfile::NamedTempFile> {
     let here = std::env::temp_dir();
     let failed = |e: std::io::Error| Error::io(&here, "keep ids in", &e);

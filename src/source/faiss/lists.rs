@@ -8,8 +8,8 @@ use crate::error::{Error, Kind, Result};
 use crate::format::faiss::{Place, Rows};
 use crate::input::{Access, View};
 
-/// The file that rows are in: the index file, or the one it names. That may have moved: a setting says where it
-/// is now, else it is looked for where it was, then beside the index file.
+/// The file that rows are in: the index file, or the one it names. That file may have moved: a setting
+/// says where it is now; else it is searched at its recorded path, then next to the index file.
 pub fn find(file: &View, rows: &Rows, setting: Option<&Path>, access: Access) -> Result<View> {
     let Place::Elsewhere { name, bytes, at } = &rows.stored.lists.place else {
         if let Some(setting) = setting {
@@ -21,17 +21,17 @@ pub fn find(file: &View, rows: &Rows, setting: Option<&Path>, access: Access) ->
         }
         return Ok(file.clone());
     };
-    // Faiss makes the file when the first row comes.
+    // Faiss creates the file with the first row.
     if rows.stored.lists.rows == 0 && setting.is_none() {
         return Ok(file.clone());
     }
-    // Faiss gives mapped lists no name: they are where it read the index from.
+    // Faiss stores no name for mapped lists: they are in the file that it read the index from.
     if name.is_empty() && setting.is_none() {
-        let what = "its inverted lists are in another file, and its name is not kept: the index was read with \
+        let what = "its inverted lists are in another file whose name was not kept: the index was read with \
                     IO_FLAG_MMAP and then written again";
         return Err(Error::new(Kind::Job, what)
             .at(file.place(*at))
-            .hint("name with `lists:` the index file that it was read from: it has the lists"));
+            .hint("set `lists:` to the index file that it was read from: that file has the lists"));
     }
     let stored = Path::new(OsStr::from_bytes(name));
     let beside = stored
@@ -47,7 +47,7 @@ pub fn find(file: &View, rows: &Rows, setting: Option<&Path>, access: Access) ->
         let beside = beside.unwrap_or_default();
         let what = match beside == stored {
             true => format!(
-                "its inverted lists are in another file, {}, which is not there",
+                "its inverted lists are in another file, {}, which does not exist",
                 stored.display()
             ),
             false => format!(
@@ -58,7 +58,7 @@ pub fn find(file: &View, rows: &Rows, setting: Option<&Path>, access: Access) ->
         };
         return Err(Error::new(Kind::Job, what)
             .at(file.place(*at))
-            .hint("say with `lists:` where that file is now"));
+            .hint("set `lists:` to the path of that file"));
     };
     if data.len() < *bytes {
         let what = format!(
@@ -67,7 +67,7 @@ pub fn find(file: &View, rows: &Rows, setting: Option<&Path>, access: Access) ->
             file.path().display()
         );
         return Err(Error::path(Kind::Corrupt, data.path(), what)
-            .hint("copy the file again, or say with `lists:` where the right one is"));
+            .hint("copy the file again, or set `lists:` to the path of the right one"));
     }
     Ok(data)
 }

@@ -1,6 +1,6 @@
 //! Faiss: how is an index file read?
-//! Without Faiss, without copying where the bytes are the vectors, and in memory that does not grow with the
-//! file; nothing is written. With the feature `faiss`, and if loss is allowed, libfaiss decodes what we do not.
+//! Without Faiss, without a copy if the stored bytes are the vectors, and in memory that does not grow with the
+//! file; writes nothing. With the feature `faiss`, and if the job allows loss, libfaiss decodes what we do not.
 
 mod directory;
 mod duplicates;
@@ -51,18 +51,18 @@ pub const KIND: SourceKind = SourceKind {
         Setting::number(
             "first_id",
             settings::IDS,
-            "the first of the row numbers that are ids; they go on from file to file",
+            "the first row number, if row numbers are the ids; numbering continues from file to file",
         )
         .or("0"),
         Setting::path(
             "ids_file",
-            "ids beside the index, one for each row: a text of one id a line, or an int64 .npy",
+            "a separate file of ids, one for each row: text with one id a line, or an int64 .npy",
         )
         .example("ids.txt"),
         Setting::choice(
             "lossy",
             &["refuse", "allow"],
-            "vectors that come back only nearly, because they are quantized",
+            "whether to take vectors that are only approximate, because they are quantized",
         )
         .or("refuse"),
         Setting::path(
@@ -75,7 +75,7 @@ pub const KIND: SourceKind = SourceKind {
     read,
 };
 
-/// Endings of files that `dir` takes.
+/// Extensions of files that `dir` takes.
 const ENDINGS: [&str; 2] = ["index", "faiss"];
 
 /// Which ids rows get.
@@ -105,7 +105,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     let lists = form.text("lists").map(PathBuf::from);
     let access = files::access(form);
     if ids_file.is_some() && (first_id.is_some() || ids == Some("row_number")) {
-        let what = "gives every row its id: first_id and `ids: row_number` say something else";
+        let what = "gives every row its id, which contradicts first_id and `ids: row_number`";
         form.mistake("ids_file", what);
     }
     if lists.is_some() && !matches!(&named, Some(Named::Paths(paths)) if paths.len() == 1) {
@@ -150,12 +150,12 @@ pub fn open_index(path: &Path, access: Access) -> Result<Box<dyn Source>> {
     spec.open()
 }
 
-/// Open index files: rows of one after those of another.
+/// Open index files, their rows one file after the other.
 struct Faiss {
     indexes: Vec<Opened>,
     ids: Option<IdFile>,
     columns: Arc<Columns>,
-    /// Which of them are indexed otherwise, if some are.
+    /// Which of them have a different kind of index, if any.
     indexes_differ: Option<String>,
     warnings: Vec<String>,
 }
@@ -192,7 +192,7 @@ impl Faiss {
         }
         let first = indexes
             .first()
-            .ok_or_else(|| Error::new(Kind::Job, "no index file is named"))?;
+            .ok_or_else(|| Error::new(Kind::Job, "names no index file"))?;
         let mut columns = first.columns.clone();
         let mut indexes_differ = None;
         if let Some(other) = indexes.iter().find(|index| index.index != first.index) {
@@ -207,7 +207,7 @@ impl Faiss {
             columns = Columns::plain("id", "embedding", first.rows.vector)?
                 .measured(Some(first.rows.metric.clone()), None);
             warnings.push(
-                "the files hold indexes of different kinds: there is no one index to make anew"
+                "the files hold indexes of different kinds: there is no single index to rebuild"
                     .to_owned(),
             );
         }
@@ -247,7 +247,7 @@ fn check(indexes: &[Opened], index: &Opened) -> Result<()> {
         let (one, two) = (index.rows.metric.name(), first.rows.metric.name());
         return refuse(format!("has the metric {one}, but {other} has {two}"));
     }
-    // An index of no rows has no ids either.
+    // An index without rows has no ids either.
     let rows = |index: &Opened| index.rows.rows > 0;
     let unlike = |before: &&Opened| before.stored_ids != index.stored_ids;
     if let Some(before) = indexes
@@ -262,7 +262,7 @@ fn check(indexes: &[Opened], index: &Opened) -> Result<()> {
         };
         let (with, without) = (with.file.path().display(), without.file.path().display());
         let what =
-            format!("{with} has ids, but {without} has none: row numbers would get between them");
+            format!("{with} has ids, but {without} has none: row numbers would mix with them");
         return Err(
             Error::new(Kind::Job, what).hint("`ids: row_number` numbers the rows of all files")
         );
@@ -270,7 +270,7 @@ fn check(indexes: &[Opened], index: &Opened) -> Result<()> {
     Ok(())
 }
 
-/// Gives every index its stretch of a list of ids.
+/// Gives every index its part of a list of ids.
 fn take_ids(indexes: &mut [Opened], path: &Path, access: Access) -> Result<IdFile> {
     let list = IdFile::open(path, access)?;
     let rows: u64 = indexes.iter().map(|index| index.counted).sum();
@@ -282,7 +282,7 @@ fn take_ids(indexes: &mut [Opened], path: &Path, access: Access) -> Result<IdFil
     let mut first = 0;
     for index in indexes {
         if index.rows.maps.iter().any(|map| !map.is_empty()) {
-            let what = "has ids of its own, and the job names a list of others";
+            let what = "has ids of its own, but the job names a list of others";
             return Err(Error::path(Kind::Job, index.file.path(), what).hint(
                 "leave out `ids_file`, or remove the map of ids: faiss.write_index(index.index, …)",
             ));
@@ -312,7 +312,7 @@ fn number(indexes: &mut [Opened], first_id: Option<u64>) -> Result<()> {
             .checked_add(rows)
             .filter(|past| i64::try_from(*past).is_ok());
         let Some(past) = past else {
-            let what = format!("its {rows} row numbers from {next} on are more than ids go up to");
+            let what = format!("its {rows} row numbers from {next} on exceed the largest id");
             return Err(Error::path(Kind::Job, index.file.path(), what));
         };
         index.first_id = next as i64;
@@ -396,7 +396,7 @@ impl Source for Faiss {
         for (number, index) in (1..).zip(&self.indexes) {
             for view in [&index.file, &index.data] {
                 let path = absolute(view.path());
-                // Row numbers go on from file to file: their order is part of what they are.
+                // Row numbers continue from file to file, so the order of the files matters.
                 let name = match self.indexes.len() {
                     1 => path.display().to_string(),
                     _ => format!("file {number}: {}", path.display()),
@@ -424,7 +424,7 @@ impl Source for Faiss {
     }
 }
 
-/// What identifies a file: when any of it differs, the data may.
+/// What identifies a file: if any of it differs, the data may differ.
 fn identify(identity: &mut BTreeMap<String, String>, name: &str, view: &View) -> Result<()> {
     let head = view.cut(0, view.len().min(limits::HEAD_BYTES))?.bytes()?;
     let mut note = |what: &str, value: String| identity.insert(format!("{name}.{what}"), value);
@@ -438,7 +438,7 @@ fn identify(identity: &mut BTreeMap<String, String>, name: &str, view: &View) ->
     Ok(())
 }
 
-/// The index in Milvus's terms, where it has one like it.
+/// The equivalent index in Milvus, if it has one.
 fn index_of(node: &Node) -> Option<Index> {
     let index = |kind: &str, params: &[(&str, u64)]| {
         let params = params.iter().map(|(n, v)| ((*n).to_owned(), v.to_string()));

@@ -21,15 +21,15 @@ pub struct Opened {
     pub rows: Rows,
     pub decoder: Decoder,
     pub columns: Arc<Columns>,
-    /// The index in Milvus's terms, where it has one like it.
+    /// The equivalent index in Milvus, if it has one.
     pub index: Option<Index>,
-    /// Whether ids are those of the file, or of a list of ids.
+    /// Whether ids come from the file or from a list of ids, rather than from row numbers.
     pub stored_ids: bool,
-    /// Rows that the index counts: what its labels go up to.
+    /// Rows that the index counts: its labels are below this.
     pub counted: u64,
-    /// What row 0 has for an id where ids are row numbers.
+    /// The id of row 0 if ids are row numbers.
     pub first_id: i64,
-    /// The list its ids are taken from, where they lie in a file of their own.
+    /// The list that its ids come from, if they are in a separate file.
     pub id_list: Option<View>,
     pub warnings: Vec<String>,
 }
@@ -51,15 +51,15 @@ impl Opened {
         if let Faithful::Roughly(why) = &rows.faithful {
             if !spec.lossy {
                 let what = format!(
-                    "the Faiss index {} holds its vectors only nearly: {why}",
+                    "the Faiss index {} holds only approximate vectors: {why}",
                     node.names(rows.kind)
                 );
                 return Err(Error::path(Kind::Unsupported, file.path(), what).hint(
-                    "set `lossy: allow` to take what can be recovered: vectors near those that were added",
+                    "set `lossy: allow` to take what can be recovered: vectors close to those that were added",
                 ));
             }
             warnings.push(format!(
-                "vectors are near those that were added, not the same: {why}"
+                "vectors are close to those that were added, not identical: {why}"
             ));
         }
         let data = lists::find(&file, &rows, spec.lists.as_deref(), spec.access)?;
@@ -83,21 +83,21 @@ impl Opened {
         })
     }
 
-    /// Takes ids from a list: its row number n, or what its ids are inside, has the n-th.
+    /// Takes ids from a list: row n, or the label n that the index stores, gets the n-th.
     pub fn take_ids(&mut self, list: View) {
         self.rows.maps.push(list.clone());
         self.id_list = Some(list);
         self.stored_ids = true;
     }
 
-    /// Rows that are stored, those that stand for others counted once.
+    /// Rows that are stored; one that several ids share counts once.
     pub fn kept(&self) -> u64 {
         self.rows.stored.lists.rows
     }
 
-    /// Ids of rows from this one on, where they are row numbers.
+    /// Ids of rows from this one on, if ids are row numbers.
     pub fn numbers(&self, row: u64, count: u64) -> Vec<i64> {
-        // The source refused row numbers that are no ids.
+        // The source has refused row numbers above the largest id.
         let first = self.first_id.wrapping_add(row as i64);
         (0..count as i64).map(|n| first.wrapping_add(n)).collect()
     }
@@ -110,7 +110,7 @@ impl Opened {
         }
     }
 
-    /// Adds its shards; so many rows of files before it come before its own.
+    /// Adds its shards; `before` is the number of rows in the files before it.
     pub fn shards(&self, part: u32, before: u64, limits: Limits, shards: &mut Vec<Shard>) {
         let from = shards.len();
         cut(shards, 0, self.kept(), limits.rows(self.rows.vector));
@@ -125,7 +125,7 @@ impl Opened {
     }
 }
 
-/// Adds shards for rows `start..end`: a whole number of `unit` rows each, but for the last.
+/// Adds shards for rows `start..end`, each of a multiple of `unit` rows except the last.
 pub fn cut(shards: &mut Vec<Shard>, start: u64, end: u64, unit: u64) {
     let units = (end - start).div_ceil(unit);
     let step = units.div_ceil(limits::SHARDS_PER_TARGET).max(1) * unit;

@@ -1,4 +1,4 @@
-//! Reads a stretch of an index's rows, in the order they are stored.
+//! Reads a range of an index's rows, in the order in which they are stored.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::input::View;
 use crate::limits::GATHER_BELOW_BYTES;
 use crate::source::{Files, Reader};
 
-/// Rows of a shard, forward.
+/// Reads the rows of a shard, forward.
 pub struct Rows<'s> {
     faiss: &'s Opened,
     next: u64,
@@ -34,7 +34,7 @@ impl<'s> Rows<'s> {
     }
 }
 
-/// Rows that are put together because each stretch of them is short.
+/// Rows that are combined because each run of them is short.
 #[derive(Default)]
 struct Gathered {
     first: u64,
@@ -71,7 +71,7 @@ impl Reader for Rows<'_> {
 }
 
 impl Rows<'_> {
-    /// Rows `first..end` of those that are stored.
+    /// The stored rows `first..end`.
     fn stored(&mut self, first: u64, end: u64) -> Result<Vec<Part>> {
         let faiss = self.faiss;
         let lists = &faiss.rows.stored.lists;
@@ -100,7 +100,7 @@ impl Rows<'_> {
         Ok(parts)
     }
 
-    /// Puts rows of a run to those gathered, decoded.
+    /// Decodes rows of a run and adds them to those gathered.
     fn gather(&mut self, run: &Run, row: u64, count: u64, gathered: &mut Gathered) -> Result<()> {
         let faiss = self.faiss;
         let (ids, inner) = self.ids(run, row, count)?;
@@ -119,14 +119,14 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// The ids of rows of a run, and those beside their codes where they are others.
+    /// The ids of rows of a run, and the ids stored with their codes if those differ.
     fn ids(&self, run: &Run, row: u64, count: u64) -> Result<(Vec<i64>, Option<Vec<i64>>)> {
         let faiss = self.faiss;
         let numbers = || (row as i64..).take(count as usize).collect::<Vec<_>>();
         let mut maps = faiss.rows.maps.as_slice();
         let inner = match (run.ids, maps) {
             (Some(at), _) => ids(&faiss.data, at + (row - run.first) * 8, count)?,
-            // The ids of a map over rows without ids lie in the order of the rows.
+            // A map over rows without ids stores its ids in the order of the rows.
             (None, [first, rest @ ..]) if faiss.stored_ids => {
                 maps = rest;
                 ids(first, row * 8, count)?
@@ -142,7 +142,7 @@ impl Rows<'_> {
         Ok((self.mapped(maps, inner.clone())?, Some(inner)))
     }
 
-    /// Ids that stand in tables under the ids of the index inside.
+    /// Looks the ids of the inner index up in tables.
     fn mapped(&self, maps: &[View], mut ids: Vec<i64>) -> Result<Vec<i64>> {
         for map in maps {
             for id in &mut ids {

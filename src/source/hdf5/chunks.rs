@@ -1,5 +1,5 @@
 //! Where are the chunks of a dataset, and who unpacks them?
-//! A list of chunks that contradicts the dataset is refused, not made the best of.
+//! A list of chunks that contradicts the dataset is refused, not repaired.
 
 use hdf5::Dataset;
 use hdf5::plist::DatasetCreate;
@@ -42,7 +42,7 @@ impl Table {
             self.layout += &format!(", {}", names.join(", "));
         }
         self.unpacked_by_library = filters.iter().any(|f| [NBIT, SCALE_OFFSET].contains(&f.id));
-        // The last chunks may be stored without filters, and nothing says so at the chunk.
+        // The last chunks may be stored without filters, and the chunk does not say so.
         let edges = plist.get_chunk_opts().map_err(told)?;
         let edges = edges.is_some_and(|o| !o.is_empty());
         let mut bands = Bands {
@@ -54,12 +54,12 @@ impl Table {
         };
         let ours = pipeline(&filters, self.element_bytes as usize);
         let ours = ours.filter(|f| Unpacker::knows(f) && (f.is_empty() || !edges));
-        // Axes that were left out of the table have one chunk, and it is as thin as they are.
+        // Axes that the table leaves out have one chunk, of extent 1.
         let left_out = |axis: &usize| *axis != self.axes.row && Some(*axis) != self.axes.column;
         let thin = (0..rank).filter(left_out).all(|axis| extents[axis] == 1);
         let plain = self.origin.members.is_empty() && thin;
         let Some(filters) = ours.filter(|_| plain) else {
-            // What the library does not have, we undo in whole chunks of values only.
+            // Filters that the library lacks, we undo only if chunks are read whole and as they are.
             if let Some(missing) = filters.iter().find(|f| !f.known) {
                 return Err(lacking(missing));
             }
@@ -71,7 +71,7 @@ impl Table {
             if let Some(szip) = filters.iter().find(|f| matches!(f, Filter::Szip(_))) {
                 return Err(format!("has {count:?} chunks packed by {szip:?}, too many").into());
             }
-            // Unfiltered chunks of unknown place are best read by the library: it reads just the rows.
+            // Unfiltered chunks at unknown offsets are best read by the library, which reads only the rows needed.
             if filters.is_empty() {
                 bands.rows = gather_rows(self.row_bytes).min(chunk_rows);
             }
@@ -108,7 +108,7 @@ impl Table {
         }
         let chunk_bytes = self.chunk_bytes(&bands);
         if !filters.is_empty() {
-            // No room is made for a chunk that cannot come of what is stored.
+            // Nothing is allocated for a chunk that the stored bytes could not unpack to.
             let least = chunk_bytes / limits::HDF5_UNPACKED_MAX;
             if let Some(odd) = chunks.iter().find(|c| c.bytes < least) {
                 return Err(Refusal::corrupt(format!(
@@ -121,7 +121,7 @@ impl Table {
         }
         if let Some(odd) = chunks.iter().find(|c| c.bytes != chunk_bytes) {
             return Err(Refusal::corrupt(format!(
-                "has a chunk of {} bytes, {chunk_bytes} are needed",
+                "has a chunk of {} bytes, expected {chunk_bytes}",
                 odd.bytes
             )));
         }
@@ -170,8 +170,8 @@ impl Table {
         Ok(())
     }
 
-    /// Where each chunk is, one row's first, never written ones with no bytes; `None` when that would be a list that is
-    /// longer than the file.
+    /// Where each chunk is, row by row; chunks never written have no bytes. `None` if the list would be longer than the
+    ///     /// file.
     fn places(
         &self,
         dataset: &Dataset,
@@ -209,7 +209,7 @@ impl Table {
         offset
     }
 
-    /// Chunks in order. Two for the same place, or one that is for none, and the list is not believed.
+    /// Puts chunks in order. Refuses a list with two chunks for one place, or with one that fits no place.
     fn grid(&self, found: Vec<index::Found>, bands: &Bands, count: u64) -> Told<Vec<Chunk>> {
         let none = Chunk {
             at: 0,
@@ -249,7 +249,7 @@ impl Table {
         Ok(grid)
     }
 
-    /// Whether the library has the first and the last chunk where we have them.
+    /// Whether the library finds the first and the last chunk where we do.
     fn agrees(&self, dataset: &Dataset, bands: &Bands, grid: &[Chunk]) -> Told<bool> {
         for number in [0, grid.len() as u64 - 1] {
             let offset = self.offset(bands, number, dataset.ndim());
@@ -263,7 +263,7 @@ impl Table {
     }
 }
 
-/// Chunks that lie one behind the other are one run.
+/// Joins chunks that follow one another in the file into runs.
 fn runs(chunks: &[Chunk], rows: u64, chunk_rows: u64, row_bytes: u64) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (i, chunk) in chunks.iter().enumerate() {
@@ -311,7 +311,7 @@ const NAMES: [(i32, &str); 18] = [
     (32028, "SPERR"),
 ];
 
-/// The pipeline in our words, if we know all of its filters.
+/// The pipeline in our terms, if we know all of its filters.
 fn pipeline(filters: &[Applied], element: usize) -> Option<Vec<Filter>> {
     let ours = filters.iter().map(|filter| match filter.id {
         DEFLATE => {
@@ -338,13 +338,13 @@ fn named(filter: &Applied) -> String {
     }
 }
 
-/// What to do about a filter that is not there.
+/// The refusal for a filter that is not available.
 fn lacking(filter: &Applied) -> Refusal {
     let hint = match filter.id {
-        305 => "where PyTables is: `ptrepack --complib zlib IN OUT`",
-        SZIP => "where a library with szip is: `h5repack -f GZIP=1 IN OUT`",
+        305 => "on a machine with PyTables: `ptrepack --complib zlib IN OUT`",
+        SZIP => "on a machine with szip: `h5repack -f GZIP=1 IN OUT`",
         _ => {
-            "HDF5_PLUGIN_PATH names a directory of filters (`pip install hdf5plugin` has most: hdf5plugin.PLUGIN_PATH); or \
+            "set HDF5_PLUGIN_PATH to a directory of filters (`pip install hdf5plugin` has most: hdf5plugin.PLUGIN_PATH); or \
              where the filter is: `h5repack -f GZIP=1 IN OUT`"
         }
     };

@@ -1,4 +1,4 @@
-//! Which datasets travel beside vectors and ids? A number, a boolean or a text to a row.
+//! Which datasets travel besides vectors and ids? Each has one number, boolean or text a row.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::source::values::Stored;
 /// A dataset that is a column.
 #[derive(Debug)]
 pub struct Column {
-    /// As the job calls it; the target's column is called by the last part.
+    /// Its name in the job; the target's column is named by the last part.
     pub name: String,
     /// What its values become.
     pub kind: ColumnType,
@@ -38,18 +38,18 @@ pub struct Column {
 pub enum Values {
     /// Each is as long as the others.
     Fixed(Box<Table>),
-    /// Texts of lengths of their own, in the dataset of this path, along this axis.
+    /// Texts of variable length, in the dataset of this path, along this axis.
     Texts { path: String, axis: usize },
 }
 
 impl Column {
-    /// What it is called in a target.
+    /// Its name in a target.
     pub fn short(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or(&self.name)
     }
 }
 
-/// The columns that a job names, which have as many rows as the vectors.
+/// Opens the columns that a job names, which must have as many rows as the vectors.
 pub fn open(
     file: &hdf5::File,
     path: &Path,
@@ -84,7 +84,7 @@ fn one(file: &hdf5::File, path: &Path, name: &str, view: &View, rows: u64) -> Re
         (table.rows, kind(&table), Values::Fixed(Box::new(table)))
     };
     if there != rows {
-        let what = format!("has {there} rows, the vectors have {rows}");
+        let what = format!("has {there} rows, but the vectors have {rows}");
         return Err(refuse(Refusal::corrupt(what)));
     }
     Ok(Column {
@@ -94,7 +94,7 @@ fn one(file: &hdf5::File, path: &Path, name: &str, view: &View, rows: u64) -> Re
     })
 }
 
-/// Reads what the library will be asked to read, so far as a damaged file could harm it.
+/// Reads whatever the library will be asked to read that could crash it if the file is damaged.
 pub fn rehearse(file: &File, alive: &mut dyn FnMut()) -> Result<()> {
     for column in &file.columns {
         match &column.values {
@@ -124,7 +124,7 @@ fn kind(table: &Table) -> ColumnType {
             (1, true) => Scalar::Int8,
             (1, false) | (2, true) => Scalar::Int16,
             (2, false) | (4, true) => Scalar::Int32,
-            // The largest of 64 bits without sign are found, and refused, while they are read.
+            // Unsigned 64-bit numbers that are too large are found and refused while they are read.
             _ => Scalar::Int64,
         },
     })
@@ -157,7 +157,7 @@ impl<'c> Reading<'c> {
         Error::path(kind, self.view.path(), what)
     }
 
-    /// How many of these rows may be read at once.
+    /// How many of these rows may be read at a time.
     pub fn fitting(&mut self, first: u64, count: u64) -> Result<u64> {
         let Values::Texts { axis, .. } = self.column.values else {
             return Ok(count);
@@ -223,7 +223,7 @@ impl<'c> Reading<'c> {
 
     fn fixed(&self, first: u64, pieces: &[Bytes]) -> Result<ArrayRef> {
         let Values::Fixed(table) = &self.column.values else {
-            unreachable!("texts of lengths of their own are read by the library");
+            unreachable!("texts of variable length are read by the library");
         };
         let bytes = pieces.concat();
         Ok(match (table.stored, self.column.kind) {

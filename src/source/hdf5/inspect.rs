@@ -1,5 +1,5 @@
 //! What does a file hold, and what of it would travel? For people and for programs.
-//! Never fails on what a file holds: it says what cannot be read.
+//! Never fails because of a file's content: it reports what cannot be read.
 
 use std::fmt;
 use std::path::Path;
@@ -17,9 +17,9 @@ use crate::job::Globs;
 use crate::limits;
 use crate::source::values::Stored;
 
-/// Groups inside one another that are looked into.
+/// How deep nested groups are inspected.
 const DEPTH_MAX: usize = 8;
-/// How many groups are looked into: links may lead in circles.
+/// How many groups are inspected: links may form cycles.
 const GROUPS_MAX: usize = 1000;
 /// How many attributes are listed.
 const ATTRIBUTES_MAX: usize = 1000;
@@ -35,15 +35,15 @@ pub struct Description {
     pub format: String,
     /// Its length.
     pub bytes: u64,
-    /// Its datasets, groups' ones by their path.
+    /// Its datasets; those in groups are named by their paths.
     pub datasets: Vec<Dataset>,
-    /// Members of groups beside these, which were not looked at.
+    /// Further members of groups, which were not inspected.
     pub datasets_not_listed: u64,
-    /// Groups that were not looked into.
+    /// Groups that were not inspected.
     pub groups_not_looked_into: u64,
-    /// Attributes of the file; of those without a value it is empty.
+    /// Attributes of the file; the text is empty for one without a value.
     pub attributes: Vec<(String, String)>,
-    /// Attributes beside these.
+    /// Further attributes.
     pub attributes_not_listed: u64,
     /// What a job without settings would carry, or why it would carry nothing.
     pub carried: std::result::Result<Carried, String>,
@@ -79,13 +79,13 @@ pub struct Carried {
     pub ids: String,
     /// The least and the greatest id, where they are stored.
     pub id_range: Option<(i64, i64)>,
-    /// How many ids are there more than once, where they are stored and not too many to be sorted.
+    /// How many ids repeat, if they are stored and few enough to sort.
     pub ids_repeated: Option<u64>,
     /// The collection and partition that the file names.
     pub collection: String,
     /// The partition's exact tag.
     pub partition: String,
-    /// Whether rows travel as they are mapped.
+    /// Whether rows travel straight from the mapped file.
     pub mapped: bool,
     /// What the operator should know: attributes that contradict the data or cannot be understood, rows never written.
     pub notes: Vec<String>,
@@ -96,7 +96,7 @@ pub fn inspect(path: &Path) -> Result<Description> {
     look(path, &mut || ())
 }
 
-/// Looks at a file, and gives a sign of life from time to time.
+/// Looks at a file, and calls `alive` from time to time.
 pub fn look(path: &Path, alive: &mut dyn FnMut()) -> Result<Description> {
     let view = View::open(path, Access::Map)?;
     let file = open::by_library(path, &view)?;
@@ -213,7 +213,7 @@ fn could_be(table: &Table, matlab: bool) -> String {
     }
 }
 
-/// Whether, and if what, a dataset could be ids: a value to a row, whichever way they lie.
+/// What ids a dataset could be, if any: it needs one value a row, in either orientation.
 fn ids(table: &Table) -> Option<&'static str> {
     let one_each = table.width.is_none_or(|w| w == 1 && table.shape.len() > 1);
     if table.named || !one_each && table.rows != 1 {
@@ -307,7 +307,7 @@ impl fmt::Display for Description {
         }
         if self.groups_not_looked_into > 0 {
             let groups = self.groups_not_looked_into;
-            writeln!(f, "  … and {groups} groups that were not looked into")?;
+            writeln!(f, "  … and {groups} groups that were not inspected")?;
         }
         for (name, value) in &self.attributes {
             let (name, value) = (shown(name), shown(value));

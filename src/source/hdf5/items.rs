@@ -1,5 +1,5 @@
-//! A dataset to an item: which rows do the datasets of a group make?
-//! Names that are whole numbers are ids; others only give the rows their order, numbers in them by value.
+//! One dataset per row: which rows do the datasets of a group make?
+//! Names that are whole numbers are ids; other names only determine the order, with numbers in them compared by value.
 
 use bytes::Bytes;
 use hdf5::Group;
@@ -19,15 +19,15 @@ use crate::source::values::Stored;
 pub struct Items {
     /// Their names, in the order of the rows.
     names: Vec<Box<str>>,
-    /// Where each is in the file; [`PACKED`]: it has to be looked up and put together.
+    /// Where each is in the file; [`PACKED`]: it has to be read through the library.
     places: Vec<u64>,
 }
 
-/// No place in a file: what is not just there as it is.
+/// Marks a dataset that is not stored in the file in one plain piece.
 const PACKED: u64 = u64::MAX;
 
-/// The vectors that the datasets of a group are, and their ids where all names are whole numbers. `except` is a dataset
-/// of the group that is no row. Each is looked at; `alive` is called now and then.
+/// Opens the datasets of a group as vectors, with ids if all names are whole numbers. `except` is a dataset of the
+/// group that is no row. Inspects each one, and calls `alive` now and then.
 pub fn open(
     group: &Group,
     path: &str,
@@ -112,7 +112,7 @@ pub fn open(
     Ok((vectors, ids))
 }
 
-/// The first dataset of a group, where it could be a row: its name and the number of its values.
+/// The first dataset of a group, if it could be a row: its name and its number of values.
 pub fn could_be_rows(group: &Group, view: &View) -> Option<(String, u64)> {
     let name = raw::members(group, 1).pop()?;
     let item = item(group, "", &name, view, 0).ok()?;
@@ -120,7 +120,7 @@ pub fn could_be_rows(group: &Group, view: &View) -> Option<(String, u64)> {
 }
 
 impl Items {
-    /// Reads the rows from `first` on, as many as there is room for.
+    /// Reads as many rows as fit, from `first` on.
     pub fn read(&self, table: &Table, view: &View, first: u64, to: &mut [u8]) -> Result<()> {
         let row_bytes = table.row_bytes as usize;
         let mut group = None;
@@ -186,7 +186,7 @@ fn item(group: &Group, path: &str, name: &str, view: &View, base: u64) -> Told<T
     Ok(table)
 }
 
-/// Refuses a row that is not as the first one is.
+/// Refuses a row that is unlike the first.
 fn alike(first: &str, one: &Table, name: &str, other: &Table) -> Told<()> {
     let as_long = one.rows == other.rows;
     if as_long && one.stored == other.stored && one.named == other.named {
@@ -194,7 +194,7 @@ fn alike(first: &str, one: &Table, name: &str, other: &Table) -> Told<()> {
     }
     let said = |table: &Table| format!("{} × {}", table.rows, table.values());
     Err(format!(
-        "as a group holds rows, but its `{first}` is {} and its `{name}` is {}: vectors are alike",
+        "as a group holds rows, but its `{first}` is {} and its `{name}` is {}: all vectors must be alike",
         said(one),
         said(other)
     )
@@ -238,7 +238,7 @@ fn whole(path: &str) -> Origin {
     }
 }
 
-/// The id that a name is.
+/// The id that a name spells.
 fn number(name: &str) -> Option<i64> {
     let digits = name.strip_prefix('-').unwrap_or(name);
     let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

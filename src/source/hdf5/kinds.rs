@@ -9,7 +9,7 @@ use crate::source::values::{Stored, Wrong};
 /// What a job wants made of whole numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wish {
-    /// Bytes of binary vectors; components of signed bytes, where the file says that they are some.
+    /// Bytes of binary vectors, unless the file says that they are components of signed bytes.
     AsTheFileSays { components: bool },
     /// Components, as float32.
     Floats,
@@ -24,7 +24,7 @@ const IEEE: [(usize, [usize; 6]); 3] = [
     (8, [63, 52, 11, 0, 52, 1023]),
 ];
 
-/// How a type stores values, or what it is that cannot be read. Named numbers are stored as numbers.
+/// How a type stores values, or why it cannot be read. Enumerated values are stored as numbers.
 pub fn stored(values: &Type) -> Result<Stored, String> {
     let facts = values.facts().map_err(|e| e.to_string())?;
     let Facts {
@@ -35,7 +35,7 @@ pub fn stored(values: &Type) -> Result<Stored, String> {
     } = facts;
     let big_endian = facts.order == Order::Big;
     if facts.order == Order::Other {
-        return Err("holds numbers in an order of bytes that no machine of today has".to_owned());
+        return Err("holds numbers in a byte order that no current machine has".to_owned());
     }
     let whole = precision == bytes * 8 && facts.offset == 0 && [1, 2, 4, 8].contains(&bytes);
     match class {
@@ -63,10 +63,10 @@ pub fn stored(values: &Type) -> Result<Stored, String> {
     }
 }
 
-/// What a table holds as vectors, or why it holds none, and what helps.
+/// The vectors that a table holds, or why it holds none and what to do about it.
 ///
-/// Whole numbers are bytes of binary vectors, eight components each, unless the file says that they are
-/// components: signed bytes then, as this program writes them.
+/// Integers are bytes of binary vectors, eight components each, unless the file says that they are components:
+/// then they are signed bytes, as this program writes them.
 pub fn vectors(table: &Table, wish: Wish) -> Result<VectorType, Refusal> {
     vectors_of(table.stored, table.named, table.width, wish)
 }
@@ -87,7 +87,7 @@ fn vectors_of(
         }
         (_, Some(columns)) => columns,
         (_, None) => {
-            let what = "has one dimension: a number to a row, not a vector".to_owned();
+            let what = "has one dimension: one number a row, not a vector".to_owned();
             return Err(what.into());
         }
     };
@@ -140,14 +140,14 @@ fn vectors_of(
 }
 
 impl Wish {
-    /// Whether vectors of a table are stored just as they travel.
+    /// Whether vectors of a table are stored exactly as they travel.
     pub fn takes_as_it_is(self, table: &Table) -> bool {
         let whole = matches!(table.stored, Stored::Integer { .. });
         let as_it_is = table.stored.travels_as(element(table.stored));
         as_it_is && (!whole || matches!(self, Wish::AsTheFileSays { .. }))
     }
 
-    /// Appends stored values as they travel in vectors.
+    /// Converts stored values to components of vectors and appends them.
     pub fn vectors_into(self, stored: Stored, from: &[u8], to: &mut Vec<u8>) -> Result<(), Wrong> {
         let is_whole = stored.is_whole();
         match self {
@@ -158,7 +158,7 @@ impl Wish {
     }
 }
 
-/// What stored values become of themselves.
+/// The element type that stored values become by default.
 fn element(stored: Stored) -> Element {
     match stored {
         Stored::Float { .. } => Element::Float32,
@@ -174,7 +174,7 @@ fn bits(stored: Stored, from: &[u8], to: &mut Vec<u8>) -> Result<(), Wrong> {
             _ => return Err((i, format!("{value} is neither 0 nor 1"))),
         };
         match to.last_mut() {
-            // The first of eight is the highest bit, as np.packbits has it.
+            // The first of eight is the highest bit, as in np.packbits.
             Some(byte) if i % 8 != 0 => *byte |= bit << (7 - i % 8),
             _ => to.push(bit << 7),
         }

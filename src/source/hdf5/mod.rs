@@ -1,5 +1,5 @@
-//! HDF5: how are files of vectors read, whatever program wrote them?
-//! What is not packed is mapped and travels as it lies; what is packed is unpacked by the threads that carry it.
+//! HDF5: how are files of vectors read, no matter which program wrote them?
+//! Unpacked data is mapped and travels as it is stored; packed data is unpacked by the pool's threads.
 //! Never writes, never knows where rows go.
 
 mod axes;
@@ -61,7 +61,7 @@ pub const KIND: SourceKind = SourceKind {
         ),
         Setting::flag(
             "transpose",
-            "true: rows and columns are exchanged, as MATLAB, Julia and Fortran write them",
+            "true: rows and columns are swapped, as MATLAB, Julia and Fortran write them",
         ),
         Setting::choice(
             "as",
@@ -84,7 +84,7 @@ pub const KIND: SourceKind = SourceKind {
     read: |form| Some(Box::new(Spec::read(form)?)),
 };
 
-/// Endings of files that `dir` takes.
+/// Extensions of files that `dir` takes.
 const ENDINGS: [&str; 2] = ["h5", "hdf5"];
 
 /// The settings.
@@ -131,8 +131,8 @@ impl Spec {
     }
 }
 
-/// Does with the files of these settings what opening and reading them will do with the library, and tells which one is
-/// next (`None`: it goes on). Stops at the first that cannot be read; opening that one for real gives the reason.
+/// Makes the library do to these files what opening and reading them will, and reports which file comes next (`None`: a
+/// sign of life). Stops at the first that cannot be read; opening that one for real gives the reason.
 pub fn rehearse(form: &mut Form, admitted: &Globs, next: &mut dyn FnMut(Option<&Path>)) {
     let Some(spec) = Spec::read(form) else { return };
     let Ok(files) = spec.files.files(&ENDINGS) else {
@@ -198,7 +198,7 @@ fn check_numbers(files: &[File], first_id: u64) -> Result<()> {
     match (files.last(), files.iter().find(|f| f.ids.is_some())) {
         (_, Some(file)) if first_id > 0 => {
             let refused = refuse(file, "has ids of its own");
-            refused.map_err(|e| e.hint("`ids: row_number` numbers its rows all the same"))
+            refused.map_err(|e| e.hint("`ids: row_number` numbers its rows instead"))
         }
         (Some(file), _) if i64::MAX as u64 - first_id < rows => {
             refuse(file, &format!("{rows} rows cannot be numbered"))
@@ -217,7 +217,7 @@ fn check(files: &[File], file: &File) -> Result<()> {
             same.view.path().display()
         ));
     }
-    // Files of one collection, named or not, go to one place.
+    // Files of one collection, named or not, have the same target.
     let Some(other) = files
         .iter()
         .find(|f| f.name.collection == file.name.collection)
@@ -295,7 +295,7 @@ struct Hdf5 {
 }
 
 impl Hdf5 {
-    /// How many rows of all files lie before a file's first: row numbers go on from file to file.
+    /// How many rows come before a file's first: row numbers continue from file to file.
     fn rows_before(&self, file: usize) -> u64 {
         self.files[..file].iter().map(|f| f.vectors.rows).sum()
     }
@@ -367,7 +367,7 @@ impl Source for Hdf5 {
                 start = end;
             }
         }
-        // Shards of a target stand together, in the order of its files.
+        // The shards of a target are adjacent, in the order of its files.
         shards.sort_by_key(|s| (s.target, s.number));
         for (number, shard) in shards.iter_mut().enumerate() {
             shard.number = number as u32;
@@ -389,7 +389,7 @@ impl Source for Hdf5 {
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
         let pieces = self.files.iter().enumerate().map(|(number, file)| {
-            // Row numbers go on from file to file: their order is part of what they are.
+            // Row numbers continue from file to file, so the order of the files matters.
             let path = absolute(file.view.path());
             let name = format!("file {}: {}", number + 1, path.display());
             Ok((name, content::of(&file.view)?))
@@ -452,7 +452,7 @@ impl Hdf5 {
     }
 }
 
-/// Rows between which a table is cut without unpacking anything twice.
+/// A table can be cut at multiples of this many rows without unpacking anything twice.
 fn seam(place: &Place) -> u64 {
     match place {
         Place::Bands(bands) => bands.chunk_rows,

@@ -1,5 +1,5 @@
 //! What is in a file? Its vectors, ids and attributes, checked against each other.
-//! Reads no rows but ids that may be none.
+//! Reads no rows except ids, if their values may not be valid ids.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ use crate::schema::{Metric, VectorType};
 /// Which ids rows get.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ids {
-    /// Those of the dataset `ids`; row numbers where there is none.
+    /// Those of the dataset `ids`; row numbers if there is none.
     IfThere,
     /// Those of this dataset.
     Named(String),
@@ -35,14 +35,14 @@ pub enum Ids {
 /// What a job says about files.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The dataset of vectors, where it is not `embeddings`.
+    /// The dataset of vectors, if it is not `embeddings`.
     pub vectors: Option<String>,
     pub ids: Ids,
     /// Datasets that travel besides.
     pub columns: Vec<String>,
-    /// Whether rows and columns have changed places; `None`: not said.
+    /// Whether rows and columns are swapped; `None`: the job does not say.
     pub transpose: Option<bool>,
-    /// What is made of whole numbers, where that is said.
+    /// What becomes of integers, if the job says so.
     pub wish: Option<Wish>,
     pub access: Access,
 }
@@ -60,13 +60,13 @@ impl Default for Settings {
     }
 }
 
-/// A file, looked at.
+/// An inspected file.
 #[derive(Debug)]
 pub struct File {
     pub view: View,
     pub vectors: Table,
     pub vector: VectorType,
-    /// What is made of whole numbers.
+    /// What becomes of integers.
     pub wish: Wish,
     /// `None`: row numbers.
     pub ids: Option<Table>,
@@ -77,7 +77,7 @@ pub struct File {
     pub notes: Vec<String>,
 }
 
-/// Looks at a file; no further than its name when that is not admitted. `alive` is called now and then.
+/// Inspects a file, but only its name if that is not admitted. Calls `alive` now and then.
 pub fn open(
     path: &Path,
     settings: &Settings,
@@ -131,7 +131,7 @@ pub fn open(
     }))
 }
 
-/// Opens a file with the library, and says in our words what hinders it.
+/// Opens a file with the library, and explains in our words if that fails.
 pub(super) fn by_library(path: &Path, view: &View) -> Result<hdf5::File> {
     let error = match hdf5::File::open(path) {
         Ok(file) => return Ok(file),
@@ -150,14 +150,14 @@ pub(super) fn by_library(path: &Path, view: &View) -> Result<hdf5::File> {
 fn unread(path: &Path, cause: &str) -> Error {
     let (what, hint) = if cause.contains("already open for write") {
         (
-            "was not closed by the program that wrote it, or that program still writes it"
+            "was not closed by the program that wrote it, or is still being written"
                 .to_owned(),
             "wait until it is closed; if nothing has it open any more, `h5clear -s FILE` of HDF5's tools takes the mark \
              away (what was not flushed is lost)",
         )
     } else if cause.contains("signature not found") {
         (
-            "is not an HDF5 file: it does not begin as one".to_owned(),
+            "is not an HDF5 file: it does not begin like one".to_owned(),
             "was the copy or the download finished?",
         )
     } else if let Some(rest) = cause.strip_prefix("truncated file: ") {
@@ -168,13 +168,13 @@ fn unread(path: &Path, cause: &str) -> Error {
         };
         let what = match (number("eof = "), number("stored_eof = ")) {
             (Some(there), Some(said)) => {
-                format!("is cut short: it says that it has {said} bytes, and {there} are there")
+                format!("is cut short: it should have {said} bytes and has {there}")
             }
             _ => "is cut short".to_owned(),
         };
         (
             what,
-            "copy it again; a program that died while it wrote leaves such files, too",
+            "copy it again; a program that died while writing also leaves such files",
         )
     } else {
         let what = format!("is not an HDF5 file that can be read: {cause}");
@@ -197,7 +197,7 @@ pub(super) fn refused(path: &Path, name: &str, refusal: Refusal) -> Error {
 struct Found {
     table: Table,
     name: String,
-    /// Where they are the datasets of a group: the ids that their names are, if they are some.
+    /// If they are the datasets of a group: the ids that their names spell, if they spell ids.
     ids: Option<Option<Table>>,
 }
 
@@ -214,7 +214,7 @@ fn vectors(
         return items(&group, path, name, settings, view, alive);
     }
     let Some((dataset, origin)) = find(file, path, name)? else {
-        // A name the job gives is the job's mistake; a file without vectors is no input.
+        // A wrong name is a mistake in the job; a file without vectors is unusable input.
         let kind = match settings.vectors {
             Some(_) => Kind::Job,
             None => Kind::Unsupported,
@@ -340,7 +340,7 @@ fn ids(
     Ok(Some(table))
 }
 
-/// Looks at ids that may be none before the first row travels.
+/// Checks values that may not be valid ids, before the first row travels.
 fn every_id(table: &Table, view: &View, path: &Path) -> Result<()> {
     const AT_ONCE: u64 = 1 << 16;
     let mut rows = Rows::new(table, view);
@@ -372,7 +372,7 @@ pub fn find(file: &hdf5::File, path: &Path, name: &str) -> Result<Option<(Datase
         Ok(dataset) => return local(file, path, name, dataset).map(|d| Some((d, whole(name)))),
         Err(error) => error,
     };
-    // What is no dataset may be a member of one that is nearer to the root.
+    // A name that is no dataset may be a member of one closer to the root.
     for (at, _) in name.match_indices('/').filter(|(at, _)| *at > 0) {
         if let Ok(dataset) = file.dataset(&name[..at]) {
             let members = name[at + 1..].split('/').map(str::to_owned).collect();
@@ -401,7 +401,7 @@ pub fn find(file: &hdf5::File, path: &Path, name: &str) -> Result<Option<(Datase
     Err(Error::path(kind, path, what))
 }
 
-/// Soft links lead to places in this file; external ones to another, which may change unseen.
+/// Soft links point into this file; external ones point into another, which may change unnoticed.
 fn local(file: &hdf5::File, path: &Path, name: &str, dataset: Dataset) -> Result<Dataset> {
     let there = dataset.filename();
     if there == file.filename() {
@@ -411,7 +411,7 @@ fn local(file: &hdf5::File, path: &Path, name: &str, dataset: Dataset) -> Result
     Err(Error::path(Kind::Unsupported, path, what).hint("name that file instead"))
 }
 
-/// What a group has instead of what was looked for.
+/// Lists what a group has, for an error about something it lacks.
 pub(super) fn listed(group: &hdf5::Group) -> String {
     let names = raw::members(group, 11);
     let mut shown: Vec<String> = names.iter().take(10).map(|n| format!("`{n}`")).collect();

@@ -1,5 +1,5 @@
 //! How do the rows of a file become batches?
-//! As they lie where they travel as stored, converted otherwise.
+//! As stored if they travel like that, else converted.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub struct FileReader<'s> {
     columns: Arc<Columns>,
     vectors: Rows<'s>,
     ids: Option<(&'s Table, Rows<'s>)>,
-    /// What travels besides, and what cuts batches then.
+    /// The other columns, whose size limits batches.
     others: Vec<Reading<'s>>,
     cutter: Option<Cutter>,
     /// The id of the file's first row where rows are numbered.
@@ -71,7 +71,7 @@ impl<'s> FileReader<'s> {
     fn read_ids(&mut self, first: u64, count: u64) -> Result<Vec<i64>> {
         let mut ids = Vec::with_capacity(count as usize);
         let Some((table, rows)) = &mut self.ids else {
-            // Row numbers of files that exist fit.
+            // Row numbers of real files fit.
             ids.extend((first..first + count).map(|row| (self.first_id + row) as i64));
             return Ok(ids);
         };
@@ -86,7 +86,7 @@ impl<'s> FileReader<'s> {
         Ok(ids)
     }
 
-    /// Vectors as they travel, in pieces that are not too many.
+    /// Vectors as they travel, in a limited number of pieces.
     fn read_vectors(&mut self, first: u64, count: u64) -> Result<Vec<Bytes>> {
         let table = &self.file.vectors;
         let pieces = self.vectors.pieces(first, count)?;
@@ -110,7 +110,7 @@ impl<'s> FileReader<'s> {
 }
 
 impl FileReader<'_> {
-    /// The next rows, as many as lie together in each part.
+    /// The next rows, each part as long as they are stored together.
     fn block(&mut self) -> Result<Option<Vec<Part>>> {
         let mut count = self.batch_rows.min(self.end.saturating_sub(self.row));
         if count == 0 {
@@ -156,7 +156,7 @@ impl FileReader<'_> {
 
 impl Reader for FileReader<'_> {
     fn next(&mut self) -> Result<Option<Cut>> {
-        // Texts make rows of lengths of their own.
+        // With texts, rows differ in length.
         if let Some(mut cutter) = self.cutter.take() {
             let cut = cutter.next(|| self.block());
             self.cutter = Some(cutter);

@@ -1,5 +1,5 @@
-//! How are rows of a dataset read, one stretch at a time?
-//! Mapped ones as they lie; packed ones a band at a time, outside the library's lock where that can be.
+//! How are rows of a dataset read, one range at a time?
+//! Mapped ones as stored; packed ones a band at a time, outside the library's lock if possible.
 
 use bytes::Bytes;
 use hdf5::Dataset;
@@ -9,18 +9,18 @@ use crate::error::{Error, Kind, Result};
 use crate::h5::filter::{Filter, Unpacker};
 use crate::input::View;
 
-/// Reads stretches of a table, forward.
+/// Reads ranges of a table, forward.
 pub struct Rows<'t> {
     table: &'t Table,
     view: &'t View,
     unpacker: Unpacker,
-    /// The band that was put together last: its first row, and its bytes.
+    /// The band that was assembled last: its first row and its bytes.
     band: Option<(u64, Bytes)>,
     dataset: Option<Dataset>,
 }
 
-/// Reads what the library will be asked to read, so far as a damaged file could harm it: all that its own filters unpack,
-/// the first and the last rows of the rest.
+/// Reads whatever the library will be asked to read that could crash it if the file is damaged: everything that its own
+/// filters unpack, and the first and the last rows of the rest.
 pub fn rehearse(table: &Table, view: &View, alive: &mut dyn FnMut()) -> Result<()> {
     let Place::Bands(bands) = &table.place else {
         return Ok(());
@@ -51,7 +51,7 @@ impl<'t> Rows<'t> {
         }
     }
 
-    /// The bytes of rows as stored, in as few pieces as they lie in.
+    /// The bytes of rows as stored, in as few pieces as possible.
     pub fn pieces(&mut self, first: u64, count: u64) -> Result<Vec<Bytes>> {
         let table = self.table;
         let (mut row, end) = (first, (first + count).min(table.rows));
@@ -122,7 +122,7 @@ impl<'t> Rows<'t> {
         {
             return Ok((start, bytes.clone()));
         }
-        // The one before goes first: two are never held.
+        // The previous one is freed first: two are never held.
         self.band = None;
         let table = self.table;
         let end = (start + bands.rows)
@@ -164,7 +164,7 @@ impl<'t> Rows<'t> {
                     let row = bands.chunk_columns * table.element_bytes;
                     match (filters.is_empty(), table.axes.are_turned()) {
                         (true, false) => {
-                            // Only the rows of the band are looked at.
+                            // Only the rows of the band matter.
                             let bytes = view.cut(skip * row, (end - start) * row)?.bytes()?;
                             self.scatter(&bytes, bands, column, 0, &mut band);
                         }
@@ -206,7 +206,7 @@ impl<'t> Rows<'t> {
         unpacked.map_err(|what| self.wrong(start, format!("is in a chunk that {what}")))
     }
 
-    /// The dataset, opened when the library is needed to read it.
+    /// The dataset, opened only when the library has to read it.
     fn dataset(&mut self, row: u64) -> Result<Dataset> {
         if let Some(dataset) = &self.dataset {
             return Ok(dataset.clone());
@@ -217,8 +217,8 @@ impl<'t> Rows<'t> {
         Ok(self.dataset.insert(dataset).clone())
     }
 
-    /// Puts the rows of a chunk, from `skip` on, to their columns in a band; what lies past the dataset's edges is left
-    /// out.
+    /// Copies the rows of a chunk, from `skip` on, into their columns of a band, without what lies past the dataset's
+    /// edges.
     fn scatter(&self, chunk: &[u8], bands: &Bands, column: u64, skip: u64, band: &mut [u8]) {
         let table = self.table;
         let row_bytes = table.row_bytes;

@@ -1,4 +1,4 @@
-//! What do a file's attributes say of it? What cannot be understood, or contradicts the data, is noted.
+//! What do a file's attributes say about it? Notes the ones that make no sense or contradict the data.
 
 use super::kinds::Wish;
 use super::table::Table;
@@ -7,7 +7,7 @@ use crate::h5::attributes::{self, Encoding, Value};
 use crate::schema::{Metric, VectorType};
 use crate::source::values::Stored;
 
-/// What attributes say of the vectors.
+/// What attributes say about the vectors.
 pub(super) struct Said {
     /// The metric, and the attribute and word that say so.
     metric: Option<(Metric, &'static str, String)>,
@@ -21,13 +21,13 @@ impl Said {
             let metric = Metric::named(&word).unwrap_or(Metric::Other(word.clone()));
             (metric, attribute::METRIC, word)
         });
-        // Other programs may mean something else by this word: only metrics are taken for one.
+        // Other programs may use this attribute for something else: only names of metrics count.
         let said = text(file, attribute::DISTANCE, notes).filter(|word| !word.trim().is_empty());
         let distance = said.and_then(|word| {
             let metric = distance(&word);
             if metric.is_none() {
                 notes.push(format!(
-                    "the attribute `distance` is `{word}`, which names no metric, and counts for nothing"
+                    "the attribute `distance` is `{word}`, which names no metric, and is ignored"
                 ));
             }
             Some((metric?, attribute::DISTANCE, word))
@@ -37,7 +37,7 @@ impl Said {
             && one != two
         {
             notes.push(format!(
-                "the attribute `metric_type` says {}, `distance` says {word}: the former counts",
+                "the attribute `metric_type` says {}, `distance` says {word}: the former is used",
                 one.name()
             ));
         }
@@ -47,7 +47,7 @@ impl Said {
         }
     }
 
-    /// What whole numbers are, where the job does not say.
+    /// What integers mean if the job does not say.
     pub fn wish(&self, vectors: &Table) -> Wish {
         let signed = matches!(
             vectors.stored,
@@ -61,7 +61,7 @@ impl Said {
             (_, _, None) => false,
             (Some((metric, ..)), ..) if metric.is_binary() => false,
             (_, Some(said), Some(columns)) => said == columns,
-            // ann-benchmarks says so of any file; ours only where components are signed bytes.
+            // ann-benchmarks writes this in every file; we write it only if components are signed bytes.
             (Some((_, attribute::DISTANCE, _)), None, _) => signed,
             (Some(_), None, _) => true,
             (None, None, _) => false,
@@ -69,7 +69,7 @@ impl Said {
         Wish::AsTheFileSays { components }
     }
 
-    /// The metric, if it can measure these vectors; notes what does not fit together.
+    /// The metric, if it can measure these vectors; notes contradictions.
     pub fn metric(
         self,
         vectors: &Table,
@@ -105,7 +105,7 @@ impl Said {
                 "float"
             };
             notes.push(format!(
-                "the attribute `{key}` says {word}, which does not measure {kind} vectors, and counts for nothing"
+                "the attribute `{key}` says {word}, which does not measure {kind} vectors, and is ignored"
             ));
         }
         if taken_for_bits {
@@ -116,26 +116,26 @@ impl Said {
                 _ => String::new(),
             };
             notes.push(format!(
-                "`{}` holds {}{but}: each value is taken for a byte of a binary vector, 8 bits; if the values are \
+                "`{}` holds {}{but}: each value is read as a byte of a binary vector, 8 bits; if the values are \
                  components, `as: float32` in the source carries them as floats",
                 vectors.name,
                 vectors.stored.name()
             ));
         }
-        // What measures numbers would be refused for bits, or worse, believed.
+        // A metric for numbers would be refused for bits or, worse, accepted.
         let fits = self.metric.filter(|_| !misfit);
         fits.map(|(metric, ..)| metric)
     }
 }
 
-/// The dimension that the file says. One that has no value is none; one that is no dimension is none, and noted.
+/// The dimension that the file gives. `None` if it has no value, or if it is no dimension, which is noted.
 fn dimension(file: &hdf5::File, notes: &mut Vec<String>) -> Option<u64> {
     let value = attributes::read(file, attribute::DIMENSION)?;
     let number = match &value {
         Value::Empty => return None,
         Value::Text(text, _) if text.trim().is_empty() => return None,
         Value::Whole(number) => u64::try_from(*number).ok(),
-        // Whatever numbers are to a program that writes attributes.
+        // Programs write attributes with all types of numbers.
         Value::Text(text, _) => text.trim().parse().ok(),
         Value::Float(number) if number.fract() == 0.0 && (0.0..1e9).contains(number) => {
             Some(*number as u64)
@@ -145,13 +145,13 @@ fn dimension(file: &hdf5::File, notes: &mut Vec<String>) -> Option<u64> {
     let number = number.filter(|number| *number > 0);
     if number.is_none() {
         notes.push(format!(
-            "the attribute `dimension` is no whole number above 0, and counts for nothing: {value}"
+            "the attribute `dimension` is no whole number above 0, and is ignored: {value}"
         ));
     }
     number
 }
 
-/// The metric that ann-benchmarks means by a word, and what others are known to write there.
+/// The metric that a word of ann-benchmarks means, or a word that others are known to write there.
 fn distance(word: &str) -> Option<Metric> {
     Some(match word.to_ascii_lowercase().as_str() {
         "euclidean" | "l2" => Metric::L2,
@@ -163,20 +163,20 @@ fn distance(word: &str) -> Option<Metric> {
     })
 }
 
-/// A text attribute of the file. One that has no value is none; one that is not what it should be is none, and noted.
+/// A text attribute of the file. `None` if it has no value, or if it is no text, which is noted.
 pub(super) fn text(file: &hdf5::File, name: &str, notes: &mut Vec<String>) -> Option<String> {
     match attributes::read(file, name)? {
         Value::Text(text, Encoding::Utf8) => Some(text),
         Value::Text(text, Encoding::Replaced) => {
             notes.push(format!(
-                "the attribute `{name}` is not UTF-8: it is taken for `{text}`"
+                "the attribute `{name}` is not UTF-8: it is read as `{text}`"
             ));
             Some(text)
         }
         Value::Empty => None,
         other => {
             notes.push(format!(
-                "the attribute `{name}` is no text, and counts for nothing: {other}"
+                "the attribute `{name}` is no text, and is ignored: {other}"
             ));
             None
         }

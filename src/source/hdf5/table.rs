@@ -1,5 +1,5 @@
-//! Where do the rows of a dataset lie, and how are they read?
-//! Decides once for a dataset; reads no rows but those in its header.
+//! Where are the rows of a dataset stored, and how are they read?
+//! Decides once for a dataset; reads no rows except those in its header.
 
 use bytes::Bytes;
 use hdf5::Dataset;
@@ -19,15 +19,15 @@ use crate::source::values::Stored;
 /// A dataset as a table of rows.
 #[derive(Debug)]
 pub struct Table {
-    /// As the job calls it: its path in the file, and a member's behind it.
+    /// Its name in the job: its path in the file, followed by that of a member.
     pub name: String,
     pub rows: u64,
     /// The dataset's extents, and those of arrays in it.
     pub shape: Vec<u64>,
-    /// Values of a row; `None`: it has one, and is no vector.
+    /// Values of a row; `None`: it has a single value and is no vector.
     pub width: Option<u64>,
     pub stored: Stored,
-    /// Whether numbers stand for names, as those of Python's booleans do.
+    /// Whether values are enumerated, as Python's booleans are.
     pub named: bool,
     /// Bytes of a row as its values are stored.
     pub row_bytes: u64,
@@ -39,7 +39,7 @@ pub struct Table {
     pub(super) axes: Axes,
     /// Bytes of an element of the dataset, and of a chunk's: a value, or an array of values.
     pub(super) element_bytes: u64,
-    /// Where the library finds it.
+    /// Where the library can find it.
     pub(super) origin: Origin,
     /// Whether filters of the library's own have to be undone.
     pub(super) unpacked_by_library: bool,
@@ -50,22 +50,22 @@ pub struct Table {
 pub struct Origin {
     /// The dataset's path in the file.
     pub path: String,
-    /// The members' names on the way from a compound to a value; none: the values themselves.
+    /// The names of the members that lead from a compound to a value; none: the values themselves.
     pub members: Vec<String>,
 }
 
 /// Where rows are.
 #[derive(Debug)]
 pub enum Place {
-    /// In the file just as they are, in stretches.
+    /// In the file exactly as they travel, in runs.
     Runs(Vec<Run>),
-    /// In the file's own headers: here they are.
+    /// In the file's headers; these are the bytes.
     Held(Bytes),
-    /// In chunks that have to be unpacked or put together.
+    /// In chunks that have to be unpacked or assembled.
     Bands(Bands),
 }
 
-/// Rows that lie one after the other.
+/// Rows that are stored one after the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Run {
     pub first: u64,
@@ -74,7 +74,7 @@ pub struct Run {
     pub at: u64,
 }
 
-/// Rows in chunks. A band is a stretch of rows that is put together at once.
+/// Rows in chunks. A band is a range of rows that is assembled at a time.
 #[derive(Debug)]
 pub struct Bands {
     /// Rows of a chunk, its columns in elements, and how many chunks a row goes through.
@@ -87,7 +87,7 @@ pub struct Bands {
 }
 
 impl Bands {
-    /// All rows in one chunk, so to speak.
+    /// Bands as if all rows were in one chunk.
     fn whole(table: &Table, how: How) -> Bands {
         Bands {
             chunk_rows: table.rows.max(1),
@@ -99,16 +99,16 @@ impl Bands {
     }
 }
 
-/// How chunks are got at.
+/// How chunks are read.
 #[derive(Debug)]
 pub enum How {
-    /// At these places in the file, one row's first: unpacked outside the library.
+    /// From these places in the file, row by row: unpacked outside the library.
     Placed(Vec<Filter>, Vec<Chunk>),
     /// All columns one after the other, the first here.
     Columns(u64),
     /// Read by the library.
     Library,
-    /// Read by the library, a value of a length of its own for each row.
+    /// Read by the library, a value of variable length for each row.
     Variable,
     /// Each row is a dataset.
     Items(Items),
@@ -123,7 +123,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Valid, but not to be read so.
+    /// A refusal of something valid that cannot be read this way.
     pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Refusal {
         let hint = Some(hint.into());
         Refusal {
@@ -152,7 +152,7 @@ impl From<String> for Refusal {
     }
 }
 
-/// A sentence about what cannot be read.
+/// A value, or a sentence about why it cannot be read.
 pub type Told<T> = Result<T, Refusal>;
 
 pub fn told(error: hdf5::Error) -> Refusal {
@@ -160,7 +160,7 @@ pub fn told(error: hdf5::Error) -> Refusal {
 }
 
 impl Table {
-    /// Looks where the rows of a dataset are in the file that `view` shows; `base` is the length of its user block.
+    /// Finds the rows of a dataset in the file that `view` shows; `base` is the length of its user block.
     pub fn open(
         dataset: &Dataset,
         origin: Origin,
@@ -244,7 +244,7 @@ impl Table {
         self.axes.column.map_or(1, |column| self.shape[column])
     }
 
-    /// Whether elements are just the values of rows: nothing to be picked out of them.
+    /// Whether elements are the values themselves, with nothing to pick out of them.
     fn is_plain(&self) -> bool {
         self.origin.members.is_empty()
     }
@@ -252,13 +252,13 @@ impl Table {
     fn lay_out(&mut self, dataset: &Dataset, view: &View, base: u64) -> Told<()> {
         let plist = dataset.create_plist().map_err(told)?;
         if !plist.get_external().map_err(told)?.is_empty() {
-            let what = "keeps its rows in external files: `h5repack` brings them together";
+            let what = "keeps its rows in external files: `h5repack` brings them into one";
             return Err(what.to_owned().into());
         }
         let bytes = self.rows * self.row_bytes;
         match plist.get_layout().map_err(told)? {
             Layout::Virtual => {
-                let what = "is a virtual dataset, its rows lie in other files: name those files";
+                let what = "is a virtual dataset whose rows are in other files: name those files";
                 return Err(what.to_owned().into());
             }
             layout if bytes == 0 => self.layout = format!("{layout:?}").to_lowercase(),
@@ -271,7 +271,7 @@ impl Table {
                 let there = dataset.storage_size();
                 if there != bytes {
                     return Err(Refusal::corrupt(format!(
-                        "needs {bytes} bytes in its header, {there} are there"
+                        "needs {bytes} bytes in its header, which has {there}"
                     )));
                 }
                 let mut held = vec![0; bytes as usize];
@@ -312,13 +312,13 @@ impl Table {
         ));
     }
 
-    /// Rows of a stretch.
+    /// A range of rows.
     fn stretch(&self, first: u64, rows: u64) -> Stretch {
         let axis = self.axes.row;
         Stretch { axis, first, rows }
     }
 
-    /// Reads rows through the library, as they lie in a row.
+    /// Reads rows through the library.
     pub(super) fn read(&self, dataset: &Dataset, first: u64, to: &mut [u8]) -> hdf5::Result<()> {
         let rows = to.len() as u64 / self.row_bytes.max(1);
         let values = self.origin.values(raw::type_of(dataset)?)?;
@@ -332,7 +332,7 @@ impl Table {
         Ok(())
     }
 
-    /// Reads rows of a length of their own through the library, and says which is not as long as all others have to be.
+    /// Reads rows of variable length through the library, and reports one that is not as long as the others.
     pub(super) fn read_variable(
         &self,
         dataset: &Dataset,
@@ -372,7 +372,7 @@ impl Table {
         })
     }
 
-    /// Rows of a length of their own: as long as the first, all of them.
+    /// Rows of variable length, all of which have to be as long as the first.
     fn variable(&mut self, dataset: &Dataset, role: Role, values: &Type) -> Told<()> {
         let one = self.width.is_none() && self.is_plain();
         let text = values.facts().map_err(told)?.class == Class::String;
@@ -381,7 +381,7 @@ impl Table {
             return Err(format!("holds {kind} of variable length").into());
         }
         if text {
-            // The longest id, its sign, and room for one byte too many.
+            // The longest id with its sign, plus one byte to notice a longer one.
             self.stored = Stored::Bytes(21);
             return Ok(());
         }
@@ -409,7 +409,7 @@ impl Table {
             row += rows;
         }
         let Some(width) = first else {
-            let what = "has no rows, and nothing says how many components one would have";
+            let what = "has no rows, and nothing says how many components a row would have";
             return Err(what.to_owned().into());
         };
         self.shape.push(width);
@@ -418,7 +418,7 @@ impl Table {
     }
 }
 
-/// The extents of a dataset, which must have room to be what they are.
+/// The extents of a dataset, which have to be plausible.
 fn extents(dataset: &Dataset) -> Told<Vec<u64>> {
     let space = dataset.space().map_err(told)?;
     if space.is_null() {
@@ -437,19 +437,19 @@ fn extents(dataset: &Dataset) -> Told<Vec<u64>> {
 }
 
 impl Origin {
-    /// As the job calls it.
+    /// Its name in the job.
     pub fn name(&self) -> String {
         let parts = std::iter::once(&self.path).chain(&self.members);
         parts.map(String::as_str).collect::<Vec<_>>().join("/")
     }
 
-    /// The type of the member that is meant.
+    /// The type of the member that was asked for.
     fn type_in(&self, mut values: Type) -> Told<Type> {
         let mut at = self.path.clone();
         for name in &self.members {
             let Some(member) = values.member(name) else {
                 let has = listed(&values.members());
-                return Err(format!("is nowhere: `{at}` {has}").into());
+                return Err(format!("does not exist: `{at}` {has}").into());
             };
             at = format!("{at}/{name}");
             values = member;
@@ -463,7 +463,7 @@ impl Origin {
         Ok(values)
     }
 
-    /// The type that values are read as: those that are not meant left out.
+    /// The type to read values as, without the members that were not asked for.
     fn values(&self, whole: Type) -> hdf5::Result<Type> {
         if self.members.is_empty() {
             return Ok(whole);
@@ -478,7 +478,7 @@ impl Origin {
         Ok(values)
     }
 
-    /// Asks for one of a compound's members.
+    /// Asks the operator for one of a compound's members.
     fn which(&self, values: &Type) -> Refusal {
         let members = values.members();
         let name = self.name();
@@ -495,12 +495,12 @@ impl Origin {
             of(Class::Integer).map_or_else(String::new, |ids| format!(", `ids: {name}/{ids}`"));
         Refusal::new(
             format!("holds compound values: it {}", listed(&members)),
-            format!("a member is named behind the dataset: `vectors: {name}/{first}`{ids}"),
+            format!("name a member after the dataset: `vectors: {name}/{first}`{ids}"),
         )
     }
 }
 
-/// Names of members, not all of many.
+/// The names of members, shortened if there are many.
 fn listed(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(10).map(|n| format!("`{n}`")).collect();
     let more = if names.len() > shown.len() {
@@ -518,8 +518,8 @@ pub(super) fn gather_rows(row_bytes: u64) -> u64 {
     (limits::HDF5_GATHER_BYTES / row_bytes.max(1)).max(1)
 }
 
-/// Columns of `from`, each of so many elements, become parts of rows: the rows from `skip` on, beginning at this byte of
-/// each row of `to`.
+/// Turns columns of `from`, each of this many elements, into parts of rows: the rows from `skip` on, beginning at this
+/// byte of each row of `to`.
 pub(super) fn turn(
     from: &[u8],
     element: u64,

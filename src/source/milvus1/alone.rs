@@ -1,4 +1,4 @@
-//! How is the directory of one collection read when its metadata is lost? The job says what the metadata would.
+//! How is the directory of one collection read if its metadata is lost? The job supplies what the metadata would say.
 //! Finds segments by their files; opens none.
 
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ impl Alone {
         })
     }
 
-    /// The directory of segments as a place, and the metadata that the job stands for.
+    /// The directory of segments, and metadata made from what the job says.
     pub fn meta(&self, path: &Path) -> Result<(Place, Meta)> {
         let found = segments(path)?;
         if found.is_empty() {
@@ -130,7 +130,7 @@ impl Alone {
         ))
     }
 
-    /// What nobody can tell without metadata.
+    /// What cannot be known without metadata.
     pub fn warning(&self) -> String {
         "read without metadata: segments that were merged or dropped and not removed yet travel too, so rows may come \
          twice; what waits in the log is not looked at"
@@ -138,7 +138,7 @@ impl Alone {
     }
 }
 
-/// The names of the directories with vectors in a directory, in the order they were made: names are times.
+/// The names of the subdirectories that hold vectors, in the order of their creation: names are times.
 pub fn segments(path: &Path) -> Result<Vec<String>> {
     let wrong = |e: std::io::Error| {
         let what = match e.kind() {

@@ -29,7 +29,7 @@ pub fn name(engine_type: i64) -> &'static str {
         .unwrap_or("unknown")
 }
 
-/// The same index in Milvus 2.x, or the nearest, and what is different then.
+/// The same index in Milvus 2.x, or the nearest one and how it differs.
 ///
 /// The metric decides between float and binary indexes, as it does for vectors.
 pub fn to_v2(
@@ -109,7 +109,7 @@ struct Params {
 impl Params {
     fn instead(&mut self, old: &str, new: &str) {
         self.lost.push(format!(
-            "it has an index {old}, which Milvus 2.x does not have for it; the nearest is {new}"
+            "it has an index {old}, which Milvus 2.x does not offer here; the nearest is {new}"
         ));
     }
 

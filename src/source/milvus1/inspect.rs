@@ -1,5 +1,5 @@
 //! What does a data directory hold, and what of it can be recovered?
-//! Describes what the source would refuse; reads headers and ids, no vectors.
+//! Also describes what the source would refuse; reads headers and ids, no vectors.
 
 use std::fmt;
 use std::path::Path;
@@ -44,7 +44,7 @@ pub struct Description {
 pub struct DescribedCollection {
     /// Its name.
     pub name: String,
-    /// Type and dimension, such as `float32 × 128`; what is wrong, where they cannot be told.
+    /// Type and dimension, such as `float32 × 128`, or why they are unknown.
     pub vector: String,
     /// How it measures distances.
     pub metric: Option<String>,
@@ -113,7 +113,7 @@ fn describe(place: &Place, collection: &Collection) -> DescribedCollection {
     let problem = match &vector {
         Err(e) => Some(e.what().to_owned()),
         Ok(_) if collection.hybrid => {
-            Some("it is hybrid: attributes beside vectors are not read".to_owned())
+            Some("it is hybrid: attributes besides vectors are not read".to_owned())
         }
         Ok(_) => None,
     };
@@ -212,7 +212,7 @@ fn recovery(meta: &Meta, collections: &[DescribedCollection], log: &str) -> Stri
     }
     if !log.is_empty() {
         said.push_str(
-            "; what is in the log only after that Milvus was started and stopped in good order",
+            "; what is in the log only after that Milvus was started and shut down cleanly",
         );
     }
     said

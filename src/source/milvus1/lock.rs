@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-/// A warning when a server holds the lock of the directory.
+/// A warning if a server holds the lock of the directory.
 pub fn held(root: &Path) -> Option<String> {
     let path = root.join("lock");
     let file = std::fs::File::open(&path).ok()?;
@@ -15,7 +15,7 @@ pub fn held(root: &Path) -> Option<String> {
         .map(|pid| format!(" (process {})", pid.as_raw_nonzero()))
         .unwrap_or_default();
     Some(format!(
-        "{} is locked by a running Milvus{who}: rows that it writes from now on are missed, and the run stops when it changes what is read; stop it first",
+        "{} is locked by a running Milvus{who}: rows that it writes from now on are missed, and the run stops if it changes files that are read; stop it first",
         path.display()
     ))
 }

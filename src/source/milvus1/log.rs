@@ -1,8 +1,8 @@
-//! What is in the log that never got into a segment?
+//! What is in the log but was never flushed into a segment?
 //! Reads the log forward in small blocks; the rule is Milvus's own (WalManager::GetNextRecord).
 //!
 //! A record is pending when its owner is alive and has flushed less than its lsn. The owner is the collection
-//! where the record has no tag, else the live partition of that tag.
+//! if the record has no tag, else the live partition of that tag.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::input::{Access, View};
 use super::super::choose::Chosen;
 use super::meta::Meta;
 
-/// Records that would be lost, by where they belong.
+/// Records that would be lost, by collection.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
 pub struct Pending {
     /// Collections, in the order of the metadata.
@@ -90,7 +90,7 @@ struct Owner {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Interest {
     None,
-    /// The default partition was not chosen, another one was: a delete without a tag is about all of them.
+    /// Another partition was chosen, not the default one: a delete without a tag applies to all of them.
     Deletes,
     All,
 }
@@ -128,7 +128,7 @@ pub fn pending(dir: &Path, meta: &Meta, chosen: &[Chosen]) -> Result<Pending> {
         before = Some(number);
         let mut view = View::open(&path, Access::Read)?;
         if number == last_file && last != u64::MAX {
-            // What follows the last record is left over from a write that did not end.
+            // What follows the last record is left from an unfinished write.
             view = view.cut(0, u64::from(last_end)).map_err(|_| {
                 let what = format!(
                     "the log ends at byte {last_end}, says mxlog.meta, but the file has {} bytes",

@@ -20,7 +20,7 @@ pub enum Cell {
     Text(String),
 }
 
-/// Somewhere metadata is kept; all reads see one moment.
+/// A store of metadata; all reads see the same moment.
 pub trait Database {
     /// The columns of a table; `None` when there is no such table.
     fn columns(&mut self, table: &'static str) -> Result<Option<Vec<String>>>;
@@ -32,7 +32,7 @@ pub trait Database {
     fn place(&self) -> Place;
 }
 
-/// All collections that are alive, in the order they were made.
+/// All live collections, in the order of their creation.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Meta {
     /// The collections.
@@ -60,14 +60,14 @@ pub struct Collection {
     /// Elements, or bits, of a vector as stored in the metadata.
     dimension: i64,
     metric_type: i64,
-    /// `None`: nobody says.
+    /// `None`: unknown.
     engine_type: Option<i64>,
     index_params: String,
     /// Whether its ids were made by the server.
     pub auto_id: bool,
     /// Whether it has attributes besides its vectors.
     pub hybrid: bool,
-    /// Its own rows, which are the default partition's, first; then its partitions in the order they were made.
+    /// Its partitions: the default one, with the collection's own rows, then the others in the order of their creation.
     pub partitions: Vec<Partition>,
 }
 
@@ -84,19 +84,19 @@ pub struct Partition {
     pub segments: Vec<Listed>,
 }
 
-/// A segment as it is listed.
+/// A segment as the metadata lists it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listed {
     /// Order of creation.
     pub id: i64,
     /// The name of its directory.
     pub segment_id: String,
-    /// Live rows, as far as the metadata knows: not to be relied upon.
+    /// Live rows according to the metadata, which is unreliable.
     pub row_count: i64,
 }
 
-/// TableFiles.file_type: segments with all their rows, not waiting for anything (1), for an index (2), or
-/// having one (7). 3 is the index of a 7, the others are unfinished or dead.
+/// TableFiles.file_type of complete segments: without an index (1), waiting for one (2), or with one (7). 3 is the
+/// index of a 7; the others are unfinished or dead.
 const READABLE: [i64; 3] = [1, 2, 7];
 
 const FLAG_NO_USER_ID: i64 = 1;
@@ -142,7 +142,7 @@ pub fn read(db: &mut dyn Database) -> Result<Meta> {
             }],
         });
     }
-    // A dropped partition may be listed beside a live one of the same tag: only the state tells them apart.
+    // A dropped partition may be listed next to a live one of the same tag: only the state tells them apart.
     for table in tables
         .iter()
         .filter(alive)
@@ -178,7 +178,7 @@ pub fn read(db: &mut dyn Database) -> Result<Meta> {
     })
 }
 
-/// What stands for the rows of a segment that no metadata counts.
+/// The row count of a segment without metadata.
 pub const UNCOUNTED: i64 = i64::MIN;
 
 impl Listed {
@@ -193,7 +193,7 @@ impl Listed {
 }
 
 impl Collection {
-    /// A collection of one partition, a tag and the name of its directory, that no metadata lists.
+    /// A collection without metadata, of one partition: its tag and the name of its directory.
     pub fn alone(
         name: String,
         dimension: i64,
@@ -240,7 +240,7 @@ impl Collection {
         })
     }
 
-    /// What its vectors are. The metric decides: DropIndex leaves a binary collection with engine_type 1, the
+    /// The type of its vectors. The metric decides: DropIndex leaves a binary collection with engine_type 1, the
     /// float one (seen in b128_substructure of the golden directories).
     pub fn vector(&self) -> Result<VectorType> {
         let element = match self.metric()?.is_binary() {
@@ -267,7 +267,7 @@ impl Collection {
         Ok(VectorType { element, dimension })
     }
 
-    /// Its index in terms of Milvus 2.x, and what was lost on the way there.
+    /// The equivalent index of Milvus 2.x, and how it differs.
     pub fn index(&self) -> (Option<Index>, Option<String>) {
         let metric = self.metric().ok();
         let Some(engine_type) = self.engine_type else {
@@ -413,7 +413,7 @@ impl Row {
         }
     }
 
-    /// Text that is the name of a directory, and of nothing outside it.
+    /// The name of a directory, which must not lead anywhere else.
     fn name(&mut self, column: &'static str) -> Result<String> {
         let text = self.text(column)?;
         if text.is_empty() || text.contains(['/', '\0']) || text == "." || text == ".." {

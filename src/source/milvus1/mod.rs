@@ -2,8 +2,8 @@
 //! Never writes, locks or creates anything in the directory; never reads an index file.
 //!
 //! Only what is alive travels: collections and partitions whose state is 0, segments of file types 1, 2 and 7,
-//! rows that `deleted_docs` does not name. Row counts of the metadata are compared, never relied upon. What waits
-//! in the log and was never flushed is counted, and refused unless the job says otherwise.
+//! rows that `deleted_docs` does not name. Row counts of the metadata are compared, never relied upon. Rows
+//! that were never flushed from the log are counted, and refused unless the job says otherwise.
 
 mod alone;
 mod index;
@@ -129,7 +129,7 @@ impl Spec for Settings {
     }
 }
 
-/// A data directory, looked at: what is alive in it, and where.
+/// An inspected data directory: what is alive in it, and where.
 pub struct Milvus1 {
     place: Place,
     files: Option<super::sqlite::Files>,
@@ -155,7 +155,7 @@ struct Table {
 /// The directories of an installation.
 #[derive(Clone, Debug)]
 struct Place {
-    /// As the job names it.
+    /// Its path in the job.
     given: PathBuf,
     /// `storage.path`.
     root: PathBuf,
@@ -178,7 +178,7 @@ impl Place {
             std::io::ErrorKind::NotFound if is_address(path) => Error::path(
                 Kind::Job,
                 path,
-                "is an address, and Milvus 1.x is read from its data directory, not from a server",
+                "is an address, but Milvus 1.x is read from its data directory, not from a server",
             )
             .hint("name the directory; a running Milvus 2.x is read by `source: {milvus: {address: …}}`"),
             std::io::ErrorKind::NotFound => {
@@ -291,7 +291,7 @@ impl Milvus1 {
         };
         if settings.mysql.is_some() && source.place.db.join("meta.sqlite").exists() {
             source.warnings.push(format!(
-                "{} has a meta.sqlite too: it was not looked at, the metadata is from MySQL",
+                "{} has a meta.sqlite, too, which was ignored: the metadata is from MySQL",
                 source.place.db.display()
             ));
         }
@@ -338,22 +338,22 @@ impl Milvus1 {
         }
         let hint = match refused.kind() {
             Kind::Unsupported => {
-                "start and stop that Milvus in good order, or call Flush, and they are in segments; or leave them out with ignore_wal: true (rows deleted there come back)"
+                "start that Milvus and shut it down cleanly, or call Flush, and they are in segments; or leave them out with ignore_wal: true (rows deleted there come back)"
             }
             _ => {
-                "what is in the log cannot be told; start and stop that Milvus in good order, or leave the log out with ignore_wal: true"
+                "the content of the log is unknown; start that Milvus and shut it down cleanly, or leave the log out with ignore_wal: true"
             }
         };
         Err(refused.hint(hint))
     }
 
-    /// The partition that a segment belongs to. Segments are numbered through all partitions in order.
+    /// The partition that a segment belongs to. Segments are numbered across all partitions in order.
     fn table(&self, part: usize) -> Option<&Table> {
         let first = self.tables.partition_point(|t| t.segments.end <= part);
         self.tables.get(first)
     }
 
-    /// Looks at all segments of a partition.
+    /// Inspects all segments of a partition.
     fn add(&mut self, meta: &Meta, chosen: Chosen, skip_missing: bool) -> Result<()> {
         let collection = &meta.collections[chosen.collection];
         let partition = &collection.partitions[chosen.partition];
@@ -378,7 +378,7 @@ impl Milvus1 {
             collection.metric().map_err(at)?,
         );
         let (index, lost) = collection.index();
-        // Once for a collection.
+        // Once per collection.
         let mut tables = self.tables.iter();
         let fresh = tables.all(|t| t.name.collection != name.collection);
         self.warnings.extend(lost.filter(|_| fresh));
@@ -431,7 +431,7 @@ impl Milvus1 {
     }
 }
 
-/// Oddities of a partition's segments: counted, the first of each named.
+/// Oddities of a partition's segments: counted, with the first of each named.
 #[derive(Default)]
 struct Notes {
     missing: Vec<String>,
@@ -555,7 +555,7 @@ impl Source for Milvus1 {
         Ok(Box::new(reader::Rows::open(self, shard, from, limits)?))
     }
 
-    /// Metadata, and all segments that were opened so far.
+    /// Checks that the metadata, and all segments opened so far, are unchanged.
     fn unchanged(&self) -> Result<()> {
         if let Some(files) = &self.files {
             files.unchanged()?;
@@ -569,7 +569,7 @@ impl Source for Milvus1 {
     }
 }
 
-/// Stored rows of a shard: a share of the target, and no less than some batches; whole batches.
+/// Stored rows of a shard: a share of the target, at least a few batches, in whole batches.
 fn shard_rows(rows: u64, vector: VectorType, limits: Limits) -> u64 {
     const BATCHES_MIN: u64 = 8;
     let batch = limits.rows(vector);

@@ -12,7 +12,7 @@ use crate::job::{Form, Setting};
 
 use super::meta::{self, Cell, Database, Meta};
 
-/// Where the server is, and who we are there.
+/// Where the server is, and how to log in.
 #[derive(Clone)]
 pub struct Mysql {
     host: String,
@@ -74,7 +74,7 @@ impl Mysql {
     /// Reads the metadata as it is at one moment.
     pub fn meta(&self) -> Result<Meta> {
         if let Some(ca) = self.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
-            // The client would say only that something was not found.
+            // The client's own error would say only that something was not found.
             std::fs::File::open(ca)
                 .map_err(|e| Error::path(Kind::Job, ca, format!("cannot open: {e}")))?;
         }
@@ -126,7 +126,7 @@ impl Mysql {
             E::TlsError(e) => e.to_string(),
             other => other.to_string(),
         };
-        // Unreachable, unknown and denied are all for the job to put right.
+        // Unreachable, unknown and denied all have to be fixed in the job.
         let what = format!("cannot read the metadata: {words}");
         Error::new(Kind::Job, what).at(self.place())
     }

@@ -1,8 +1,9 @@
-//! How are the live rows of a segment handed on? Ranges of the mapping where most rows live, gathered where few do.
+//! How are the live rows of a segment read? As ranges of the mapping where most rows are live, gathered where few are.
 //!
 //! A batch is walked in stretches of stored rows, none longer than two batches of rows, so that memory does not
-//! depend on how many rows between are deleted; where every second row lives, one stretch makes a batch. A dense stretch is one window of the file, and each run of live
-//! rows a slice of it: however many runs there are, the file is held once.
+//! depend on how many rows between are deleted; where every second row lives, one stretch makes a batch. A dense
+//! stretch is one window of the file, and each run of live rows a slice of it: however many runs there are, the file is
+//! held once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -107,7 +108,7 @@ impl Rows {
             let count = (end - start) as usize;
             let mut part = whole.slice(taken, count);
             taken += count;
-            // It was moved together: its rows are still those of the file.
+            // It was compacted: its rows are still those of the file.
             part.row = *start;
             part
         });

@@ -1,5 +1,5 @@
-//! Where do a segment's rows lie, and how many are alive?
-//! Looks at every header when the source is opened; keeps no file open.
+//! Where are a segment's rows stored, and how many are live?
+//! Reads every header when the source is opened; keeps no file open.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,11 +25,11 @@ pub struct Segment {
     vectors: Known,
     ids: Known,
     deletions: Known,
-    /// Of samples of its files.
+    /// A digest of samples of its files.
     content: u64,
 }
 
-/// A file, and what it looked like.
+/// A file, and its state when it was inspected.
 #[derive(Clone, Debug)]
 struct Known {
     path: Arc<Path>,
@@ -48,8 +48,8 @@ pub struct Open {
     deletions: View,
 }
 
-/// Whether a segment is not here: its directory, its vectors or its ids are not. What only lacks its list of deleted
-/// rows is here, and cannot be read without it.
+/// Whether a segment is missing: its directory, its vectors or its ids are. One that lacks only its list of deleted
+/// rows is present, but cannot be read.
 pub fn is_missing(dir: &Path) -> Result<bool> {
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     Ok(!dir.is_dir()
@@ -65,7 +65,7 @@ impl Segment {
             return Err(Error::path(
                 Kind::Corrupt,
                 dir,
-                format!("segment {name} of {whose} is in the metadata, its directory is not here"),
+                format!("segment {name} of {whose} is in the metadata, but its directory is missing"),
             )
             .hint("was only part of the directory copied, or is its data elsewhere? `missing_segments: skip` leaves out what is gone"));
         }
@@ -76,16 +76,16 @@ impl Segment {
             return Err(Error::path(
                 Kind::Unsupported,
                 &vectors_path,
-                format!("the vectors of segment {name} of {whose} are not here"),
+                format!("the vectors of segment {name} of {whose} are missing"),
             )
-            .hint("Milvus 1.1 with S3 storage keeps them in its bucket only, under this very path: copy them here; else the copy of this directory is not whole"));
+            .hint("Milvus 1.1 with S3 storage keeps them only in its bucket, under this very path: copy them here; otherwise the copy of this directory is incomplete"));
         }
         for (path, what) in [
             (&ids_path, "the ids"),
             (&deletions_path, "the list of deleted rows"),
         ] {
             if !path.exists() {
-                let what = format!("{what} of segment {name} of {whose} are not here");
+                let what = format!("segment {name} of {whose} lacks {what}");
                 return Err(Error::path(Kind::Corrupt, path, what)
                     .hint("Milvus writes this file with every segment: is the copy whole?"));
             }
@@ -133,7 +133,7 @@ impl Segment {
         })
     }
 
-    /// Opens its files; complains when they are no longer what was looked at.
+    /// Opens its files; fails if they changed since they were inspected.
     pub fn open(&self, access: Access) -> Result<Open> {
         let known = [&self.vectors, &self.ids, &self.deletions];
         let (open, views) = open(known.map(|k| &*k.path), self.row_bytes, access)?;
@@ -143,7 +143,7 @@ impl Segment {
         Ok(open)
     }
 
-    /// Complains when a file no longer is what was looked at.
+    /// Fails if a file changed since it was inspected.
     pub fn unchanged(&self) -> Result<()> {
         for known in [&self.vectors, &self.ids, &self.deletions] {
             known.stamp.unchanged(&known.path)?;
@@ -164,7 +164,7 @@ impl Segment {
         longer.map(|k| (&k.path, k.extra))
     }
 
-    /// What tells its rows from others, wherever its files lie: lengths, and a digest of samples.
+    /// What tells its rows from others, wherever its files are: lengths, and a digest of samples.
     pub fn content(&self) -> u64 {
         self.content
     }
@@ -188,8 +188,8 @@ impl Open {
     }
 }
 
-/// Opens the files of a segment: vectors as asked, the others to be read. Their bytes are copied anyway, and a
-/// mapping would keep its pages.
+/// Opens the files of a segment: vectors as asked, the others for reading, because their bytes are copied anyway and a
+/// mapping would keep their pages.
 fn open(paths: [&Path; 3], row_bytes: u64, access: Access) -> Result<(Open, [View; 3])> {
     let views = [
         View::open(paths[0], access)?,
@@ -208,7 +208,7 @@ fn open(paths: [&Path; 3], row_bytes: u64, access: Access) -> Result<(Open, [Vie
     Ok((open, views))
 }
 
-/// The file of this ending: named after the segment, or, as Milvus itself looks for it, the only one there is.
+/// The file with this extension: named after the segment, or the only one there is, which is what Milvus looks for.
 fn column_path(dir: &Path, name: &str, ending: &str) -> Result<PathBuf> {
     let expected = dir.join(format!("{name}.{ending}"));
     if expected.exists() {

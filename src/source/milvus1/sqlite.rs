@@ -12,7 +12,7 @@ use super::meta::{Cell, Database};
 
 /// The metadata file, open for reading.
 pub struct MetaFile {
-    // Dropped before the copy it may be open to.
+    // Dropped before the copy that it may have open.
     connection: Connection,
     file: Sqlite,
 }
@@ -27,7 +27,7 @@ impl MetaFile {
         })
     }
 
-    /// The files it was read from, once all is read; complains when they changed meanwhile.
+    /// The files it was read from, after everything was read; fails if they changed meanwhile.
     pub fn close(self) -> Result<Files> {
         self.file.close()
     }
