@@ -436,7 +436,7 @@ fn a_collection_dropped_or_made_anew_midway_is_never_a_success() {
         ("dropped", "the collection is not there (any more)"),
         (
             "made anew",
-            "was dropped and made anew while this job filled it",
+            "was dropped and recreated while this job filled it",
         ),
         ("another", "fieldSchema does not match the data"),
     ] {
@@ -483,7 +483,7 @@ fn a_real_server_whose_collection_is_dropped_or_made_anew_midway_is_never_a_succ
         (
             "faults_anew",
             true,
-            "was dropped and made anew while this job filled it",
+            "was dropped and recreated while this job filled it",
         ),
     ] {
         let scene = Scene::new(4000);

@@ -423,7 +423,7 @@ Collection(sys.argv[3], fields(FieldSchema('id', DataType.VARCHAR, max_length=9,
         ),
         (
             &text,
-            "has a VARCHAR primary key `id`, the ids here are INT64",
+            "has a VARCHAR primary key `id`, but the ids here are INT64",
         ),
     ] {
         let sink = on(server, &format!("collection: {name}"));

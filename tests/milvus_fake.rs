@@ -153,7 +153,7 @@ fn every_answer_is_sorted_by_what_happens_next() {
     check(
         Acknowledge(2),
         Kind::Differs,
-        "3 rows were sent, and 2 were acknowledged",
+        "3 rows were sent, but 2 were acknowledged",
     );
     check(Garbage, Kind::Refused, "cannot be read");
     check(TakeAndCut, Kind::Lost, "may or may not have arrived");
@@ -399,7 +399,7 @@ fn a_collection_that_does_not_fit_gets_not_a_byte() {
         (vec![key(), binary], "has embedding BINARY_VECTOR(8)"),
         (
             vec![varchar_key, embedding(4)],
-            "has a VARCHAR primary key `id`, the ids here are INT64",
+            "has a VARCHAR primary key `id`, but the ids here are INT64",
         ),
         (vec![auto_key, embedding(4)], "makes its own ids"),
         (

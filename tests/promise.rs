@@ -235,8 +235,8 @@ fn a_partition_that_somebody_made_meanwhile_is_not_taken() {
     strangers("strange", "p_taken", &["new"]);
     stuck.store(false, Ordering::SeqCst);
     jobs.run("second", &text).code(5).says(&[
-        "p_taken/new was made since this job looked",
-        "963 rows of somebody else",
+        "p_taken/new was created after this job looked",
+        "963 rows that are not its own",
     ]);
     assert_eq!(gateway.calls("Insert") + gateway.calls("Upsert"), 0);
 }
@@ -262,8 +262,8 @@ fn what_somebody_made_after_the_drop_is_not_dropped() {
         stuck.store(false, Ordering::SeqCst);
         let ended = jobs.run("second", &text).code(5);
         ended.says(&[
-            "was made since this job looked",
-            "963 rows of somebody else",
+            "was created after this job looked",
+            "963 rows that are not its own",
         ]);
         assert_eq!(there(name, 10)["others"], json!(963), "{name}");
     }

@@ -231,7 +231,7 @@ fn answers_that_fit_nothing_are_no_agreement() {
     check(
         unloaded,
         Kind::Busy,
-        "c was loaded, and is not: the server said: collection not loaded",
+        "c was loaded, but no longer is: the server said: collection not loaded",
     );
     let fewer = compare(&[1, 2], |request| match is_count(request) {
         true => count(1),

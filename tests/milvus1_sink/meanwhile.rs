@@ -63,10 +63,10 @@ fn what_somebody_made_meanwhile_is_not_taken() {
         let theirs = strangers(&server, partition, 63);
         let said = jobs.run(&text).code(5);
         assert!(
-            said.contains("made or filled since this job looked"),
+            said.contains("created or filled after this job looked"),
             "{said}"
         );
-        assert!(said.contains("63 rows of somebody else"), "{said}");
+        assert!(said.contains("63 rows that are not its own"), "{said}");
         assert_eq!(server.rows("c")[partition], theirs);
     }
 }
@@ -85,7 +85,7 @@ fn what_somebody_made_after_the_drop_is_not_dropped() {
             let theirs = strangers(&server, partition, after);
             let said = jobs.run(&text).code(5);
             assert!(
-                said.contains(&format!("{after} rows of somebody else")),
+                said.contains(&format!("{after} rows that are not its own")),
                 "{said}"
             );
             assert_eq!(server.rows("c")[partition], theirs);

@@ -50,7 +50,7 @@ fn all_that_differs_is_told_in_one_error() {
     let said = error.to_string();
     for part in [
         "5 mistakes",
-        "has a VARCHAR primary key `id`, the ids here are INT64",
+        "has a VARCHAR primary key `id`, but the ids here are INT64",
         "has embedding FLOAT_VECTOR(2), the vectors here are FLOAT_VECTOR(4)",
         "has price DOUBLE, column `price` is int64",
         "has no fields `stock`, `size`",

@@ -144,7 +144,7 @@ fn a_collection_made_after_the_decision_is_not_replaced_for_any_target_in_it() {
         .next()
         .expect("one is refused");
     assert!(
-        refused.what().contains("5 rows of somebody else"),
+        refused.what().contains("5 rows that are not its own"),
         "{refused}"
     );
     assert_eq!(fake.calls("DropCollection"), 0);

@@ -1,4 +1,4 @@
-//! Which rows of a file have come? Stretches that join.
+//! Which rows of a file have arrived? Ranges, joined where they touch.
 //! Pure: knows numbers only.
 
 use std::collections::BTreeMap;
@@ -8,12 +8,12 @@ use std::path::Path;
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
 
-/// Which rows have come.
+/// The rows that have arrived.
 #[derive(Default)]
 pub struct Covered(BTreeMap<u64, u64>);
 
 impl Covered {
-    /// Notes a stretch; neighbours are joined.
+    /// Adds a range; neighbours are joined.
     pub fn add(&mut self, rows: Range<u64>) {
         let (mut start, mut end) = (rows.start, rows.end);
         if let Some((s, e)) = self.0.range(..=start).next_back()
@@ -31,13 +31,13 @@ impl Covered {
         }
     }
 
-    /// Complains when not every row of the target came.
+    /// Returns an error unless every row of the target arrived.
     pub fn check(&self, target: &Target, path: &Path) -> Result<()> {
         let came: u64 = self.0.iter().map(|(s, e)| e - s).sum();
         if came == target.rows {
             return Ok(());
         }
-        let what = format!("{} rows were announced, {came} came", target.rows);
+        let what = format!("{} rows were announced, but {came} arrived", target.rows);
         Err(Error::path(Kind::Differs, path, what))
     }
 }

@@ -1,5 +1,5 @@
-//! Does a value fit its field? Looked at while a batch is packed, so that nothing is sent that a server would refuse,
-//! or would accept and crash on.
+//! Does a value fit its field? Checked while a batch is packed, so that nothing is sent that a server would refuse, or
+//! would accept and crash on.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub struct Check {
     pub kind: ColumnType,
     /// What it is there for.
     pub role: Role,
-    /// Whether a row may have none.
+    /// Whether a row may have no value.
     pub nulls: bool,
     /// Bytes of the longest text, or of the longest JSON.
     pub bytes_max: usize,
@@ -33,28 +33,28 @@ pub struct Check {
     pub takes_empty: bool,
     /// Names that keys of a dynamic field must not have.
     pub taken: Vec<String>,
-    /// What becomes of text that is too long.
+    /// What to do with text that is too long.
     pub too_long: TooLong,
 }
 
 /// Why a value does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Misfit {
-    /// There is none.
+    /// There is no value.
     Null,
-    /// It has so many bytes, and so many are allowed.
+    /// Its bytes, and how many are allowed.
     TooLong(usize, usize),
-    /// A list of so many values, and so many are allowed.
+    /// The values of a list, and how many are allowed.
     TooMany(usize, usize),
-    /// A list with nothing in the place of a value.
+    /// A list with a null in it.
     NullInside,
     /// NaN or infinity.
     NotFinite,
-    /// It is not JSON, or not such as is allowed.
+    /// It is not JSON, or not allowed here.
     Json(String),
-    /// It is no sparse vector, or not such as is allowed.
+    /// It is no sparse vector, or not allowed here.
     Sparse(&'static str),
-    /// A moment whose year has not four digits.
+    /// A moment whose year does not have four digits.
     Moment(i64),
     /// It is none of the shapes that are allowed.
     Shape,
@@ -72,8 +72,8 @@ impl fmt::Display for Misfit {
             }
             Misfit::NullInside => f.write_str("is a list with a null in it"),
             Misfit::NotFinite => f.write_str("is NaN or infinite, which Milvus refuses"),
-            Misfit::Json(why) => write!(f, "is JSON that Milvus does not take: {why}"),
-            Misfit::Sparse(why) => write!(f, "is no sparse vector that Milvus takes: {why}"),
+            Misfit::Json(why) => write!(f, "is JSON that Milvus does not accept: {why}"),
+            Misfit::Sparse(why) => write!(f, "is no sparse vector that Milvus accepts: {why}"),
             Misfit::Moment(micros) => {
                 write!(
                     f,
@@ -82,7 +82,7 @@ impl fmt::Display for Misfit {
                 )
             }
             Misfit::Shape => f.write_str(
-                "is no POINT (x y) and no POLYGON ((x y, …)), and this server takes no others",
+                "is neither a POINT (x y) nor a POLYGON ((x y, …)), the only shapes that this server takes",
             ),
         }
     }
@@ -218,7 +218,7 @@ fn sparse(bytes: &[u8], takes_empty: bool) -> Option<&'static str> {
     None
 }
 
-/// A JSON text that was read to its end, and of which only this is kept.
+/// What is kept of a JSON text that was read to its end.
 enum Whole {
     /// An object, and its keys.
     Object(Vec<String>),

@@ -1,6 +1,6 @@
-//! Which field takes which column? The collection as the server describes it decides: nothing is sent that it has no
-//! place for, and nothing is left out that it needs.
-//! Pure: knows what is asked and what is there, and calls nobody.
+//! Which field takes which column? The server's description of the collection decides: nothing is sent that it has no
+//! field for, and nothing is left out that it needs.
+//! Pure: compares what is wanted with what exists, and makes no calls.
 
 use crate::batch::Target;
 use crate::error::{Error, Kind, Result};
@@ -19,11 +19,11 @@ use super::settings::Settings;
 pub struct Fields {
     /// What is sent, vectors last.
     pub sent: Vec<Field>,
-    /// What values have to be; none where rows are plain.
+    /// What values have to satisfy; empty if rows are plain.
     pub checks: Vec<Check>,
 }
 
-/// Complains of columns that Milvus, or this server, does not have.
+/// Returns errors about columns that Milvus, or this server, does not have.
 pub fn supported(target: &Target, server: &Server) -> Result<()> {
     let columns = target.columns.all();
     let wrong = |what: String| Err(Error::new(Kind::Unsupported, what));
@@ -55,7 +55,7 @@ pub fn supported(target: &Target, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Releases that say `None` are taken for new ones: services do not tell.
+/// A release of `None` counts as new: hosted services do not tell theirs.
 fn since(server: &Server, release: (u32, u32)) -> bool {
     server.release.is_none_or(|r| r >= release)
 }
@@ -74,13 +74,13 @@ fn has_nulls(server: &Server) -> bool {
     match server.flavour {
         Flavour::Full => since(server, (2, 5)),
         Flavour::LitePython => true,
-        // Acknowledges them, and reads what was never written.
+        // It acknowledges nulls, and then reads memory that was never written.
         Flavour::LiteCpp | Flavour::V1 => false,
     }
 }
 
-/// Whether a field of a collection that is made for this column is nullable. Rows without a vector are looked at one by
-/// one: they do not fit.
+/// Whether the field that is created for this column is nullable. Vectors are not: rows without one are found one by
+/// one and do not fit.
 pub fn is_nullable(column: &Column, server: &Server) -> bool {
     column.nullable && !column.kind.is_vector() && column.role == Role::Plain && has_nulls(server)
 }
@@ -93,11 +93,11 @@ fn unsupported(column: &Column, server: &Server) -> Option<String> {
         ColumnType::Sparse if full && !since(server, (2, 4)) => lacks("sparse vectors"),
         ColumnType::Array { .. } if full && !since(server, (2, 3)) => lacks("arrays"),
         ColumnType::Json if full && !since(server, (2, 2)) => lacks("JSON"),
-        // A server before 2.6 makes a collection with such a field, and ends by its first row.
+        // A server before 2.6 creates a collection with such a field, and crashes on its first row.
         ColumnType::Geometry | ColumnType::Timestamptz => match server.flavour {
             Flavour::LitePython => None,
             Flavour::Full if since(server, (2, 6)) => Some(format!(
-                "{} was never tried on {server}, and is written to Milvus Lite only",
+                "{} was never tested with {server}, and is written only to Milvus Lite",
                 column.kind
             )),
             _ => lacks(&format!("type {}", column.kind)),
@@ -106,8 +106,8 @@ fn unsupported(column: &Column, server: &Server) -> Option<String> {
     }
 }
 
-/// What is sent to a collection, and what values have to be there. Complains of all in a collection that rows of this
-/// target do not fit.
+/// What is sent to a collection, and what values have to satisfy. Returns errors about everything in the collection
+/// that rows of this target do not fit.
 pub fn fields(
     found: &Collection,
     target: &Target,
@@ -132,14 +132,14 @@ pub fn fields(
     if key.data_type != wanted {
         let kind = data_type::name(key.data_type);
         wrong.push(mismatch(format!(
-            "has a {kind} primary key `{}`, the ids here are {}",
+            "has a {kind} primary key `{}`, but the ids here are {}",
             key.name,
             data_type::name(wanted)
         )));
     }
     match (found.auto_id, settings.auto_id) {
         (true, false) => {
-            let what = "makes its own ids, so that those of the source cannot be kept".to_owned();
+            let what = "makes its own ids, so those of the source cannot be kept".to_owned();
             wrong.push(mismatch(what).hint("`auto_id: true` leaves them out"));
         }
         (false, true) => {
@@ -154,7 +154,7 @@ pub fn fields(
     }
     let (mut sent, mut checks, mut lacks) = (Vec::new(), Vec::new(), Vec::new());
     for (number, column) in target.columns.all().iter().enumerate() {
-        // What is wrong with the key has been said.
+        // Mistakes about the key have been noted.
         if column.role == Role::Key && (settings.auto_id || !wrong.is_empty()) {
             continue;
         }
@@ -162,7 +162,7 @@ pub fn fields(
             (Role::Dynamic, None) if found.is_dynamic => None,
             (Role::Dynamic, _) => {
                 let error = mismatch("has no dynamic field".to_owned());
-                let hint = "`fields: {rest: drop}` leaves what has no field of its own behind";
+                let hint = "`fields: {rest: drop}` leaves out columns that have no field of their own";
                 wrong.push(error.hint(hint));
                 continue;
             }
@@ -207,11 +207,12 @@ pub fn fields(
     }
     if found.has_partition_key() && !target.name.partition.is_empty() {
         wrong.push(mismatch(
-            "has a partition key, so that no partition can be named".to_owned(),
+            "has a partition key, so the job cannot name a partition".to_owned(),
         ));
     }
     Error::check(wrong)?;
-    // Before 2.5 a server ends where a field with a default is left out; empty, each row gets the default.
+    // A server before 2.5 crashes if a field with a default is left out; if it is sent empty, each row gets the
+    // default.
     let defaulted = others.iter().filter(|f| f.default_value.is_some());
     if server.flavour == Flavour::Full && !since(server, (2, 5)) {
         let kind_of = |field: &FieldSchema| kind_of(field.data_type);
@@ -251,7 +252,7 @@ fn kind_of(number: i32) -> Option<ColumnType> {
     })
 }
 
-/// Complains of a collection that was made otherwise than it was asked for.
+/// Returns an error if a collection was not created as requested.
 pub fn as_asked(found: &Collection, target: &Target, server: &Server) -> Result<()> {
     let columns = target.columns.all().iter();
     for column in columns {
@@ -265,7 +266,7 @@ pub fn as_asked(found: &Collection, target: &Target, server: &Server) -> Result<
             return Err(Error::new(
                 Kind::Refused,
                 format!(
-                    "{server} made collection {} without what `{column}` needs",
+                    "{server} created collection {} without what `{column}` needs",
                     found.name
                 ),
             )
@@ -275,7 +276,7 @@ pub fn as_asked(found: &Collection, target: &Target, server: &Server) -> Result<
     Ok(())
 }
 
-/// A sentence where a field does not hold values of a column.
+/// An error if a field cannot hold the values of a column.
 fn field_fits(column: &Column, field: &FieldSchema) -> std::result::Result<(), String> {
     let wanted = values::data_type_of(column.kind);
     let has = |what: String| Err(format!("has {}, {what}", field.describe()));

@@ -1,4 +1,4 @@
-//! What does `mode` mean for a target as it is found? Looks, and changes nothing.
+//! What does `mode` mean for a target in its current state? Looks, and changes nothing.
 
 use tracing::warn;
 
@@ -14,7 +14,7 @@ use super::columns;
 use super::fit;
 use super::traits;
 
-/// Tells the operator what stays otherwise than the job has it.
+/// Warns the operator about what stays different from the job.
 pub(super) fn warn_of(differs: Option<String>) {
     if let Some(differs) = differs {
         warn!("{differs}");
@@ -26,7 +26,7 @@ impl Milvus {
         let mut wrong = fit::names(target);
         let may_be_there = wrong.is_empty();
         wrong.extend(self.check_job(target));
-        // A server is not asked for what it cannot have.
+        // Do not ask a server for what it cannot have.
         if !may_be_there {
             return Err(Error::several(wrong).expect("one was noted"));
         }
@@ -42,7 +42,7 @@ impl Milvus {
         Err(Error::several(wrong).expect("one was noted"))
     }
 
-    /// The decision by what is there.
+    /// The decision, from what exists.
     fn decision_of_found(&self, target: &Target) -> Result<Decision> {
         let collection = &target.name.collection;
         let partition = &target.name.partition;
@@ -150,7 +150,7 @@ impl Milvus {
                 Ok(Decision {
                     action: Action::Append,
                     rows_before: before.rows,
-                    // Statistics do not count what has not been flushed: they cannot say that it is empty.
+                    // Statistics do not count unflushed rows, so they cannot prove that it is empty.
                     ours: before.rows == 0 && before.strength != Strength::Statistics,
                     removes: None,
                     replaces: 0,
@@ -163,7 +163,7 @@ impl Milvus {
         }
     }
 
-    /// What is wrong, as far as it can be said without asking for anything that exists.
+    /// What is wrong with the job, as far as that is known without asking what exists.
     fn check_job(&self, target: &Target) -> Vec<Error> {
         let settings = &self.settings;
         let server = self.client.server();
@@ -180,7 +180,7 @@ impl Milvus {
         if settings.mode == Mode::Overwrite && settings.partition.as_deref() == Some("_default") {
             wrong.push(Error::new(
                 Kind::Job,
-                "the default partition cannot be dropped by itself, so that it cannot be overwritten",
+                "the default partition cannot be dropped by itself, so it cannot be overwritten",
             )
             .hint("without a partition, `mode: overwrite` replaces the whole collection"));
         }
@@ -208,7 +208,7 @@ impl Milvus {
             wrong.push(Error::new(
                 Kind::Unsupported,
                 format!(
-                    "{server} keeps one row for each id, so that `run.id_collision: keep` cannot be done"
+                    "{server} keeps one row for each id, so `run.id_collision: keep` is impossible"
                 ),
             ));
         }
@@ -216,7 +216,7 @@ impl Milvus {
         wrong
     }
 
-    /// Says before the first row, and not after the last, what the job will not be able to compare.
+    /// Warns before the first row, not after the last, about what the job will be unable to compare.
     fn foresee_verification(&self) {
         let verify = self.run.verify;
         if !matches!(verify, Verify::Sample | Verify::Full) {
@@ -229,7 +229,7 @@ impl Milvus {
             );
         } else if !self.settings.load {
             warn!(
-                "`run.verify: {word}` reads rows back, and Milvus gives rows of what is loaded only: unless somebody \
+                "`run.verify: {word}` reads rows back, and Milvus returns rows of loaded collections only: unless somebody \
                  loads it meanwhile, it will fail; `load: true` has the run do so"
             );
         }
@@ -255,7 +255,7 @@ impl Milvus {
         .hint("`into:` gives collections other names"))
     }
 
-    /// Complains of a collection that does not fit.
+    /// Returns errors about a collection that does not fit.
     fn check_found(&self, target: &Target, found: &Collection) -> Result<()> {
         let schema = self.fields(found, target).map(|_| ());
         let index = self.check_index(target, found);
@@ -280,7 +280,7 @@ impl Milvus {
         .hint("such as `index: {type: AUTOINDEX}`"))
     }
 
-    /// Indexes that are there stay; the job must not want others.
+    /// Existing indexes stay; the job must not want others.
     fn check_index(&self, target: &Target, found: &Collection) -> Result<()> {
         let vectors = target.columns.vectors().map(|(_, column)| column);
         let vectors: Vec<&Column> = vectors.collect();
@@ -313,7 +313,7 @@ impl Milvus {
         Error::check(wrong)
     }
 
-    /// The server's number for the collection or partition that a target is.
+    /// The server's id of a target's collection or partition.
     fn number_of(&self, target: &Target, found: &Collection) -> Result<u64> {
         match target.name.partition.as_str() {
             "" => Ok(u64::try_from(found.number).unwrap_or(0)),
@@ -321,8 +321,8 @@ impl Milvus {
         }
     }
 
-    /// Rows that go with what is replaced: all of the collection, whatever partition they are in; `None` where it goes
-    /// with another target.
+    /// Rows that are deleted with what is replaced: all of the collection, in all partitions; `None` if another target
+    ///     /// accounts for them.
     fn removed(&self, target: &Target, found: &Collection) -> Result<Option<Count>> {
         if target.name.partition.is_empty() {
             return self.count_there(&found.name, None, true).map(Some);
@@ -337,13 +337,13 @@ impl Milvus {
         }
     }
 
-    /// The server's number for the collection, which no other one ever gets, and the partition. Milvus Lite counts its
-    /// collections from 1: there the address tells the rest.
+    /// The server's id of the collection, which is never used again, and the partition. Milvus Lite numbers its
+    ///     /// collections from 1, so there the address is added.
     pub(super) fn incarnation_of(&self, target: &Target) -> Result<Option<String>> {
-        /// Numbers above it were made of the time.
+        /// Ids above this are made from the time.
         const OF_THE_TIME: i64 = 1 << 40;
         let name = &target.name.collection;
-        // Once it is made ready it is the one that the rows go to.
+        // Once prepared, it is the one that the rows go to.
         let ready = self.state().known.get(name).cloned();
         let found = match ready {
             Some(found) => found,
@@ -362,7 +362,7 @@ impl Milvus {
         }))
     }
 
-    /// Rows of a target that exists: counted where it is loaded, else by statistics.
+    /// Rows of a target that exists: counted if it is loaded, else by statistics.
     pub(super) fn rows(&self, target: &Target, found: &Collection) -> Result<Count> {
         let partition = self.counted_partition(target, found.has_partition_key());
         self.count_there(&found.name, partition, true)

@@ -1,5 +1,5 @@
-//! What is done when all rows are in: flush, index, load; and how are rows counted?
-//! One step at a time, each begun once: waiting is the caller's.
+//! What happens once all rows are in: flush, index, load; and how are rows counted?
+//! One step at a time, each begun once; the caller does the waiting.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::{Milvus, fit};
 /// How long to wait at least, and at most, before asking again whether a flush is done.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// How far a collection is whose rows are all in.
+/// How far a collection is once its rows are all in.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Step {
     #[default]
@@ -40,7 +40,7 @@ fn doing(phase: Phase, figure: u64, percent: Option<u64>) -> Finishing {
 }
 
 impl Milvus {
-    /// With everything flushed, statistics are what the target held before the first byte.
+    /// Once everything is flushed, statistics tell what the target held before the first byte.
     pub(super) fn settled(&self, target: &Target, mut decision: Decision) -> Result<Decision> {
         let Some(ready) = self.ready(target.number) else {
             return Ok(decision);
@@ -49,7 +49,7 @@ impl Milvus {
             return Ok(decision);
         }
         let collection = &ready.envelope.collection;
-        // Its last target looked before any of them was sent a row.
+        // The last target in it looked before any of them was sent a row.
         self.flush_since(collection, self.opened)?;
         let partition = self.counted_partition(target, ready.has_partition_key);
         let before = self.client.statistics(collection, partition)?;
@@ -58,8 +58,8 @@ impl Milvus {
         Ok(decision)
     }
 
-    /// Flushes a collection before anything is sent to it, once for all targets in it, unless that was begun after the
-    /// given time.
+    /// Flushes a collection before anything is sent to it, once for all targets in it, unless a flush was begun after
+    ///     /// the given time.
     pub(super) fn flush_since(&self, collection: &str, since: Instant) -> Result<()> {
         let mut flushed = self.flushed.lock().expect("no one panics with it locked");
         if flushed.get(collection).is_some_and(|begun| *begun >= since) {
@@ -69,7 +69,7 @@ impl Milvus {
         let flushing = self.client.flush(collection)?;
         while !self.client.is_flushed(collection, &flushing)? {
             if begun.elapsed() > self.run.patience {
-                let what = "the server has been flushing without getting on";
+                let what = "the server has been flushing without making progress";
                 return Err(Error::new(Kind::Busy, what));
             }
             std::thread::sleep((begun.elapsed() / 16).clamp(ASK_EVERY.0, ASK_EVERY.1));
@@ -78,10 +78,10 @@ impl Milvus {
         Ok(())
     }
 
-    /// The next step, by how far the collection is that the target lies in.
+    /// The next step for the collection that the target is in.
     pub(super) fn finished(&self, target: &Target) -> Result<Finishing> {
         let Some(ready) = self.ready(target.number) else {
-            // Skipped: nothing of it is ours to change.
+            // Skipped: we must not change anything in it.
             return Ok(Finishing::Done);
         };
         let collection = &ready.envelope.collection;
@@ -163,16 +163,16 @@ impl Milvus {
         Ok(told)
     }
 
-    /// Rows were sent once more to a collection: they have to be flushed, indexed and loaded, too.
+    /// Notes that more rows were sent to a collection: they have to be flushed, indexed and loaded, too.
     pub(super) fn unfinished(&self, target: &Target) {
         if let Some(ready) = self.ready(target.number) {
             self.state().steps.remove(&ready.envelope.collection);
         }
     }
 
-    /// Whether no other target of this run still waits for rows in the same collection. A flush is of a whole
-    /// collection and takes seconds, so that the last one does it for all; a run that died before that
-    /// still has the last one to finish.
+    /// Whether no other target of this run still waits for rows in the same collection. A flush covers a
+    ///     /// whole collection and takes seconds, so the last one does it for all; a run that died before that still has the last
+    ///     /// one to finish.
     fn is_last_to_fill(&self, target: u32, collection: &str) -> bool {
         let mut state = self.state();
         let Some(unfilled) = state.unfilled.get_mut(collection) else {
@@ -182,12 +182,12 @@ impl Milvus {
         unfilled.is_empty()
     }
 
-    /// Makes the indexes that are not there; whether any are wanted at all.
+    /// Creates the indexes that are missing; returns whether any are wanted at all.
     fn begin_index(&self, target: &Target, collection: &str) -> Result<bool> {
         let plans = fit::indexes(target, &self.settings)?;
         for (field, plan) in &plans {
             if let Some(there) = self.client.index(collection, field)? {
-                // The job may have been changed while it was unfinished.
+                // The job may have been edited since it began.
                 let another = fit::another_index(collection, field, &there, plan);
                 warn_of(another.map(|error| format!("{}: it stays", error.what())));
                 continue;
@@ -201,7 +201,7 @@ impl Milvus {
         for (field, name, plan) in &others {
             let there = self.client.indexes(collection)?;
             let same = |i: &IndexDescription| i.field_name == *field && i.index_name == *name;
-            // One index is all that a field has, but for paths into JSON.
+            // A field has only one index, except for paths into JSON.
             let path = |p: &(String, String)| p.0 == "json_path";
             let is_there = match plan.params.iter().any(path) {
                 true => there.iter().any(same),
@@ -216,7 +216,7 @@ impl Milvus {
         Ok(!plans.is_empty() || !others.is_empty())
     }
 
-    /// Complains of an index that an earlier run left and that is not the one that the job wants by now.
+    /// Returns an error about an index from an earlier run that is not the one that the job now wants.
     fn check_indexes_there(&self, target: &Target, collection: &str) -> Result<()> {
         let full = self.client.server().flavour == Flavour::Full;
         let mut wrong = Vec::new();
@@ -225,7 +225,7 @@ impl Milvus {
                 continue;
             };
             match fit::another_index(collection, &field, &there, &plan) {
-                // Services and Milvus Lite may make another kind of what they are asked for.
+                // Services and Milvus Lite may create another kind than requested.
                 Some(error) if full && there.kind != "AUTOINDEX" => wrong.push(error),
                 Some(error) => warn_of(Some(error.what().to_owned())),
                 None => warn_of(fit::other_params(collection, &field, &there, &plan)),
@@ -246,8 +246,9 @@ impl Milvus {
             .collect())
     }
 
-    /// Gives a collection that is whole the names that the source's goes by too, where the job asks for that. From then on
-    /// they mean it, whatever they meant before.
+    /// Gives a complete collection the aliases of the source's, if the job asks for that. From then on they refer to
+    /// it,
+    ///     /// whatever they referred to before.
     fn give_aliases(&self, target: &Target, collection: &str) -> Result<()> {
         if !self.settings.aliases {
             return Ok(());
@@ -263,7 +264,7 @@ impl Milvus {
         Ok(())
     }
 
-    /// Complains of an alias that a collection itself is called.
+    /// Returns an error about an alias that is the name of a collection.
     pub(super) fn check_aliases(&self, target: &Target) -> Result<()> {
         if !self.settings.aliases {
             return Ok(());
@@ -271,7 +272,7 @@ impl Milvus {
         for alias in &target.traits.aliases {
             let found = self.client.collection(alias)?;
             if *alias == target.name.collection || found.is_some_and(|f| f.name == *alias) {
-                let what = format!("`aliases: true`, and a collection itself is called {alias}");
+                let what = format!("`aliases: true`, but a collection has the name {alias}");
                 return Err(
                     Error::new(Kind::Job, what).hint("`into:` gives collections other names")
                 );
@@ -287,7 +288,7 @@ impl Milvus {
             let Some(index) = self.client.index(collection, &field)? else {
                 return Err(Error::new(
                     Kind::Refused,
-                    format!("the index on {collection} was made, and is gone"),
+                    format!("the index on {collection} was created, but is gone"),
                 ));
             };
             if let Some(reason) = index.failed {
@@ -303,8 +304,9 @@ impl Milvus {
         Ok((!finished).then_some(rows))
     }
 
-    /// The strongest figure there is without building or loading. What was appended to is counted as it was
-    /// before, so that the two figures can be compared.
+    /// The strongest figure available without building or loading. A target that was appended to is counted the same
+    /// way as
+    ///     /// before, so that the two figures can be compared.
     pub(super) fn counted(&self, target: &Target) -> Result<Count> {
         let collection = match self.ready(target.number) {
             Some(ready) => ready.envelope.collection.clone(),
@@ -333,7 +335,7 @@ impl Milvus {
             Some(found) => Ok(self.counted_partition(target, found.has_partition_key())),
             None => Err(Error::new(
                 Kind::Refused,
-                format!("collection {} is not there", target.name.collection),
+                format!("collection {} does not exist", target.name.collection),
             )
             .hint("`milvusdm run --again` loads everything anew")),
         }
@@ -346,7 +348,7 @@ impl Milvus {
         partition: Option<&str>,
         exactly: bool,
     ) -> Result<Count> {
-        // Milvus Lite's statistics are of live rows, one of a key, and its count(*) does not look at partitions.
+        // Milvus Lite's statistics count live rows, one a key, and its count(*) ignores partitions.
         if self.client.server().flavour == Flavour::LitePython {
             return Ok(Count {
                 rows: self.client.statistics(collection, partition)?,

@@ -1,6 +1,6 @@
 //! Does a target fit a server? Names, vectors, metrics, indexes.
-//! Pure: knows what was asked and what is there, and calls nobody. Three wrong requests are acknowledged by
-//! Milvus 2.3 and then destroy it (no dimension, text keys for int64, another dimension): none passes here.
+//! Pure: compares what is wanted with what exists, and makes no calls. Milvus 2.3 acknowledges three wrong requests
+//! that then destroy it (no dimension, text keys for int64, another dimension): none passes here.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub struct IndexPlan {
     pub params: Vec<(String, String)>,
 }
 
-/// Complains of names Milvus 2.x does not allow, of all of them.
+/// Returns errors about all names that Milvus 2.x does not allow.
 pub fn names(target: &Target) -> Vec<Error> {
     let TargetName {
         collection,
@@ -43,7 +43,7 @@ pub fn names(target: &Target) -> Vec<Error> {
         wrong.extend(name("collection", collection, true).err());
     }
     if !partition.is_empty() {
-        // 2.3.5 takes partitions that begin with a digit.
+        // 2.3.5 accepts partitions that begin with a digit.
         wrong.extend(name("partition", partition, false).err());
     }
     let columns = target.columns.all().iter();
@@ -59,8 +59,8 @@ fn plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// A name in place of a partition tag that Milvus 2.x does not allow: readable, and with a digest of the whole tag,
-/// so that two tags do not get the same one. `None`: the tag is allowed.
+/// A name to use for a partition tag that Milvus 2.x does not allow: readable, and with a digest of the whole tag, so
+/// that two tags do not get the same name. `None`: the tag is allowed.
 pub fn allowed_partition(tag: &str) -> Option<String> {
     if tag.chars().all(plain) && tag.len() <= NAME_BYTES_MAX {
         return None;
@@ -69,14 +69,14 @@ pub fn allowed_partition(tag: &str) -> Option<String> {
     let digest = format!("_{:08x}", (digest ^ (digest >> 32)) as u32);
     let readable = tag.chars().map(|c| if plain(c) { c } else { '_' });
     let mut name: String = readable.take(NAME_BYTES_MAX - digest.len() - 1).collect();
-    // Not every version takes a digit first.
+    // Not every version accepts a leading digit.
     if name.starts_with(|c: char| c.is_ascii_digit()) {
         name.insert(0, '_');
     }
     Some(name + &digest)
 }
 
-/// Complains of a name that Milvus 2.x does not allow.
+/// Returns an error about a name that Milvus 2.x does not allow.
 pub fn name(what: &str, name: &str, letter_first: bool) -> Result<()> {
     let first = name.chars().next().unwrap_or('0');
     let digit_first = letter_first && first.is_ascii_digit();
@@ -112,7 +112,7 @@ fn suggested(name: &str, letter_first: bool) -> Option<String> {
         .then_some(near)
 }
 
-/// Why Milvus, or this server, does not have vectors of a kind, if so.
+/// Why Milvus, or this server, lacks a kind of vectors, if it does.
 pub fn lacking(kind: VectorType, server: &Server) -> Option<String> {
     if !server.takes(kind.element) {
         return Some(format!("{server} has no {} vectors", kind.element.name()));
@@ -136,11 +136,11 @@ pub fn lacking(kind: VectorType, server: &Server) -> Option<String> {
     None
 }
 
-/// The metric an index on a column gets: the job's, else the source's. Complains of what cannot be. Where a target has
-/// several vectors, a column's own comes first, and the job's is for those that it measures.
+/// The metric that an index on a column gets: the job's, else the source's; an error if that is impossible. If a target
+/// has several vectors, a column's own metric comes first, and the job's is for those that it can measure.
 pub fn metric(column: &Column, settings: &Settings, alone: bool) -> Result<Option<Metric>> {
     let ColumnType::Vector(kind) = column.kind else {
-        // There is no other for sparse vectors.
+        // Sparse vectors have no other.
         return Ok(Some(Metric::Ip));
     };
     let binary = kind.is_binary();
@@ -156,7 +156,7 @@ pub fn metric(column: &Column, settings: &Settings, alone: bool) -> Result<Optio
         (None, Some(Metric::Other(name))) => {
             return Err(Error::new(
                 Kind::Unsupported,
-                format!("the source measures by {name}, which Milvus does not have"),
+                format!("the source uses the metric {name}, which Milvus does not have"),
             )
             .hint(
                 "`sink.milvus.metric` (classic jobs: metric_type) names one to use in its place",
@@ -183,18 +183,18 @@ pub fn metric(column: &Column, settings: &Settings, alone: bool) -> Result<Optio
         }));
     }
     Ok(Some(match metric {
-        // Gone since 2.3; JACCARD ranks alike.
+        // Removed in 2.3; JACCARD ranks the same.
         Metric::Tanimoto => Metric::Jaccard,
         metric => metric,
     }))
 }
 
-/// What the operator should know, though it can be done.
+/// What the operator should know, although it is possible.
 pub fn warnings(target: &Target, settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     if settings.metric.as_ref().or(target.metric()) == Some(&Metric::Tanimoto) {
         warnings.push(
-            "Milvus 2.x has no TANIMOTO metric: JACCARD, which ranks alike, takes its place"
+            "Milvus 2.x has no TANIMOTO metric: JACCARD, which ranks the same, replaces it"
                 .to_owned(),
         );
     }
@@ -216,14 +216,14 @@ pub fn warnings(target: &Target, settings: &Settings) -> Vec<String> {
     warnings.dedup();
     if settings.index == IndexWanted::Source && target.index().is_none() {
         warnings.push(format!(
-            "`index: source`, but the source of {} has no index to go by: none is made",
+            "`index: source`, but the source of {} has no index: none is created",
             target.name
         ));
     }
     warnings
 }
 
-/// The indexes to make, each with its field. Complains of what cannot be.
+/// The indexes to create, each with its field; an error about what is impossible.
 pub fn indexes(target: &Target, settings: &Settings) -> Result<Vec<(String, IndexPlan)>> {
     let vectors: Vec<&Column> = target.columns.vectors().map(|(_, column)| column).collect();
     let alone = vectors.len() == 1;
@@ -244,7 +244,7 @@ pub fn indexes(target: &Target, settings: &Settings) -> Result<Vec<(String, Inde
         let fits = alone || column.is_index_asked || holds(&index.kind, column.kind);
         let index = match fits {
             true => index,
-            // A collection is loaded only where each of its vectors has an index.
+            // A collection can be loaded only if each of its vectors has an index.
             false => simplest(column.kind),
         };
         wrong.extend(not_held(&index.kind, column.kind));
@@ -257,7 +257,7 @@ pub fn indexes(target: &Target, settings: &Settings) -> Result<Vec<(String, Inde
     Ok(plans)
 }
 
-/// An error about the job's index where the target has several vectors, and it is for none of them.
+/// An error about the job's index if the target has several vectors and it suits none of them.
 fn held_by_none(vectors: &[&Column], settings: &Settings) -> Option<Error> {
     let IndexWanted::This(index) = &settings.index else {
         return None;
@@ -271,7 +271,7 @@ fn held_by_none(vectors: &[&Column], settings: &Settings) -> Option<Error> {
     }
 }
 
-/// The name that an index on a field gets; empty: the server gives it one.
+/// The name that an index on a field gets; empty: the server chooses one.
 pub fn index_name<'t>(target: &'t Target, settings: &Settings, field: &str) -> &'t str {
     match (&settings.index, target.columns.named(field)) {
         (IndexWanted::Source, Some((_, column))) if !column.is_index_asked => {
@@ -281,7 +281,7 @@ pub fn index_name<'t>(target: &'t Target, settings: &Settings, field: &str) -> &
     }
 }
 
-/// The indexes to make on what is no vector of the rows, each with its field and its name.
+/// The indexes to create on fields that are no vectors, each with its field and its name.
 pub fn other_indexes(target: &Target, settings: &Settings) -> Vec<(String, String, IndexPlan)> {
     let all = match settings.index {
         IndexWanted::Source => target.traits.indexes.as_slice(),
@@ -302,7 +302,7 @@ pub fn other_indexes(target: &Target, settings: &Settings) -> Vec<(String, Strin
         .collect()
 }
 
-/// An error about an index that is there and is not the one that is wanted.
+/// An error about an existing index that is not the one that is wanted.
 pub fn another_index(
     collection: &str,
     field: &str,
@@ -314,14 +314,14 @@ pub fn another_index(
         return None;
     }
     let what = format!(
-        "collection {collection} has an index {} by {} on `{field}`, the job wants {} by {}",
+        "collection {collection} has an index {} by {} on `{field}`, but the job wants {} by {}",
         there.kind, there.metric, wanted.kind, wanted.metric
     );
     let error = Error::new(Kind::Refused, what);
     Some(error.hint("leave `index` out to keep it, or drop it first"))
 }
 
-/// A sentence about an index that is there with other parameters than those that the job names.
+/// A sentence about an existing index with parameters other than the job's.
 pub fn other_params(
     collection: &str,
     field: &str,
@@ -365,7 +365,7 @@ fn simplest(kind: ColumnType) -> Index {
     }
 }
 
-/// An error about a kind of index that does not hold a column's vectors.
+/// An error about a kind of index that cannot hold a column's vectors.
 fn not_held(index: &str, column: ColumnType) -> Option<Error> {
     if holds(index, column) {
         return None;
@@ -385,7 +385,7 @@ fn not_held(index: &str, column: ColumnType) -> Option<Error> {
         _ => ("sparse", "SPARSE_INVERTED_INDEX, SPARSE_WAND"),
     };
     let what = format!("an index {index} does not hold {vectors} vectors");
-    Some(Error::new(Kind::Job, what).hint(format!("such as do: {kinds}")))
+    Some(Error::new(Kind::Job, what).hint(format!("these do: {kinds}")))
 }
 
 fn planned(index: Index, metric: Option<Metric>) -> Result<IndexPlan> {
@@ -393,7 +393,7 @@ fn planned(index: Index, metric: Option<Metric>) -> Result<IndexPlan> {
     let Some(metric) = metric else {
         return Err(Error::new(
             Kind::Job,
-            "an index needs a metric, and the source does not know one",
+            "an index needs a metric, and the source does not know it",
         )
         .hint("`sink.milvus.metric` (classic jobs: metric_type) names it"));
     };
@@ -423,7 +423,7 @@ impl fmt::Display for IndexPlan {
 }
 
 impl IndexPlan {
-    /// As CreateIndex takes it: what is a number goes as one.
+    /// The parameters for CreateIndex, numbers as numbers.
     pub fn extra_params(&self) -> Vec<KeyValue> {
         let value = |text: &String| match serde_json::from_str(text) {
             Ok(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => value,
@@ -436,7 +436,7 @@ impl IndexPlan {
             KeyValue::new("metric_type", &self.metric),
             KeyValue::new("params", serde_json::Value::Object(params).to_string()),
         ];
-        // On what is no vector there may be none of them.
+        // An index on a field that is no vector has none of them.
         let says_nothing = |param: &KeyValue| match param.key.as_str() {
             "params" => self.metric.is_empty() && self.params.is_empty(),
             _ => param.value.is_empty(),

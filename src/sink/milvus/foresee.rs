@@ -1,5 +1,5 @@
-//! What will a run do besides bringing rows, and will the server have it? Metric, index, load, what a count will rest on.
-//! Looks; to prove an index it makes a collection of its own, and removes it again.
+//! What will a run do besides delivering rows, and will the server accept it? Metric, index, load, what a count will
+//! rest on. Looks only; to prove an index it creates a collection of its own, and removes it again.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -53,7 +53,7 @@ impl Milvus {
         let index = fit::indexes(target, settings)?;
         let in_source = target.metric();
         let vectors: Vec<_> = target.columns.vectors().map(|(_, column)| column).collect();
-        // The metric and an index that is there are those of the first vector.
+        // The metric and an existing index are those of the first vector.
         let (there, metric) = match vectors.first() {
             Some(first) => {
                 let there = match decision.action {
@@ -120,7 +120,7 @@ impl Milvus {
         })
     }
 
-    /// How rows get there, and why so.
+    /// How rows get there, and why.
     fn way(&self, target: &Target) -> String {
         match &self.bulk {
             Some(bulk) => bulk.way(target, self.client.server()),
@@ -131,7 +131,7 @@ impl Milvus {
         }
     }
 
-    /// Has the server look at type and parameters of an index before anything is removed or sent.
+    /// Has the server check type and parameters of an index before anything is removed or sent.
     pub(super) fn prove_index(&self, target: &Target, decision: &Decision) -> Result<()> {
         let mut plans = fit::indexes(target, &self.settings)?;
         let kind = |field: &str| {
@@ -146,7 +146,7 @@ impl Milvus {
             return Ok(());
         }
         let kept = decision.action == Action::Append || !target.name.partition.is_empty();
-        // An index that is there has been compared with the one that is wanted.
+        // An existing index has been compared with the wanted one.
         if kept && let Some(found) = self.seen(&target.name.collection)? {
             let mut open = Vec::new();
             for (field, plan) in plans {
@@ -174,7 +174,7 @@ impl Milvus {
             if error.kind().is_silence() {
                 return Err(error);
             }
-            // The job's user may only touch the job's collection.
+            // The job's user may have access to the job's collection only.
             warn!("the index cannot be tried beforehand: {error:#}");
             return Ok(());
         }
@@ -205,7 +205,7 @@ impl Milvus {
     }
 }
 
-/// Parameters that a kind of index needs before Milvus 2.4, and this one lacks, in half a sentence.
+/// Half a sentence about parameters that this kind of index needs before Milvus 2.4 and that are missing.
 fn missing(plan: &IndexPlan) -> String {
     let needed: &[&str] = match plan.kind.as_str() {
         "HNSW" => &["M", "efConstruction"],
@@ -221,9 +221,9 @@ fn missing(plan: &IndexPlan) -> String {
     }
 }
 
-/// A warning about a kind of index that no Milvus has had, with what was meant, perhaps.
+/// A warning about a kind of index that no Milvus has had, with a suggestion if there is one.
 pub(super) fn unknown_kind(plan: &IndexPlan) -> Option<String> {
-    // Swapped letters are a mistake: that is said as an error.
+    // Swapped letters are surely a mistake, and reported as an error.
     if KINDS.contains(&plan.kind.as_str()) || swapped(&plan.kind).is_some() {
         return None;
     }
@@ -235,8 +235,8 @@ pub(super) fn unknown_kind(plan: &IndexPlan) -> Option<String> {
     ))
 }
 
-/// The kind of index that has just the letters of a word, in another order: the commonest slip, and no name of an index
-/// to come.
+/// The kind of index that has exactly the letters of a word in another order: the most common typo, and unlikely to be
+/// the name of a future index.
 pub(super) fn swapped(kind: &str) -> Option<&'static str> {
     let letters = |word: &str| {
         let mut letters: Vec<char> = word.chars().collect();
@@ -247,7 +247,7 @@ pub(super) fn swapped(kind: &str) -> Option<&'static str> {
     kinds.find(|known| *known != kind && letters(known) == letters(kind))
 }
 
-/// A name that no collection has.
+/// A name that no collection can have by accident.
 fn proof_name() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let nanos = since.map_or(0, |d| d.as_nanos());

@@ -1,5 +1,5 @@
-//! What does a collection hold of what was delivered to it? Rows are asked for by their keys, and counted.
-//! Never loads: what is not loaded cannot be read.
+//! What does a collection hold of what was delivered to it? Rows are queried by their keys, and counted.
+//! Never loads a collection: one that is not loaded cannot be read.
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
@@ -44,7 +44,7 @@ impl Milvus {
         }
         if !self.client.is_loaded(&found.name, partition)? {
             return Ok(Held::Hidden {
-                why: format!("{name} is not loaded, and Milvus gives rows of what is loaded only"),
+                why: format!("{name} is not loaded, and Milvus returns rows of loaded collections only"),
                 hint: "`milvusdm verify --load` with the same job makes an index if there is none, loads, compares, and \
                        leaves the collection as it was; `load: true` and an `index` in the job keep it loaded"
                     .to_owned(),
@@ -77,7 +77,7 @@ impl Milvus {
             plain: target.plain().is_some(),
             checks: fields.checks,
             misfit: self.run.rules.misfit,
-            // It keeps one row for a key, and does not count by partition.
+            // Milvus Lite keeps one row a key, and does not count by partition.
             counts: self.client.server().flavour != Flavour::LitePython,
         })))
     }
@@ -87,7 +87,7 @@ impl Milvus {
 struct Keyed<'s> {
     client: &'s Client,
     look_up: LookUp,
-    /// For each column that is read, which of the rows' it is.
+    /// For each column that is read, its place among the columns of rows.
     looks: Vec<Look>,
     plain: bool,
     checks: Vec<Check>,
@@ -98,18 +98,18 @@ struct Keyed<'s> {
 /// A column to compare.
 struct Look {
     number: usize,
-    /// Rows that had no value have another there.
+    /// Rows without a value got a default there.
     defaulted: bool,
 }
 
-/// Questions asked to tell rows with copies apart: of as many as half of them each row is named exactly.
+/// The most queries spent on telling apart rows that have copies: up to half as many rows are each identified.
 const QUESTIONS: u32 = 128;
 
-/// What is known of rows that are there more than once.
+/// What is known about rows that occur more than once.
 struct Copies<'b> {
     /// How many may still be asked.
     questions: u32,
-    /// The first, and how often it is there.
+    /// The first one, and how often it occurs.
     first: Option<(Wanted<'b>, u64)>,
 }
 
@@ -131,7 +131,7 @@ impl Holder for Keyed<'_> {
     }
 
     fn as_delivered(&self, batch: Batch) -> Result<Batch> {
-        // What was delivered was allowed: the rules were those of the run.
+        // What was delivered was allowed by the rules of the run.
         let (mut batch, _) = mend::fitted(&self.checks, self.misfit, batch)?;
         pack::leave_out(&mut batch, NonFinite::Skip)?;
         Ok(batch)
@@ -155,7 +155,7 @@ impl Holder for Keyed<'_> {
         let found = found.map_err(|e| self.unloaded(e))?;
         let there = There::new(found);
         let mut compared = Compared::default();
-        // Rows that a query gave, each of which has to be there once.
+        // Rows that a query returned, each of which has to occur once.
         let mut given = Vec::with_capacity(rows.len());
         for row in &rows {
             match there.row(&row.key) {
@@ -166,7 +166,7 @@ impl Holder for Keyed<'_> {
                         compared.differs(row.part, row.row, what);
                     }
                 }
-                // A key that queries of real servers do not give: it can be counted.
+                // A key that queries of real servers do not return, but that can be counted.
                 None if row.key == Key::Int(i64::MAX) && self.counts => {
                     match self.count(std::slice::from_ref(&row.key))? {
                         0 => compared.differs(row.part, row.row, What::Missing),
@@ -180,7 +180,7 @@ impl Holder for Keyed<'_> {
         if there.distinct != given.len() {
             return Err(Error::new(
                 Kind::Refused,
-                "the server gave rows whose keys were not asked for",
+                "the server returned rows whose keys were not asked for",
             ));
         }
         if self.counts {
@@ -192,7 +192,7 @@ impl Holder for Keyed<'_> {
     fn present(&mut self, keys: &[Key]) -> Result<Option<Vec<Key>>> {
         let found = self.client.present(&self.look_up, keys);
         let mut there = found.map_err(|e| self.unloaded(e))?;
-        // A key that queries of real servers do not give.
+        // A key that queries of real servers do not return.
         let last = Key::Int(i64::MAX);
         if keys.contains(&last) && self.counts && self.count(std::slice::from_ref(&last))? > 0 {
             there.push(last);
@@ -210,7 +210,7 @@ impl Holder for Keyed<'_> {
     }
 }
 
-/// Bytes of a batch's keys, where they are text.
+/// Bytes of a batch's keys, if they are text.
 fn key_bytes(batch: &Batch) -> usize {
     let keys = batch.parts.iter().filter_map(Part::text_keys);
     keys.map(|keys| keys.iter().flatten().map(str::len).sum::<usize>())
@@ -218,7 +218,7 @@ fn key_bytes(batch: &Batch) -> usize {
 }
 
 impl Keyed<'_> {
-    /// What is there in place of a row's values.
+    /// What differs between a delivered row and the row there.
     fn differs(&self, wanted: &Wanted<'_>, there: &There, at: usize) -> Option<What> {
         let columns = self.look_up.columns.iter().zip(&there.columns);
         for (look, (column, array)) in self.looks.iter().zip(columns) {
@@ -245,7 +245,7 @@ impl Keyed<'_> {
         None
     }
 
-    /// A query gives one row of a key, however many there are; counting tells.
+    /// A query returns one row of a key, however many there are; counting tells how many.
     fn look_for_copies(&self, given: &[Wanted<'_>], compared: &mut Compared) -> Result<()> {
         if given.is_empty() {
             return Ok(());
@@ -260,14 +260,15 @@ impl Keyed<'_> {
             compared.differs(row.part, row.row, What::Copies(copies));
             compared.differing += rows - 1;
         }
-        // A row with another vector that is there twice is one row.
+        // A row that occurs twice and has another vector counts as one.
         let looked_for = given.len() as u64 + compared.missing;
         compared.differing = compared.differing.min(looked_for + compared.unread);
         Ok(())
     }
 
-    /// How many of these rows have ids that are there more than once, `total` rows in all. Halved until single rows are
-    /// left, or so many questions were asked: then it is as many as the surplus allows.
+    /// How many of these rows have ids that occur more than once, `total` rows in all. Halves the rows until single
+    /// ones are
+    ///     /// left or too many queries were made: then it is as many as the surplus allows.
     fn with_copies<'b>(
         &self,
         some: &[Wanted<'b>],
@@ -306,8 +307,8 @@ impl Keyed<'_> {
         count.map_err(|e| self.unloaded(e))
     }
 
-    /// A server that was started again loads what was loaded, which takes a while: what it refuses till then it will
-    /// answer later.
+    /// A restarted server reloads what was loaded, which takes a while: it will answer later what it refuses until
+    /// then.
     fn unloaded(&self, error: Error) -> Error {
         let LookUp {
             collection,
@@ -317,24 +318,24 @@ impl Keyed<'_> {
         let loaded = self.client.is_loaded(collection, partition.as_deref());
         match error.kind() {
             Kind::Refused if matches!(loaded, Ok(false)) => {
-                let what = format!("{collection} was loaded, and is not: {}", error.what());
+                let what = format!("{collection} was loaded, but no longer is: {}", error.what());
                 Error::new(Kind::Busy, what)
             }
             _ => error,
         }
     }
 
-    /// Two answers about the same rows do not fit each other.
+    /// Two answers about the same rows contradict each other.
     fn moves(&self) -> Error {
         let what = format!(
-            "rows of {} change while they are compared",
+            "rows of {} are changing while they are compared",
             self.look_up.collection
         );
         Error::new(Kind::Busy, what)
     }
 }
 
-/// What a query gave, to be found by key.
+/// What a query returned, indexed by key.
 struct There {
     /// Keys, and which of the rows each is.
     keys: Vec<(Key, usize)>,

@@ -11,10 +11,10 @@ use crate::sink::Loan;
 use super::fit::{self, IndexPlan};
 use super::{Flavour, Milvus};
 
-/// The name of an index that goes again.
+/// The name of a temporary index.
 const INDEX: &str = "milvusdm_verify";
 
-/// How often it is asked whether something is done.
+/// How often to ask whether something is done.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
 impl Milvus {
@@ -38,7 +38,7 @@ impl Milvus {
         {
             return Ok(());
         }
-        // What is loaded has an index on each of its vectors.
+        // A loaded collection has an index on each of its vectors.
         let alone = target.columns.vectors().count() == 1;
         for (_, column) in target.columns.vectors() {
             let field = &column.name;
@@ -60,7 +60,7 @@ impl Milvus {
                 Ok(index.is_some_and(|index| index.finished))
             })?;
         }
-        // Where another partition is loaded, only this one is added.
+        // If another partition is loaded, only this one is added.
         let partly = self.client.server().flavour == Flavour::Full
             && self.client.is_loaded(name, None)?
             && partition.is_some();
@@ -87,7 +87,7 @@ impl Milvus {
         }
     }
 
-    /// An index that takes the least to build; by the job's metric, where that is known.
+    /// The index that is cheapest to build, by the job's metric if that is known.
     fn plainest(&self, column: &Column, alone: bool) -> IndexPlan {
         let metric = fit::metric(column, &self.settings, alone).ok().flatten();
         let element = match column.kind {
@@ -118,7 +118,7 @@ impl Milvus {
             check()?;
             if began.elapsed() > self.run.patience {
                 let what =
-                    format!("the server has been {doing} for as long as `run.patience` lasts");
+                    format!("the server has been {doing} for longer than `run.patience`");
                 return Err(Error::new(Kind::Busy, what).hint("`run: {patience: 1h}` waits longer"));
             }
             std::thread::sleep(ASK_EVERY);

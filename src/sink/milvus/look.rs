@@ -1,4 +1,4 @@
-//! What is there before anything is changed? Asked once for a collection, however many targets lie in it.
+//! What exists before anything is changed? Asked once per collection, however many targets are in it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -20,7 +20,7 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    /// Forgets all of it: what follows changes things.
+    /// Discards all of it, because what follows changes things.
     pub(super) fn forget(&self) {
         lock(&self.collections).clear();
         lock(&self.partitions).clear();
@@ -32,7 +32,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().expect("no one panics with it locked")
 }
 
-/// What is known under a key; asked for where nothing is. Two that ask at the same time both do.
+/// What is known under a key; asks the server if nothing is. Two threads that ask at the same time may both do so.
 fn known<K: Hash + Eq, V, T>(
     all: &Mutex<HashMap<K, V>>,
     key: K,
@@ -55,7 +55,7 @@ impl Milvus {
         known(&self.looks.collections, name.to_owned(), Option::clone, ask)
     }
 
-    /// The server's number for a partition, 0 where it does not say; `None`: there is no such partition.
+    /// The server's id of a partition, 0 if it does not say; `None`: there is no such partition.
     pub(super) fn seen_partition(&self, collection: &str, partition: &str) -> Result<Option<u64>> {
         let ask = || self.client.partitions(collection);
         let get = |all: &HashMap<String, u64>| all.get(partition).copied();

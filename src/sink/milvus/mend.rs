@@ -1,5 +1,5 @@
-//! What becomes of values that do not fit their fields? They are cut, left out with or without their rows, or kept in the
-//! dynamic field, as the job allows; else they end it.
+//! What becomes of values that do not fit their fields? They are cut, left out with or without their rows, or kept in
+//! the dynamic field, as the job allows; otherwise they are an error.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::job::Misfits;
 use crate::json;
 use crate::schema::{ColumnType, Role, Scalar, TooLong};
 
-/// A value that goes to the dynamic field because its own does not take it: the row, the key, the JSON.
+/// A value that moves to the dynamic field because its own field cannot take it: the row, the key, the JSON.
 type Moved = (usize, String, String);
 
-/// Brings a batch's values into the shape their fields take, or takes rows out, as far as that is allowed; the batch,
-/// and the rows that were taken out.
+/// Adapts a batch's values to their fields, or takes rows out, as far as the job allows. Returns the batch and the rows
+/// that were taken out.
 pub fn fitted(checks: &[Check], rule: Misfits, mut batch: Batch) -> Result<(Batch, Vec<LeftOut>)> {
     if checks.is_empty() {
         return Ok((batch, Vec::new()));
@@ -34,7 +34,7 @@ pub fn fitted(checks: &[Check], rule: Misfits, mut batch: Batch) -> Result<(Batc
         for check in checks.iter().filter(|check| !is_dynamic(check)) {
             mend(check, rule, &mut part, &mut odd, &mut moved).map_err(|e| e.batch(batch.id))?;
         }
-        // Last: it is looked at with what comes to it.
+        // Last, so that values moved into it are checked, too.
         for check in checks.iter().filter(is_dynamic) {
             take_in(check.column, &mut part, &mut moved);
             mend(check, rule, &mut part, &mut odd, &mut moved).map_err(|e| e.batch(batch.id))?;
@@ -48,8 +48,8 @@ pub fn fitted(checks: &[Check], rule: Misfits, mut batch: Batch) -> Result<(Batc
     Ok((batch, left_out))
 }
 
-/// Brings the values of one column into shape; rows that have to go, and values that the dynamic field is to keep, are
-/// added to the others.
+/// Adapts the values of one column. Rows to be taken out, and values that move to the dynamic field, are added to the
+/// others.
 fn mend(
     check: &Check,
     rule: Misfits,
@@ -81,7 +81,7 @@ fn mend(
     Ok(())
 }
 
-/// What is done with a value that does not fit.
+/// What to do with a value that does not fit.
 enum Treatment {
     Refuse,
     LeaveOut,
@@ -108,7 +108,7 @@ fn treatment(check: &Check, rule: Misfits, misfit: &Misfit, part: &Part) -> Trea
     }
 }
 
-/// A value as JSON, which text that should be JSON becomes as text; `None`: JSON has no such value.
+/// A value as JSON; invalid JSON becomes a JSON string. `None`: JSON has no such value.
 fn as_json(kind: ColumnType, array: &ArrayRef, row: usize) -> Option<String> {
     Some(match kind {
         ColumnType::VarChar { .. } | ColumnType::Json | ColumnType::Geometry => {
@@ -144,7 +144,8 @@ fn element(of: Scalar, list: &ArrayRef, at: usize) -> Option<String> {
     })
 }
 
-/// Adds values to the dynamic field of their rows. One that is no object stays as it is, and is found.
+/// Adds values to the dynamic field of their rows. A dynamic field that is no object stays as it is, to be reported
+/// later.
 fn take_in(column: usize, part: &mut Cow<Part>, moved: &mut Vec<Moved>) {
     if moved.is_empty() {
         return;
@@ -170,7 +171,7 @@ fn take_in(column: usize, part: &mut Cow<Part>, moved: &mut Vec<Moved>) {
     *part = Cow::Owned(part.with_column(column, texts));
 }
 
-/// Rows of a column whose values are made to fit.
+/// A column whose values are being adapted.
 #[derive(Default)]
 struct Mended {
     nulls: Vec<usize>,

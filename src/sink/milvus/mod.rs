@@ -1,4 +1,4 @@
-//! Milvus 2.x: how are rows brought into a collection?
+//! Milvus 2.x: how are rows delivered into a collection?
 //! Checks everything against the server's own description before the first byte is sent, and sends vector bytes
 //! from where they are mapped. Never tries anything twice, and drops nothing that it was not asked to replace.
 
@@ -50,7 +50,7 @@ pub const KIND: SinkKind = SinkKind {
 
 impl Spec for Settings {
     fn open(&self, run: &RunSettings) -> Result<Box<dyn Sink>> {
-        // Two connections on two cores are the most that helps with the server near; see facts of call.rs.
+        // With a server nearby, more than two connections on two cores do not help.
         let connections = run.connections.unwrap_or(limits::CONNECTIONS_DEFAULT);
         let server = self.client()?;
         let client = match milvus::open(&server, connections)? {
@@ -92,7 +92,7 @@ impl Spec for Settings {
     }
 }
 
-/// A Milvus 2.x server as a place for rows.
+/// A Milvus 2.x server as a destination.
 pub struct Milvus {
     client: Client,
     settings: Settings,
@@ -100,14 +100,14 @@ pub struct Milvus {
     state: Mutex<State>,
     ready: RwLock<HashMap<u32, Arc<Ready>>>,
     opened: Instant,
-    /// Collections that were flushed before the first row, and when that was begun.
+    /// Collections that were flushed before the first row, with the start of that flush.
     flushed: Mutex<HashMap<String, Instant>>,
     looks: look::Looks,
-    /// How rows get there as files, where the job wants that.
+    /// How rows get there as files, if the job wants that.
     bulk: Option<bulk::Bulk>,
 }
 
-/// What of the run's settings matters here.
+/// The settings of the run that matter here.
 struct Run {
     patience: Duration,
     on_doubt: OnDoubt,
@@ -117,39 +117,39 @@ struct Run {
     verify: Verify,
 }
 
-/// What is known of the collections of this job, beyond single targets: several may share one.
+/// What is known about the collections of this job; several targets may share one.
 #[derive(Default)]
 struct State {
-    /// For each collection, the target that was looked at first: others must agree with it.
+    /// For each collection, the target that was checked first: others must agree with it.
     first: HashMap<String, Target>,
-    /// Collections that some target replaces whole, with the server's number for each.
+    /// Collections that some target replaces whole, with the server's id of each.
     to_replace: HashMap<String, u64>,
     /// Collections that this job made or replaced.
     made: HashSet<String>,
     /// Partitions that this job made or replaced.
     made_partitions: HashSet<TargetName>,
-    /// Indexes that the server takes, with the vectors they are on.
+    /// Indexes that the server accepts, with the vectors they are on.
     proven: HashSet<(fit::IndexPlan, ColumnType)>,
     /// For each collection, the targets in it that do not have all their rows.
     unfilled: HashMap<String, HashSet<u32>>,
-    /// The server's number for each collection, when the last target in it was made ready.
+    /// The server's id of each collection when the last target in it was prepared.
     numbers: HashMap<String, i64>,
-    /// The server's numbers for partitions, as they were after targets in them were made ready.
+    /// The server's ids of partitions after the targets in them were prepared.
     partition_numbers: HashMap<TargetName, u64>,
     /// Collections as they were described after the last change to them.
     known: HashMap<String, Collection>,
-    /// What collections that this run makes bear as their description.
+    /// The description that this run gives to collections it creates.
     mark: String,
-    /// How far collections are whose rows are all in.
+    /// How far collections are once their rows are all in.
     steps: HashMap<String, finish::Step>,
 }
 
-/// A target whose place is there, and was found to fit.
+/// A target whose collection and partition exist and fit.
 struct Ready {
     envelope: wire::Envelope,
     checks: Vec<check::Check>,
     decision: Decision,
-    /// Whether the place could be counted exactly before the first row.
+    /// Whether rows could be counted exactly before the first row was sent.
     exact: bool,
     has_partition_key: bool,
     delivered: AtomicU64,
@@ -161,25 +161,25 @@ impl Milvus {
         ready.get(&target).cloned()
     }
 
-    /// The partition that counts are about; `None` where the server counts whole collections only.
+    /// The partition to count; `None` if the server counts whole collections only.
     fn counted_partition<'t>(&self, target: &'t Target, has_key: bool) -> Option<&'t str> {
         (!has_key && self.client.server().has_partitions()).then_some(&*target.name.partition)
     }
 
-    /// How rows get there as files, where that is the way.
+    /// How rows get there as files, if they do.
     fn bulk(&self) -> Option<&bulk::Bulk> {
         self.bulk.as_ref().filter(|bulk| bulk.is_chosen())
     }
 
-    /// Whether an Again goes as an upsert.
+    /// Whether an `Again` is sent as an upsert.
     fn upserts(&self) -> bool {
         let asked = self.run.existing == Existing::Upsert;
         !self.settings.auto_id && (asked || self.run.on_doubt != OnDoubt::Resend)
     }
 }
 
-/// An address in the spelling that stands for others of the same: `localhost` is looked up as 127.0.0.1 first wherever
-/// Milvus runs. `[::1]` stays: another server may listen there.
+/// The canonical spelling of an address: `localhost` resolves to 127.0.0.1 first wherever Milvus runs. `[::1]` stays:
+/// another server may listen there.
 pub(super) fn one_spelling(address: &str) -> String {
     address
         .to_ascii_lowercase()
@@ -254,7 +254,7 @@ impl Sink for Milvus {
                 .collection
                 .clone()
                 .unwrap_or_else(|| source.collection.clone()),
-            // One name for one thing: the default partition is the unnamed one.
+            // One name for one thing: the default partition has the empty name.
             partition: match partition {
                 "_default" => String::new(),
                 name => name.to_owned(),
@@ -357,7 +357,7 @@ impl Sink for Milvus {
             Attempt::Again if self.upserts() => Write::Upsert,
             _ => Write::Insert,
         };
-        // Halves of a batch bear its name: what tells them apart is where they begin.
+        // Halves of a batch share its id: their first rows tell them apart.
         let key = format!("{}/{}+{}", parcel.id, parcel.batch.first_row, parcel.rows);
         let result = self
             .client
@@ -365,14 +365,14 @@ impl Sink for Milvus {
             .map_err(|e| e.batch(parcel.id))?;
         let taken = match write {
             Write::Insert => result.insert_cnt,
-            // Not every version fills both.
+            // Not every version fills in both.
             Write::Upsert => result.upsert_cnt.max(result.insert_cnt),
         };
         if taken != i64::from(parcel.rows) {
             return Err(Error::new(
                 Kind::Differs,
                 format!(
-                    "{} rows were sent, and {taken} were acknowledged",
+                    "{} rows were sent, but {taken} were acknowledged",
                     parcel.rows
                 ),
             )
@@ -397,7 +397,7 @@ impl Sink for Milvus {
             "`run.on_doubt: resend` sends it again and accepts that its rows may be there twice";
         if self.settings.auto_id {
             return doubles(
-                "the server makes the ids, so that nothing tells a second arrival from the first",
+                "the server makes the ids, so nothing distinguishes a second arrival from the first",
                 resend,
             );
         }

@@ -1,5 +1,5 @@
-//! How does a batch become a parcel? Each row is looked at once (does it fit, is it finite, what is its digest), and
-//! copied while it is in the cache where it lies alone. This is where pages of a mapping fault in.
+//! How does a batch become a parcel? Each row is visited once (does it fit, is it finite, what is its digest), and
+//! copied while it is in the cache if it is stored by itself. This is where pages of a mapping fault in.
 
 use super::check::Check;
 use super::mend::fitted;
@@ -13,16 +13,16 @@ use crate::schema::{ColumnType, Element, VectorType};
 use crate::simd::{self, Floats};
 use crate::sink::Parcel;
 
-/// What becomes of rows that a collection does not take.
+/// What to do with rows that a collection does not take.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Of rows with NaN or infinity in a vector.
+    /// With rows that have NaN or infinity in a vector.
     pub non_finite: NonFinite,
-    /// Of rows with another value that does not fit.
+    /// With rows that have another value that does not fit.
     pub misfit: Misfits,
 }
 
-/// Packs a batch for the place that the envelope names, where values that `checks` knows of have to fit.
+/// Packs a batch for the destination in the envelope. Values have to pass `checks`.
 pub fn pack(
     envelope: &Envelope,
     checks: &[Check],
@@ -35,7 +35,7 @@ pub fn pack(
     let pieces = match batch.rows() {
         // The server refuses empty inserts.
         0 => Vec::new(),
-        // Nearly always all is finite: framed as if it were, and looked at on the way.
+        // Nearly always everything is finite: frame it as if it were, and check on the way.
         _ => {
             let framed = frame_checked(
                 envelope,
@@ -43,7 +43,7 @@ pub fn pack(
                 &mut room.bytes,
                 |part, column, room| {
                     let ColumnType::Vector(kind) = part.columns().all()[column].kind else {
-                        unreachable!("only dense vectors are looked at");
+                        unreachable!("only dense vectors are checked");
                     };
                     let (sum, odd) = look(part, column, kind, room);
                     digest = digest.wrapping_add(sum);
@@ -85,7 +85,7 @@ pub fn pack(
     })
 }
 
-/// The digest of a part's vectors, and whether one is not finite; gathered where there is a room.
+/// The digest of a part's vectors, and whether one is not finite; gathers them if there is a buffer.
 fn look(
     part: &Part,
     column: usize,
@@ -100,7 +100,7 @@ fn look(
     }
 }
 
-/// The digests of what is no dense vector.
+/// The digests of columns that are no dense vectors.
 fn other_digests(parts: &[Part]) -> u64 {
     let mut sum = 0u64;
     for part in parts {
@@ -115,7 +115,7 @@ fn other_digests(parts: &[Part]) -> u64 {
     sum
 }
 
-/// The floats of vectors of these elements, to be looked at.
+/// The floats in vectors of this element type, to be checked.
 fn floats(element: Element) -> Floats {
     match element {
         Element::Float32 => Floats::F32,

@@ -1,5 +1,5 @@
-//! Carries a decision out: drops, makes, and looks again. Nothing is sent to a collection that was not described
-//! and found to fit after the last change to it.
+//! Carries a decision out: drops, creates, and looks again. Nothing is sent to a collection that was not described and
+//! found to fit after the last change to it.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, MutexGuard};
@@ -33,7 +33,7 @@ impl Milvus {
         let found = {
             let mut state = self.state();
             if begun {
-                // What this job made or replaced before it died holds rows by now. A target that replaces the whole
+                // What this job created or replaced before it died holds rows by now. A target that replaces the whole
                 // collection was carried out with the first of those that share it.
                 if decision.action != Action::Append {
                     if self.replaces_whole(target, decision, &state).is_some()
@@ -59,7 +59,7 @@ impl Milvus {
                 .for_each(|check| check.objects_only = false);
         }
         if !name.partition.is_empty() {
-            // Side by side: no two targets share a partition.
+            // In parallel: no two targets share a partition.
             if !begun {
                 self.remove_partition(target, &found, decision)?;
             }
@@ -91,7 +91,7 @@ impl Milvus {
             .insert(target.number);
         let mut all = self.ready.write().expect("no one panics with it locked");
         all.insert(target.number, Arc::new(ready));
-        // What was there before is there no longer.
+        // What existed before no longer does.
         self.looks.forget();
         Ok(())
     }
@@ -101,8 +101,9 @@ impl Milvus {
         columns::fields(found, target, &self.settings, self.client.server())
     }
 
-    /// The number of the collection that a target takes part in replacing whole, 0 where the server did not say; `None`:
-    /// it does not.
+    /// The id of the collection that a target takes part in replacing whole, 0 if the server did not say; `None`: the
+    /// target
+    ///     /// does not.
     fn replaces_whole(&self, target: &Target, decision: &Decision, state: &State) -> Option<u64> {
         let replaces = decision.action == Action::Replace && target.name.partition.is_empty();
         match replaces {
@@ -111,8 +112,9 @@ impl Milvus {
         }
     }
 
-    /// The server's number for where a target that is ready goes. Partitions are asked for together: their last one was
-    /// made by then.
+    /// The server's id of where a prepared target goes. Partitions are listed together, because the last of them exists
+    /// by
+    ///     /// then.
     pub(super) fn placed(&self, target: &Target) -> Result<u64> {
         let name = &target.name;
         let Some(ready) = self.ready(target.number) else {
@@ -140,7 +142,7 @@ impl Milvus {
         number.ok_or_else(|| gone(&format!("partition {name}")))
     }
 
-    /// Drops a partition that is replaced, unless this job has already done so.
+    /// Drops a partition that is to be replaced, unless this job has already done so.
     fn remove_partition(
         &self,
         target: &Target,
@@ -156,8 +158,8 @@ impl Milvus {
             return Ok(());
         }
         let there = self.client.partitions(&found.name)?;
-        // Another one than was decided on was made since: by an earlier start of this job, or by somebody else. It stays,
-        // and what follows looks into it.
+        // Another one than was decided on was made since: by an earlier start of this job, or by somebody else. It
+        // stays, and what follows looks into it.
         let is_it = |number: &u64| decision.replaces == 0 || *number == decision.replaces;
         if there.get(&name.partition).is_some_and(is_it) {
             // A loaded partition is not dropped.
@@ -201,7 +203,7 @@ impl Milvus {
     ) -> Result<Collection> {
         let name = &target.name.collection;
         let description = traits::description(target, &state.mark);
-        // Described since the last change to it, perhaps.
+        // It may have been described since the last change to it.
         let found = match state.known.get(name) {
             Some(found) => Some(found.clone()),
             None => self.client.collection(name)?,
@@ -247,10 +249,10 @@ impl Milvus {
         let found = self.client.collection(name)?.ok_or_else(|| {
             Error::new(
                 Kind::Refused,
-                format!("collection {name} was made, and is not there"),
+                format!("collection {name} was created, but does not exist"),
             )
         })?;
-        // A server silently drops what it does not know.
+        // A server silently ignores what it does not know.
         let server = self.client.server();
         let asked = columns::as_asked(&found, target, server);
         let asked = asked.and_then(|()| traits::as_asked(&found, &carried, &self.settings, server));
@@ -264,8 +266,9 @@ impl Milvus {
         Ok(found)
     }
 
-    /// Refuses what is there and should not be yet, unless it is empty: then it may be what an earlier start of this job
-    /// made. Statistics do not count what was not flushed, so that it is flushed first.
+    /// Refuses what exists and should not yet, unless it is empty: then it may be what an earlier start of this job
+    /// created.
+    ///     /// Flushes it first, because statistics do not count unflushed rows.
     fn check_empty(&self, target: &Target, found: &Collection, what: &str) -> Result<()> {
         let looked = Instant::now();
         let mut there = self.rows(target, found)?;
@@ -277,11 +280,11 @@ impl Milvus {
             return Ok(());
         }
         let what = format!(
-            "{what} was made since this job looked, and holds {} rows of somebody else",
+            "{what} was created after this job looked, and holds {} rows that are not its own",
             there.rows
         );
         Err(Error::new(Kind::Refused, what)
-            .hint("nothing was sent to it: `milvusdm run --again` looks anew, and `mode` then says what becomes of them"))
+            .hint("nothing was sent to it: `milvusdm run --again` looks again, and `mode` then decides what becomes of them"))
     }
 
     fn partition_made(
@@ -308,12 +311,13 @@ impl Milvus {
 }
 
 impl Milvus {
-    /// Refuses a collection that was dropped, made anew or changed while rows were on their way to it, and one of whose
-    /// partitions, as far as this run fills them, that is so.
+    /// Refuses a collection that was dropped, recreated or changed while rows were on their way to it; the same for
+    /// those of
+    ///     /// its partitions that this run fills.
     pub(super) fn check_still_there(&self, target: &Target) -> Result<()> {
         let name = &target.name.collection;
         let anew = |what: &str| {
-            let what = format!("{what} was dropped and made anew while this job filled it");
+            let what = format!("{what} was dropped and recreated while this job filled it");
             Error::new(Kind::Refused, what)
                 .hint("what was delivered to it before is lost: `milvusdm run --again` loads everything anew")
         };
@@ -342,7 +346,7 @@ impl Milvus {
     }
 }
 
-/// What was there when it was decided on is not there any more; what this job had sent to it is lost with it.
+/// What existed at the time of the decision is gone, and what this job had sent to it is lost with it.
 fn gone(what: &str) -> Error {
     Error::new(
         Kind::Refused,

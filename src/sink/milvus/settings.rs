@@ -1,4 +1,4 @@
-//! What may a job say of a Milvus 2.x sink? Reads `sink.milvus`, noting every mistake.
+//! What may a job say about a Milvus 2.x sink? Reads `sink.milvus`, noting every mistake.
 //! Touches nothing: certificates are read when the sink is opened.
 
 use serde_yaml::Value;
@@ -31,18 +31,18 @@ pub const SETTINGS: &[Setting] = &[
         "how distances are measured; kept with the index",
     )
     .example("L2"),
-    Setting::number("shards", (1, 1024), "shards of a collection that is made; left out: as in the source, else 1"),
+    Setting::number("shards", (1, 1024), "shards of a new collection; left out: as in the source, else 1"),
     AUTO_ID,
     Setting::choice(
         "consistency",
         &["Strong", "Session", "Bounded", "Eventually", "Customized"],
-        "what queries see by default, of a collection that is made; left out: as in the source, else Strong",
+        "default consistency level of a new collection; left out: as in the source, else Strong",
     ),
     INDEX,
     LOAD,
     Setting::flag(
         "aliases",
-        "true: when all is in, the names that the source's collection goes by too are given to this one",
+        "true: when all rows are in, this collection takes over the aliases of the source's",
     ),
     Setting::number(
         "index_file_size",
@@ -52,13 +52,13 @@ pub const SETTINGS: &[Setting] = &[
     Setting::choice(
         "unsupported",
         &["fail", "drop"],
-        "what of the source's schema the server does not have: functions, clustering keys, defaults, properties",
+        "what to do with parts of the source's schema that the server lacks: functions, clustering keys, defaults, properties",
     )
     .or("fail"),
-    Setting::map("bulk", BULK, "files that the server imports by itself, in place of inserts"),
+    Setting::map("bulk", BULK, "have the server import files, instead of inserting rows"),
     Setting::text(
         "version_hint",
-        "the version the job thinks the server has; it is asked anyway",
+        "the version the job expects the server to have; the server is asked anyway",
     ),
 ];
 
@@ -100,19 +100,19 @@ pub struct Settings {
     pub db: String,
     /// Certificates.
     pub tls: Option<TlsFiles>,
-    /// The collection, where the job names one.
+    /// The collection, if the job names one.
     pub collection: Option<String>,
-    /// The partition, where the job names one.
+    /// The partition, if the job names one.
     pub partition: Option<String>,
     /// What to do with what exists.
     pub mode: Mode,
-    /// The metric, where the job names one.
+    /// The metric, if the job names one.
     pub metric: Option<Metric>,
-    /// Shards of a collection that is made.
+    /// Shards of a new collection.
     pub shards: Option<u32>,
     /// Whether the server makes the ids.
     pub auto_id: bool,
-    /// What queries see by default, of a collection that is made.
+    /// The default consistency level of a new collection.
     pub consistency: Option<Consistency>,
     /// The index to make.
     pub index: IndexWanted,
@@ -122,11 +122,11 @@ pub struct Settings {
     pub aliases: bool,
     /// For Milvus 1.x: megabytes of a segment before it is indexed.
     pub index_file_size: Option<u64>,
-    /// Whether what the server does not have of the source's schema is left out.
+    /// Whether to leave out parts of the source's schema that the server lacks.
     pub drops_unsupported: bool,
-    /// How rows get there as files, where the job wants that.
+    /// How rows get there as files, if the job wants that.
     pub bulk: Option<BulkSettings>,
-    /// The version the job thinks the server has.
+    /// The version the job expects the server to have.
     pub version_hint: Option<String>,
 }
 

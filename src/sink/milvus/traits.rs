@@ -1,5 +1,5 @@
-//! What of a source's schema does a server have? What it lacks is an error before anything is made, or left out where
-//! the job says so. Pure: calls nobody.
+//! Which parts of a source's schema does a server support? What it lacks is an error before anything is created, or
+//! left out if the job says so. Pure: makes no calls.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::milvus::{Collection, Flavour, Server, default_value, properties};
 use crate::schema::{Column, Columns};
 
-/// What a collection is asked to say of itself: what the source's says, and by which run it was made.
+/// The description of a collection: that of the source's, and by which run it was created.
 pub fn description(target: &Target, mark: &str) -> String {
     match target.traits.description.as_str() {
         "" => mark.to_owned(),
@@ -19,7 +19,7 @@ pub fn description(target: &Target, mark: &str) -> String {
     }
 }
 
-/// What of a target's schema a server is known not to have, each with the release that has it.
+/// The parts of a target's schema that a server is known to lack, each with the release that has it.
 fn lacking(target: &Target, server: &Server) -> Vec<String> {
     let old = |release: (u32, u32)| match server.flavour {
         Flavour::Full => server.release.is_some_and(|r| r < release),
@@ -44,7 +44,7 @@ fn lacking(target: &Target, server: &Server) -> Vec<String> {
     lacks
 }
 
-/// Complains of what the server does not have, unless it may be left out.
+/// Returns an error about what the server lacks, unless it may be left out.
 pub fn check(target: &Target, settings: &Settings, server: &Server) -> Result<()> {
     refuse(lacking(target, server), settings, server)
 }
@@ -59,11 +59,11 @@ fn refuse(lacks: Vec<String>, settings: &Settings, server: &Server) -> Result<()
         return Ok(());
     }
     let what = format!("{server} does not have what the source's schema has: {lacks}");
-    let hint = "`sink.milvus.unsupported: drop` makes the collection without";
+    let hint = "`sink.milvus.unsupported: drop` creates the collection without it";
     Err(Error::new(Kind::Unsupported, what).hint(hint))
 }
 
-/// A target with what the server has.
+/// A target reduced to what the server supports.
 pub fn carried(target: &Target, settings: &Settings, server: &Server) -> Target {
     let lacks = lacking(target, server);
     if lacks.is_empty() || !settings.drops_unsupported {
@@ -97,7 +97,7 @@ pub fn carried(target: &Target, settings: &Settings, server: &Server) -> Target 
     }
 }
 
-/// Complains of a collection that was made without a part of what was asked for.
+/// Returns an error about a collection that was created without a part of what was requested.
 pub fn as_asked(
     found: &Collection,
     target: &Target,

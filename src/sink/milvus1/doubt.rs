@@ -1,6 +1,6 @@
-//! What of a batch that was sent before has arrived? 1.x has no upsert, and inserting twice doubles rows: the ids
-//! are looked up, what arrived is taken back, and the batch is sent anew.
-//! Where nothing tells this batch's rows from others, it says so and changes nothing.
+//! How much of a batch that was sent before has arrived? 1.x has no upsert, and inserting twice duplicates rows: the
+//! ids are looked up, rows that arrived are deleted, and the batch is sent again.
+//! If nothing distinguishes this batch's rows from others, it says so and changes nothing.
 //!
 //! The order matters. Flush first: look-ups see flushed rows only, and Insert, Delete and Flush wait in one queue
 //! of the server (BaseRequest.cpp, group ddl_dml), so that an insert whose answer was lost, even one that had not
@@ -37,8 +37,8 @@ impl Milvus1 {
                 ),
             )
             .hint(
-                "look whether its rows are there, then choose: `run: {on_doubt: upsert}` deletes rows with these \
-                 ids, whoever wrote them, and sends it again; `on_doubt: resend` sends it again and may double its \
+                "check whether its rows are there, then choose: `run: {on_doubt: upsert}` deletes rows with these \
+                 ids, no matter where they came from, and sends it again; `on_doubt: resend` sends it again and may duplicate its \
                  rows; `mode: overwrite` with --again loads everything anew",
             ));
         }
@@ -48,7 +48,7 @@ impl Milvus1 {
         if left > 0 {
             return Err(Error::new(
                 Kind::Busy,
-                format!("{left} rows that were deleted to be sent again are still there"),
+                format!("{left} rows were deleted to be sent again, but are still there"),
             ));
         }
         let receipt = self.insert(ready, parcel)?;
@@ -58,7 +58,7 @@ impl Milvus1 {
         })
     }
 
-    /// The partition that look-ups and deletions are about; empty: they reach the whole collection.
+    /// The partition that look-ups and deletions are limited to; empty: they reach the whole collection.
     fn scope<'r>(&self, ready: &'r Ready) -> &'r str {
         match self.server.looks_into_partitions() {
             true => &ready.target.name.partition,
@@ -66,7 +66,7 @@ impl Milvus1 {
         }
     }
 
-    /// Why rows with the ids of a batch might be others than the batch's own, if they might.
+    /// Why rows with the ids of a batch may not be the batch's own, if so.
     fn cannot_take_back(&self, ready: &Ready) -> Result<Option<String>> {
         if self.on_doubt == OnDoubt::Upsert {
             return Ok(None);
@@ -78,7 +78,7 @@ impl Milvus1 {
         }
         if ready.target.keys != Keys::RowNumbers {
             return why(
-                "ids of the source may repeat in Milvus 1.x, so that these may be rows of other batches",
+                "ids of the source may repeat in Milvus 1.x, so these may be rows of other batches",
             );
         }
         if !self.scope(ready).is_empty() {

@@ -1,6 +1,6 @@
 //! Does a target fit a Milvus 1.x server? Names, types, dimensions, metrics, indexes: the rules of its
 //! ValidationUtil.cpp, checked before anything is sent.
-//! Pure: knows what was asked and what is there, and calls nobody.
+//! Pure: compares what is wanted with what exists, and makes no calls.
 
 use tracing::warn;
 
@@ -47,7 +47,7 @@ pub struct IndexPlan {
     pub params: String,
 }
 
-/// Complains of names Milvus 1.x does not allow.
+/// Returns an error about names that Milvus 1.x does not allow.
 pub fn names(target: &Target) -> Result<()> {
     let collection = target.name.collection.as_str();
     if collection.is_empty() {
@@ -71,7 +71,7 @@ pub fn names(target: &Target) -> Result<()> {
         .hint("`into:` gives collections other names"));
     }
     let partition = target.name.partition.as_str();
-    // Any characters will do, but blanks around a tag are cut off there.
+    // Any characters will do, but the server cuts off blanks around a tag.
     if partition.len() > 255 || partition.trim() != partition {
         return Err(Error::new(
             Kind::Job,
@@ -82,7 +82,7 @@ pub fn names(target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// Complains of vectors that Milvus 1.x does not have.
+/// Returns an error about vectors that Milvus 1.x does not have.
 pub fn vectors(kind: VectorType) -> Result<()> {
     let wrong = |what: String| Err(Error::new(Kind::Unsupported, what));
     if !matches!(kind.element, Element::Float32 | Element::Bit) {
@@ -114,7 +114,7 @@ pub fn metric(target: &Target, settings: &Settings) -> Result<i32> {
         (None, Some(Metric::Other(name))) => {
             return Err(Error::new(
                 Kind::Unsupported,
-                format!("the source measures by {name}, which Milvus does not have"),
+                format!("the source uses the metric {name}, which Milvus does not have"),
             )
             .hint(hint));
         }
@@ -122,7 +122,7 @@ pub fn metric(target: &Target, settings: &Settings) -> Result<i32> {
         (None, None) if binary => {
             return Err(Error::new(
                 Kind::Job,
-                "a collection of Milvus 1.x is made with a metric, and the source does not know one",
+                "a collection of Milvus 1.x needs a metric, and the source does not know it",
             )
             .hint(format!("{hint}: HAMMING, JACCARD, TANIMOTO, SUBSTRUCTURE or SUPERSTRUCTURE")));
         }
@@ -150,7 +150,7 @@ pub fn metric(target: &Target, settings: &Settings) -> Result<i32> {
     }))
 }
 
-/// Complains of a collection that rows of this target do not fit.
+/// Returns an error about a collection that rows of this target do not fit.
 pub fn schema(found: &CollectionSchema, target: &Target, settings: &Settings) -> Result<()> {
     let kind = target.vector();
     let there = METRICS.iter().find(|(n, _)| *n == found.metric_type);
@@ -202,7 +202,7 @@ pub fn schema(found: &CollectionSchema, target: &Target, settings: &Settings) ->
     }
 }
 
-/// The index to make, if any. Complains of what 1.x does not have.
+/// The index to create, if any; an error about what 1.x does not have.
 pub fn index(target: &Target, settings: &Settings) -> Result<Option<IndexPlan>> {
     let index = match &settings.index {
         IndexWanted::None => return Ok(None),
@@ -211,7 +211,7 @@ pub fn index(target: &Target, settings: &Settings) -> Result<Option<IndexPlan>> 
             Some(index) => index,
             None => {
                 warn!(
-                    "`index: source`: the source of {} has none to go by, so none is made",
+                    "`index: source`, but the source of {} has no index: none is created",
                     target.name
                 );
                 return Ok(None);

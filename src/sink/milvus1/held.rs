@@ -23,7 +23,7 @@ impl Milvus1 {
         let kind = target.vector();
         if found.dimension != i64::from(kind.dimension) {
             return Ok(Held::Another(format!(
-                "collection {} holds vectors of {} dimensions, {kind} were delivered",
+                "collection {} holds vectors of {} dimensions, but {kind} were delivered",
                 name.collection, found.dimension
             )));
         }
@@ -67,8 +67,8 @@ struct ById<'s> {
     sink: &'s Milvus1,
     collection: String,
     partition: String,
-    /// The partitions that a look-up sees besides the one that is meant: the default partition has no tag to be named by
-    /// (milvus#6228), and a look-up without a tag searches them all.
+    /// The partitions that a look-up sees besides the one that is meant: the default partition has no tag to be named
+    /// by (milvus#6228), and a look-up without a tag searches them all.
     others: Vec<String>,
 }
 
@@ -107,7 +107,7 @@ impl Holder for ById<'_> {
     }
 
     fn compare(&mut self, batch: &Batch) -> Result<Compared> {
-        // However short the parts are, requests are as long as may be.
+        // However short the parts are, requests are as long as allowed.
         let rows = batch.parts.iter().flat_map(|part| {
             let width = part.vectors().len() / part.len();
             part.vectors()

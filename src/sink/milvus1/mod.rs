@@ -1,4 +1,4 @@
-//! Milvus 1.x: how are rows brought into a collection?
+//! Milvus 1.x: how are rows delivered into a collection?
 //! Checks everything before the first byte is sent, and carries every bit pattern. Never tries anything twice, and
 //! drops nothing that it was not asked to replace.
 
@@ -46,7 +46,7 @@ impl Spec for Settings {
     }
 }
 
-/// The sink of a job that says `milvus`, where the server turned out to be a 1.x one.
+/// The sink of a job that says `milvus` if the server turns out to be a 1.x one.
 pub fn take_over(said: &v2::Settings, server: V1, run: &RunSettings) -> Result<Box<dyn Sink>> {
     let settings = Settings::taken_over(said, &server.name())?;
     Ok(sink(settings, server, run))
@@ -63,7 +63,7 @@ fn sink(settings: Settings, server: V1, run: &RunSettings) -> Box<dyn Sink> {
     })
 }
 
-/// A Milvus 1.x server as a place for rows.
+/// A Milvus 1.x server as a destination.
 struct Milvus1 {
     server: V1,
     settings: Settings,
@@ -73,23 +73,23 @@ struct Milvus1 {
     ready: RwLock<HashMap<u32, Arc<Ready>>>,
 }
 
-/// What is known of the collections of this job, beyond single targets: several may share one.
+/// What is known about the collections of this job; several targets may share one.
 #[derive(Default)]
 struct State {
-    /// For each collection, the target that was looked at first: others must agree with it.
+    /// For each collection, the target that was checked first: others must agree with it.
     first: HashMap<String, Target>,
-    /// Collections that some target replaces whole, by what they are known by.
+    /// Collections that some target replaces whole, with what identifies each.
     to_replace: HashMap<String, u64>,
     /// Collections that this run made or replaced, or had before it died.
     made: HashSet<String>,
-    /// Partitions that this run made or found fit to be filled, or had before it died.
+    /// Partitions that this run made or found fit to fill, or had before it died.
     made_partitions: HashSet<TargetName>,
 }
 
-/// A target whose place is there, and was found to fit.
+/// A target whose collection and partition exist and fit.
 struct Ready {
     target: Target,
-    /// As it stands with everything flushed.
+    /// The decision, as it is with everything flushed.
     decision: Decision,
     delivered: AtomicU64,
     finished: AtomicBool,
@@ -112,7 +112,7 @@ impl Milvus1 {
             return Err(Error::new(
                 Kind::Differs,
                 format!(
-                    "{} rows were sent, and {taken} were acknowledged",
+                    "{} rows were sent, but {taken} were acknowledged",
                     parcel.rows
                 ),
             ));
@@ -179,7 +179,7 @@ impl Sink for Milvus1 {
                 .collection
                 .clone()
                 .unwrap_or_else(|| source.collection.clone()),
-            // One name for one thing, and one that must never be sent.
+            // One name for one thing, and this one must never be sent.
             partition: match partition {
                 DEFAULT_PARTITION => String::new(),
                 tag => tag.to_owned(),
@@ -257,11 +257,11 @@ impl Sink for Milvus1 {
         receipt.map_err(|e| e.batch(parcel.id))
     }
 
-    /// Harmless, because an `Again` looks before it sends, and stops by itself where it cannot tell: see `doubt`.
+    /// Harmless, because an `Again` looks before it sends, and stops by itself if it cannot tell: see `doubt`.
     fn redelivery(&self, _: &Target, _: &Decision) -> Redelivery {
         if self.settings.auto_id {
             return Redelivery::Doubles(
-                "the server makes the ids, so that nothing tells a second arrival from the first; \
+                "the server makes the ids, so nothing distinguishes a second arrival from the first; \
                  `run.on_doubt: resend` sends it again and accepts that its rows may be there twice"
                     .to_owned(),
             );
@@ -275,7 +275,7 @@ impl Sink for Milvus1 {
 
     fn finish(&self, target: &Target) -> Result<Finishing> {
         let Some(ready) = self.ready(target.number) else {
-            // Skipped: nothing of it is ours to change.
+            // Skipped: we must not change anything in it.
             return Ok(Finishing::Done);
         };
         let collection = &target.name.collection;

@@ -1,4 +1,4 @@
-//! What does `mode` mean for a place in Milvus 1.x as it is found, and how is the place made?
+//! What does `mode` mean for a collection or partition of Milvus 1.x in its current state, and how is it created?
 //! Looking changes nothing; making is safe to repeat: a dropped name stays taken for a second or so, which is
 //! `Busy`, and the run asks again.
 
@@ -84,7 +84,7 @@ impl Milvus1 {
                         "" => all.of("") + all.outside(""),
                         partition => all.of(partition),
                     },
-                    // Of what has been flushed.
+                    // Counts only what has been flushed.
                     strength: Strength::Statistics,
                 });
                 replaces = number(&all, &target.name.partition);
@@ -111,7 +111,7 @@ impl Milvus1 {
         })
     }
 
-    /// What can be said without asking for anything that exists.
+    /// Checks what is known without asking what exists.
     fn check_job(&self, target: &Target) -> Result<()> {
         let settings = &self.settings;
         crate::sink::plain_only(target, "Milvus 1.x")?;
@@ -132,7 +132,7 @@ impl Milvus1 {
         if settings.mode == Mode::Overwrite && settings.partition.as_deref() == Some("_default") {
             return Err(Error::new(
                 Kind::Job,
-                "the default partition cannot be dropped by itself, so that it cannot be overwritten",
+                "the default partition cannot be dropped by itself, so it cannot be overwritten",
             )
             .hint("without a partition, `mode: overwrite` replaces the whole collection"));
         }
@@ -145,7 +145,7 @@ impl Milvus1 {
         if self.existing == Existing::Upsert {
             return Err(Error::new(
                 Kind::Unsupported,
-                "Milvus 1.x has no upsert, so that `run.existing: upsert` cannot be done",
+                "Milvus 1.x has no upsert, so `run.existing: upsert` is impossible",
             )
             .hint("`mode: overwrite` replaces the whole collection or partition"));
         }
@@ -221,8 +221,9 @@ impl Milvus1 {
         Ok(())
     }
 
-    /// Drops what is replaced, unless this run has already done so: nothing but what was decided on. What bears its name
-    /// by now, and was made since, stays: what follows looks into it.
+    /// Drops what is to be replaced, unless this run has already done so, and only what was decided on. Something newer
+    /// with
+    ///     /// the same name stays: what follows looks into it.
     fn remove(&self, target: &Target, decision: &Decision, state: &mut State) -> Result<()> {
         let TargetName {
             collection,
@@ -251,8 +252,9 @@ impl Milvus1 {
         Ok(())
     }
 
-    /// Whether a collection, or a partition of it, is the one that was decided on. Milvus 1.x numbers neither, but the
-    /// segments in them; what has none is recognised by having none.
+    /// Whether a collection, or a partition of it, is the one that was decided on. Milvus 1.x numbers neither, but it
+    /// numbers
+    ///     /// their segments; one without segments is recognised by having none.
     fn is_still(&self, collection: &str, partition: Option<&str>, number: u64) -> Result<bool> {
         if number == 0 {
             return Ok(true);
@@ -278,7 +280,7 @@ impl Milvus1 {
         if let Some(found) = self.server.collection(name)? {
             let wanted_new = decision.action != Action::Append && target.name.partition.is_empty();
             if wanted_new && !begun && !state.made.contains(name) {
-                // It came since the look: empty, it is what an earlier start of this job made.
+                // It appeared after the look: if empty, it is what an earlier start of this job created.
                 self.check_empty(name, None)?;
                 state.made.insert(name.clone());
             }
@@ -296,8 +298,9 @@ impl Milvus1 {
         };
         self.server.create_collection(schema.clone())?;
         state.made.insert(name.clone());
-        // Partitions of targets that were made ready before this one replaced the collection. They hold nothing yet: no
-        // row is sent before all targets are ready.
+        // Partitions of targets that were prepared before this one replaced the collection. They hold nothing yet: no
+        // row
+        //         // is sent before all targets are ready.
         let siblings = state.made_partitions.iter();
         for sibling in siblings.filter(|one| one.collection == *name && !one.partition.is_empty()) {
             self.server.create_partition(name, &sibling.partition)?;
@@ -316,7 +319,7 @@ impl Milvus1 {
         if self.server.has_partition(collection, partition)? {
             let ours = begun || state.made_partitions.contains(&target.name);
             if decision.action != Action::Append && !ours {
-                // It came since the look, or was made anew since it was dropped.
+                // It appeared after the look, or was recreated after it was dropped.
                 self.check_empty(collection, Some(partition))?;
             }
         } else if begun || decision.action == Action::Append {
@@ -328,8 +331,9 @@ impl Milvus1 {
         Ok(())
     }
 
-    /// Refuses what is there and should not be yet, unless it is empty: then it may be what an earlier start of this job
-    /// made. What was not flushed does not count, so that it is flushed first.
+    /// Refuses what exists and should not yet, unless it is empty: then it may be what an earlier start of this job
+    /// created.
+    ///     /// Flushes it first, because unflushed rows are not counted.
     fn check_empty(&self, collection: &str, partition: Option<&str>) -> Result<()> {
         self.server.flush(collection)?;
         let there = self.server.rows(collection)?;
@@ -344,23 +348,23 @@ impl Milvus1 {
             return Ok(());
         }
         let what = format!(
-            "{what} was made or filled since this job looked: it holds {rows} rows of somebody else"
+            "{what} was created or filled after this job looked: it holds {rows} rows that are not its own"
         );
         Err(Error::new(Kind::Refused, what)
-            .hint("nothing was sent to it: `milvusdm run --again` looks anew, and `mode` then says what becomes of them"))
+            .hint("nothing was sent to it: `milvusdm run --again` looks again, and `mode` then decides what becomes of them"))
     }
 }
 
-/// For [`Decision::replaces`]: what is replaced has no segment to be known by.
+/// A value of [`Decision::replaces`]: what is replaced has no segment to identify it.
 const EMPTY: u64 = 1;
 
-/// What a collection, or a partition of it, is known by: its oldest segment, which stays the longest.
+/// What identifies a collection, or a partition of it: its oldest segment, which stays the longest.
 fn number(there: &Rows, partition: &str) -> u64 {
     let partition = Some(partition).filter(|tag| !tag.is_empty());
     there.segments(partition).min().unwrap_or(EMPTY)
 }
 
-/// What was there when it was decided on is not there any more; what this job had sent to it is lost with it.
+/// What existed at the time of the decision is gone, and what this job had sent to it is lost with it.
 fn gone(what: &str) -> Error {
     Error::new(
         Kind::Refused,

@@ -1,4 +1,4 @@
-//! What may a job say of a Milvus 1.x sink? Reads `sink.milvus1`, noting every mistake; or takes over what was said
+//! What may a job say about a Milvus 1.x sink? Reads `sink.milvus1`, noting every mistake; or takes over the settings
 //! of a `milvus` sink whose server turns out to be a 1.x one. Touches nothing.
 
 use tracing::warn;
@@ -35,7 +35,7 @@ pub const SETTINGS: &[Setting] = &[
     v2::LOAD,
 ];
 
-/// Megabytes of a segment before it is indexed, where the job does not say: Milvus's own default.
+/// Megabytes of a segment before it is indexed, if the job does not say: Milvus's own default.
 const INDEX_FILE_SIZE: u64 = 1024;
 
 /// `sink.milvus1` of a job.
@@ -43,13 +43,13 @@ const INDEX_FILE_SIZE: u64 = 1024;
 pub struct Settings {
     /// Scheme, host and port.
     pub address: String,
-    /// The collection, where the job names one.
+    /// The collection, if the job names one.
     pub collection: Option<String>,
-    /// The partition, where the job names one.
+    /// The partition, if the job names one.
     pub partition: Option<String>,
     /// What to do with what exists.
     pub mode: Mode,
-    /// The metric, where the job names one.
+    /// The metric, if the job names one.
     pub metric: Option<Metric>,
     /// Megabytes of a segment before it is indexed.
     pub index_file_size: u64,
@@ -96,8 +96,8 @@ impl Settings {
         }
     }
 
-    /// What a job says of a `milvus` sink, for the 1.x server that was found there. Names of fields and numbers
-    /// of shards have no meaning in 1.x, and what would keep others out must not be left out silently.
+    /// The settings of a `milvus` sink, for the 1.x server that was found there. Names of fields and numbers of shards
+    /// have no meaning in 1.x, but settings that keep others out must not be ignored silently.
     pub fn taken_over(said: &v2::Settings, server: &str) -> Result<Settings> {
         let lacks = [
             (said.address.starts_with("https://"), "TLS", "https://"),
@@ -118,7 +118,7 @@ impl Settings {
             return Err(Error::new(
                 Kind::Job,
                 format!(
-                    "the server is {server}, which has no {lack}: {key} cannot be meant for it"
+                    "the server is {server}, which has no {lack}: {key} has no meaning there"
                 ),
             )
             .hint(format!("is it the right server? If so, leave {key} out")));
