@@ -88,7 +88,7 @@ fn rows_of_this_job_alone_go_as_an_upsert_and_the_run_goes_on() {
     let (_, least, upserts) = sent(&fake);
     assert!(least == 1 && upserts > 0);
     // What the cut hit was counted more than once by statistics, which then prove nothing.
-    ended.says(&["NOT PROVEN", "all was delivered", "verify --load"]);
+    ended.says(&["NOT PROVEN", "everything was delivered", "verify --load"]);
     let ended = run(&jobs, &fake, "", "").code(7);
     assert_eq!(ended.report["outcome"], json!("not proven"));
     assert_eq!(sent(&fake).2, upserts, "it was sent again");

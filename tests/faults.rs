@@ -145,7 +145,7 @@ fn a_second_process_on_one_checkpoint_is_refused() {
     check(
         second,
         2,
-        &["job.yaml.ckpt: another milvusdm is at work with this checkpoint"],
+        &["job.yaml.ckpt: another milvusdm is using this checkpoint"],
     );
     kill(first);
     check(

@@ -378,7 +378,7 @@ fn others_that_write_meanwhile_are_named_and_nothing_that_harms_is_advised() {
     let ended = ended.says(&[
         "20000 were delivered",
         "counts 20500",
-        "somebody else may have written",
+        "another program may have written",
     ]);
     for harm in ["--again", "overwrite"] {
         assert!(!ended.said.contains(harm), "{}", ended.said);
@@ -406,7 +406,7 @@ fn a_server_that_is_gone_at_the_final_count_leaves_the_proof_open() {
     });
     let text = job(&gateway.address, "p_gone", "", "patience: 10s");
     let ended: Ended = jobs.run("gone", &text).code(7);
-    let ended = ended.says(&["could not be asked"]);
+    let ended = ended.says(&["could not be queried"]);
     assert_eq!(ended.report["targets"][0]["proof"], json!("open"));
     assert_eq!(ended.report["targets"][0]["rows_open"], json!(1000));
 }

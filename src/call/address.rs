@@ -2,10 +2,10 @@
 
 use http::Uri;
 
-/// `http://host:port` or `https://host:port` from what a job says; scheme and port may be missing: `ports` are where such
-/// servers listen if nobody says otherwise, without and with TLS.
+/// `http://host:port` or `https://host:port` from what a job says. Scheme and port may be missing: `ports` are the
+/// defaults without and with TLS.
 ///
-/// Complains in words that never repeat a password.
+/// Errors never repeat a password.
 pub fn address(text: &str, tls: bool, ports: (u16, u16)) -> Result<String, String> {
     let text = text.trim();
     let full = match text.split_once("://") {
@@ -14,7 +14,7 @@ pub fn address(text: &str, tls: bool, ports: (u16, u16)) -> Result<String, Strin
         None => format!("http://{text}"),
     };
     if full.contains('@') {
-        return Err("holds a login; that goes into settings of its own".to_owned());
+        return Err("holds a login, which belongs in separate settings".to_owned());
     }
     let wrong = || {
         format!(

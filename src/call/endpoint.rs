@@ -17,8 +17,8 @@ use super::socket::Socket;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
-/// What connections to the server at this address are made from; a ping has to be answered in `ping`. Complains of
-/// certificates that cannot be used.
+/// Sets up connections to the server at this address; a ping has to be answered within `ping`. An error if certificates
+/// cannot be used.
 pub fn endpoint(address: &str, tls: Option<&Tls>, ping: Duration) -> Result<Endpoint> {
     let wrong = |what: String| Error::new(Kind::Job, what);
     let endpoint = Endpoint::from_shared(address.to_owned())
@@ -35,7 +35,7 @@ pub fn endpoint(address: &str, tls: Option<&Tls>, ping: Duration) -> Result<Endp
     }
     let tls = tls.cloned().unwrap_or_default();
     let mut config = ClientTlsConfig::new()
-        // Some servers and proxies speak HTTP/2 without saying so in the handshake.
+        // Some servers and proxies speak HTTP/2 without announcing it in the handshake.
         .assume_http2(true)
         .timeout(Duration::from_secs(limits::CONNECT_DEADLINE_S));
     config = match tls.ca {
@@ -67,9 +67,9 @@ pub fn channel(endpoint: &Endpoint) -> Channel {
 }
 
 /// Connects to this very host, without the host's congestion control: many set BBR, which paces what it sends by
-/// timers, and on a loopback there is nothing to pace for (benches/README.md has what it costs). Nor is there a need of
-/// the kernel's probes: when a process here dies, its connections end. Only so does it pay to send mapped bytes uncopied:
-/// what BBR makes of them takes a receiver three times as long as what it makes of a write.
+/// timers, and on a loopback there is nothing to pace for (benches/README.md has the cost). The kernel's probes are not
+/// needed either: when a process here dies, its connections end. Only without BBR does it pay to send mapped bytes
+/// uncopied: it splits them so that a receiver takes three times as long as for a write.
 #[derive(Clone)]
 struct Here {
     host: String,

@@ -1,6 +1,6 @@
 //! How does one framed request reach a server? One unary gRPC call over a connection.
 //! The only async code. A body is a list of bytes, ranges of mappings among them, handed to the connection past
-//! tonic's codec, which would copy it again. Judges nothing: it says what came back, or how far it got.
+//! tonic's codec, which would copy it again. Judges nothing: it reports what came back, or how far it got.
 
 mod address;
 mod endpoint;
@@ -52,12 +52,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What came of a call that brought no answer message.
+/// The outcome of a call without an answer message.
 #[derive(Debug)]
 pub enum Failure {
-    /// The request never was whole on its way: the server cannot have acted on it.
+    /// The request was never sent completely: the server cannot have acted on it.
     Unsent(String),
-    /// It may have arrived; there was no answer.
+    /// It may have arrived, but there was no answer.
     Silent(String),
     /// The same, because it took too long.
     Slow(String),
@@ -69,14 +69,14 @@ pub enum Failure {
     Status {
         /// The gRPC code, 1 to 16.
         code: i32,
-        /// Its words.
+        /// Its message.
         message: String,
-        /// Whether the request was whole on its way when it came.
+        /// Whether the request had been sent completely when it came.
         whole: bool,
     },
 }
 
-/// One connection to a server, on a thread of its own. Connects when first used, and again when it broke.
+/// One connection to a server, on a thread of its own. Connects when first used, and reconnects if it broke.
 pub struct Connection {
     calls: Option<mpsc::UnboundedSender<Call>>,
     out: Arc<AtomicUsize>,
@@ -108,7 +108,7 @@ impl Connection {
         })
     }
 
-    /// How many calls are out on it.
+    /// How many calls are in flight on it.
     pub fn out(&self) -> usize {
         self.out.load(Relaxed)
     }
@@ -144,7 +144,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // With the sender gone the thread's loop ends.
+        // Dropping the sender ends the thread's loop.
         self.calls = None;
         if let Some(thread) = self.thread.take() {
             // A panic there has already been reported, and there is nothing left to wait for.
@@ -165,7 +165,7 @@ async fn serve(endpoint: Endpoint, mut queue: mpsc::UnboundedReceiver<Call>) {
             };
             let exchange = exchange(channel, call.path, call.headers, body);
             let answer = in_time(Box::pin(exchange), &handed, call.deadline).await;
-            // Nobody waits any more only when the program ends.
+            // The receiver is gone only when the program ends.
             let _ = call
                 .answer
                 .send(answer.map_err(|f| f.sent(handed.whole.load(Relaxed))));
@@ -173,8 +173,8 @@ async fn serve(endpoint: Endpoint, mut queue: mpsc::UnboundedReceiver<Call>) {
     }
 }
 
-/// What comes of an exchange, unless nothing of its body was taken, and no answer came, for as long as the deadline: a
-/// slow line is given the time that it needs.
+/// The outcome of an exchange. Fails if none of its body was taken, and no answer came, for as long as the deadline: a
+/// slow line gets the time that it needs.
 async fn in_time(
     mut exchange: Pin<Box<impl Future<Output = Result<Bytes, Failure>>>>,
     handed: &Handed,
@@ -195,8 +195,9 @@ async fn in_time(
 }
 
 impl Failure {
-    /// The same, of a request that does no harm when it is carried out and asked for again: whether it was whole, so that
-    /// it may have been, does not matter.
+    /// The same for a request that is harmless to repeat: it does not matter whether it was sent completely, and so may
+    /// have
+    ///     /// been carried out.
     pub fn repeatable(self) -> Failure {
         match self {
             Failure::Status {
@@ -213,7 +214,7 @@ impl Failure {
     }
 
     /// The same, knowing whether the whole body had been handed to the connection. gRPC announces a message's
-    /// length first, so of a body whose last bytes were not handed over a server can have made nothing.
+    /// length first, so a server cannot have acted on a body whose last bytes were not handed over.
     fn sent(self, whole: bool) -> Failure {
         match self {
             Failure::Silent(words) | Failure::Slow(words) if !whole => Failure::Unsent(words),
@@ -239,7 +240,7 @@ async fn exchange(
     let mut request = http::Request::new(Body::new(body));
     *request.method_mut() = http::Method::POST;
     *request.version_mut() = http::Version::HTTP_2;
-    // Scheme and authority are the channel's to put in front.
+    // The channel prepends scheme and authority.
     *request.uri_mut() = http::Uri::from(path);
     *request.headers_mut() = headers;
     let response = channel.call(request).await.map_err(|e| broken(&e))?;
@@ -263,7 +264,7 @@ async fn exchange(
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         match frame.map_err(|e| broken(&e))?.into_data() {
             Ok(data) => {
-                // A frame says its length first: what is too long is not even begun with.
+                // A frame begins with its length: one that is too long is not read at all.
                 let announced = |all: &[u8]| match all {
                     [_, a, b, c, d, ..] => u32::from_be_bytes([*a, *b, *c, *d]) as usize,
                     _ => 0,
@@ -308,9 +309,9 @@ fn unframe(message: Vec<u8>) -> Result<Bytes, Failure> {
         return Err(Failure::Foreign("an answer without a message".to_owned()));
     };
     let len = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-    // We never say that we understand compression.
+    // We never announce that we understand compression.
     if prefix[0] != 0 || rest.len() != len {
-        return Err(Failure::Foreign("an answer framed wrongly".to_owned()));
+        return Err(Failure::Foreign("an answer with a wrong frame".to_owned()));
     }
     Ok(message.slice(5..))
 }
@@ -381,7 +382,7 @@ fn broken(error: &(dyn StdError + 'static)) -> Failure {
         if words.contains("keep-alive timed out") {
             return Failure::Slow("nothing came back, and a ping was not answered".to_owned());
         }
-        // HTTP/2's REFUSED_STREAM: the peer promises that it did nothing.
+        // HTTP/2's REFUSED_STREAM: the peer guarantees that it did nothing.
         if words.contains("refused stream") {
             return Failure::Unsent("the server is closing the connection".to_owned());
         }
@@ -390,7 +391,7 @@ fn broken(error: &(dyn StdError + 'static)) -> Failure {
     Failure::Silent(words)
 }
 
-/// How much of a body the connection has taken. It takes more when the server has room for it.
+/// How much of a body the connection has taken. It takes more when the server has room.
 struct Handed {
     began: Instant,
     /// Milliseconds from then until the last piece.

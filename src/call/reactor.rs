@@ -1,4 +1,4 @@
-//! How does a thread wait for what a library does asynchronously? On one runtime, that all threads share.
+//! How does a thread wait for what a library does asynchronously? On one runtime that all threads share.
 
 use std::future::Future;
 
@@ -6,11 +6,11 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::error::{Error, Kind, Result};
 
-/// Carries on what threads wait for.
+/// Runs what threads wait for.
 pub struct Reactor(Runtime);
 
 impl Reactor {
-    /// One with a thread of its own, that looks after sockets and clocks.
+    /// A reactor with a thread of its own, which handles sockets and timers.
     pub fn new() -> Result<Reactor> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)

@@ -1,12 +1,12 @@
-//! How is what went wrong with a call told to people? Words of all kinds of servers.
+//! How are failures of calls described to people, whatever the kind of server?
 
 use crate::error::{Error, Kind};
 
-/// The two do not agree on TLS; what can be done about it.
+/// The error if the two sides do not agree on TLS, with what can be done about it.
 pub fn tls_failed(words: &str) -> Error {
     let error = Error::new(Kind::Refused, format!("TLS failed: {words}"));
     if words.contains("corrupt message") {
-        error.hint("the server seems to speak no TLS: try http:// in place of https://")
+        error.hint("the server does not seem to speak TLS: try http:// instead of https://")
     } else if words.contains("fatal alert") {
         error.hint("the server may want a client certificate (`tls: {cert: …, key: …}`) that its authority signed")
     } else if words.contains("CaUsedAsEndEntity") {

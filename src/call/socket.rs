@@ -1,6 +1,6 @@
-//! How do bytes get into the socket of a server on this host? What lies in a mapping goes as a stretch of its file: the
-//! kernel then takes the pages that the page cache has, where a write would copy them (benches/README.md has what that
-//! costs). All else, and what TLS made of it, is written.
+//! How do bytes get into the socket of a server on this host? Mapped bytes are sent as a range of their file: the
+//! kernel then takes the pages from the page cache, where a write would copy them (benches/README.md has the cost).
+//! Everything else, and everything under TLS, is written.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,14 +21,14 @@ const WORTHWHILE: usize = 4096;
 pub struct Socket(TcpStream);
 
 impl Socket {
-    /// Of a connection that stands.
+    /// Wraps an established connection.
     pub fn new(stream: TcpStream) -> Socket {
         Socket(stream)
     }
 
-    /// Sends of the slices what the socket has room for.
+    /// Sends as much of the slices as the socket has room for.
     fn send(&self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        // A frame comes as its head and what it carries, or as the rest of that.
+        // A frame arrives as its head and its content, or as the rest of them.
         let (head, body) = match slices {
             [body, ..] if body.len() >= WORTHWHILE => (&[][..], body),
             [head, body, ..] if body.len() >= WORTHWHILE => (&head[..], body),
@@ -38,19 +38,19 @@ impl Socket {
             return writev(&self.0, slices);
         };
         if !head.is_empty() {
-            // More is to come: no packet of its own for a few bytes.
+            // More will follow: do not make a separate packet of a few bytes.
             let sent = send(&self.0, head, SendFlags::MORE)?;
             if sent < head.len() {
                 return Ok(sent);
             }
         }
         let sent = match sendfile(&self.0, &*file, Some(&mut offset), body.len()) {
-            // The file has become shorter, or its system cannot do this: as any other memory.
+            // The file was truncated, or its file system cannot do this: send it like any other memory.
             Ok(0) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => write(&self.0, body),
             sent => sent,
         };
         match sent {
-            // It comes again when the rest is sent.
+            // It comes again with the rest.
             Err(_) if !head.is_empty() => Ok(head.len()),
             sent => sent.map(|sent| head.len() + sent),
         }

@@ -1,4 +1,4 @@
-//! Which certificates does a connection need? As jobs name them, and as they are.
+//! Which certificates does a connection need? As named in jobs, and as read.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::job::{Form, Setting, read_pem};
 pub const TLS: Setting = Setting::map(
     "tls",
     FILES,
-    "certificates that https:// needs beyond the system's",
+    "certificates for https:// in addition to the system's",
 );
 
 const FILES: &[Setting] = &[
@@ -30,7 +30,7 @@ pub struct Tls {
     pub ca: Option<Vec<u8>>,
     /// Our own certificate and its key, for servers that ask for one.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
-    /// The name the server's certificate bears, where it is not the address's.
+    /// The name in the server's certificate, if it is not that of the address.
     pub server_name: Option<String>,
 }
 

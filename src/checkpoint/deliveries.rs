@@ -1,6 +1,6 @@
-//! What did other jobs deliver, and where? Notes in the state directory, one for each checkpoint, so that the same
-//! rows under another job file, or after a checkpoint was lost, are known again.
-//! Best effort: a note that cannot be written is said, and stops nothing.
+//! What did other jobs deliver, and where? Notes in the state directory, one for each checkpoint, so that the same rows
+//! are recognised under another job file, or after a checkpoint was lost.
+//! Best effort: a note that cannot be written causes a warning, and stops nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,13 +23,13 @@ pub struct Deliveries {
 /// What was delivered under one checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Delivery {
-    /// The checkpoint's file, which bears the name of its job.
+    /// The checkpoint's file, which has the name of its job.
     pub checkpoint: PathBuf,
     /// When the last of its runs began, in seconds since the epoch.
     pub begun: u64,
     /// When it finished, and with how many rows, if it did.
     pub finished: Option<Finished>,
-    /// For each place, the pieces of data that went there.
+    /// For each destination, the pieces of data that went there.
     places: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -46,7 +46,7 @@ impl Delivery {
 }
 
 impl Deliveries {
-    /// `None` where there is no home to keep them in.
+    /// `None` if there is no home directory to keep them in.
     pub fn open() -> Option<Deliveries> {
         let directory = state_directory()?.join("deliveries");
         Some(Deliveries { directory })
@@ -111,14 +111,14 @@ impl Deliveries {
         std::fs::rename(&new, &path)
     }
 
-    /// The delivery of some of the same rows to a place that a plan adds to, and the target's name, if there was one.
+    /// Finds a delivery of some of the same rows to a destination that the plan adds to, with the target's name.
     pub fn find(plan: &Plan, decisions: &[Decision]) -> Result<Option<(String, Delivery)>> {
         let Some(notes) = Deliveries::open() else {
             return Ok(None);
         };
         let all = notes.all();
         for (target, decision) in plan.manifest.targets.iter().zip(decisions) {
-            // What was counted and found empty is.
+            // A target that was counted and found empty is empty.
             if decision.action != Action::Append || decision.ours || all.is_empty() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! What does a log differ in from a plan, and what is said about it?
+//! How does a log differ from a plan, and what does the operator learn about it?
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,11 +8,11 @@ use super::log::Log;
 use crate::error::{Error, Kind};
 use crate::plan::{Fingerprint, SAMPLED};
 
-/// What stands for a value that one of two fingerprints has not.
+/// Replaces a value that one of two fingerprints lacks.
 const ABSENT: &str = "absent";
 
-/// What is said when a log makes way: rows that it delivered stay where they are, and nobody may find them doubled
-/// without being told. `None`: it delivered none.
+/// The warning when a log is put aside: rows that it delivered stay where they are, and must not be duplicated
+/// silently. `None`: it delivered none.
 pub fn in_place_of(path: &Path, log: &Log, differs: &[Difference], again: bool) -> Option<String> {
     // A batch without a receipt may have arrived.
     let rows = log.delivered();
@@ -29,7 +29,7 @@ pub fn in_place_of(path: &Path, log: &Log, differs: &[Difference], again: bool) 
     };
     let then = match again {
         true => {
-            "; it is put aside and everything is delivered anew: where these rows still are and nothing is overwritten, they \
+            "; it is put aside and everything is delivered again: where these rows still are and nothing is overwritten, they \
              will be there twice"
         }
         false => ", which stay where they are; it is put aside",
@@ -51,8 +51,7 @@ pub fn named(differs: &[Difference]) -> String {
     format!("{}{more}", keys.join(", "))
 }
 
-/// Keys whose values differ, each with both values. How rows are cut into batches matters to a run that has begun,
-/// and to none that has finished.
+/// Keys whose values differ, each with both values. How rows are cut into batches matters to an unfinished run only.
 pub fn differences(log: &Log, now: &Fingerprint) -> Vec<Difference> {
     let Some(header) = &log.header else {
         return Vec::new();
@@ -67,10 +66,10 @@ pub fn differences(log: &Log, now: &Fingerprint) -> Vec<Difference> {
     let sampled = |(key, value): (&String, &String)| {
         key.starts_with(Fingerprint::DATA) && value.contains(SAMPLED)
     };
-    // Several hosts see one state of the data under several times and inodes.
+    // Several hosts see the same state of the data with different times and inodes.
     let one_host = log.shares().is_none();
     if differs.is_empty() && !finished && one_host && now.meaning.iter().any(sampled) {
-        // Rows of two states must not be mixed, and samples do not tell for sure that it is one.
+        // Rows of two states must not be mixed, and samples do not prove that the states are the same.
         let stamps = pairs(&header.stamps, &now.stamps, &|_| false);
         let data = |(key, a, b)| (format!("{}{key}", Fingerprint::DATA), a, b);
         differs = stamps.into_iter().map(data).collect();
@@ -95,8 +94,8 @@ fn pairs(
     pairs.filter(|(_, a, b)| a != b).collect()
 }
 
-/// Whether a log of the first version, which lay where any job of the same name was run, is of this job as it was or
-/// is now: it shares a place and a target with it.
+/// Whether a log of the first version, whose path depended on the working directory and the job's name only, belongs to
+/// this job: they share a destination and a target.
 pub fn is_of(log: &Log, now: &Fingerprint) -> bool {
     let Some(header) = &log.header else {
         return false;
@@ -117,7 +116,7 @@ pub fn is_of(log: &Log, now: &Fingerprint) -> bool {
     places.any(|key| then.get(key) == now.get(key)) && !targets(then).is_disjoint(&targets(now))
 }
 
-/// The same error with the first keys that differ, each with both values, a line each.
+/// The error, with a line for each of the first keys that differ, showing both values.
 pub fn listed(error: Error, differs: &[Difference]) -> Error {
     let lines = differs.iter().take(8);
     let lines = lines.map(|(key, then, now)| format!("{key}: was {then}, is {now}"));
@@ -132,9 +131,9 @@ pub fn another(path: &Path, differs: &[Difference]) -> Error {
     if source_only {
         let what = "the source changed since this unfinished run began:";
         return listed(Error::path(Kind::Changed, path, what), differs)
-            .hint("put the source back as it was, or begin anew with --again; rows already delivered stay, `mode: overwrite` removes them");
+            .hint("restore the source, or restart with --again; rows already delivered stay, `mode: overwrite` removes them");
     }
     let what = "is the checkpoint of another, unfinished job:";
     listed(Error::path(Kind::Job, path, what), differs)
-        .hint("finish that job first, begin anew with --again (rows already delivered stay), or give this job a `run: checkpoint:` of its own")
+        .hint("finish that job first, restart with --again (rows already delivered stay), or give this job its own `run: checkpoint:`")
 }

@@ -1,14 +1,16 @@
-//! Which stretches of a shard have arrived, where batches are known by the keys they hold? For sources that change while
-//! they are read: there a batch cannot be told by its number, because one more row before it would make it another.
+//! Which intervals of a shard have arrived, if batches are identified by the keys they hold? For sources that change
+//! while they are read: there a batch cannot be identified by its number, because one more row before it would change
+//! it.
 //!
-//! A stretch begins behind a position and goes up to and with another. Each batch is recorded as one before it may be
-//! sent. What has no receipt is read again: what was cut as the same stretch, since it may have arrived; the rest anew.
+//! An interval begins after a position and ends with another, inclusive. Each batch is recorded as an interval before
+//! it may be sent. What has no receipt is read again: recorded batches as the same interval, because they may have
+//! arrived; the rest is cut anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::Position;
 
-/// What is left to be read of a shard: behind `from`, up to and with `to`.
+/// What is left to read of a shard: after `from`, up to `to` inclusive.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gap {
     /// Where it begins.
@@ -19,25 +21,25 @@ pub struct Gap {
     pub doubt: bool,
 }
 
-/// What is known of a shard's stretches.
+/// What is known about a shard's intervals.
 #[derive(Default)]
 pub struct Intervals {
-    /// What has receipts, or holds no rows: in order, and none touches the next.
+    /// Intervals with receipts or without rows: in order, and none touches the next.
     covered: Vec<(Position, Position)>,
-    /// Batches that may have been sent, and have no receipt.
+    /// Batches that may have been sent and have no receipt.
     cut: BTreeMap<u32, (Position, Position)>,
-    /// No batch has been called by this index or a later one.
+    /// No batch has had this index or a later one.
     unused: u32,
 }
 
 impl Intervals {
-    /// A batch may be sent from now on.
+    /// Notes that a batch may be sent from now on.
     pub fn cut(&mut self, index: u32, from: Position, to: Position) {
         self.unused = self.unused.max(index.saturating_add(1));
         self.cut.insert(index, (from, to));
     }
 
-    /// A batch has arrived. False when that was known.
+    /// Notes that a batch has arrived. Returns false if that was known.
     pub fn received(&mut self, index: u32, from: Position, to: Position) -> bool {
         self.unused = self.unused.max(index.saturating_add(1));
         if self.is_covered(&from, &to) {
@@ -48,7 +50,7 @@ impl Intervals {
         true
     }
 
-    /// Nothing is left of a stretch.
+    /// Notes that nothing is left of an interval.
     pub fn cover(&mut self, from: Position, to: Position) {
         let (mut from, mut to) = (from, to);
         self.covered.retain(|(start, end)| {
@@ -68,17 +70,17 @@ impl Intervals {
         self.cut = open.collect();
     }
 
-    /// Of the batches so far, only these may have been sent without a receipt.
+    /// Notes that of the batches so far, only these may have been sent without a receipt.
     pub fn only(&mut self, batches: &BTreeSet<u32>) {
         self.cut.retain(|index, _| batches.contains(index));
     }
 
-    /// The batches that may have been sent, and have no receipt.
+    /// The batches that may have been sent and have no receipt.
     pub fn doubts(&self) -> BTreeSet<u32> {
         self.cut.keys().copied().collect()
     }
 
-    /// An index that no batch was ever called by.
+    /// An index that no batch has had.
     pub fn unused(&self) -> u32 {
         self.unused
     }
@@ -100,7 +102,7 @@ impl Intervals {
         gaps
     }
 
-    /// A gap in pieces that were all cut, or not.
+    /// Divides a gap into pieces that were recorded as batches, and the rest.
     fn divide(&self, from: &Position, to: &Position, gaps: &mut Vec<Gap>) {
         let mut bounds = BTreeSet::from([from, to]);
         let ends = self.cut.values().flat_map(|(start, end)| [start, end]);

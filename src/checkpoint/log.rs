@@ -1,5 +1,5 @@
-//! The records of the log, and what they say together.
-//! Bytes in, standing out: opens nothing.
+//! The records of the log, and the state that they add up to.
+//! Bytes in, state out: opens nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,7 +20,7 @@ pub struct Log {
     pub header: Option<Header>,
     pub targets: BTreeMap<u32, TargetLog>,
     pub shards: BTreeMap<u32, ShardLog>,
-    /// Shards of a source that would give others when it is asked again.
+    /// The shards, if the source would give others when asked again.
     pub given: Vec<Shard>,
     pub finished: Option<Finished>,
     pub left_out: Vec<(u32, String, u64, Value)>,
@@ -30,14 +30,14 @@ pub struct Log {
 pub struct TargetLog {
     pub decision: Option<Decision>,
     pub prepared: bool,
-    /// The destination's own number for where it goes; 0: not known.
+    /// The destination's own id of where it goes; 0: unknown.
     pub place: u64,
     pub done: bool,
     pub totals: Totals,
     pub again: Vec<Again>,
 }
 
-/// A batch that has a receipt, and was sent more than once to get it.
+/// A batch that was sent more than once before it got a receipt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Again {
     /// Its shard.
@@ -61,14 +61,14 @@ pub struct ShardLog {
     /// Receipts at or above `below`, each with the position after it.
     pub beyond: BTreeMap<u32, Position>,
     pub window: u32,
-    /// Batches below the window of a run that ended in good order that may have been sent, and have no receipt.
+    /// Batches below the window of a run that stopped cleanly that may have been sent and have no receipt.
     pub doubt: BTreeSet<u32>,
     pub closed: Option<u32>,
-    /// The same, where batches are known by the keys they hold.
+    /// The same, if batches are identified by the keys they hold.
     pub intervals: Intervals,
 }
 
-/// What was delivered to a target, this run and the ones it resumes together.
+/// What was delivered to a target by this run and the ones it resumes.
 #[derive(Default, Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Totals {
     /// Rows with a receipt.
@@ -84,14 +84,14 @@ pub struct Totals {
     /// Wrapping sum of the rows' digests, in reports as hexadecimal text: JSON's numbers are too narrow.
     #[serde(serialize_with = "hexadecimal")]
     pub digest: u64,
-    /// The largest relative error of a component that was converted to another type; `None`: none was. As its batches'
-    /// receipts say, it covers all rows delivered, this run's and those of the ones it resumes; rows whose receipt was
-    /// lost are converted, and counted, again.
+    /// The largest relative error of a component that was converted to another type; `None`: none was. It comes
+    ///     /// from the batches' receipts, so it covers all rows delivered by this run and the ones it resumes; rows whose receipt
+    ///     /// was lost are converted, and counted, again.
     #[serde(rename = "largest_relative_error")]
     pub relative_error: Option<f32>,
 }
 
-/// When a run finished, and with how much.
+/// When a run finished, and with how many rows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finished {
     /// Rows delivered, all targets together.
@@ -106,13 +106,13 @@ pub struct Header {
     pub run: String,
     pub created: u64,
     pub fingerprint: BTreeMap<String, String>,
-    /// What the source's files looked like; the first version kept that in the fingerprint.
+    /// Stamps of the source's files; the first version kept them in the fingerprint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stamps: BTreeMap<String, String>,
-    /// In how many shares the job is carried; 0: by one program.
+    /// The number of shares that the job is carried in; 0: not in shares.
     #[serde(default, skip_serializing_if = "is_none")]
     pub shares: u32,
-    /// Which of them the log is of; 0: what they have in common.
+    /// The share that the log belongs to; 0: it is the common one.
     #[serde(default, skip_serializing_if = "is_none")]
     pub share: u32,
 }
@@ -173,7 +173,7 @@ impl From<At> for Position {
 #[serde(rename_all = "snake_case")]
 pub enum Record {
     Header(Header),
-    /// A stretch of a source that would be cut otherwise when it is asked again.
+    /// A shard of a source that would be cut differently when asked again.
     Shard {
         number: u32,
         target: u32,
@@ -190,14 +190,14 @@ pub enum Record {
         rows_before: u64,
         ours: bool,
         why: String,
-        /// Rows that are removed, and what the figure rests on.
+        /// Rows that are removed, and what that figure rests on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         removes: Option<(u64, String)>,
-        /// The destination's own number for what is replaced.
+        /// The destination's own id of what is replaced.
         #[serde(default, skip_serializing_if = "is_zero")]
         replaces: u64,
     },
-    /// The destination's own number for where a target goes.
+    /// The destination's own id of where a target goes.
     Place {
         target: u32,
         number: u64,
@@ -223,7 +223,7 @@ pub enum Record {
         /// Where the batch starts, if it was sent more than once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         again: Option<At>,
-        /// Where the batch starts, where batches are known by their keys.
+        /// Where the batch starts, if batches are identified by their keys.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<At>,
         /// Rows left out of it.
@@ -244,7 +244,7 @@ pub enum Record {
         target: u32,
         batches: u32,
     },
-    /// A batch of a source that changes: what it holds, before it may be sent.
+    /// A batch of a changing source: what it holds, recorded before it may be sent.
     Cut {
         shard: u32,
         target: u32,
@@ -252,7 +252,7 @@ pub enum Record {
         from: At,
         next: At,
     },
-    /// A stretch of such a source in which there are no rows.
+    /// An interval of such a source without rows.
     Empty {
         shard: u32,
         target: u32,
@@ -298,19 +298,19 @@ impl Log {
         self.targets.values().map(|t| t.totals.delivered).sum()
     }
 
-    /// In how many shares the job is carried, if this is what they have in common.
+    /// The number of shares that the job is carried in, if this is their common log.
     pub fn shares(&self) -> Option<u32> {
         let header = self.header.as_ref()?;
         (header.shares > 0 && header.share == 0).then_some(header.shares)
     }
 
-    /// Whether something may have been sent: shares note that in logs of their own.
+    /// Whether something may have been sent. Shares note that in their own logs.
     pub fn may_have_sent(&self) -> bool {
         let prepared = self.targets.values().any(|target| target.prepared);
         !self.shards.is_empty() || prepared && self.shares().is_some()
     }
 
-    /// Takes one record in.
+    /// Applies one record.
     pub fn apply(&mut self, record: Record) {
         match record {
             Record::Header(header) => self.header = Some(header),
@@ -374,7 +374,7 @@ impl Log {
                 if !is_new {
                     return;
                 }
-                // Logs of the first version do not say which batches were sent more than once; none else were upserted.
+                // Logs of the first version do not say which batches were sent more than once; no others were upserted.
                 let first = self.header.as_ref().is_some_and(|h| h.version < 2);
                 let sent_again = again.is_some() || first && upserted;
                 let log = self.targets.entry(target).or_default();
@@ -476,7 +476,7 @@ impl Log {
 }
 
 impl ShardLog {
-    /// False when the batch had a receipt already.
+    /// Returns false if the batch already had a receipt.
     fn receive(&mut self, index: u32, next: Position) -> bool {
         if index < self.below || self.beyond.insert(index, next).is_some() {
             return false;
@@ -501,7 +501,7 @@ fn decode(line: &str) -> Option<Record> {
     (crc == expected).then(|| serde_json::from_str(json).ok())?
 }
 
-/// Refuses a file that no log of ours begins like: it may be anything, and must not be cut as if it were torn.
+/// Refuses a file that does not begin like our logs: it may be anything, and must not be truncated as if it were torn.
 pub fn check_beginning(path: &Path, text: &[u8]) -> Result<()> {
     const JSON: &[u8] = b" {\"header\":{";
     let (sum, json) = text.split_at(text.len().min(8));
@@ -517,7 +517,7 @@ pub fn check_beginning(path: &Path, text: &[u8]) -> Result<()> {
     ))
 }
 
-/// The text of a log. What is no file is not opened: a pipe would keep us for ever.
+/// The text of a log. Opens regular files only: a pipe would block for ever.
 pub fn text(path: &Path) -> std::io::Result<Vec<u8>> {
     match std::fs::metadata(path)?.is_file() {
         true => std::fs::read(path),
@@ -525,7 +525,7 @@ pub fn text(path: &Path) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// The records of a share's log that are about its shards: what it delivered.
+/// The records of a share's log about its shards: what it delivered.
 pub fn deliveries(path: &Path, text: &[u8]) -> Result<Vec<Record>> {
     let (mut records, about) = (Vec::new(), |record: &Record| {
         matches!(
@@ -546,7 +546,7 @@ pub fn deliveries(path: &Path, text: &[u8]) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// What the whole records of a log's text say, and how many bytes they are: a torn last line is not counted.
+/// The state according to the whole records of a log's text, and their length in bytes: a torn last line is ignored.
 pub fn read(path: &Path, text: &[u8]) -> Result<(Log, u64)> {
     let mut log = Log::default();
     let whole = each(path, text, |record| log.apply(record))?;
@@ -569,7 +569,7 @@ fn each(path: &Path, text: &[u8], mut with: impl FnMut(Record)) -> Result<u64> {
                     path,
                     format!("is damaged: line at byte {at} does not fit its checksum"),
                 )
-                .hint("move the file away to start anew; rows already delivered will be delivered again"));
+                .hint("move the file away to start over; rows already delivered will be delivered again"));
             }
             break;
         };

@@ -2,9 +2,9 @@
 //! Remembers; decides nothing, and holds no credentials.
 //!
 //! One record a line, `CRC32 JSON`: a header with the run's number and the plan's fingerprint, then
-//! `target | prepared | window | received | doubt | closed | done | finished`. A torn last line is cut; a bad line before it is
-//! corruption. Of a shard we know which batches have a receipt, and how far a window was opened: in doubt
-//! are just the batches of that window without a receipt; after an end in good order just those of them that were handed to
+//! `target | prepared | window | received | doubt | closed | done | finished`. A torn last line is cut off; a bad line
+//! before it is corruption. Of a shard we know which batches have a receipt, and how far a window was opened: in doubt
+//! are only the batches of that window without a receipt; after a clean stop, only those of them that were handed to
 //! the sink. Batches of a source that changes are recorded one by one, by the keys they hold: see `intervals`.
 
 mod deliveries;
@@ -38,17 +38,17 @@ pub struct Checkpoint {
     path: PathBuf,
     run: u64,
     resumed: bool,
-    /// Whether batches are known by the keys they hold.
+    /// Whether batches are identified by the keys they hold.
     moves: bool,
-    /// The finished run of a job that differs, which this one takes the place of.
+    /// The finished run of a different job, which this one replaces.
     replaces: Option<Earlier>,
     state: Mutex<State>,
 }
 
-/// What differs between a log and a job: the key, what it was, what it is.
+/// A difference between a log and a job: the key, its old value, its new value.
 pub type Difference = (String, String, String);
 
-/// A run whose log makes way for another one.
+/// A run whose log is put aside for another one.
 #[derive(Clone, Debug)]
 pub struct Earlier {
     /// When it finished, and with how many rows.
@@ -58,7 +58,7 @@ pub struct Earlier {
 }
 
 impl Earlier {
-    /// An error with what differs, a line each.
+    /// The error, with a line for each difference.
     pub fn listed(&self, error: Error) -> Error {
         differs::listed(error, &self.differs)
     }
@@ -67,32 +67,32 @@ impl Earlier {
 struct State {
     file: File,
     log: Log,
-    /// What the log will begin with: nothing is written, and nothing put aside, before there is something to record.
+    /// How the log will begin: nothing is written or put aside before there is something to record.
     pending: Option<Beginning>,
-    /// Where the log went that was there before.
+    /// Where the previous log was moved to.
     aside: Option<PathBuf>,
-    /// What is said when it goes there.
+    /// The warning when it is put aside.
     said: Option<String>,
-    /// A write or sync failed. What the file then holds is not known, so nothing may follow it: a record behind a
+    /// A write or sync failed. What the file then holds is unknown, so nothing may follow: a record behind a
     /// torn one would make the log unreadable, and a second sync may succeed without the bytes of the first.
     failed: bool,
 }
 
-/// What a log begins with.
+/// The beginning of a log.
 struct Beginning {
     header: Header,
-    /// The shards of a source that would give others when it is asked again.
+    /// The shards, if the source would give others when asked again.
     shards: Vec<Shard>,
 }
 
-/// What the log says of a shard.
+/// What the log says about a shard.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Every batch was read and has a receipt.
     pub closed: bool,
-    /// What is left to be read.
+    /// What is left to read.
     pub gaps: Vec<Gap>,
-    /// The index of the first batch of it.
+    /// The index of its first batch.
     pub index: u32,
     received: BTreeSet<u32>,
     window: u32,
@@ -107,7 +107,7 @@ impl Standing {
         index < self.index || self.received.contains(&index)
     }
 
-    /// All batches that may have been sent before the program ended, and have no receipt.
+    /// All batches that may have been sent before the program ended and have no receipt.
     pub fn doubts(&self) -> BTreeSet<u32> {
         let window = self.index..self.window;
         let all = window.chain(self.doubt.iter().copied());
@@ -127,7 +127,7 @@ impl Checkpoint {
         self.run
     }
 
-    /// The shards that the run began with, where the source would give others now.
+    /// The shards that the run began with, if the source would give others now.
     pub fn shards(&self) -> Option<Vec<Shard>> {
         let state = self
             .state
@@ -142,7 +142,7 @@ impl Checkpoint {
         self.resumed
     }
 
-    /// The finished run of a job that differs, whose log this one takes the place of once something is recorded.
+    /// The finished run of a different job, whose log this one replaces once something is recorded.
     pub fn replaces(&self) -> Option<&Earlier> {
         self.replaces.as_ref()
     }
@@ -188,8 +188,9 @@ impl Checkpoint {
         self.sync(&mut state)
     }
 
-    /// Records that the decisions about targets have been carried out, each with the destination's own number for where
-    /// it goes. Synced.
+    /// Records that the decisions about targets have been carried out, each with the destination's own id of where it
+    /// goes.
+    ///     /// Synced.
     pub fn prepared(&self, targets: &[(u32, u64)]) -> Result<()> {
         let mut state = self
             .state
@@ -205,7 +206,7 @@ impl Checkpoint {
         self.sync(&mut state)
     }
 
-    /// The destination's own number for where a target went when it was prepared; 0: not known.
+    /// The destination's own id of where a target went when it was prepared; 0: unknown.
     pub fn place(&self, target: u32) -> u64 {
         let state = self
             .state
@@ -214,7 +215,7 @@ impl Checkpoint {
         state.log.targets.get(&target).map_or(0, |t| t.place)
     }
 
-    /// Forgets the receipts of a target that is begun anew. Synced.
+    /// Discards the receipts of a target that is restarted. Synced.
     pub fn reset(&self, target: u32) -> Result<()> {
         self.write_synced(Record::Reset(target))
     }
@@ -228,13 +229,13 @@ impl Checkpoint {
         state.log.targets.get(&target).is_some_and(|t| t.done)
     }
 
-    /// Records that a target has been finished. Written at once, and lasting after [`Checkpoint::keep`]: of a target
-    /// whose record is lost the last steps are taken again.
+    /// Records that a target has been finished. Written at once, durable after [`Checkpoint::keep`]: if the record is
+    ///     /// lost, the last steps are taken again.
     pub fn record_done(&self, target: u32) -> Result<()> {
         self.write(Record::Done(target))
     }
 
-    /// Makes what was written so far last.
+    /// Makes what was written so far durable.
     pub fn keep(&self) -> Result<()> {
         let mut state = self
             .state
@@ -243,7 +244,7 @@ impl Checkpoint {
         self.sync(&mut state)
     }
 
-    /// What the log says of a shard.
+    /// What the log says about a shard.
     pub fn standing(&self, shard: &Shard) -> Standing {
         let state = self
             .state
@@ -279,7 +280,7 @@ impl Checkpoint {
         }
     }
 
-    /// Batches below `upto` may be on their way from now on. Synced.
+    /// Records that batches below `upto` may be on their way from now on. Synced.
     pub fn open_window(&self, shard: &Shard, upto: u32) -> Result<()> {
         self.write_synced(Record::Window {
             shard: shard.number,
@@ -288,7 +289,8 @@ impl Checkpoint {
         })
     }
 
-    /// A batch of a source that changes may be on its way from now on: behind `from`, up to and with `next`. Synced.
+    /// Records that a batch of a changing source may be on its way from now on: after `from`, up to `next` inclusive.
+    /// Synced.
     pub fn cut(&self, shard: &Shard, index: u32, from: &Position, next: &Position) -> Result<()> {
         self.write_synced(Record::Cut {
             shard: shard.number,
@@ -299,7 +301,7 @@ impl Checkpoint {
         })
     }
 
-    /// Records that such a source has no rows behind `from`, up to and with `next`.
+    /// Records that such a source has no rows after `from`, up to `next` inclusive.
     pub fn empty(&self, shard: &Shard, from: &Position, next: &Position) -> Result<()> {
         self.write(Record::Empty {
             shard: shard.number,
@@ -309,8 +311,9 @@ impl Checkpoint {
         })
     }
 
-    /// Records, when a run ends in good order, which batches of the windows it opened may have been sent without a
-    /// receipt: of the others it is known that they were not. Synced.
+    /// Records, when a run stops cleanly, which batches of the windows it opened may have been sent without a receipt:
+    /// the
+    ///     /// others are known not to have been sent. Synced.
     pub fn doubt(&self, shard: u32, target: u32, batches: Vec<u32>) -> Result<()> {
         self.write_synced(Record::Doubt {
             shard,
@@ -372,7 +375,7 @@ impl Checkpoint {
                 .expect("no one panics with the log locked");
             let same = shares::is_at(&state.file, &self.path);
             if !same {
-                let what = "was removed or replaced while the run went on; all rows were delivered, but nothing says so \
+                let what = "was removed or replaced during the run; all rows were delivered, but nothing records that \
                             any more: run again, this job would deliver them a second time";
                 return Err(Error::path(Kind::Io, &self.path, what));
             }
@@ -383,9 +386,9 @@ impl Checkpoint {
         Ok(finished)
     }
 
-    /// Removes the log if nothing can have been sent: the job may be mended and run as if for the first time. Where what
-    /// was made outlives a run that failed (`lasting`), it stays when a target was made or may have been removed:
-    /// that must not be done twice.
+    /// Removes the log if nothing can have been sent: the job may be corrected and run as if for the first time. If a
+    ///     /// failed run leaves behind what it created (`lasting`), the log stays once a target was created or may have been
+    ///     /// removed: that must not be done twice.
     pub fn discard_if_untouched(&self, lasting: bool) -> Result<()> {
         let state = self
             .state
@@ -401,9 +404,9 @@ impl Checkpoint {
         }
         let length = state.file.metadata().map_or(0, |meta| meta.len());
         let removed = match (&state.aside, &state.pending) {
-            // The log that made way for this one is put back: what it knows is still true.
+            // The log that was put aside for this one is put back: what it says is still true.
             (Some(aside), _) => std::fs::rename(aside, &self.path),
-            // It is there still.
+            // It is still there.
             (None, Some(_)) if length > 0 => return Ok(()),
             (None, _) => std::fs::remove_file(&self.path),
         };
@@ -424,7 +427,7 @@ impl Checkpoint {
             .unwrap_or_default()
     }
 
-    /// What was delivered to a target so far, after this was decided about it.
+    /// What was delivered to a target so far, given the decision about it.
     pub fn delivered(&self, target: u32, decision: &Decision) -> Delivered {
         let state = self
             .state
@@ -474,7 +477,7 @@ impl Checkpoint {
         self.put(state, record)
     }
 
-    /// Begins the log. One that is there is put aside.
+    /// Begins the log. Puts an existing one aside.
     fn begin(&self, state: &mut State, beginning: Beginning) -> Result<()> {
         let there = state.file.metadata().map_or(0, |meta| meta.len());
         if there > 0 {

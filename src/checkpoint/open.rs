@@ -1,4 +1,4 @@
-//! Which log is there, and what becomes of it? Finds it, locks it, and goes on with it or makes way for another.
+//! Which log exists, and what becomes of it? Finds it, locks it, and continues it or puts it aside.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -13,22 +13,24 @@ use crate::plan::{Fingerprint, Plan, Share};
 
 /// The version of the log's format. Version 1 spelt fingerprints as the job was written.
 const VERSION: u32 = 2;
-/// The version of logs whose batches are known by the keys they hold: who knows only the others cannot go on with it.
+/// The version of logs whose batches are identified by the keys they hold: programs that know only the others cannot
+/// continue them.
 const VERSION_BY_KEY: u32 = 3;
-/// The version of logs of a job that is carried in shares: who does not know them would carry all of it.
+/// The version of logs of a job in shares: programs that do not know it would carry the whole job.
 pub(super) const VERSION_OF_SHARES: u32 = 4;
 
-/// What was found where the checkpoint should be.
+/// What was found at the checkpoint's path.
 pub enum Found {
-    /// A log to begin or to go on with.
+    /// A log to begin or to continue.
     Open(Box<Checkpoint>),
     /// The same job on the same data has finished; nothing was opened for writing.
     Finished(Finished),
 }
 
 impl Checkpoint {
-    /// Where the log of this plan is: at its own place, or, where none is there, where earlier versions of the program
-    /// left it, if it is of this job.
+    /// Where the log of this plan is: at its own path or, if there is none, where earlier versions of the program left
+    /// it, if
+    ///     /// it belongs to this job.
     pub fn find(plan: &Plan) -> PathBuf {
         let (own, before) = (&plan.settings.checkpoint, &plan.settings.checkpoint_before);
         let Some(before) = before.as_ref().filter(|_| !own.exists()) else {
@@ -40,19 +42,20 @@ impl Checkpoint {
         if known { before.clone() } else { own.clone() }
     }
 
-    /// Creates the log, or goes on with the one that is there, if it is of this plan. `again` has whatever log is there
-    /// make way. Nothing is written, and no log put aside, before there is something to record.
+    /// Creates the log, or continues an existing one if it belongs to this plan. `again` puts any existing log aside.
+    /// Nothing
+    ///     /// is written or put aside before there is something to record.
     pub fn create_or_resume(path: &Path, plan: &Plan, again: bool) -> Result<Found> {
         make_folder(path, plan)?;
         begin_or_resume(open_locked(path)?, path, plan, again, 0)
     }
 
-    /// Whether the log at this path is of a job that has begun and not finished. What cannot be read is not.
+    /// Whether the log at this path is of a job that has begun and not finished; false if it cannot be read.
     pub fn is_begun(path: &Path) -> bool {
         begun(path).is_some()
     }
 
-    /// The bytes of a batch of the unfinished run whose log is at this path: it goes on with batches as it began.
+    /// The batch size of the unfinished run whose log is at this path: it continues with the size it began with.
     pub fn batch_bytes(path: &Path) -> Option<u64> {
         let header = begun(path)?.header?;
         header
@@ -62,7 +65,7 @@ impl Checkpoint {
             .ok()
     }
 
-    /// What a run would do with the log at this path, in a sentence; `None` when there is none. Changes nothing.
+    /// What a run would do with the log at this path, in a sentence; `None` if there is none. Changes nothing.
     pub fn foresee(path: &Path, plan: &Plan) -> Result<Option<String>> {
         if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
             return Err(Error::path(Kind::Job, path, "is not a regular file"));
@@ -70,7 +73,7 @@ impl Checkpoint {
         let mut file = match File::open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                // A run makes the state directory, and no other folder.
+                // A run creates the state directory, and no other folder.
                 let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
                 let there =
                     plan.settings.checkpoint_why.is_some() || folder.is_none_or(Path::is_dir);
@@ -117,7 +120,7 @@ impl Checkpoint {
     }
 }
 
-/// Makes the folder that a log lies in, where that is the state directory: any other folder is the operator's.
+/// Creates the folder of a log if it is the state directory: any other folder is the operator's business.
 pub(super) fn make_folder(path: &Path, plan: &Plan) -> Result<()> {
     if let (Some(folder), Some(_)) = (path.parent(), &plan.settings.checkpoint_why) {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "make the folder", &e))?;
@@ -125,7 +128,7 @@ pub(super) fn make_folder(path: &Path, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Begins a log in a file that is locked, or goes on with what it holds; `shares`: in how many the job is carried.
+/// Begins a log in a locked file, or continues the one in it; `shares`: the number of shares of the job.
 pub(super) fn begin_or_resume(
     mut file: File,
     path: &Path,
@@ -143,7 +146,7 @@ pub(super) fn begin_or_resume(
                 shares::check(path, &log, shares)?;
                 return resume(path, file, log, plan);
             }
-            // Nothing can have been sent: there is nothing to lose.
+            // Nothing can have been sent, so nothing is lost.
             (None, false) if !again && log.may_have_sent() => {
                 return Err(another(path, &differs));
             }
@@ -156,7 +159,7 @@ pub(super) fn begin_or_resume(
             }
         }
     }
-    // Shares of what was carried before would go on beside what begins now.
+    // Shares of the previous run would continue alongside the new one.
     shares::check_idle(path)?;
     let run = draw();
     let header = header(
@@ -172,7 +175,7 @@ pub(super) fn begin_or_resume(
     ))))
 }
 
-/// What a log begins with; share 0: what all have in common.
+/// The header of a log; share 0: the common log.
 pub(super) fn header(plan: &Plan, run: u64, share: Share) -> Header {
     Header {
         version: match (share.of, plan.moves()) {
@@ -189,7 +192,7 @@ pub(super) fn header(plan: &Plan, run: u64, share: Share) -> Header {
     }
 }
 
-/// A log that begins once there is something to record.
+/// A log that is written once there is something to record.
 pub(super) fn begun_anew(
     file: File,
     path: &Path,
@@ -222,20 +225,20 @@ pub(super) fn begun_anew(
     }
 }
 
-/// A log that has begun and not finished, if there is one at this path that can be read.
+/// The log of an unfinished run, if there is one at this path that can be read.
 fn begun(path: &Path) -> Option<Log> {
     let (log, _) = log::read(path, &log::text(path).ok()?).ok()?;
     (log.header.is_some() && log.finished.is_none()).then_some(log)
 }
 
-/// Opens a log, or an empty file to become one, and locks it.
+/// Opens a log, or an empty file that becomes one, and locks it.
 pub fn open_locked(path: &Path) -> Result<File> {
-    let held = "another milvusdm is at work with this checkpoint";
-    let hint = "wait for it, or give this job a `run: checkpoint:` of its own";
+    let held = "another milvusdm is using this checkpoint";
+    let hint = "wait for it, or give this job its own `run: checkpoint:`";
     try_locked(path)?.ok_or_else(|| Error::path(Kind::Job, path, held).hint(hint))
 }
 
-/// The same; `None` where another program holds the lock.
+/// The same; `None` if another program holds the lock.
 pub(super) fn try_locked(path: &Path) -> Result<Option<File>> {
     let opened = OpenOptions::new()
         .read(true)
@@ -257,7 +260,7 @@ fn read(file: &mut File, path: &Path) -> Result<(Log, u64)> {
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(Error::path(Kind::Job, path, "is not a regular file"));
     }
-    // Its beginning first: any file may be named by mistake, however long it is.
+    // Its beginning first: any file may be named by mistake, of any length.
     let mut text = Vec::new();
     Read::take(&mut *file, 64)
         .read_to_end(&mut text)
@@ -267,7 +270,7 @@ fn read(file: &mut File, path: &Path) -> Result<(Log, u64)> {
     log::read(path, &text)
 }
 
-/// Reads all whole records, and cuts a torn last line off.
+/// Reads all whole records, and cuts off a torn last line.
 pub(super) fn read_log(file: &mut File, path: &Path) -> Result<Log> {
     let (log, whole) = read(file, path)?;
     file.set_len(whole)
@@ -315,7 +318,7 @@ pub(super) fn resume(path: &Path, file: File, log: Log, plan: &Plan) -> Result<F
     })))
 }
 
-/// A number no other run has, without asking for more randomness than the hasher's seed.
+/// A number that no other run has, drawn from the hasher's random seed.
 fn draw() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     let mut hasher = std::hash::RandomState::new().build_hasher();
@@ -333,7 +336,7 @@ pub fn put_aside(path: &Path) -> Result<PathBuf> {
     Ok(old)
 }
 
-/// Makes a new name of a file durable.
+/// Makes the new name of a file durable.
 pub fn sync_directory(path: &Path) -> Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -46,7 +46,7 @@ impl Delivered {
 }
 
 impl Checkpoint {
-    /// Complains when there is none at this path, before anybody is asked anything.
+    /// Returns an error if there is none at this path, before any server is contacted.
     pub fn expect(path: &Path) -> Result<()> {
         match path.try_exists() {
             Ok(false) => Err(none(path)),
@@ -54,7 +54,7 @@ impl Checkpoint {
         }
     }
 
-    /// Whether the log at this path says that this very job has finished.
+    /// Whether the log at this path says that this same job has finished.
     pub fn has_finished(path: &Path, plan: &Plan) -> bool {
         let log = log::text(path).ok().map(|text| log::read(path, &text));
         log.is_some_and(|log| {
@@ -64,7 +64,7 @@ impl Checkpoint {
         })
     }
 
-    /// What was decided when the job began that the log at this path is of, if it has not finished.
+    /// The decisions from the beginning of the job that the log at this path belongs to, if it has not finished.
     pub fn decided(path: &Path, plan: &Plan) -> Option<Vec<Decision>> {
         let (log, _) = log::read(path, &log::text(path).ok()?).ok()?;
         log.header.as_ref()?;
@@ -77,8 +77,9 @@ impl Checkpoint {
             .collect()
     }
 
-    /// What the log at this path says of a run of this plan whose targets are all finished. Refuses the log of another
-    /// job, and of a run that has not got so far.
+    /// What the log at this path says about a run of this plan whose targets are all finished. Refuses the log of
+    /// another
+    ///     /// job, and of a run that has not come that far.
     pub fn past(path: &Path, plan: &Plan) -> Result<Past> {
         let text = match log::text(path) {
             Ok(text) => text,
@@ -100,7 +101,7 @@ impl Checkpoint {
                     Kind::Changed,
                     path,
                     format!(
-                        "the source changed since this run, so that it cannot be compared with: {names}"
+                        "the source changed since this run, so it cannot be compared with: {names}"
                     ),
                 ),
                 false => Error::path(
@@ -138,7 +139,7 @@ impl Checkpoint {
     }
 }
 
-/// What was decided and delivered, where the target is finished or was to be left alone.
+/// What was decided and delivered, if the target is finished or was to be left alone.
 fn finished(log: &Log, target: u32) -> Option<Delivered> {
     let target = log.targets.get(&target)?;
     let decision = target.decision.clone()?;
@@ -150,9 +151,9 @@ fn none(path: &Path) -> Error {
     Error::path(
         Kind::Job,
         path,
-        "there is no such checkpoint, so that nothing is known of what this job delivered",
+        "there is no such checkpoint, so it is unknown what this job delivered",
     )
     .hint(
-        "run the job first; its checkpoint lies beside the job file, or where `run.checkpoint` says",
+        "run the job first; its checkpoint is next to the job file, or where `run.checkpoint` says",
     )
 }

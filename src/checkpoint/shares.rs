@@ -1,5 +1,6 @@
-//! How is a job carried by several programs? The job's own log has what they have in common: what was decided about
-//! targets, and that it was done. Beside it each share has a log of what it delivered, which the last step takes in.
+//! How is a job carried by several programs? The job's own log has what they have in common: the decisions about
+//! targets, and that they were carried out. Next to it, each share has a log of what it delivered, which the last step
+//! merges.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,14 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{Plan, Share};
 use crate::sink::Action;
 
-/// Where the log of a share lies.
+/// The path of the log of a share.
 fn path_of(path: &Path, share: Share) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}-of-{}", share.number, share.of));
     PathBuf::from(name)
 }
 
-/// All logs of shares beside a job's log.
+/// All logs of shares next to a job's log.
 fn beside(path: &Path) -> Result<Vec<PathBuf>> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -33,7 +34,7 @@ fn beside(path: &Path) -> Result<Vec<PathBuf>> {
     };
     let listing = match std::fs::read_dir(folder) {
         Ok(listing) => listing,
-        // Whatever else is to be said of the folder is said by others.
+        // Other problems with the folder are reported elsewhere.
         Err(_) => return Ok(Vec::new()),
     };
     let names = listing.flatten().map(|entry| entry.path());
@@ -46,7 +47,7 @@ fn beside(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(names.filter(is_share).collect())
 }
 
-/// Refuses to go on with a log of a job that is carried in another number of shares; 0: in none.
+/// Refuses to continue the log of a job that is carried in another number of shares; 0: not in shares.
 pub(super) fn check(path: &Path, log: &Log, shares: u32) -> Result<()> {
     let before = log.shares().unwrap_or(0);
     if before == shares {
@@ -72,7 +73,7 @@ pub(super) fn check(path: &Path, log: &Log, shares: u32) -> Result<()> {
     Err(Error::path(Kind::Job, path, what).hint(hint))
 }
 
-/// Refuses to begin while shares of what was carried before are still at work.
+/// Refuses to begin while shares of the previous run are still at work.
 pub(super) fn check_idle(path: &Path) -> Result<()> {
     for share in beside(path)? {
         if open::try_locked(&share)?.is_none() {
@@ -83,7 +84,7 @@ pub(super) fn check_idle(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a log that shares have in common says of a run, for a plan.
+/// What the common log of shares says about a run, for `plan`.
 pub(super) fn told(path: &Path, log: &Log) -> String {
     let of = log.shares().unwrap_or(0);
     let run = log.header.as_ref().map_or("", |header| &*header.run);
@@ -99,7 +100,7 @@ pub(super) fn told(path: &Path, log: &Log) -> String {
     )
 }
 
-/// The log of a share, if there is one of this run that can be read.
+/// The log of a share of this run, if there is one that can be read.
 fn of_run(path: &Path, run: &str) -> Option<Log> {
     let (log, _) = log::read(path, &log::text(path).ok()?).ok()?;
     let same = log.header.as_ref().is_some_and(|header| header.run == run);
@@ -107,8 +108,9 @@ fn of_run(path: &Path, run: &str) -> Option<Log> {
 }
 
 impl Checkpoint {
-    /// The log that the shares of a job have in common, once no other program holds it: it decides what becomes of the
-    /// targets, and makes them, while the others wait. `wait` fails when that has taken too long.
+    /// The common log of a job's shares, once no other program holds it: its holder decides about the targets and
+    /// creates
+    ///     /// them while the others wait. `wait` fails if that takes too long.
     pub fn in_common(
         path: &Path,
         plan: &Plan,
@@ -118,7 +120,7 @@ impl Checkpoint {
         open::make_folder(path, plan)?;
         let file = loop {
             match open::try_locked(path)? {
-                // Another one that had nothing to record may have removed it meanwhile.
+                // Another program that had nothing to record may have removed it meanwhile.
                 Some(file) if is_at(&file, path) => break file,
                 _ => wait()?,
             }
@@ -126,7 +128,7 @@ impl Checkpoint {
         open::begin_or_resume(file, path, plan, false, of)
     }
 
-    /// Whether all that was decided about targets has been carried out.
+    /// Whether all decisions about targets have been carried out.
     pub fn is_prepared(&self) -> bool {
         let state = self
             .state
@@ -139,7 +141,7 @@ impl Checkpoint {
         !state.log.targets.is_empty() && state.log.targets.values().all(done)
     }
 
-    /// The log of a share of the job whose shares have this log in common.
+    /// The log of a share of the job that this common log belongs to.
     pub fn of_share(&self, plan: &Plan, share: Share) -> Result<Found> {
         let path = path_of(&self.path, share);
         let mut file = open::open_locked(&path)?;
@@ -166,7 +168,7 @@ impl Checkpoint {
         Ok(found)
     }
 
-    /// Notes in the log of a share what was decided about targets, and that it was carried out.
+    /// Copies the decisions about targets, and that they were carried out, into the log of a share.
     fn tell(&self, share: &Checkpoint) -> Result<()> {
         let targets: Vec<(u32, crate::sink::Decision, u64)> = {
             let state = self
@@ -202,8 +204,9 @@ impl Checkpoint {
         share.prepared(&places)
     }
 
-    /// The log of a job all of whose shares have finished, with what they delivered; refuses others, and says which are
-    /// missing.
+    /// The log of a job all of whose shares have finished, with what they delivered; otherwise an error that names the
+    /// missing
+    ///     /// ones.
     pub fn gathered(path: &Path, plan: &Plan) -> Result<Found> {
         Checkpoint::expect(path)?;
         let mut file = open::open_locked(path)?;
@@ -226,7 +229,7 @@ impl Checkpoint {
         Ok(found)
     }
 
-    /// Takes in what shares delivered. Doing so once more changes nothing.
+    /// Merges what shares delivered. Repeating this changes nothing.
     fn take_in(&self, plan: &Plan, of: u32) -> Result<()> {
         let run = format!("{:016x}", self.run);
         let given = self
@@ -237,7 +240,7 @@ impl Checkpoint {
             shards: given,
         };
         let shares = || (1..=of).map(|number| Share { number, of });
-        // Those that get nothing need not have been run; those that were taken in may be gone.
+        // Shares without rows need not have run; logs that were merged may be gone.
         let open = |share: &Share| {
             let mut shards = share.shards(&manifest);
             shards.any(|shard| !self.standing(shard).closed)
@@ -287,7 +290,7 @@ impl Checkpoint {
         self.sync(&mut state)
     }
 
-    /// Removes the logs of shares: the log they have in common has it all by now.
+    /// Removes the logs of shares: the common log has everything by now.
     pub fn remove_shares(&self) -> Result<()> {
         let of = {
             let state = self

@@ -1,5 +1,5 @@
-//! How does one batch arrive? As often as it has to be tried, in halves where it is too much, and again as its
-//! destination allows it where it may have arrived.
+//! How is one batch delivered? With as many attempts as it takes, in halves if it is too much, and, if it may have
+//! arrived, again in the way that its destination allows.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -36,7 +36,7 @@ impl<'r> Way<'r> {
     }
 }
 
-/// Delivers a parcel; and whether an attempt may have arrived besides the one that has the receipt.
+/// Delivers a parcel. Also returns whether an attempt may have arrived besides the one that has the receipt.
 pub(super) fn deliver(
     run: &Run<'_>,
     parcel: &Parcel,
@@ -66,7 +66,7 @@ fn try_whole(
     loop {
         run.check()?;
         if bytes > run.body_bytes_max.load(Ordering::Relaxed) {
-            let too_big = Error::new(Kind::TooBig, "is bigger than what was refused as too big");
+            let too_big = Error::new(Kind::TooBig, "is bigger than a request that was refused as too big");
             return try_halves(run, parcel, attempt, way, doubted, Some(too_big));
         }
         if parcel.batch.rows() > 1 && !run.flow().fits(bytes) {
@@ -80,7 +80,7 @@ fn try_whole(
             Ok(receipt) => {
                 run.flow().accepted(Instant::now(), bytes);
                 way.patience.ended();
-                // Whatever becomes of another half: of this one something has arrived.
+                // Whatever becomes of the other half, some of this one has arrived.
                 way.again = true;
                 return Ok(receipt);
             }
@@ -94,7 +94,7 @@ fn try_whole(
             run.handed(way.id, false);
         }
         match error.kind() {
-            // "Later" is said to all of us: all go slower, and the next that goes out is the one to try.
+            // "Later" applies to all threads: all slow down, and the next request is the trial.
             Kind::Busy => {
                 run.flow().refused(Instant::now(), sent);
                 way.patience.wait(error)?;
@@ -106,7 +106,7 @@ fn try_whole(
                 return try_halves(run, parcel, attempt, way, doubted, Some(error));
             }
             Kind::Lost | Kind::Slow | Kind::TooMuch => {
-                // A mapping that was truncated, or cannot be read, breaks the connection that sends it.
+                // A mapping that was truncated, or that cannot be read, breaks the connection that sends it.
                 parcel.touch();
                 way.files.unchanged()?;
                 attempt = run.doubt_of(parcel.batch.target, &error)?;
@@ -125,7 +125,7 @@ fn try_whole(
     }
 }
 
-/// The same in halves; `too_big`: what was said of one row could then not be mended.
+/// The same in halves; `too_big`: the error to return if a single row is too big.
 fn try_halves(
     run: &Run<'_>,
     parcel: &Parcel,
@@ -153,7 +153,7 @@ fn try_halves(
 }
 
 impl Run<'_> {
-    /// How a batch that may have arrived goes out again, if it may.
+    /// How to send a batch again that may have arrived, if that is allowed.
     pub(super) fn doubt(&self, target: u32) -> Result<Attempt> {
         let died = Error::new(
             Kind::Lost,
@@ -170,8 +170,8 @@ impl Run<'_> {
                 lost.what()
             );
             Err(Error::new(Kind::Lost, what).hint(
-                "look whether its rows are there, and right, then choose: `run: {on_doubt: resend}` sends it again and may \
-                 double its rows; `on_doubt: upsert` replaces rows with the same keys, whoever wrote them; \
+                "check whether its rows are there, and right, then choose: `run: {on_doubt: resend}` sends it again and may \
+                 duplicate its rows; `on_doubt: upsert` replaces rows with the same keys, no matter who wrote them; \
                  `mode: overwrite` with --again loads everything anew",
             ))
         };
@@ -190,12 +190,12 @@ impl Run<'_> {
         }
     }
 
-    /// When a batch was last found to be in doubt: what is on its way since then may still come.
+    /// When a batch was last found to be in doubt: what was sent before may still arrive.
     pub(super) fn doubted(&self) -> Instant {
         *self.doubted.lock().expect("no one panics with it locked")
     }
 
-    /// Remembers that a batch was handed to the sink and has no receipt; or that it was not, or has.
+    /// Notes whether a batch was handed to the sink and has no receipt yet.
     pub(super) fn handed(&self, id: BatchId, handed: bool) {
         let mut all = self.handed.lock().expect("no one panics with it locked");
         let shard = all.entry(id.shard).or_default();

@@ -1,5 +1,5 @@
-//! What follows when a target has all its rows? The sink's steps; and batches that were sent more than once are looked
-//! after, because an earlier attempt may have arrived after the last.
+//! What follows when a target has all its rows? The sink's steps, and a check of batches that were sent more than once,
+//! because an earlier attempt may have arrived after the last.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use super::{Run, Stop, pack};
 /// How long to wait at least, and at most, before asking again whether a step is done.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// After every shard of these targets has been delivered.
+/// Finishes these targets, after all their shards were delivered.
 pub(super) fn finish(run: &Run<'_>, full: impl Iterator<Item = u32>) -> Result<()> {
     let mut targets = full.map(|number| &run.plan.manifest.targets[number as usize]);
     let finished = targets.try_for_each(|target| finish_one(run, target));
@@ -40,8 +40,8 @@ fn finish_one(run: &Run<'_>, target: &Target) -> Result<()> {
     run.checkpoint.record_done(target.number)
 }
 
-/// What the job wants done after the last row, where an earlier run that delivered everything left it undone: what had
-/// to be done.
+/// Does what the job wants done after the last row, if an earlier run that delivered everything left it undone. Returns
+/// what had to be done.
 pub fn complete(
     plan: &Plan,
     target: &Target,
@@ -66,7 +66,7 @@ fn steps(run: &Run<'_>, target: &Target) -> Result<()> {
     .map(drop)
 }
 
-/// Takes steps until all is done. Each that goes well starts patience anew, and none is taken twice; what was done.
+/// Takes steps until all is done, and returns them. Each success restarts patience; no step is taken twice.
 fn step_by_step(
     plan: &Plan,
     target: &Target,
@@ -103,20 +103,20 @@ fn step_by_step(
         }
         if moved.elapsed() > plan.settings.patience {
             let seconds = moved.elapsed().as_secs();
-            let what = format!("the server has been {phase} for {seconds} s without getting on");
+            let what = format!("the server has been {phase} for {seconds} s without making progress");
             return Err(Error::new(Kind::Busy, what).hint(
                 "the same command goes on where this stopped; `run: {patience: 1h}` waits longer",
             ));
         }
-        // So that little is lost by asking too late: a sixteenth of what it took.
+        // The wait grows with the time it takes, so that asking late loses a sixteenth at most.
         let wait = (began.elapsed() / 16).clamp(ASK_EVERY.0, ASK_EVERY.1);
         sleep(wait.min(plan.settings.late_wait), check)?;
     }
 }
 
-/// Looks after batches that were sent more than once: what stood between may deliver an earlier attempt after the
-/// last, and its rows would be there twice. Where rows can be read, they are counted; where they cannot, the batch goes
-/// once more, and replaces what came. Whether anything was sent.
+/// Checks batches that were sent more than once: a proxy in between may deliver an earlier attempt after the last, and
+/// its rows would be there twice. If rows can be read, they are counted; if not, the batch is sent once more and
+/// replaces what came. Returns whether anything was sent.
 fn sent_once_more(run: &Run<'_>, target: &Target) -> Result<bool> {
     let number = target.number as usize;
     let again = run
@@ -144,7 +144,7 @@ fn sent_once_more(run: &Run<'_>, target: &Target) -> Result<bool> {
         for batch in &again {
             sent |= look_after(run, target, batch)?;
         }
-        // What was sent just now may itself be late.
+        // What was just sent may itself be late.
         if run.doubted() == doubted {
             break;
         }
@@ -152,7 +152,7 @@ fn sent_once_more(run: &Run<'_>, target: &Target) -> Result<bool> {
     Ok(sent)
 }
 
-/// Whether rows of this job may be replaced by themselves at any time.
+/// Whether rows of this job may be replaced by copies of themselves at any time.
 fn may_replace(run: &Run<'_>, target: &Target) -> bool {
     let sink = &run.plan.sink;
     let decision = &run.decisions[target.number as usize];
@@ -164,7 +164,7 @@ fn may_replace(run: &Run<'_>, target: &Target) -> bool {
         }
 }
 
-/// Looks after one batch; whether it was sent.
+/// Checks one batch; returns whether it was sent.
 fn look_after(run: &Run<'_>, target: &Target, again: &Again) -> Result<bool> {
     let plan = run.plan;
     let mut shards = plan.manifest.shards.iter();
@@ -178,7 +178,7 @@ fn look_after(run: &Run<'_>, target: &Target, again: &Again) -> Result<bool> {
     let mut reader = Steady::new(source, stretch, again.from.clone(), plan.limits);
     let files = run.patiently(|| reader.files())?;
     let (mut sent, mut any) = (false, false);
-    // A source that changes may by now have more rows there than one batch has.
+    // A source that changes may have more rows there by now than fit a batch.
     while let Some(cut) = run.patiently(|| reader.rows())? {
         run.check()?;
         any = true;
@@ -212,7 +212,7 @@ fn look_after(run: &Run<'_>, target: &Target, again: &Again) -> Result<bool> {
     Ok(sent)
 }
 
-/// Whether a look shows that each row of a batch is there once, or that no look can show that.
+/// Whether each row of a batch is found to be there once, or cannot be looked at.
 fn is_there_once(run: &Run<'_>, target: &Target, parcel: &Parcel) -> Result<bool> {
     let Held::Rows(mut holder) = run.plan.sink.held(target)? else {
         return Ok(false);
@@ -222,7 +222,7 @@ fn is_there_once(run: &Run<'_>, target: &Target, parcel: &Parcel) -> Result<bool
     for some in keys.chunks(limits::LOOK_UP_ROWS_MAX as usize) {
         match holder.copies(some)? {
             Some(count) if count != some.len() as u64 => return Ok(false),
-            // A key has one row there.
+            // The destination has one row a key.
             Some(_) | None => {}
         }
     }

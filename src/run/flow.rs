@@ -1,51 +1,51 @@
-//! How many requests at a time, and how fast? Found from answers: what was taken when, and what was put off.
-//! Pure: it is told the time, and starts, sends and waits for nothing.
+//! How many requests at a time, and how fast? Derived from answers: what was accepted when, and what was put off.
+//! Pure: the caller passes the time in; it starts, sends and waits for nothing.
 //!
-//! Two questions, answered apart. *Places*: one more request in flight is kept if more bytes were taken in the time
-//! that followed; one less, if no fewer were. *Pace*: once a destination has said "later", requests go out as fast as
-//! it was last seen to take them, and a little faster with each it takes, until it says so again.
+//! Two separate questions. *Places*: one more request in flight is kept if throughput then rose; one
+//! fewer, if it did not fall. *Pace*: once a destination has said "later", requests go out at the rate it was last
+//! seen to accept them, and a little faster with each it accepts, until it says "later" again.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-/// Answers for each place that one stretch of measuring lasts, at least.
+/// Answers for each place in one measuring interval, at least.
 const ANSWERS_PER_PLACE: u32 = 4;
-/// Seconds that it lasts at least.
+/// How long an interval lasts at least.
 const STRETCH: Duration = Duration::from_millis(250);
 /// By how much throughput has to rise for one more place.
 const GAIN: f64 = 1.03;
-/// Stretches between trials at most, when trial after trial changed nothing.
+/// Intervals between trials at most, if trial after trial changed nothing.
 const REST_MAX: u32 = 32;
-/// How much faster each request is than the last while none is refused: at least, where the pace is known well, and at
-/// most, where it has to be looked for.
+/// How much faster each request is than the last while none is refused: at least, if the pace is known well, and at
+/// most, if it still has to be found.
 const STEP: RangeInclusive<f64> = 0.006..=0.5;
-/// Requests without a refusal after which steps double: what was refused may be allowed by now.
+/// Requests without a refusal after which steps double: the limit may have been raised.
 const STEP_DOUBLES: u32 = 24;
-/// A stall as long as this many requests at the pace as it was is no matter of pace: a server was down, or a limit changed.
+/// A stall as long as this many requests at the former pace has another cause: a server was down, or a limit changed.
 const LONG_STALL: f64 = 8.0;
-/// Over how many of the last requests it is seen what a destination takes: enough for what it took in a burst, and
-/// for the debt after it, to even out.
+/// How many of the last requests the accepted rate is measured over: enough for a burst, and the debt after it, to even
+/// out.
 const SEEN: usize = 16;
-/// How many times the first pause the longest one is.
+/// How much longer than the first pause the longest is.
 const PAUSES: u32 = 100;
-/// Less than this at a time helps nobody.
+/// Smaller requests help nobody.
 const SIZE_MIN: u64 = 64 << 10;
 /// No request is larger.
 const SIZE_MAX: u64 = 128 << 20;
-/// Requests in time after which they may be twice as large again.
+/// Punctual requests after which they may be twice as large again.
 const SIZE_DOUBLES: u32 = 16;
-/// How late a request may be without the next one paying for it.
+/// How late a request may be without delaying the next one.
 const SLACK: Duration = Duration::from_millis(50);
 
-/// What has been learnt of a destination.
+/// What has been learnt about a destination.
 pub struct Flow {
     places: Places,
     pace: Pace,
     size: Size,
 }
 
-/// How much travels together, once something took too long.
+/// How much travels together, once a request took too long.
 #[derive(Default)]
 struct Size {
     most: Option<u64>,
@@ -60,11 +60,11 @@ struct Places {
     since: Instant,
     answers: u32,
     bytes: u64,
-    /// Bytes a second in the last stretch at the limit as it was before a trial.
+    /// The limit before a trial, and bytes a second in the last interval at it.
     before: Option<(usize, f64)>,
     /// Which way the next trial goes.
     up: bool,
-    /// Stretches to wait until the next trial, and after it if it changes nothing.
+    /// Intervals to wait until the next trial, and after it if it changes nothing.
     rest: (u32, u32),
 }
 
@@ -76,16 +76,16 @@ struct Pace {
     unrefused: u32,
     /// When the next request may go out.
     free_at: Instant,
-    /// The first refusal since the last request that was taken.
+    /// The first refusal since the last accepted request.
     stalled: Option<Instant>,
-    /// When the last requests were taken, and how many bytes each.
+    /// When the last requests were accepted, and the bytes of each.
     taken: VecDeque<(Instant, u64)>,
     pause: Duration,
     first_pause: Duration,
 }
 
 impl Flow {
-    /// Begins with as many requests at a time as the bounds' first. After a refusal the first pause is
+    /// Begins with the lower bound of requests at a time. After a refusal the first pause is
     /// `first_pause`; further ones grow a hundredfold.
     pub fn new(bounds: RangeInclusive<usize>, first_pause: Duration, now: Instant) -> Flow {
         Flow {
@@ -98,7 +98,7 @@ impl Flow {
                 bytes: 0,
                 before: None,
                 up: true,
-                // One number is no choice.
+                // Equal bounds leave no choice.
                 rest: match bounds.start() == bounds.end() {
                     true => (u32::MAX, u32::MAX),
                     false => (1, 1),
@@ -123,7 +123,7 @@ impl Flow {
         self.size.most.is_none_or(|most| bytes <= most)
     }
 
-    /// A request of this many bytes took too long: half as much at a time, and one at a time.
+    /// Notes that a request of this many bytes took too long: half as much from now on, and one at a time.
     pub fn slow(&mut self, bytes: u64) {
         let half = (bytes / 2).max(SIZE_MIN);
         self.size.most = Some(self.size.most.map_or(half, |most| most.min(half)));
@@ -160,13 +160,13 @@ impl Flow {
         let earliest = now.checked_sub(SLACK).unwrap_or(now);
         pace.free_at = pace.free_at.max(earliest) + pace.time_for(bytes);
         if pace.stalled.is_some() {
-            // One request tries; the others wait for what comes of it.
+            // One request tries; the others wait for its outcome.
             pace.free_at = pace.free_at.max(now + pace.pause);
         }
         None
     }
 
-    /// A request was taken.
+    /// Notes that a request was accepted.
     pub fn accepted(&mut self, now: Instant, bytes: u64) {
         self.pace.accepted(now, bytes);
         self.places.accepted(now, bytes);
@@ -174,13 +174,13 @@ impl Flow {
             self.size.unhurried += 1;
             if self.size.unhurried >= SIZE_DOUBLES {
                 self.size.unhurried = 0;
-                // Beyond any batch it is no bound.
+                // Above any batch it is no limit.
                 self.size.most = most.checked_mul(2).filter(|most| *most < SIZE_MAX);
             }
         }
     }
 
-    /// A request that went out at `sent` was put off.
+    /// Notes that a request that went out at `sent` was put off.
     pub fn refused(&mut self, now: Instant, sent: Instant) {
         self.pace.refused(now, sent);
     }
@@ -211,7 +211,7 @@ impl Pace {
             let rate = match self.rate {
                 Some(before) if stall * before < LONG_STALL * bytes as f64 => {
                     self.step = (self.step / 4.0).max(*STEP.start());
-                    // Bounded: a server that refuses now and then for no reason of pace must not bring it to nothing.
+                    // Bounded: a server that refuses now and then for other reasons must not bring the pace to zero.
                     seen.clamp(before * 0.9, before * 0.97)
                 }
                 _ => {
@@ -235,7 +235,7 @@ impl Pace {
     fn refused(&mut self, now: Instant, sent: Instant) {
         match self.stalled {
             None => self.stalled = Some(now),
-            // It was on its way already when the first was refused: that says nothing new.
+            // It was already on its way when the first was refused, so this is no news.
             Some(first) if sent < first => {}
             Some(_) => self.pause = (self.pause * 2).min(self.first_pause * PAUSES),
         }

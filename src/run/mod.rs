@@ -34,10 +34,10 @@ pub use finish::complete;
 pub use prepare::prepare;
 pub use wait::patiently;
 
-/// How often a thread that waits looks whether it should stop.
+/// How often a waiting thread checks whether it should stop.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Asked to stop: set by a signal, looked at by every thread.
+/// A request to stop: set by a signal, checked by every thread.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
@@ -47,7 +47,7 @@ impl Stop {
         self.0.clone()
     }
 
-    /// An error when the run should stop.
+    /// An error if the run should stop.
     pub fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
             return Err(Error::new(Kind::Stopped, "stopped on request")
@@ -67,40 +67,39 @@ struct Run<'a> {
     rooms: Buffers,
     pace: Pace,
     flow: Mutex<Flow>,
-    /// Told when a delivery has ended: another may begin.
+    /// Notified when a delivery has ended and another may begin.
     left: Condvar,
     /// Bodies above this have been refused as too big.
     body_bytes_max: AtomicU64,
-    /// The first error; every thread ends when there is one.
+    /// The first error; every thread ends once there is one.
     failed: Mutex<Option<Error>>,
     halted: AtomicBool,
     /// For each target: shards not yet read to their end and parcels not yet delivered.
     pending: Vec<AtomicU64>,
     /// For each target: the files that were read for it, this run.
     files: Mutex<Vec<Vec<Files>>>,
-    /// For each shard: batches that were handed to the sink, and have no receipt.
+    /// For each shard: batches that were handed to the sink and have no receipt.
     handed: Mutex<BTreeMap<u32, BTreeSet<u32>>>,
-    /// When a batch was last found to be in doubt; the start, when none was.
+    /// When a batch was last found to be in doubt; the start of the run, if none was.
     doubted: Mutex<Instant>,
 }
 
 /// A parcel on its way.
 struct Sent {
     parcel: Parcel,
-    /// Where its bytes come from, some of them again when they are sent.
+    /// The files its bytes come from, some of them only when they are sent.
     files: Files,
     /// Where in its shard it starts.
     from: Position,
-    /// Whether it may have been sent before, and then how it goes now.
+    /// Whether it may have been sent before.
     again: bool,
     attempt: Attempt,
-    /// By how much its components are off, where they were converted to another type.
+    /// The error of its components, if they were converted to another type.
     relative_error: Option<f32>,
 }
 
-/// Carries everything that has no receipt yet, and finishes each target. What was decided about a target is
-/// recorded before anything is changed, and never decided again on resume; what a sink learns about it while
-/// preparing is put into `decisions`.
+/// Carries everything that has no receipt yet, and finishes each target. The decision about a target is recorded before
+/// anything is changed, and never made again on resume; what a sink learns while preparing is put into `decisions`.
 ///
 /// On an error, the sentences name what was left behind.
 pub fn run(
@@ -195,7 +194,7 @@ fn carry(run: &Run<'_>) -> Result<()> {
         let full_out = full_in;
         scope.spawn(|| {
             // Work is taken in order, so that at most one shard a thread is open at any time. These are long
-            // loops, not a task a shard: a thread that has run out of work helps others to pack.
+            // loops, not one task per shard: a thread that has run out of work helps others to pack.
             let (out, full_out) = (parcels_in, full_out);
             pool.broadcast(|_| {
                 while let Some(stretch) = work.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
@@ -211,11 +210,11 @@ fn carry(run: &Run<'_>) -> Result<()> {
             });
         });
         while let Ok(number) = full.recv() {
-            // What follows the last row of all shares is not for the last row of one of them.
+            // The steps after the last row of all shares do not follow the last row of one.
             if plan.share.is_some() {
                 continue;
             }
-            // Those that have filled meanwhile, too: all together they are said to be done.
+            // Includes those that have filled meanwhile: all of them are recorded as done together.
             run.guard(finish(run, std::iter::once(number).chain(full.try_iter())));
         }
     });
@@ -225,12 +224,12 @@ fn carry(run: &Run<'_>) -> Result<()> {
             narrow_doubt(run, &shards);
             Err(error)
         }
-        // What nobody read any more may have changed since.
+        // Files that are no longer being read may have changed since.
         None => plan.source.unchanged(),
     }
 }
 
-/// Of what this run read on to but did not hand to the sink nobody has to doubt that it did not arrive.
+/// Records which batches were never handed to the sink: these are known not to have arrived.
 fn narrow_doubt(run: &Run<'_>, shards: &[(&Shard, Standing)]) {
     let handed = run.handed.lock().expect("no one panics with it locked");
     for (shard, before) in shards {
@@ -239,14 +238,14 @@ fn narrow_doubt(run: &Run<'_>, shards: &[(&Shard, Standing)]) {
         };
         let mut doubt = before.doubts();
         doubt.extend(handed);
-        // Where it cannot be written, more is in doubt than has to be.
+        // If this cannot be written, more is in doubt than necessary.
         let _ = run
             .checkpoint
             .doubt(shard.number, shard.target, doubt.into_iter().collect());
     }
 }
 
-/// What a pool thread takes at a time: a shard, or all of a target where its batches must come in order.
+/// What a pool thread takes at a time: a shard, or all of a target if its batches must come in order.
 fn stretches<'s, 'p>(
     shards: &'s [(&'p Shard, Standing)],
     in_order: bool,
@@ -258,8 +257,8 @@ fn stretches<'s, 'p>(
     }
 }
 
-/// The first shards of all targets before the second ones: a large collection does not keep others waiting. Files are read
-/// one after the other, as they lie on their disk.
+/// Orders the first shards of all targets before the second ones, so that a large collection does not keep others
+/// waiting. Files are read one after the other, as they are on disk.
 fn by_turns<T>(shards: &mut [(&Shard, T)]) {
     let mut turns: BTreeMap<u32, u32> = BTreeMap::new();
     let turns: BTreeMap<u32, u32> = (shards.iter())
@@ -272,18 +271,19 @@ fn by_turns<T>(shards: &mut [(&Shard, T)]) {
     shards.sort_by_key(|(shard, _)| turns[&shard.number]);
 }
 
-/// What the batches of a shard are counted by.
+/// The counters for the batches of a shard.
 struct Counted {
     index: u32,
-    /// Batches below it may be on their way, as the log has it.
+    /// According to the log, batches below this may be on their way.
     window: u32,
-    /// Rows of the target before the next batch: only sinks that do not resume inside a target rely on it, and these
-    /// begin shards anew.
+    /// Rows of the target before the next batch. Only sinks that do not resume inside a target rely on it, and they
+    /// restart
+    ///     /// shards.
     first_row: u64,
 }
 
-/// On the pool: what is left of one shard. `came`: rows of its target that came before, where that may be another figure
-/// than the shard's. How many have come at its end.
+/// Runs on the pool: carries what is left of one shard. `came`: rows of its target that came before, if that may differ
+/// from the shard's figure. Returns how many have come at its end.
 fn pack_shard(
     run: &Run<'_>,
     shard: &Shard,
@@ -299,14 +299,14 @@ fn pack_shard(
     for gap in &standing.gaps {
         pack_gap(run, shard, standing, gap, &mut counted, out)?;
     }
-    // What arrived of what moves says by itself what it was.
+    // Batches of a moving source are recorded with what they hold.
     if !run.plan.moves() {
         run.checkpoint.close(shard, counted.index)?;
     }
     Ok(counted.first_row)
 }
 
-/// One stretch of a shard, from its beginning to its end.
+/// Carries one range of a shard, from its beginning to its end.
 fn pack_gap(
     run: &Run<'_>,
     shard: &Shard,
@@ -331,7 +331,7 @@ fn pack_gap(
         let from = reader.at().clone();
         let cut = wait_for(run, &mut patience, || reader.rows())?;
         let Some(Cut { parts, next }) = cut else {
-            // So that nobody asks again what is between the last row and the end.
+            // Records that nothing is between the last row and the end.
             return match moves && from < gap.to {
                 true => run.checkpoint.empty(shard, &from, &gap.to),
                 false => Ok(()),
@@ -357,11 +357,11 @@ fn pack_gap(
             run.checkpoint.cut(shard, id.index, &from, &batch.next)?;
         }
         let packed = pack(run, batch);
-        // Asked after the bytes were read, and before they are believed: a page that vanished under the packer
+        // Checked after the bytes were read and before they are believed: a page that vanished under the packer
         // reads as zeros.
         files.unchanged()?;
         let (parcel, relative_error) = packed.map_err(|e| e.batch(id))?;
-        // Nobody asks what was on its way to a target that is begun anew.
+        // It does not matter what was on its way to a target that is restarted.
         if plan.sink.resumable() && counted.window <= id.index {
             counted.window = counted.index.saturating_add(limits::WINDOW_BATCHES - 1);
             if !moves {
@@ -371,11 +371,11 @@ fn pack_gap(
             handed.entry(shard.number).or_default();
         }
         let repeats = source.repeats(shard);
-        // Files take no row back: what was read of one state cannot be told from what is read of the next.
+        // Files take no row back: rows read from one state cannot be told from rows of the next.
         if repeats && !moves {
             let what = format!("{}: the state that was read is gone", shard.name);
             return Err(
-                Error::new(Kind::Changed, what).hint("the same command reads all of it anew")
+                Error::new(Kind::Changed, what).hint("the same command reads all of it again")
             );
         }
         let again = gap.doubt || standing.in_doubt(id.index) || repeats;
@@ -396,7 +396,7 @@ fn pack_gap(
     }
 }
 
-/// Reads, as often as it takes a source that stays away for a while to answer again.
+/// Reads, with retries for a source that is unavailable for a while.
 fn wait_for<T>(
     run: &Run<'_>,
     patience: &mut Patience<'_>,
@@ -447,7 +447,7 @@ fn deliver_parcels(run: &Run<'_>, parcels: Receiver<Sent>, full: &Sender<u32>) -
 }
 
 impl Run<'_> {
-    /// An error when the run should end, because of a signal or another thread's error.
+    /// An error if the run should end, because of a signal or another thread's error.
     fn check(&self) -> Result<()> {
         self.stop.check()?;
         if self.halted.load(Ordering::Relaxed) {
@@ -498,7 +498,7 @@ impl Run<'_> {
             let wait = self.flow().turn(Instant::now(), bytes);
             match wait {
                 None => return Ok(()),
-                // What it comes to may change meanwhile.
+                // The result may change meanwhile.
                 Some(wait) => sleep(wait.min(LOOK), &|| self.check())?,
             }
         }
@@ -517,7 +517,7 @@ impl Run<'_> {
     fn less_pending(&self, target: u32, full: &Sender<u32>) {
         if self.pending[target as usize].fetch_sub(1, Ordering::SeqCst) == 1 {
             self.progress.doing().filled();
-            // Nobody listens any more only when the run has failed.
+            // The receiver is gone only if the run has failed.
             let _ = full.send(target);
         }
     }
@@ -535,7 +535,7 @@ impl Run<'_> {
         }
     }
 
-    /// How a batch goes out for the first time: as an upsert where it may replace rows that were there before.
+    /// How a batch is sent for the first time: as an upsert if it may replace rows that were there before.
     fn first_attempt(&self, target: u32) -> Attempt {
         let decision = &self.decisions[target as usize];
         let replaces = self.plan.settings.existing == Existing::Upsert

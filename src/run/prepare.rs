@@ -1,4 +1,4 @@
-//! What has to be there before the first row travels? Decisions are carried out, side by side where that helps.
+//! What has to exist before the first row travels? Decisions are carried out, in parallel if that helps.
 
 use crate::batch::Target;
 use crate::checkpoint::Checkpoint;
@@ -11,7 +11,7 @@ use crate::source::Stillness;
 
 use super::{Stop, patiently};
 
-/// Carries out what was decided about each target, once.
+/// Carries out the decision about each target, once.
 pub fn prepare(
     plan: &Plan,
     checkpoint: &Checkpoint,
@@ -31,7 +31,7 @@ pub fn prepare(
         action != Action::Skip && !checkpoint.done(target.number)
     };
     let targets: Vec<&Target> = plan.manifest.targets.iter().filter(wanted).collect();
-    // What is made and not yet recorded as made has to be looked at again after a death: not too much at a time.
+    // After a crash, everything created but not yet recorded has to be checked again: so not too much at a time.
     for some in targets.chunks(limits::PREPARED_AT_ONCE) {
         let begun = |target: &Target| {
             let decided = checkpoint.decision(target.number);
@@ -78,18 +78,18 @@ pub fn prepare(
     Ok(())
 }
 
-/// Refuses a place that was dropped and made anew since rows were sent to it.
+/// Refuses a collection or partition that was dropped and recreated since rows were sent to it.
 fn check_place(checkpoint: &Checkpoint, target: &Target, place: u64) -> Result<()> {
     let before = checkpoint.place(target.number);
     if before == place || before == 0 || place == 0 {
         return Ok(());
     }
     let what = format!(
-        "{} was dropped and made anew since this job began to fill it",
+        "{} was dropped and recreated since this job began to fill it",
         target.name
     );
     Err(Error::new(Kind::Refused, what).hint(
-        "what was delivered to it before is lost, and what it holds now is somebody else's: `milvusdm run --again` looks \
+        "what was delivered to it before is lost, and what it holds now is not this job's: `milvusdm run --again` looks \
          at it anew",
     ))
 }

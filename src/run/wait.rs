@@ -12,7 +12,7 @@ use crate::sink::Parcel;
 
 use super::{LOOK, Run, Stop};
 
-/// Does something that is safe to repeat, as often as the job's patience lasts.
+/// Does something that is safe to repeat, until it succeeds or the job's patience ends.
 pub fn patiently<T>(
     settings: &RunSettings,
     progress: &Progress,
@@ -43,7 +43,7 @@ pub(super) fn sleep(wait: Duration, check: &dyn Fn() -> Result<()>) -> Result<()
     }
 }
 
-/// How long a destination may keep us waiting.
+/// How much longer to wait for a destination.
 pub(super) struct Patience<'a> {
     progress: &'a Progress,
     total: Duration,
@@ -64,13 +64,12 @@ impl<'a> Patience<'a> {
         }
     }
 
-    /// Something went well: what comes next is waited for as long again.
+    /// Notes a success: the next thing may take as long again.
     pub(super) fn ended(&mut self) {
         self.since = None;
     }
 
-    /// How long to wait before the next attempt, if waiting can help; gives the error back when it cannot, or
-    /// when patience has ended.
+    /// How long to wait before the next attempt. Returns the error if waiting cannot help, or if patience has ended.
     pub(super) fn wait(&mut self, error: Error) -> Result<Duration> {
         let wait = match error.kind() {
             Kind::Busy | Kind::Unreachable | Kind::Lost | Kind::Slow | Kind::TooMuch => {
@@ -79,7 +78,7 @@ impl<'a> Patience<'a> {
             Kind::Full => self.long.wait(),
             _ => return Err(error),
         };
-        // A destination that takes other batches is alive: patience counts from its last sign of life.
+        // A destination that accepts other batches is alive: patience counts from its last sign of life.
         let since = *self.since.get_or_insert_with(Instant::now);
         let silent = since.max(self.progress.last_receipt()).elapsed();
         if silent + wait > self.total {

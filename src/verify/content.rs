@@ -1,5 +1,5 @@
 //! Are the rows at the destination those of the source? Reads the source again, and compares row by row.
-//! Claims no more than it looked at.
+//! Claims no more than it has checked.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -19,20 +19,20 @@ use crate::plan::{self, Picks, Plan};
 use crate::sink::held::{Compared, Difference, Held, Holder, Way, What};
 use crate::source::{Files, Steady, Stillness};
 
-/// What comparing a target's rows brought.
+/// The result of comparing a target's rows.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Content {
     /// What it rests on: such as `full content of 200000 rows by id`.
     pub rests_on: String,
-    /// Whether all that was looked at agrees; false where nothing could be.
+    /// Whether everything that was compared agrees; false if nothing could be.
     pub agrees: bool,
     /// Rows whose ids and vectors were compared.
     pub rows_compared: u64,
-    /// Rows that the destination counts, and does not give back one by one.
+    /// Rows that the destination counts, but does not return one by one.
     pub rows_only_counted: u64,
     /// Rows that differ.
     pub rows_differing: u64,
-    /// Wrapping sum of the digests of all rows, read again; where all were read.
+    /// Wrapping sum of the digests of all rows, if all were read again.
     pub digest: Option<String>,
     /// The first row that differs.
     pub first_difference: Option<FirstDifference>,
@@ -71,7 +71,7 @@ impl From<Difference> for FirstDifference {
     }
 }
 
-/// How many of the rows are looked at.
+/// Which rows are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Extent {
     /// Some of each shard.
@@ -119,7 +119,7 @@ pub fn compare(
     };
     let way = holder.way();
     let mut repeated = HashSet::new();
-    // Where ids may not repeat, the run has looked.
+    // If ids may not repeat, the run has checked that.
     let looked = plan.keyed(target) && plan.settings.id_collision != IdCollision::Keep;
     if way == Way::ById && !looked {
         let (repeats, ids) = plan::repeats(plan, target, limits::REPEATED_IDS_MAX, pacing.check)?;
@@ -138,7 +138,7 @@ pub fn compare(
     if extent == Extent::Again && !repeated.is_empty() {
         return Ok(Content {
             not_compared: Some(
-                "ids repeat, so that rows of one batch cannot be told apart".to_owned(),
+                "ids repeat, so rows of one batch cannot be told apart".to_owned(),
             ),
             ..Content::default()
         });
@@ -189,7 +189,7 @@ pub fn compare(
     ))
 }
 
-/// What was found, in words that claim no more.
+/// Describes what was found, and claims no more.
 fn describe(
     tally: Compared,
     digest: Option<u64>,
@@ -208,7 +208,7 @@ fn describe(
             None => format!("sample of {rows} rows {by}"),
         },
         agrees: tally.differing == 0,
-        // What was looked for, and what was counted and is wrong, was compared, too.
+        // Rows that were looked for in vain, or whose count is wrong, were compared, too.
         rows_compared: (rows + tally.missing).max(tally.differing),
         rows_only_counted: tally.unread + copies,
         rows_differing: tally.differing,
@@ -223,14 +223,14 @@ fn describe(
         content.rests_on =
             format!("full content of {rows} rows by a digest that is independent of order");
         content.remark =
-            Some("the rows are there in another order than they were written in".to_owned());
+            Some("the rows are there, but not in the order in which they were written".to_owned());
     }
     if content.rows_only_counted > 0 {
         let more = format!(", {} more were only counted", content.rows_only_counted);
         content.rests_on.push_str(&more);
         let mut why = Vec::new();
         if copies > 0 {
-            why.push("the destination gives one row of an id, however many there are: those of ids that repeat were counted, their vectors not compared");
+            why.push("the destination returns one row of an id, however many there are: rows of repeating ids were counted, their vectors not compared");
         }
         if tally.unread > 0 {
             why.push(holder.why_unread());
@@ -239,7 +239,7 @@ fn describe(
     }
     if rows == 0 && content.rows_differing == 0 && wanted > 0 {
         content.agrees = false;
-        content.not_compared = Some("no row can be asked for by an id that is its own".to_owned());
+        content.not_compared = Some("no row has an id of its own to look it up by".to_owned());
     }
     content
 }
@@ -266,7 +266,7 @@ struct Work<'w> {
     /// How many rows were delivered with each of them, and where the first lies.
     copies: BTreeMap<Key, Copies>,
     tally: Compared,
-    /// Of all rows as they were delivered.
+    /// The digest of all rows as they were delivered.
     digest: u64,
     delivered: u64,
     /// Rows that were read, of all shards so far.
@@ -335,7 +335,7 @@ impl<'w> Work<'w> {
         Steady::new(plan.source.as_ref(), shard.clone(), from, plan.limits)
     }
 
-    /// Compares some rows of a shard. Rows between are passed by, their vectors' pages untouched.
+    /// Compares some rows of a shard. Skips the rows between, without touching their vectors' pages.
     fn some(&mut self, shard: &Shard) -> Result<()> {
         let mut reader = self.reader(shard, shard.start.clone());
         let seed = self.run ^ u64::from(shard.number);
@@ -402,14 +402,14 @@ impl<'w> Work<'w> {
             (self.pacing.check)()?;
             let holder = &mut self.holder;
             let compared = self.pacing.patiently(|| holder.compare(&piece))?;
-            // Asked before a difference is believed: a page that vanished reads as zeros.
+            // Checked before a difference is believed: a page that vanished reads as zeros.
             files.unchanged()?;
             self.tally.add(compared);
         }
         Ok(())
     }
 
-    /// Takes rows out whose ids repeat, and counts them.
+    /// Takes out rows whose ids repeat, and counts them.
     fn without_repeats(&mut self, mut batch: Batch) -> Batch {
         if self.repeated.is_empty() {
             return batch;
@@ -441,10 +441,10 @@ impl<'w> Work<'w> {
         batch
     }
 
-    /// What was read again must be what was delivered: else it says nothing about the destination.
+    /// Checks that the rows read again are those that were delivered: otherwise the comparison proves nothing.
     fn check_source(&self, totals: Totals) -> Result<()> {
         let same = self.digest == totals.digest && self.delivered == totals.delivered;
-        // What may change has changed: each row was looked for as it is now.
+        // A changing source has changed: each row was looked for as it is now.
         if same || self.plan.source.stillness() != Stillness::Frozen {
             return Ok(());
         }
@@ -452,14 +452,14 @@ impl<'w> Work<'w> {
         Err(Error::new(
             Kind::Changed,
             format!(
-                "{}: the source gives other rows than were delivered: {} of digest {:016x}, not {} of digest {:016x}",
+                "{}: the source does not return the rows that were delivered: {} of digest {:016x}, not {} of digest {:016x}",
                 self.target.name, self.delivered, self.digest, totals.delivered, totals.digest
             ),
         )
-        .hint("it was written to since; only `milvusdm run --again` brings what it holds now"))
+        .hint("it was written to since; only `milvusdm run --again` delivers what it holds now"))
     }
 
-    /// Counts the copies of ids that repeat; how many rows these are.
+    /// Counts the copies of ids that repeat, and returns how many rows these are.
     fn check_copies(&mut self) -> Result<u64> {
         let copies: Vec<Copies> = std::mem::take(&mut self.copies).into_values().collect();
         for some in copies.chunks(limits::COPIES_AT_ONCE) {
@@ -502,7 +502,7 @@ impl<'w> Work<'w> {
     }
 }
 
-/// A batch in pieces of at most so many rows, in order: what is asked at once, and asked again where it must be.
+/// Splits a batch into pieces of at most this many rows, in order: one query each.
 fn pieces(batch: Batch, most: u64) -> Vec<Batch> {
     match batch.rows() {
         0 => Vec::new(),

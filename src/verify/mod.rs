@@ -1,4 +1,4 @@
-//! Is it the same data? What was read, delivered and counted, side by side; and the rows themselves, where asked for.
+//! Is it the same data? Compares what was read, delivered and counted; and the rows themselves, if asked for.
 //! Never builds an index, never loads a collection, never repairs.
 
 mod content;
@@ -21,15 +21,15 @@ pub use content::{Content, Extent, FirstDifference};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Proof {
-    /// An exact count; and where batches were sent more than once, a look at each of their rows; or a look at all rows.
+    /// An exact count and, if batches were sent more than once, a look at each of their rows; or a look at all rows.
     Exact,
-    /// The server's statistics, of rows that were each sent once.
+    /// The server's statistics, for rows that were each sent once.
     Statistics,
     /// Nothing that was counted or compared.
     Open,
 }
 
-/// What is known of one target at the end of a run, or later.
+/// What is known about one target at the end of a run, or later.
 #[derive(Clone, Debug, Serialize)]
 pub struct TargetReport {
     /// Its collection and partition, or file.
@@ -42,7 +42,7 @@ pub struct TargetReport {
     pub action: String,
     /// Rows it had before.
     pub rows_before: u64,
-    /// Rows that were removed with what was replaced, and what that figure rests on, where it is known.
+    /// Rows that were removed with what was replaced, if known.
     pub rows_removed: Option<u64>,
     /// `exact count` or `statistics`.
     pub removed_rests_on: Option<String>,
@@ -64,19 +64,19 @@ pub struct TargetReport {
     pub rests_on: String,
     /// What proves that the rows are there, each once.
     pub proof: Proof,
-    /// Rows of which that is not proven.
+    /// Rows for which that is not proven.
     pub rows_open: u64,
     /// Whether no figure contradicts another.
     pub counts_agree: bool,
-    /// Whether that is proven, and the content agrees, too, where that was asked for; or no proof was asked for.
+    /// Whether that is proven, and the content agrees, if a comparison was asked for; or no proof was asked for.
     pub agrees: bool,
-    /// The figures that do not agree, or how far they do.
+    /// The figures that disagree, or what qualifies their agreement.
     pub remark: Option<String>,
-    /// What comparing its rows brought, where that was asked for.
+    /// The result of comparing its rows, if that was asked for.
     pub content: Option<Content>,
 }
 
-/// When it is asked whether a target holds what was delivered.
+/// When to check whether a target holds what was delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum When {
     /// At the end of the run: the sink knows how it counted what was there before.
@@ -90,11 +90,11 @@ pub type Deed<'d> = dyn FnMut() -> Result<()> + 'd;
 
 /// How the caller wants a comparison to wait, stop and report.
 pub struct Pacing<'h> {
-    /// An error when the operator wants to stop.
+    /// An error if the operator wants to stop.
     pub check: &'h (dyn Fn() -> Result<()> + Sync),
-    /// Does it as often as patience lasts.
+    /// Repeats it until it succeeds or patience ends.
     pub wait: &'h (dyn Fn(&mut Deed<'_>) -> Result<()> + Sync),
-    /// Told of rows, and their bytes, that were read.
+    /// Called with the rows, and their bytes, that were read.
     pub looked_at: &'h (dyn Fn(u64, u64) + Sync),
 }
 
@@ -109,8 +109,8 @@ impl Pacing<'_> {
     }
 }
 
-/// Compares row counts of every target: read with delivered, and delivered with what the destination counts; then
-/// rows, where `verify` wants that. `past` is what was decided about each target and delivered to it by this run.
+/// Compares the row counts of every target: read with delivered, and delivered with what the destination counts; then
+/// the rows, if `verify` wants that. `past` has what was decided about each target and delivered to it by this run.
 pub fn compare(
     plan: &Plan,
     run: u64,
@@ -119,10 +119,10 @@ pub fn compare(
     when: When,
     pacing: &Pacing<'_>,
 ) -> Result<Vec<TargetReport>> {
-    // A destination that has used up all patience is not given it again for each target.
+    // A destination that has exhausted patience does not get it again for each target.
     let gone = AtomicBool::new(false);
     let targets: Vec<&Target> = plan.manifest.targets.iter().collect();
-    // All was delivered: that nobody says so now does not make it a failure.
+    // Everything was delivered: that it cannot be confirmed now does not make it a failure.
     let unsaid = |target: &Target, error: Error| {
         let silent = error.kind().is_silence() && error.kind() != Kind::Stopped;
         if when != When::AtTheEnd || !silent {
@@ -132,7 +132,7 @@ pub fn compare(
         let mut report = acknowledged(plan, target, &past[target.number as usize]);
         report.open(report.totals.delivered);
         report.note(format!(
-            "the destination could not be asked: {}",
+            "the destination could not be queried: {}",
             error.what()
         ));
         Ok(report)
@@ -154,14 +154,14 @@ pub fn compare(
             Err(error) => *report = unsaid(target, error)?,
         }
     }
-    // Each file was asked when its rows had been read; what says which files there are is asked once for all targets.
+    // Each file was checked after its rows were read; what lists the files is checked once for all targets.
     if read {
         plan.source.unchanged()?;
     }
     Ok(reports)
 }
 
-/// Compares the rows of a target that was counted, where that is asked for, or where the count alone proves nothing;
+/// Compares the rows of a target that was counted, if that is asked for, or if the count alone proves nothing. Returns
 /// whether rows were read for that.
 fn look(
     plan: &Plan,
@@ -197,7 +197,7 @@ fn look(
     Ok(extent.is_some() || again)
 }
 
-/// What a log says of each target of a run that has finished; nobody is asked.
+/// What a log says about each target of a finished run; asks no server.
 pub fn told(plan: &Plan, past: &[Delivered]) -> Vec<TargetReport> {
     let targets = plan.manifest.targets.iter().zip(past);
     targets
@@ -205,7 +205,7 @@ pub fn told(plan: &Plan, past: &[Delivered]) -> Vec<TargetReport> {
         .collect()
 }
 
-/// What acknowledgements alone say of a target.
+/// What acknowledgements alone say about a target.
 fn acknowledged(plan: &Plan, target: &Target, past: &Delivered) -> TargetReport {
     let Delivered {
         decision, totals, ..
@@ -221,7 +221,7 @@ fn acknowledged(plan: &Plan, target: &Target, past: &Delivered) -> TargetReport 
         rows_removed: decision.removes.map(|count| count.rows),
         removed_rests_on: decision.removes.map(|count| count.strength.to_string()),
         rows_read: match moving {
-            // What was read is all that there was when it was read.
+            // The rows that were read are all that existed at that time.
             true => totals.delivered + totals.left_out,
             false => target.rows,
         },
@@ -267,7 +267,7 @@ fn count(
     let mut counted = exact;
     let fits = |rows, strength| report.fits(rows, strength);
     if when == When::Later && decision.rows_before > 0 && !fits(exact.rows, exact.strength) {
-        // What was there before may have been counted by statistics, and then only these can be compared with it.
+        // Earlier rows may have been counted by statistics, and then only statistics are comparable.
         if let Some(rows) = plan.sink.statistics(target)?
             && fits(rows, Strength::Statistics)
         {
@@ -295,10 +295,10 @@ impl TargetReport {
             true => self.rows_before.max(self.totals.delivered),
             false => all,
         };
-        // Statistics count rows that an upsert replaced, too, as often as it had to be sent.
+        // Statistics also count rows that an upsert replaced, once for each time it was sent.
         let most = match strength {
             Strength::Statistics if self.totals.upserted > 0 => u64::MAX,
-            // Rows that were sent, and were gone from the source when they would have been sent again.
+            // Rows that were sent, but had disappeared from the source before they could be sent again.
             _ if self.moving && self.totals.sent_again > 0 => u64::MAX,
             _ => all,
         };
@@ -321,13 +321,13 @@ impl TargetReport {
         let all = self.rows_before + self.totals.delivered;
         if self.moving && counted > all && strength != Strength::Statistics {
             self.note(format!(
-                "{} rows more than were acknowledged are there: they were sent, and were gone from the source when they \
+                "{} more rows than acknowledged are there: they were sent, but were gone from the source when they \
                  would have been sent again",
                 counted - all
             ));
         }
         if self.replaces && self.totals.sent_again == 0 {
-            // How many rows were replaced is known from the count alone.
+            // Only the count tells how many rows were replaced.
             self.proven(Proof::Statistics);
             if strength != Strength::Statistics {
                 let replaced = self.bounds(strength).1 - counted;
@@ -341,7 +341,7 @@ impl TargetReport {
             Strength::Unique => self.proven(Proof::Exact),
             Strength::Exact if self.totals.sent_again == 0 => self.proven(Proof::Exact),
             Strength::Statistics if self.totals.sent_again == 0 => self.proven(Proof::Statistics),
-            // Rows that are there twice may stand for others that are not there.
+            // Rows that are there twice may hide others that are missing.
             Strength::Exact => self.open(self.totals.sent_again),
             Strength::Statistics => {
                 self.open(self.totals.sent_again);
@@ -354,7 +354,7 @@ impl TargetReport {
         }
     }
 
-    /// Notes what the destination counts; at least what was delivered agrees.
+    /// Notes what the destination counts, if that can only be a lower bound.
     pub fn counted(&mut self, count: Count) {
         self.rows_counted = Some(count.rows);
         self.rests_on = count.strength.to_string();
@@ -372,12 +372,13 @@ impl TargetReport {
         self.agrees = false;
     }
 
-    /// What a look at the batches that were sent more than once brought, where all rows were counted exactly: the
-    /// others can be there once or not at all, so that then the count says the rest.
+    /// Notes the result of checking the batches that were sent more than once, if all rows were counted exactly: the
+    /// others
+    ///     /// are there once or not at all, so the count proves the rest.
     fn look_again(&mut self, found: Content) {
         if let Some(why) = found.not_compared {
             self.note(format!(
-                "rows that were sent more than once were not looked at: {why}"
+                "rows that were sent more than once were not checked: {why}"
             ));
         } else if !found.agrees {
             let first = found.first_difference.map(|first| first.said);
@@ -387,7 +388,7 @@ impl TargetReport {
             );
             let first = first.or(found.remark).unwrap_or_default();
             match self.moving {
-                // Which is no proof that they did not arrive as they were then.
+                // That does not prove that they did not arrive as they were then.
                 true => self.note(format!("{differ} from what the source holds now: {first}")),
                 false => self.disagree(format!("{differ}: {first}")),
             }
@@ -408,7 +409,7 @@ impl TargetReport {
         !self.counts_agree || content.is_some_and(|c| !c.agrees && c.not_compared.is_none())
     }
 
-    /// Whether each row was looked at.
+    /// Whether each row was compared.
     fn was_compared(&self) -> bool {
         let content = self.content.as_ref();
         content.is_some_and(|c| c.not_compared.is_none())
@@ -420,7 +421,7 @@ impl TargetReport {
         !self.counts_agree && self.rows_counted.is_some_and(|counted| counted > known)
     }
 
-    /// All that does not agree, in a sentence.
+    /// Everything that disagrees, in a sentence.
     fn differences(&self) -> String {
         let mut said: Vec<String> = Vec::new();
         if !self.counts_agree || self.proof == Proof::Open {
@@ -463,7 +464,7 @@ impl TargetReport {
     }
 }
 
-/// An error that names every target that does not agree; or else those whose content could not be compared.
+/// An error that names every target that disagrees, or else those whose content could not be compared.
 pub fn judge(reports: &[TargetReport]) -> Result<()> {
     let bad: Vec<&TargetReport> = reports.iter().filter(|r| !r.agrees).collect();
     if bad.is_empty() {
@@ -483,19 +484,19 @@ pub fn judge(reports: &[TargetReport]) -> Result<()> {
         let error = listed(Kind::Differs, "source and destination do not agree:");
         return Err(error.hint(match bad.iter().any(|r| r.has_more()) {
             true => {
-                "do not rely on this copy before you know whose rows these are: somebody else may have written there \
+                "do not rely on this copy before you know whose rows these are: another program may have written there \
                  meanwhile, or rows of this job are there twice; `milvusdm verify --load` compares this job's rows one \
                  by one"
             }
             false if bad.iter().all(|r| r.was_compared()) => {
                 "do not rely on this copy: all rows were compared, and these differ"
             }
-            false => "do not rely on this copy; `milvusdm verify --load` says which rows differ",
+            false => "do not rely on this copy; `milvusdm verify --load` tells which rows differ",
         }));
     }
     let error = listed(
         Kind::Unproven,
-        "all was delivered, but it is not proven that the destination holds it:",
+        "everything was delivered, but it is not proven that the destination holds it:",
     );
     let hint = bad.iter().find_map(|r| r.content.as_ref()?.hint.clone());
     Err(error.hint(hint.unwrap_or_else(|| {
