@@ -527,12 +527,12 @@ fn a_file_of_another_kind_is_named_for_what_it_is() {
         (
             "odd.parquet",
             &odd,
-            "is no Parquet file: it begins as no file that is known",
+            "is no Parquet file: it begins like no known kind of file",
         ),
         (
             "odd",
             &odd,
-            "is no file that `inspect` reads: it begins as no file that is known",
+            "is no file that `inspect` reads: it begins like no known kind of file",
         ),
         (
             "odd.index",

@@ -263,7 +263,7 @@ const void *H5PLget_plugin_info(void) { abort(); }
         let (code, text) = said(program.output().unwrap());
         assert_eq!(code, 3, "{args:?}: {text}");
         assert!(
-            text.contains("1.h5: the HDF5 library died of it (signal 6)"),
+            text.contains("1.h5: the HDF5 library crashed on it (signal 6)"),
             "{args:?}: {text}"
         );
     }
@@ -314,8 +314,8 @@ fn a_library_that_dies_of_a_file_at_the_destination_takes_no_command_along() {
         let (code, text) = said(program.output().unwrap());
         assert_eq!(code, 3, "{command}: {text}");
         for words in [
-            &format!("{dead}: the HDF5 library died of it (signal 6)"),
-            "remove the file, and the job writes it anew",
+            &format!("{dead}: the HDF5 library crashed on it (signal 6)"),
+            "remove the file, and the job writes it again",
         ] {
             assert!(text.contains(words), "{command}: {text}");
         }

@@ -145,7 +145,7 @@ fn four_shares_two_killed_and_restarted_in_any_order_bring_every_row_once() {
         &jobs,
         &format!("{again} 1/4"),
         0,
-        &["nothing to do: share 1 of 4 has finished before"],
+        &["nothing to do: share 1 of 4 has already finished"],
     );
     check(
         &jobs,
@@ -194,7 +194,7 @@ fn overwrite_is_done_once_whichever_share_comes_first_or_again() {
             &[&format!("share {number} of 3 has finished")],
         );
     }
-    check(&jobs, &format!("{again} 1/3"), 0, &["finished before"]);
+    check(&jobs, &format!("{again} 1/3"), 0, &["already finished"]);
     check(&jobs, &format!("{again} 2/3"), 0, &[]);
     let finish = "finish job.yaml --progress none --set run.checkpoint=other.ckpt";
     check(&jobs, finish, 0, &[]);

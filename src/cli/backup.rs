@@ -1,4 +1,4 @@
-//! Says whether a backup is whole, without its source and without a server.
+//! Checks whether a backup is complete, without its source and without a server.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::progress::{Doing, Phase, Progress};
 use crate::run::Stop;
 use crate::source::parquet::{self, Checked};
 
-/// What there is to say, for machines.
+/// The result, for machines.
 #[derive(Serialize)]
 struct Report {
     /// `whole`, `damaged`, `stopped` or `failed`.
@@ -45,7 +45,7 @@ pub fn verify(path: &Path, style: Style, common: &Common) -> Result<()> {
     let (checked, result) = match checked {
         Ok(checked) if checked.is_whole() => (checked, Ok(())),
         Ok(checked) => {
-            let what = "the backup is damaged, or not whole";
+            let what = "the backup is damaged or incomplete";
             (checked, Err(Error::path(Kind::Corrupt, path, what)))
         }
         Err(error) => (Checked::default(), Err(error)),

@@ -23,11 +23,11 @@ use crate::run::{self, Stop};
 use crate::sink::{Action, Decision};
 use crate::verify::{self, TargetReport, When};
 
-/// How long threads get to stop in good order after a signal. What is still on its way then stays in doubt,
-/// which the checkpoint knows.
+/// How long threads get to stop cleanly after a signal. Batches still on their way then stay in doubt, as the
+/// checkpoint records.
 const GRACE: Duration = Duration::from_millis(1800);
 
-/// How often it is looked whether a signal came.
+/// How often to check whether a signal came.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The report of a run, for people and for machines.
@@ -35,10 +35,11 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Report {
     /// `done`, `not proven`, `stopped`, `failed`, `skipped`, `done before` or `share done`.
     pub state: &'static str,
-    /// The same, as it was called first.
+    /// The same under its original key, which ends never change.
     pub outcome: &'static str,
-    /// Of a run that had nothing to do: when the job had finished, in seconds since the epoch. The figures are then those
-    /// of the run that finished it.
+    /// If the run had nothing to do: when the job had finished, in seconds since the epoch. The figures are then those
+    /// of
+    ///     /// the run that finished it.
     pub finished_at: Option<u64>,
     /// What was done to targets of a job that had finished, such as `products: indexing`.
     pub completed: Vec<String>,
@@ -51,18 +52,18 @@ pub struct Report {
     pub checkpoint: String,
     /// The destination, without credentials.
     pub destination: String,
-    /// Of a source that is no file: whether it was read as it was at one moment (`pinned`), or as it was while it was
-    /// read (`live`).
+    /// If the source is no file: whether it was read in its state at one moment (`pinned`), or while it could change
+    ///     /// (`live`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<&'static str>,
     /// Seconds it took.
     pub seconds: f64,
     /// Counters of this attempt.
     pub progress: Option<Snapshot>,
-    /// How it went: for pages.
+    /// How it went over time, for HTML reports.
     #[serde(skip)]
     pub course: Course,
-    /// Each target.
+    /// The targets.
     pub targets: Vec<TargetReport>,
     /// Wrapping sum of the digests of all rows delivered.
     pub digest: String,
@@ -81,7 +82,7 @@ pub struct Report {
 pub struct LeftOutRow {
     /// The target's name.
     pub target: String,
-    /// The file it lies in.
+    /// The file it is in.
     pub file: String,
     /// Its stored row number.
     pub row: u64,
@@ -89,7 +90,7 @@ pub struct LeftOutRow {
     pub id: serde_json::Value,
 }
 
-/// `milvusdm plan`: says what would be done.
+/// `milvusdm plan`: shows what would be done.
 pub fn plan_job(path: &Path, sets: &Sets, common: &Common) -> Result<()> {
     let mut job = Job::read_with(path, &sets.set)?;
     known::begun_with(&mut job);
@@ -114,7 +115,7 @@ pub fn plan_job(path: &Path, sets: &Sets, common: &Common) -> Result<()> {
             }
             None => draft.note(plan.decide()).unwrap_or_default(),
         };
-        // A run that has nothing to decide looks for nothing.
+        // A run that has nothing to decide looks nothing up.
         if decides && !decisions.is_empty() {
             let said = draft.note(known::there(&plan, &decisions, false, &|| Ok(())));
             plan.warnings.extend(said.unwrap_or_default());
@@ -134,7 +135,7 @@ pub fn plan_job(path: &Path, sets: &Sets, common: &Common) -> Result<()> {
     show::plan(&job, &plan, told, before).print()
 }
 
-/// `milvusdm run`: does it. The report is written, and with `--json` printed, whether it ends well or not.
+/// `milvusdm run`: runs the job. The report is written, and with `--json` printed, whether the run succeeds or not.
 pub fn run_job(path: &Path, flags: &RunFlags, part: Part, common: &Common) -> Result<()> {
     let started = Instant::now();
     let progress = Arc::new(Progress::default());
@@ -292,8 +293,8 @@ fn said_of_share(said: Text, common: &Common) -> Result<()> {
     }
 }
 
-/// Plans a job. An address that never answered is more likely wrong than slow, and is said at once; the destination
-/// of a job that has begun was there, and is waited for.
+/// Plans a job. An address that never answered is more likely wrong than slow, and is an error at once; the destination
+/// of a job that has begun did exist, so it is waited for.
 fn planned(job: &Job, progress: &Progress, stop: &Stop) -> Result<Plan> {
     look::survives(job)?;
     let first = plan::plan(job);
@@ -302,7 +303,7 @@ fn planned(job: &Job, progress: &Progress, stop: &Stop) -> Result<Plan> {
             if matches!(error.kind(), Kind::Unreachable | Kind::Busy | Kind::Lost)
                 && Checkpoint::is_begun(&known::log_of(job)) =>
         {
-            tracing::warn!("{error:#}; the job has begun, and the destination is waited for");
+            tracing::warn!("{error:#}; the job has begun, so it waits for the destination");
             run::patiently(&job.run, progress, stop, || plan::plan(job))
         }
         _ => first,
@@ -328,7 +329,7 @@ fn carry(
             decisions
         }
         Err(error) => {
-            // Nothing was touched: the job may be mended and run again as if for the first time.
+            // Nothing was touched: the job may be corrected and run as if for the first time.
             checkpoint.discard_if_untouched(false)?;
             return Err(error);
         }
@@ -355,7 +356,7 @@ fn carry(
     Deliveries::note(plan, checkpoint.path(), &decisions, Some(finished))
 }
 
-/// Brings the rows of a plan, as far as they have no receipt.
+/// Delivers the rows of a plan that have no receipt yet.
 fn send(
     plan: &Plan,
     checkpoint: &Checkpoint,
@@ -392,7 +393,7 @@ fn send(
         return Err(match error.kind() {
             Kind::Stopped if !plan.sink.resumable() => {
                 Error::new(Kind::Stopped, "stopped on request").hint(
-                    "the same command goes on; what is not whole is written again from its start",
+                    "the same command goes on; incomplete files are written again from their start",
                 )
             }
             _ => error,
@@ -401,7 +402,7 @@ fn send(
     Ok(())
 }
 
-/// What the destination holds now that everything was delivered.
+/// Checks what the destination holds now that everything was delivered.
 fn verified(
     plan: &Plan,
     checkpoint: &Checkpoint,
@@ -424,7 +425,7 @@ fn verified(
     )
 }
 
-/// What will be done to each target: as recorded, or decided now and recorded.
+/// What will be done to each target: as recorded before, or decided and recorded now.
 pub fn decide(
     plan: &Plan,
     checkpoint: &Checkpoint,
@@ -471,7 +472,7 @@ pub fn digest<'t>(totals: impl Iterator<Item = &'t Totals>) -> String {
     format!("{:016x}", all.fold(0u64, u64::wrapping_add))
 }
 
-/// Rows that were left out, as reports name them.
+/// Rows that were left out, as reports list them.
 pub fn left_out(plan: &Plan, rows: Vec<(u32, String, u64, serde_json::Value)>) -> Vec<LeftOutRow> {
     let rows = rows.into_iter();
     rows.map(|(target, file, row, id)| LeftOutRow {
@@ -483,7 +484,7 @@ pub fn left_out(plan: &Plan, rows: Vec<(u32, String, u64, serde_json::Value)>) -
     .collect()
 }
 
-/// Where an earlier attempt of this job got to, and what that means for this one.
+/// Tells how far an earlier attempt of this job got, and what that means for this one.
 fn said_resumed(plan: &Plan, checkpoint: &Checkpoint, rows: u64, screen: &Screen) {
     let targets = || plan.manifest.targets.iter();
     if plan.sink.resumable() {
@@ -500,12 +501,12 @@ fn said_resumed(plan: &Plan, checkpoint: &Checkpoint, rows: u64, screen: &Screen
     ));
 }
 
-/// The first SIGINT or SIGTERM stops in good order, the second at once. What is drawn on the screen goes either way.
+/// The first SIGINT or SIGTERM stops the run cleanly, the second at once. Either way, the redrawn line is cleared.
 pub fn watch_signals(stop: &Stop, said: &'static str, screen: &Screen) -> Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
     let failed = |e: std::io::Error| Error::new(Kind::Io, format!("cannot watch for signals: {e}"));
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
-    // A file at the size limit (`ulimit -f`): caught, it is an error of the write, like a full disk.
+    // A file at the size limit (`ulimit -f`): if caught, it is a write error, like a full disk.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
     let (flag, screen) = (stop.flag(), screen.clone());
     let watch = move || {
@@ -520,7 +521,7 @@ pub fn watch_signals(stop: &Stop, said: &'static str, screen: &Screen) -> Result
                 flag.store(true, Ordering::SeqCst);
             }
             if asked.is_some_and(|asked| asked.elapsed() > GRACE) {
-                // Requests still out stay in doubt; the checkpoint knows which.
+                // Requests in flight stay in doubt; the checkpoint knows which.
                 screen.part(said);
                 std::process::exit(130);
             }

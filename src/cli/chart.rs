@@ -1,4 +1,4 @@
-//! How is a run drawn? Lines and bars as SVG that stands in a page.
+//! How is a run drawn? Lines and bars as inline SVG.
 
 use std::fmt::Write as _;
 

@@ -17,7 +17,7 @@ pub struct Entry {
     pub name: &'static str,
     /// What it is, in one line.
     pub summary: &'static str,
-    /// What stands below it.
+    /// Its settings.
     pub settings: &'static [Setting],
 }
 
@@ -68,7 +68,7 @@ pub fn formats(common: &Common) -> Result<()> {
     tell(&mut text, "", GENERAL);
     line!(
         text,
-        "Classic jobs: the Python tool's, and what each setting stands for"
+        "Classic jobs: the Python tool's, and what each setting means"
     );
     for job in CLASSIC {
         line!(text, "  {job}");

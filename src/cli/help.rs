@@ -1,4 +1,4 @@
-//! What does the program tell shells and manuals of itself? Both are written from the command line's own definition.
+//! How do shells and manuals learn about the program? Both are generated from the definition of the command line.
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
@@ -9,7 +9,7 @@ use super::say::print;
 use crate::error::{Error, Kind, Result};
 use crate::job::did_you_mean;
 
-/// The command line, without what is not for people.
+/// The command line, without hidden commands.
 fn command() -> Command {
     let whole = Cli::command();
     let hidden = |command: &Command| command.is_hide_set();
@@ -31,7 +31,7 @@ pub fn completions(shell: Shell) -> Result<()> {
 /// `milvusdm man`: the page of the program, or of one of its commands.
 pub fn man(of: Option<&str>) -> Result<()> {
     let mut program = command();
-    // Flags of all commands reach each of them.
+    // Propagates global flags to each command.
     program.build();
     let page = match of {
         None => program,

@@ -1,4 +1,4 @@
-//! How does a new job begin? A commented one for a source and a sink, written from the lists of settings.
+//! What does a new job look like? A commented one for a source and a sink, generated from the lists of settings.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,10 +9,10 @@ use crate::error::{Error, Kind, Result, shown};
 use crate::job::settings::{GENERAL, find};
 use crate::job::{Need, Setting, Takes};
 
-/// The column in which comments begin, where lines are shorter.
+/// The column in which comments begin, unless a line is longer.
 const COMMENTS: usize = 44;
 
-/// `milvusdm init`: a job on standard output, or in a file that is not there yet.
+/// `milvusdm init`: writes a job to standard output, or to a file that does not exist yet.
 pub fn init(source: &str, sink: &str, file: Option<&Path>) -> Result<()> {
     let source = named(source, sources())?;
     let sink = named(sink, sinks())?;
@@ -24,7 +24,7 @@ pub fn init(source: &str, sink: &str, file: Option<&Path>) -> Result<()> {
     }
 }
 
-/// Writes a file that is not there yet.
+/// Writes a file that does not exist yet.
 pub fn create(file: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     let made = std::fs::OpenOptions::new()
@@ -34,7 +34,7 @@ pub fn create(file: &Path, text: &str) -> Result<()> {
     let written = made.and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => {
-            Error::path(Kind::Job, file, "exists, and is not overwritten")
+            Error::path(Kind::Job, file, "exists and is not overwritten")
         }
         _ => Error::io(file, "write it", &e),
     })
@@ -45,7 +45,7 @@ fn named(name: &str, kinds: Vec<Entry>) -> Result<Entry> {
     found.ok_or_else(|| Error::new(Kind::Job, format!("unknown kind `{name}`")))
 }
 
-/// A job that runs once the lines marked EDIT are right; all else that may be said is there as a comment.
+/// A job that runs once the lines marked EDIT are right; all other settings are there as comments.
 fn job(source: &Entry, sink: &Entry, file: &str) -> String {
     let mut job = Page::default();
     job.line("# yaml-language-server: $schema=job.schema.json");
@@ -64,7 +64,7 @@ fn job(source: &Entry, sink: &Entry, file: &str) -> String {
     job.line(&format!(
         "#   milvusdm verify {file}    compares row by row"
     ));
-    // A source that names its collections hands the names on.
+    // A source that names its collections passes the names on.
     let names = find(source.settings, "collections").is_some();
     job.entry("source", source, true);
     job.entry("sink", sink, names);
@@ -86,7 +86,7 @@ impl Page {
         let _ = writeln!(self.text, "{}", line.trim_end());
     }
 
-    /// A kind with its settings; what has to be edited stands first.
+    /// A kind with its settings, those to be edited first.
     fn entry(&mut self, what: &str, kind: &Entry, names: bool) {
         self.line("");
         self.commented(&format!("{what}:"), kind.summary);
@@ -98,7 +98,7 @@ impl Page {
         let is_active = |setting: &&Setting| match setting.need {
             Need::Required => true,
             Need::OneOf => choice.is_some_and(|choice| choice.name == setting.name),
-            // Where rows come without the name of a collection the job has to say it.
+            // If rows come without the name of a collection, the job has to give it.
             Need::Optional => setting.name == "collection" && !names,
         };
         for setting in kind.settings.iter().filter(is_active) {
@@ -132,7 +132,7 @@ impl Page {
         }
     }
 
-    /// A setting below one that is a comment.
+    /// A setting below one that is commented out.
     fn nested(&mut self, setting: &Setting, before: &str) {
         let head = format!("{before}{}:", setting.name);
         match setting.takes {

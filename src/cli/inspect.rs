@@ -1,4 +1,4 @@
-//! Says what a file, a directory or a server holds.
+//! Shows what a file, a directory or a server holds.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::format::{faiss, known};
 use crate::input::{Access, View};
 use crate::source::{self, milvus_lite, milvus1, milvus2, parquet};
 
-/// Where the signature of an HDF5 file may stand: at its start, or behind a user block.
+/// Where the signature of an HDF5 file may be: at its start, or after a user block.
 const HDF5_SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 const HDF5_STARTS: [u64; 6] = [0, 512, 1024, 2048, 4096, 8192];
 
@@ -25,7 +25,7 @@ pub fn inspect(path: &Path, common: &Common) -> Result<()> {
         return match milvus2::inspect(path)? {
             Some(description) => show(&description, common),
             None => {
-                let what = "is no storage of Milvus 2.x, and no backup";
+                let what = "is neither storage of Milvus 2.x nor a backup";
                 Err(Error::path(Kind::Job, path, what))
             }
         };
@@ -59,12 +59,12 @@ pub fn inspect(path: &Path, common: &Common) -> Result<()> {
     }
 }
 
-/// Whether Faiss is to be asked what a file is, or what is wrong with it.
+/// Whether a file claims to be an index of Faiss, or begins like one.
 fn is_faiss(view: &View) -> Result<bool> {
     Ok(matches!(&*ending(view), "index" | "faiss") || faiss::begins(view)?)
 }
 
-/// The error about a file that begins as none that is read, by what its name says it is.
+/// The error about a file that begins like none that can be read, given what its name claims.
 fn stranger(view: &View) -> Result<Error> {
     let (wanted, source) = match &*ending(view) {
         "parquet" => ("Parquet file", "parquet"),
@@ -76,7 +76,7 @@ fn stranger(view: &View) -> Result<Error> {
     if let Some(error) = known::named(view, wanted, source)? {
         return Ok(error);
     }
-    let what = format!("is no {wanted}: it begins as no file that is known");
+    let what = format!("is no {wanted}: it begins like no known kind of file");
     let error = Error::path(Kind::Unsupported, view.path(), what);
     Ok(error.hint(
         "`inspect` reads indexes of Faiss, HDF5, Parquet, .npy, .npz, files of vectors such as .fvecs and .fbin, and \
@@ -84,7 +84,7 @@ fn stranger(view: &View) -> Result<Error> {
     ))
 }
 
-/// The ending of a file's name, in lower case.
+/// The extension of a file, in lower case.
 fn ending(view: &View) -> String {
     let ending = view.path().extension().unwrap_or_default();
     ending.to_string_lossy().to_lowercase()

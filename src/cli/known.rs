@@ -1,4 +1,4 @@
-//! What do earlier runs tell of a job? Where its log is, what it delivered, and what other jobs delivered.
+//! What is known from earlier runs? Where the log of the job is, what it delivered, and what other jobs delivered.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::sink::{Action, Decision};
 use crate::source::Stillness;
 use crate::verify;
 
-/// Where the log of a job may be before its data were looked at.
+/// Where the log of a job may be, before its data is inspected.
 pub fn log_of(job: &Job) -> PathBuf {
     let (own, before) = (&job.run.checkpoint, &job.run.checkpoint_before);
     match before {
@@ -24,19 +24,19 @@ pub fn log_of(job: &Job) -> PathBuf {
     }
 }
 
-/// A run that has begun goes on with batches of the size it began with: they are what it knows to have arrived.
+/// A run that has begun continues with batches of the same size: it records arrivals by batch.
 pub fn begun_with(job: &mut Job) {
     let begun = Checkpoint::batch_bytes(&log_of(job));
     job.run.batch_bytes = begun.unwrap_or(job.run.batch_bytes);
 }
 
-/// Of a source that is no file: the word for what is read of it.
+/// If the source is no file: the word for the state that is read.
 pub fn snapshot(plan: &Plan) -> Option<&'static str> {
     let stillness = plan.source.stillness();
     (stillness != Stillness::Frozen).then(|| stillness.name())
 }
 
-/// A plan whose log is where it is found.
+/// Points a plan at its existing log, if there is one.
 pub fn placed(mut plan: Plan) -> Plan {
     let found = Checkpoint::find(&plan);
     let path = found.display();
@@ -52,7 +52,7 @@ pub fn placed(mut plan: Plan) -> Plan {
     plan
 }
 
-/// What is known of rows that are in the targets already; refuses what would double rows or remove them unasked.
+/// What is known about rows that are already in the targets. Refuses what would duplicate rows, or remove them unasked.
 /// `again`: the operator wants them delivered once more.
 pub fn there(
     plan: &Plan,
@@ -65,7 +65,7 @@ pub fn there(
         let what = delivered_before(&target, &delivery);
         if !again && plan.settings.existing == Existing::Fail {
             return Err(Error::new(Kind::Job, what).hint(
-                "`--again` delivers anew, beside what is there; `run: {existing: upsert}` replaces rows with the same \
+                "`--again` delivers them again, in addition to what is there; `run: {existing: upsert}` replaces rows with the same \
                  keys",
             ));
         }
@@ -90,7 +90,8 @@ fn delivered_before(target: &str, delivery: &Delivery) -> String {
     }
 }
 
-/// Refuses to deliver anew what another state of this job delivered, where its rows may still be in what is added to.
+/// Refuses to deliver again what an earlier version of this job delivered, if its rows may still be in a target that is
+/// appended to.
 pub fn differs_now(
     checkpoint: &Checkpoint,
     earlier: &Earlier,
@@ -101,19 +102,19 @@ pub fn differs_now(
         return Ok(());
     }
     let what = format!(
-        "this job finished {} with {} rows delivered, which may still be there, and is not the same now:",
+        "this job finished {} with {} rows delivered, which may still be there, but it has changed since:",
         show::ago(earlier.finished.at),
         earlier.finished.rows,
     );
     let error = Error::path(Kind::Job, checkpoint.path(), what);
     Err(earlier.listed(error).hint(
-        "`--again` delivers anew, beside what is there; `mode: overwrite` replaces what is there; another load has a job \
+        "`--again` delivers again, in addition to what is there; `mode: overwrite` replaces what is there; another load has a job \
          file of its own",
     ))
 }
 
 /// The same job on the same data has finished: the report repeats its figures, the destination is asked whether it
-/// still has the rows, and gets the index and the loading that the job wants by now. What is said.
+/// still has the rows, and gets the index and the loading that the job wants by now. Returns the text to print.
 pub fn finished_before(
     plan: &Plan,
     finished: &Finished,
@@ -140,15 +141,15 @@ pub fn finished_before(
             finished.rows
         );
         return Err(Error::new(Kind::Differs, what).hint(match counted {
-            0 => "`milvusdm run --again` loads everything anew",
+            0 => "`milvusdm run --again` loads everything again",
             _ => {
-                "somebody else may have removed rows; `milvusdm verify` says which are missing; `run: {existing: upsert}` \
+                "another program may have removed rows; `milvusdm verify` tells which are missing; `run: {existing: upsert}` \
                  with --again sends every row once more and doubles none"
             }
         }));
     }
     for (target, past) in plan.manifest.targets.iter().zip(&past.targets) {
-        // What was there and was skipped is not ours to change.
+        // We must not change targets that existed and were skipped.
         if past.decision.action == Action::Skip {
             continue;
         }

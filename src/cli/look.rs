@@ -1,5 +1,6 @@
-//! Looks at HDF5 files in a process of its own before this one does: the library that reads them may die of a damaged one.
-//! One such process looks at all files of a job. It tells what it is about to open; its death is an error about that file.
+//! Looks at HDF5 files in a separate process before this one does: a damaged file may crash the library that reads
+//! them. One such process looks at all files of a job. It reports what it is about to open; its death is an error about
+//! that file.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -22,7 +23,7 @@ use crate::source::hdf5::{self as files, Description};
 /// The hidden command by which this program calls itself.
 pub const COMMAND: &str = "look-at-hdf5";
 
-/// What is asked for.
+/// A request to the process.
 #[derive(Serialize, Deserialize)]
 enum Wanted {
     /// A description of a file.
@@ -37,7 +38,7 @@ enum Wanted {
     Destination { settings: serde_yaml::Mapping },
 }
 
-/// What is told, each ended by a NUL: JSON has none.
+/// A report from the process, ended by a NUL, which JSON never contains.
 #[derive(Serialize, Deserialize)]
 enum Told {
     /// What is looked at from here on; the bytes of a path.
@@ -51,7 +52,7 @@ enum Told {
 /// An error between processes.
 #[derive(Serialize, Deserialize)]
 struct Failure {
-    /// Whether the file is to blame, and not what it is on.
+    /// Whether the file is to blame, rather than its disk.
     corrupt: bool,
     what: String,
     hint: Option<String>,
@@ -83,14 +84,15 @@ pub fn describe(path: &Path) -> Result<Description> {
     }
 }
 
-/// Sees that nothing in a job's HDF5 files kills the library. What is wrong with them otherwise, planning tells.
+/// Checks that nothing in a job's HDF5 files crashes the library. Planning reports anything else that is wrong with
+/// them.
 pub fn survives(job: &Job) -> Result<()> {
     if job.sink.name == written::KIND.name && may_be_there(&job.sink.settings) {
         let settings = job.sink.settings.clone();
         let wanted = Wanted::Destination { settings };
         let looked = look(&wanted, Path::new("the destination"), &mut |_| {});
         looked.map_err(|e| match e.kind() {
-            Kind::Corrupt => e.hint("remove the file, and the job writes it anew"),
+            Kind::Corrupt => e.hint("remove the file, and the job writes it again"),
             _ => e,
         })?;
     }
@@ -109,14 +111,14 @@ pub fn survives(job: &Job) -> Result<()> {
 fn may_be_there(settings: &serde_yaml::Mapping) -> bool {
     let text = |key| settings.get(key).and_then(serde_yaml::Value::as_str);
     let mut paths = ["path", "dir"].into_iter().filter_map(text);
-    // What the environment or the home directory is in is found out later.
+    // Paths with variables or a home directory are resolved later.
     paths.any(|path| path.contains("${") || path.starts_with('~') || Path::new(path).exists())
 }
 
 fn look(wanted: &Wanted, first: &Path, each: &mut dyn FnMut(Told)) -> Result<()> {
     let Some(mut child) = begin(wanted) else {
         tracing::warn!(
-            "no process could be started to look at HDF5 files first: this one looks at them"
+            "no separate process could be started to check HDF5 files first: this one opens them"
         );
         return Ok(());
     };
@@ -130,11 +132,11 @@ fn look(wanted: &Wanted, first: &Path, each: &mut dyn FnMut(Told)) -> Result<()>
             Ok(told) => each(told),
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                // It may have ended by itself this moment.
+                // It may have ended by itself at this moment.
                 let _ = child.kill();
                 let _ = child.wait();
                 let what = format!(
-                    "the HDF5 library looked at it for {} s and came to no end: it is damaged",
+                    "the HDF5 library was still reading it after {} s: it is damaged",
                     silence.as_secs()
                 );
                 return Err(Error::path(Kind::Corrupt, &file, what));
@@ -142,7 +144,7 @@ fn look(wanted: &Wanted, first: &Path, each: &mut dyn FnMut(Told)) -> Result<()>
         }
     }
     let status = child.wait();
-    let status = status.map_err(|e| Error::io(&file, "wait for the look at it", &e))?;
+    let status = status.map_err(|e| Error::io(&file, "wait for the process that checks it", &e))?;
     judge(status, &file)
 }
 
@@ -153,13 +155,13 @@ fn judge(status: ExitStatus, file: &Path) -> Result<()> {
         (_, Some(signal)) => format!("signal {signal}"),
         (code, _) => format!("exit {}", code.unwrap_or_default()),
     };
-    let what = format!("the HDF5 library died of it ({how}): it is damaged");
+    let what = format!("the HDF5 library crashed on it ({how}): it is damaged");
     Err(Error::path(Kind::Corrupt, file, what).hint("copy it again from where it came from"))
 }
 
-/// The process, with what is wanted of it.
+/// Starts the process with its request.
 fn begin(wanted: &Wanted) -> Option<Child> {
-    // This very program, even where another has taken its name since.
+    // This very program, even if another has taken its name since.
     let same = Path::new("/proc/self/exe");
     let program = match same.exists() {
         true => same.to_owned(),
@@ -168,7 +170,7 @@ fn begin(wanted: &Wanted) -> Option<Child> {
     let mut child = Command::new(program);
     child
         .arg(COMMAND)
-        // What was freed or never written is not what it was: what would harm this process later harms that one now.
+        // Fills freed and uninitialised memory, so that a bug that would harm this process later harms that one now.
         .env("MALLOC_PERTURB_", "165")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -176,12 +178,12 @@ fn begin(wanted: &Wanted) -> Option<Child> {
     let mut child = child.spawn().ok()?;
     let text = serde_json::to_vec(wanted).expect("paths and settings are plain data");
     let mut stdin = child.stdin.take().expect("its input was asked for");
-    // A process that ended before it had read this is judged by its end.
+    // If the process ended before it read this, its exit status tells.
     let _ = stdin.write_all(&text);
     Some(child)
 }
 
-/// What the process tells, as it comes. The thread ends with it.
+/// Receives the reports of the process. The thread ends with it.
 fn listen(stdout: ChildStdout) -> Receiver<Told> {
     let (send, told) = mpsc::channel();
     std::thread::spawn(move || {
@@ -202,9 +204,9 @@ fn listen(stdout: ChildStdout) -> Receiver<Told> {
     told
 }
 
-/// The process itself: reads what is wanted from standard input, and tells on standard output.
+/// The process itself: reads the request from standard input, and reports on standard output.
 pub fn child() -> ExitCode {
-    // It goes when the one that asked goes, however that ends; and it leaves no dump of memory.
+    // It ends when its parent ends, however that happens, and leaves no core dump.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let bound = |most| Rlimit {
         current: Some(most),
@@ -260,6 +262,6 @@ fn tell(told: &Told) {
     let mut record = serde_json::to_vec(told).expect("what is told is plain data");
     record.push(0);
     let mut out = std::io::stdout().lock();
-    // Nobody listens any more: the parent has gone, and so will this.
+    // If nobody listens any more, the parent has gone, and this process will follow.
     let _ = out.write_all(&record).and_then(|()| out.flush());
 }

@@ -72,7 +72,7 @@ struct Common {
     screen: Screen,
 }
 
-/// What the command line says of a job.
+/// What the command line changes in a job.
 #[derive(Args, Clone, Default)]
 struct Sets {
     /// Put a value into the job before it is read, such as `--set sink.milvus.mode=skip`; may be given many times
@@ -93,9 +93,9 @@ struct RunFlags {
     /// Deliver again what was delivered before, or restart an unfinished run from its first row
     #[arg(long)]
     again: bool,
-    /// Carry one share of the rows, such as `2/4`: as many programs, on any hosts, carry one each, and `milvusdm finish`
-    /// takes the last steps. `auto` and `auto/4` go by the number of a task in a Slurm array or a pod of a Kubernetes
-    /// indexed Job
+    /// Carry one share of the rows, such as `2/4`: as many programs, on any hosts, carry one each, and `milvusdm
+    /// finish` takes the last steps. `auto` and `auto/4` go by the number of a task in a Slurm array or a pod of a
+    /// Kubernetes indexed Job
     #[arg(long, value_name = "K/N", conflicts_with = "dry_run")]
     shard: Option<Share>,
     /// Show what would be done, and do nothing: the same as `plan`
@@ -116,7 +116,7 @@ struct FinishFlags {
 }
 
 impl RunFlags {
-    /// What of the job a command with these flags carries.
+    /// The part of the job that a command with these flags carries.
     fn part(&self) -> Part {
         self.shard.map_or(Part::Whole, Part::Share)
     }
@@ -147,7 +147,7 @@ enum Command {
         /// The job file
         #[arg(short, long, value_name = "FILE", default_value = "migration.yaml")]
         config: PathBuf,
-        /// The collection to copy, under this name, in place of the one that the file names
+        /// The collection to copy, under this name, instead of the one that the file names
         #[arg(short, long, value_name = "COLLECTION")]
         table: Option<String>,
         #[command(flatten)]
@@ -189,7 +189,7 @@ enum Command {
         /// The kind of sink
         #[arg(value_parser = PossibleValuesParser::new(names(formats::sinks())))]
         sink: String,
-        /// The job file to write, if it is not there yet; left out: standard output
+        /// The job file to write, which must not exist yet; left out: standard output
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
@@ -199,14 +199,14 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Write what a shell needs to complete commands
+    /// Write a completion script for a shell
     Completions {
         /// The shell
         shell: Shell,
     },
     /// Write a manual page
     Man {
-        /// The command it is of; left out: the program
+        /// The command to describe; left out: the program
         #[arg(value_name = "COMMAND")]
         of: Option<String>,
     },
@@ -287,7 +287,7 @@ fn obey(cli: Cli, screen: &Screen) -> ExitCode {
         Some(Command::LookAtHdf5) => return look::child(),
         None => {
             let Some(job) = cli.yaml else {
-                let said = "error: which command? `milvusdm --help` lists them";
+                let said = "error: no command given; `milvusdm --help` lists them";
                 common.screen.say(said);
                 return ExitCode::from(2);
             };
@@ -350,7 +350,7 @@ fn logging(common: &Common) {
         .with_ansi(false)
         .with_writer(move || LogLine(screen.clone()));
     let logs = tracing_subscriber::registry().with(logs.with_filter(filter));
-    // A second initialisation happens only in tests, where the first one serves.
+    // A second initialisation happens only in tests, which can use the first one.
     let _ = logs.try_init();
 }
 

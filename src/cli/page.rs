@@ -1,4 +1,4 @@
-//! How does a report look in a browser? One page without scripts, and nothing that it would have to fetch.
+//! How does a report look in a browser? One page without scripts or external resources.
 //! Written from the report's own JSON. Names come from files and servers: all text passes [`escaped`].
 
 use std::fmt::Write as _;
@@ -29,7 +29,7 @@ pub fn page(report: &Value, course: &Course) -> String {
     let state = text_of(report, "state");
     let title = format!("{state}: {}", text_of(report, "job"));
     page.raw("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
-    // Whatever stood in it by mistake: a browser runs and fetches nothing.
+    // Whatever gets into the page by mistake, a browser runs and fetches nothing.
     page.raw(
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>\n",
     );
@@ -52,7 +52,7 @@ pub fn page(report: &Value, course: &Course) -> String {
     page.0
 }
 
-/// Text as it may stand anywhere in a page, attributes included. Characters that steer are spelt out.
+/// Text that is safe anywhere in a page, attributes included. Control characters are spelt out.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in shown(text).chars() {
@@ -62,7 +62,7 @@ pub fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // No page of XML may hold these, however they are written.
+            // XML must not contain these, not even escaped.
             '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
             c => out.push(c),
         }
@@ -70,7 +70,7 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// A value of a report as text: strings bare, all else as JSON has it, nothing for null.
+/// A value of a report as text: strings bare, everything else as JSON, nothing for null.
 fn text_of(value: &Value, key: &str) -> String {
     bare(&value[key])
 }
@@ -95,7 +95,7 @@ impl Page {
         self.raw(&format!("<h2>{}</h2>\n", escaped(title)));
     }
 
-    /// A table; columns of figures stand right.
+    /// A table; columns of figures are aligned right.
     fn table(&mut self, head: &[(&str, bool)], rows: &[Vec<String>]) {
         let cell = |out: &mut String, tag: &str, text: &str, is_figure: bool| {
             let class = if is_figure { " class=\"n\"" } else { "" };

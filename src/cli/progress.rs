@@ -30,12 +30,12 @@ pub enum Style {
 const LOOK: Duration = Duration::from_millis(100);
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 const JSON_EVERY: Duration = Duration::from_secs(1);
-/// Rates are of the last so many seconds: what was fast an hour ago says little of what is left.
+/// Rates cover the last seconds only: the speed of an hour ago says little about what is left.
 const WINDOW: Duration = Duration::from_secs(30);
 /// Columns of the bar itself.
 const BAR: usize = 16;
 
-/// A thread that shows progress until this is dropped; the line that it redraws is gone then.
+/// A thread that shows progress until this is dropped; then the redrawn line is cleared.
 pub struct Shown {
     screen: Screen,
     end: Arc<AtomicBool>,
@@ -43,7 +43,7 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Begins to show. Where standard output is read by a program, nothing is shown unless it was asked for.
+    /// Starts the thread. With `--json`, nothing is shown unless it was asked for.
     pub fn start(style: Style, progress: Arc<Progress>, common: &Common) -> Shown {
         let screen = common.screen.clone();
         let style = match style {
@@ -78,7 +78,7 @@ impl Drop for Shown {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A panic there would only have cost the display.
+            // A panic there cost only the display.
             let _ = thread.join();
         }
         self.screen.wipe();
@@ -98,7 +98,7 @@ fn every(wait: Duration, progress: &Progress, end: &AtomicBool, mut show: impl F
     }
 }
 
-/// Rows and bytes that this attempt had brought at moments of the last seconds.
+/// Rows and bytes that this attempt had delivered at moments of the last seconds.
 #[derive(Default)]
 struct Window(VecDeque<(Instant, u64, u64)>);
 
@@ -119,12 +119,12 @@ impl Window {
     }
 }
 
-/// What is shown of a moment.
+/// The state at one moment, as it is shown.
 struct Look {
     now: Snapshot,
     phase: Phase,
     target: String,
-    /// Hundredths of this phase, where they are known.
+    /// Percent of this phase, if known.
     percent: Option<u64>,
     phase_seconds: f64,
     rows_per_s: f64,
@@ -177,7 +177,7 @@ impl Look {
             Some(percent) => format!("{} {percent} %", self.phase),
             None => self.phase.to_string(),
         };
-        // In the order in which they stand; the number is the order in which they are given up, last first.
+        // In display order; if space is short, the highest numbers are dropped first.
         let mut parts: Vec<(u8, String)> = vec![(0, phase)];
         if self.counts() {
             let now = &self.now;

@@ -1,5 +1,5 @@
-//! What does a server hold? Asked as a job without a login would ask it: each kind of server that may listen there, the one
-//! whose port it is first.
+//! What does a server hold? Tries each kind of server as a job without a login would, beginning with the one whose
+//! default port it is.
 
 use std::fmt;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Form, Mistakes};
 use crate::source::SOURCES;
 
-/// A kind of server: its name, the setting that takes an address, the port that is its own, and what else a job has to say.
+/// A kind of server: its name, the setting for an address, its default port, and other settings that a job needs.
 type Known = (
     &'static str,
     &'static str,
@@ -20,7 +20,7 @@ type Known = (
     &'static [(&'static str, &'static str)],
 );
 
-/// Those that can be asked.
+/// The kinds that can be inspected.
 const SERVERS: [Known; 5] = [
     ("chroma", "address", ":8000", &[]),
     ("elasticsearch", "urls", ":9200", &[("index", "*")]),
@@ -64,7 +64,7 @@ pub fn look(address: &str) -> Result<Held> {
         .filter(|server| SOURCES.iter().any(|kind| kind.name == server.0));
     let mut servers: Vec<_> = known.collect();
     servers.sort_by_key(|server| !address.trim_end_matches('/').contains(server.2));
-    // The service is at names of its own, and answers nowhere else.
+    // The service has its own host names, and answers nowhere else.
     servers.retain(|server| server.0 != "pinecone" || address.contains(server.2));
     let mut said = Vec::new();
     for &(kind, setting, _, more) in servers {
@@ -74,11 +74,11 @@ pub fn look(address: &str) -> Result<Held> {
             Err(error) => said.push(format!("as {kind}: {error:#}")),
         }
     }
-    let what = format!("{address} answers as none of the servers that are known here");
+    let what = format!("{address} answers like no kind of server that this program knows");
     let error = said
         .into_iter()
         .fold(Error::new(Kind::Refused, what), Error::detail);
-    Err(error.hint("where it wants a login, `milvusdm plan` shows the same for a job that has one"))
+    Err(error.hint("if it requires a login, `milvusdm plan` shows the same for a job that has one"))
 }
 
 fn ask(kind: &'static str, setting: &str, address: &str, more: &[(&str, &str)]) -> Result<Held> {

@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::progress::{Course, Doing};
 
-/// What every report says of the command it is of.
+/// What every report says about its command.
 #[derive(Serialize)]
 pub struct About {
     /// The version of this program.
@@ -28,7 +28,7 @@ pub struct About {
 }
 
 impl About {
-    /// Of a command that begins now.
+    /// For a command that begins now.
     pub fn now() -> About {
         let host = rustix::system::uname();
         About {
@@ -40,7 +40,7 @@ impl About {
         }
     }
 
-    /// It ends now, and did this meanwhile.
+    /// Notes the end of the command and the time spent in each phase.
     pub fn end(&mut self, doing: &Doing) {
         self.end = show::utc(SystemTime::now());
         let phases = doing.seconds().into_iter();
@@ -48,14 +48,14 @@ impl About {
     }
 }
 
-/// Complains of a report that cannot be written: now rather than after the last row.
+/// Returns an error if a report cannot be written: now rather than after the last row.
 pub fn writable(report: &Path) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     let opened = options.create(true).append(true).open(report);
     opened.map(drop).map_err(|e| failed(report, &e))
 }
 
-/// Writes a report: as a page where the name ends so, else as JSON, into whose `history` one that is there moves.
+/// Writes a report: as a page if the name ends in .html, else as JSON. An existing JSON report moves into `history`.
 pub fn write(path: &Path, report: &impl Serialize, course: &Course) -> Result<()> {
     let mut report = serde_json::to_value(report).expect("reports are plain data");
     if is_page(path) {
@@ -75,7 +75,7 @@ fn is_page(path: &Path) -> bool {
 }
 
 fn replace(path: &Path, text: &[u8]) -> Result<()> {
-    // Whole or not at all, where that can be: what is there is worth keeping.
+    // Atomically if possible: an existing report is worth keeping.
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = Path::new(&beside);

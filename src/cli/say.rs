@@ -1,5 +1,5 @@
-//! How do messages reach the operator? As text on standard output, lines on standard error, and one line that is redrawn.
-//! No control character reaches a terminal unless this file puts it there.
+//! How do messages reach the operator? As text on standard output, lines on standard error, and one line that is
+//! redrawn. No control character reaches a terminal unless this file puts it there.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -16,7 +16,7 @@ macro_rules! line {
 }
 pub(super) use line;
 
-/// Lines for standard output: whatever names stand in a line, it stays one.
+/// Lines for standard output. A name cannot break a line.
 #[derive(Default)]
 pub struct Text(String);
 
@@ -27,7 +27,7 @@ impl Text {
         let _ = writeln!(self.0, "{}", shown(&words));
     }
 
-    /// Adds words in as many lines as keep them within so many columns; those after the first stand further right.
+    /// Adds words, wrapped to this many columns; lines after the first are indented further.
     pub fn fold(&mut self, indent: usize, words: &str, columns: usize) {
         let words = shown(words);
         let (mut line, mut is_begun) = (" ".repeat(indent), false);
@@ -41,7 +41,7 @@ impl Text {
                     break;
                 }
                 if !is_begun {
-                    // Longer than a line: as much of it as there is room for, a character at least.
+                    // Longer than a line: as much of it as fits, at least one character.
                     let first = word.chars().next().map_or(0, char::len_utf8);
                     let (part, rest) = word.split_at(fitted(word, room).len().max(first));
                     line.push_str(part);
@@ -59,7 +59,7 @@ impl Text {
         }
     }
 
-    /// Adds lines as they stand, each on its own.
+    /// Adds lines as they are.
     pub fn add_lines(&mut self, lines: &str) {
         for words in lines.lines() {
             line!(self, "{words}");
@@ -72,7 +72,7 @@ impl Text {
     }
 }
 
-/// Columns that a line on standard output may have: without end where no terminal shows it.
+/// Columns that a line on standard output may have: no limit without a terminal.
 pub fn columns() -> usize {
     let out = io::stdout();
     if !out.is_terminal() {
@@ -81,12 +81,12 @@ pub fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(out);
     match size.map_or(0, |size| usize::from(size.ws_col)) {
         0 => 79,
-        // Some terminals break a line that fills them.
+        // Some terminals break a line that fills their width.
         columns => columns - 1,
     }
 }
 
-/// Prints on standard output. A reader that has seen enough (`milvusdm inspect … | head`) is no error; a full disk is.
+/// Prints on standard output. A reader that stops early (`milvusdm inspect … | head`) is no error; a full disk is.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -107,9 +107,9 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
 
 /// Standard error, shared by all threads that print: a redrawn line makes way for lines that stay.
 ///
-/// One thread of its own writes. A terminal that takes no more output (Ctrl-S, a reader that hangs) blocks its writer for
-/// as long as it likes, and neither a run nor its end may wait for that. The terminal may belong to other programs too, so
-/// it stays in blocking mode.
+/// One thread of its own writes. A terminal that takes no more output (Ctrl-S, a reader that hangs) blocks its writer
+/// for as long as it likes, and neither a run nor its end may wait for that. The terminal may belong to other programs
+/// too, so it stays in blocking mode.
 #[derive(Clone, Default)]
 pub struct Screen(Arc<Shared>);
 
@@ -156,8 +156,8 @@ impl Screen {
         if columns == 0 { 80 } else { columns }
     }
 
-    /// Prints lines that stay, and returns when they are written, or when standard error is blocked. The caller has made
-    /// them safe to show.
+    /// Prints lines that stay, and returns when they are written, or when standard error is blocked. The caller has
+    /// made them safe to show.
     pub fn say(&self, lines: &str) {
         let mut state = self.lock();
         while state.lines.len() >= LINES_MAX {
@@ -177,8 +177,8 @@ impl Screen {
         });
     }
 
-    /// Redraws the line, cut to the terminal's width. The cursor stays at its beginning, so that an echo of the terminal
-    /// (`^C`) breaks no line.
+    /// Redraws the line, cut to the terminal's width. The cursor stays at its beginning, so that an echo of the
+    /// terminal (`^C`) breaks no line.
     pub fn draw(&self, line: &str) {
         let line = fitted(line, self.columns().saturating_sub(1));
         self.change(|state| {
@@ -321,7 +321,7 @@ impl State {
     }
 }
 
-/// Columns of a text at most: what is not ASCII may be two wide, and counts so.
+/// The most columns that a text can take: every character outside ASCII counts as two.
 pub fn width(text: &str) -> usize {
     text.chars().map(columns_of).sum()
 }
@@ -343,7 +343,7 @@ fn fitted(line: &str, columns: usize) -> String {
     line.chars().take_while(fits).collect()
 }
 
-/// Where logs go: each write is a line of them.
+/// The destination of logs: each write is a line.
 pub struct LogLine(pub Screen);
 
 impl Write for LogLine {

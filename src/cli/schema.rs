@@ -1,4 +1,4 @@
-//! What shape do jobs have? A JSON Schema (2020-12), written from the lists of settings, for editors and checks.
+//! What shape do jobs have? A JSON Schema (2020-12), generated from the lists of settings, for editors and checks.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::job::{CLASSIC, ClassicKey, Need, Setting, Takes, classic_keys};
 /// Numbers above this are no longer exact in every reader of JSON.
 const EXACT: u64 = 1 << 53;
 
-/// `milvusdm schema`: on standard output, or in a file, which it replaces.
+/// `milvusdm schema`: writes to standard output, or to a file, which it replaces.
 pub fn write(file: Option<&Path>) -> Result<()> {
     let Some(file) = file else {
         return print_json(&schema());
@@ -32,9 +32,9 @@ fn schema() -> Value {
     );
     properties.insert("sink".to_owned(), endpoint("where vectors go", &sinks()));
     let mut shared = json!({
-        "nothing": {"description": "nothing: as if the key were not there", "enum": [null, ""]},
+        "nothing": {"description": "nothing: as if the key were missing", "enum": [null, ""]},
         "variable": {
-            "description": "text with a variable of the environment",
+            "description": "text with an environment variable",
             "type": "string",
             "pattern": "\\$\\{[^}]*\\}",
         },
@@ -156,7 +156,7 @@ fn object(settings: &[Setting]) -> Value {
     object
 }
 
-/// A setting: what it is for, and what may stand there.
+/// A setting: what it is for, and which values it takes.
 fn property(setting: &Setting) -> Value {
     let mut takes = shapes(&setting.takes);
     if setting.need != Need::Required {
@@ -217,11 +217,11 @@ fn number(min: u64, max: u64) -> Vec<Value> {
     vec![number, digits, variable()]
 }
 
-/// One of some words: listed for editors, and in any case.
+/// One of some words, listed for editors; upper and lower case are both allowed.
 fn choice(words: &[&str]) -> Vec<Value> {
     let mut list: Vec<Value> = words.iter().map(|word| json!(word)).collect();
     if words.contains(&"off") {
-        // As readers of YAML 1.1 take a bare `off`.
+        // YAML 1.1 reads a bare `off` as false.
         list.push(false.into());
     }
     let any_case = |word: &&str| -> String {

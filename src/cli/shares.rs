@@ -14,33 +14,33 @@ use crate::run::{self, Stop};
 use crate::sink::{Action, Decision};
 use crate::verify::{self, TargetReport};
 
-/// How often a program that waits for another one looks.
+/// How often a program that waits for another one checks.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What of a job a command carries.
+/// The part of a job that a command carries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// All of it.
     Whole,
     /// A share of the rows.
     Share(Share),
-    /// What follows the last row, once all shares have finished.
+    /// The steps after the last row, once all shares have finished.
     LastSteps,
 }
 
-/// What there is to do for a share.
+/// What is left to do for a share.
 pub enum Ready {
     /// The whole job has finished.
     Finished(Finished),
     /// Every target exists, and the mode is skip.
     Skipped(Vec<Decision>),
-    /// The share has finished before.
+    /// The share has already finished.
     Before(u64),
-    /// These rows, to targets of which this was decided.
+    /// Rows, with the decisions about their targets.
     Rows(Box<Checkpoint>, Vec<Decision>),
 }
 
-/// Refuses what cannot be carried in shares.
+/// Refuses jobs that cannot be carried in shares.
 pub fn check(plan: &Plan, flags: &RunFlags) -> Result<()> {
     if !plan.sink.remote() || !plan.sink.resumable() {
         let what = format!("{}: a file is written by one program", plan.sink.describe());
@@ -49,15 +49,15 @@ pub fn check(plan: &Plan, flags: &RunFlags) -> Result<()> {
     if flags.again {
         let what = "--again restarts a job, and a share of it must not do that to the others";
         return Err(Error::new(Kind::Job, what).hint(format!(
-            "move {}* away to begin anew in shares, or run the job with --again and without --shard",
+            "move {}* away to start over in shares, or run the job with --again and without --shard",
             plan.settings.checkpoint.display()
         )));
     }
     Ok(())
 }
 
-/// Has the targets decided on and made, by this program or by that of another share, and opens the log of this share;
-/// the plan is then of the share alone.
+/// Waits until the targets are decided on and created, by this program or by another share's, and opens the log of this
+/// share; the plan then covers the share alone.
 pub fn ready(
     plan: &mut Plan,
     share: Share,
@@ -68,7 +68,7 @@ pub fn ready(
     let path = plan.settings.checkpoint.clone();
     let found = Checkpoint::in_common(&path, plan, share.of, &|| {
         stop.check()?;
-        // It holds the log as long as it lives, and looking through a billion keys takes its time.
+        // It holds the log for as long as it runs, and looking through a billion keys takes time.
         progress
             .doing()
             .begin(Phase::Planning, "waiting for another share");
@@ -100,7 +100,7 @@ pub fn ready(
     })
 }
 
-/// What was decided about the targets, all of it carried out.
+/// The decisions about the targets, all of them carried out.
 fn prepared(
     plan: &Plan,
     common: &Checkpoint,
@@ -120,7 +120,7 @@ fn prepared(
     Ok(decisions)
 }
 
-/// Notes that a share has all its rows.
+/// Records that a share has delivered all its rows.
 pub fn finish(
     plan: &Plan,
     own: &Checkpoint,
@@ -134,7 +134,7 @@ pub fn finish(
     own.finish().map(drop)
 }
 
-/// What acknowledgements say of each target.
+/// What acknowledgements say about each target.
 pub fn told(plan: &Plan, decisions: &[Decision], totals: &[Totals]) -> Vec<TargetReport> {
     let past = decisions
         .iter()
@@ -147,11 +147,11 @@ pub fn told(plan: &Plan, decisions: &[Decision], totals: &[Totals]) -> Vec<Targe
     verify::told(plan, &past.collect::<Vec<_>>())
 }
 
-/// The sentence that a share ends with; `before`: how many rows it had delivered when this command was given.
+/// The closing sentence of a share; `before`: how many rows it had delivered before this command.
 pub fn said(share: Share, job: &Path, before: Option<u64>) -> Text {
     let mut text = Text::default();
     let what = match before {
-        Some(rows) => format!("nothing to do: {share} has finished before, with {rows} rows"),
+        Some(rows) => format!("nothing to do: {share} has already finished, with {rows} rows"),
         None => format!("{share} has finished"),
     };
     let job = job.display();

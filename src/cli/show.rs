@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::plan::files::{Files, Listed};
 use crate::sink::{Decision, Foreseen};
 
-/// Bytes as people say them.
+/// Bytes for people, such as `1.5 GB`.
 pub fn bytes(bytes: u64) -> String {
     let value = bytes as f64;
     match bytes {
@@ -20,7 +20,7 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// Seconds as people say them.
+/// Seconds for people, such as `2 min 5 s`.
 pub fn seconds(seconds: f64) -> String {
     let whole = seconds.min(1e9) as u64;
     match whole {
@@ -35,7 +35,7 @@ pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// A moment as people and programs write it, UTC: `2026-11-26T06:50:00Z`.
+/// A moment in UTC: `2026-11-26T06:50:00Z`.
 pub fn utc(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let (year, month, day) = date(seconds / 86_400);
@@ -93,7 +93,7 @@ pub fn error_json(error: &Error) -> serde_json::Value {
     })
 }
 
-/// What a plan tells of each target.
+/// What a plan shows about each target.
 pub type Told<'a> = (&'a [Decision], &'a [Foreseen], &'a [Option<Files>]);
 
 /// `milvusdm plan` for people.
@@ -243,8 +243,8 @@ fn list(text: &mut Text, files: &Files) {
     }
 }
 
-/// The columns that the payload of a target's rows could have, as a job would say it. A source that does not answer now
-/// has nothing to tell: what matters of it was asked before.
+/// The columns that the payload of a target's rows could have, as a job would define them. Empty if the source does not
+/// answer now: everything that matters was asked before.
 fn profile(plan: &Plan, target: u32) -> Vec<String> {
     let mut shards = plan.manifest.shards.iter().filter(|s| s.rows > 0);
     let shard = shards.find(|shard| shard.target == target);

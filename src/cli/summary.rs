@@ -1,4 +1,4 @@
-//! What did a run or a verification come to? A table for people, that no terminal is too narrow for.
+//! What is the result of a run or a verification? A table for people that fits every terminal.
 
 use super::carry::Report;
 use super::say::{Text, line, width};
@@ -60,8 +60,8 @@ pub fn verified(reports: &[TargetReport], span: f64, columns: usize) -> Text {
     text
 }
 
-/// Each target in a line of a table, and below it what else is claimed of it. Where a terminal is too narrow for that,
-/// what was counted stands below the figures; where it is narrower still, all does.
+/// Each target in a line of a table, with further statements below it. On a narrow terminal the counts move below the
+/// figures; on a narrower one, everything is wrapped text.
 fn targets(text: &mut Text, reports: &[TargetReport], columns: usize) {
     const HEAD: [&str; 7] = [
         "target",
@@ -80,7 +80,7 @@ fn targets(text: &mut Text, reports: &[TargetReport], columns: usize) {
         [
             shown(name(&target.name)).into_owned(),
             target.action.clone(),
-            // What was replaced was there, too.
+            // Rows that were replaced existed before, too.
             target
                 .rows_removed
                 .unwrap_or(target.rows_before)
@@ -106,7 +106,7 @@ fn targets(text: &mut Text, reports: &[TargetReport], columns: usize) {
         columns if columns >= figures => Shape::Figures,
         _ => Shape::Words,
     };
-    // Names and words stand left, figures right.
+    // Names and words are aligned left, figures right.
     let in_line = |cells: &[String; 7]| {
         let cells = cells.iter().zip(widths).enumerate();
         let cells = cells.filter_map(|(number, (cell, wide))| match number {
@@ -136,7 +136,7 @@ fn targets(text: &mut Text, reports: &[TargetReport], columns: usize) {
     }
 }
 
-/// How targets are told.
+/// How targets are shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     /// A line for each.

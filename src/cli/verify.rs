@@ -41,12 +41,12 @@ pub struct VerifyFlags {
     report: Option<PathBuf>,
 }
 
-/// What a verification has to say, for people and for machines.
+/// The result of a verification, for people and for machines.
 #[derive(Serialize)]
 pub struct Report {
     /// `agrees`, `differs`, `not proven`, `stopped` or `failed`.
     state: &'static str,
-    /// The same, as it was called first.
+    /// The same under its original key.
     outcome: &'static str,
     /// When, where, and by which program.
     #[serde(flatten)]
@@ -59,7 +59,7 @@ pub struct Report {
     destination: String,
     /// Seconds it took.
     seconds: f64,
-    /// Each target.
+    /// The targets.
     pub targets: Vec<TargetReport>,
     /// What the operator should know.
     warnings: Vec<String>,
@@ -67,7 +67,7 @@ pub struct Report {
     error: Option<serde_json::Value>,
 }
 
-/// `milvusdm verify`: says whether source and destination agree; changes nothing anywhere.
+/// `milvusdm verify`: tells whether source and destination agree; changes nothing anywhere.
 pub fn verify_job(path: &Path, flags: &VerifyFlags, common: &Common) -> Result<()> {
     let started = Instant::now();
     let doing = Doing::default();
@@ -162,7 +162,7 @@ fn look(
     // Whether or not the comparison succeeded, in reverse order.
     for loan in loans.iter().rev() {
         if let Err(error) = plan.sink.give_back(loan) {
-            tracing::warn!("what was loaded to be compared could not be released again: {error:#}");
+            tracing::warn!("a collection that was loaded for comparison could not be released again: {error:#}");
         }
     }
     report.targets = compared.map_err(|error| match error.kind() {
@@ -172,7 +172,7 @@ fn look(
     verify::judge(&report.targets)
 }
 
-/// Has targets loaded that are to be read.
+/// Has the server load targets so that they can be read.
 fn lend(
     plan: &Plan,
     past: &[Delivered],
@@ -190,7 +190,7 @@ fn lend(
     Ok(())
 }
 
-/// Compares, as patiently as rows are delivered: a server may be restarting. Shows how far it is where rows are read.
+/// Compares, with the same patience as for delivering: a server may be restarting. Shows progress if rows are read.
 pub fn compare(
     plan: &Plan,
     run: u64,

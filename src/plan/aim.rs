@@ -1,4 +1,4 @@
-//! Where do the source's targets go? Chosen, named as they will be, and merged where they get the same name.
+//! Where do the source's targets go? They are chosen, renamed, and merged if they get the same name.
 
 use std::collections::BTreeMap;
 
@@ -17,15 +17,15 @@ use crate::source::Survey;
 pub struct Aimed {
     /// Targets and shards as they will be.
     pub manifest: Manifest,
-    /// For each target, the names of the source's targets that go into it; none where the source has no names.
+    /// For each target, the names of the source's targets that go into it; none if the source has no names.
     pub from: Vec<Vec<String>>,
-    /// By target number: why it is not called as the source and the job would call it.
+    /// By target number: why its name is not the one from the source and the job.
     pub renamed: BTreeMap<u32, String>,
-    /// By target number: what is made of columns.
+    /// By target number: how columns are converted.
     pub shapes: BTreeMap<u32, Vec<Shape>>,
 }
 
-/// Chooses what travels, names it as it will be, and merges targets that get the same name.
+/// Chooses what travels, renames it, and merges targets that get the same name.
 pub fn aim(
     job: &Job,
     conversion: Option<Conversion>,
@@ -41,7 +41,7 @@ pub fn aim(
     // For each of them, the name it would have if everything were allowed.
     let mut wanted: Vec<TargetName> = Vec::new();
     let mut renamed = BTreeMap::new();
-    // For each collection, the first that goes into it: where that is.
+    // For each collection, the position of the first target that goes into it.
     let mut homes: BTreeMap<String, Target> = BTreeMap::new();
     let several = has_several_databases(manifest);
     let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
@@ -93,7 +93,7 @@ pub fn aim(
                         Kind::Job,
                         format!("`{before}` and `{wish}` would both be called {aimed}"),
                     )
-                    .hint("`into:` gives partitions other names; a job for each will do too"));
+                    .hint("`into:` gives partitions other names; or use a job for each"));
                 }
                 merge(other, &target)?;
                 other.number
@@ -125,7 +125,7 @@ pub fn aim(
         })
     });
     let mut shards: Vec<Shard> = chosen.collect();
-    // Shards of a target stand together, in the source's order.
+    // The shards of a target are adjacent, in the source's order.
     shards.sort_by_key(|shard| shard.target);
     let mut rows = vec![0u64; targets.len()];
     for (number, shard) in shards.iter_mut().enumerate() {
@@ -143,7 +143,7 @@ pub fn aim(
     })
 }
 
-/// Whether what travels is of more than one database; then names of collections alone do not tell them apart.
+/// Whether collections of more than one database travel; then their names alone do not tell them apart.
 fn has_several_databases(manifest: &Manifest) -> bool {
     let mut all = manifest.targets.iter().map(|t| &t.traits.database);
     let first = all.next();
@@ -175,13 +175,13 @@ fn check_databases(job: &Job, collection: &str, first: &Target, other: &Target) 
     ))
 }
 
-/// Whether the job wants a collection indexed as its source was.
+/// Whether the job wants the same index as the source.
 fn by_source(job: &Job) -> bool {
     let index = job.sink.settings.get("index");
     index.and_then(Value::as_str) == Some("source")
 }
 
-/// Refuses sources of one collection that are indexed otherwise: which index it got would be chance.
+/// Refuses sources of one collection that have different indexes: which one it got would be arbitrary.
 fn check_indexes(job: &Job, collection: &str, first: &Target, other: &Target) -> Result<()> {
     if first.index() == other.index() {
         return Ok(());
@@ -207,7 +207,7 @@ fn no_one_index(job: &Job, what: String) -> Error {
     error.hint("name one, such as `index: {type: HNSW, params: {M: 16, efConstruction: 200}}`")
 }
 
-/// Whether `into:` states a partition's name letter by letter.
+/// Whether `into:` gives a partition's name literally.
 fn states_partition(job: &Job) -> bool {
     let words = ["{db}", "{collection}", "{partition}"];
     let stated = |text: &String| words.iter().all(|word| !text.contains(word));
@@ -255,10 +255,10 @@ fn merge(into: &mut Target, other: &Target) -> Result<()> {
     into.rows_deleted += other.rows_deleted;
     into.auto_id &= other.auto_id;
     if into.index() != other.index() {
-        // Nobody asks for it: the job would have been refused.
+        // It does not matter: the job would have been refused.
         into.columns = into.columns.measured(into.metric().cloned(), None);
     }
-    // What is unique in each need not be so in both.
+    // Keys that are unique in each may repeat in both.
     if into.keys != other.keys || into.keys == Keys::Unique {
         into.keys = Keys::Stored;
     }

@@ -1,4 +1,4 @@
-//! How is something done to many targets? One after the other, or several at a time where the destination is a server.
+//! How is something done to many targets? One after the other, or several at a time if the destination is a server.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::sink::Sink;
 
-/// What was brought so far, by place in the list, and the first error.
+/// The results so far, by position in the list, and the first error.
 type Brought<T> = (BTreeMap<usize, T>, Option<Error>);
 
-/// What a deed brings for each target, in their order. The first target comes alone: it may make, or learn, what the
-/// others share. An error ends it; what is under way by then is waited for.
+/// Does something for each target, and returns the results in order. The first target comes alone: it may create, or
+/// learn, what the others share. An error ends it, after waiting for what is under way.
 pub fn side_by_side<T: Send>(
     sink: &dyn Sink,
     targets: &[&Target],

@@ -1,6 +1,6 @@
-//! What is in the targets already? Rows of the job that are there before the first one is sent, and rows that a job
+//! What is already in the targets? Rows of the job that are there before the first one is sent, and rows that a job
 //! would remove: refused, or reported.
-//! Looks rows up where a target can be read, and changes nothing.
+//! Looks rows up if a target can be read, and changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,9 @@ use crate::source::Stillness;
 /// How many of the keys that are there an error lists.
 const SHOWN: usize = 5;
 
-/// Refuses what would double rows or remove them unasked; sentences about what is known of the rest.
+/// Refuses what would duplicate rows, or remove them unasked. Returns sentences about what is known of the rest.
 ///
-/// `stop` is asked now and then; it fails when the operator wants to stop.
+/// `stop` is called now and then; it fails if the operator wants to stop.
 pub fn check_existing(
     plan: &Plan,
     decisions: &[Decision],
@@ -66,7 +66,7 @@ fn check_empty(plan: &Plan, decisions: &[Decision]) -> Result<Vec<String>> {
                 target.source
             );
             return Err(Error::new(Kind::Job, what).hint(
-                "is it the right file? `run: {allow_empty: true}` empties the target all the same",
+                "is it the right file? `run: {allow_empty: true}` empties the target anyway",
             ));
         }
         if decision.removes.is_some_and(|count| count.rows > 0) {
@@ -76,8 +76,8 @@ fn check_empty(plan: &Plan, decisions: &[Decision]) -> Result<Vec<String>> {
     Ok(said)
 }
 
-/// Refuses row numbers as keys where a target has rows: those are numbered from 0 as well, as a rule. Asked again
-/// when a target was flushed, and its rows are known.
+/// Refuses row numbers as keys if a target has rows: those are usually numbered from 0 as well. Checked again after a
+/// target was flushed and its rows are known.
 pub fn check_numbers(plan: &Plan, target: &Target, decision: &Decision) -> Result<()> {
     let numbered = target.keys == Keys::RowNumbers && plan.first_id == 0;
     let asked = plan.settings.existing != Existing::Fail;
@@ -103,7 +103,7 @@ fn check_keys(
     stop: &dyn Fn() -> Result<()>,
 ) -> Result<Option<String>> {
     let name = &target.name;
-    // What was counted and found empty is; statistics do not count what was not flushed.
+    // A target that was counted and found empty is empty; statistics do not count unflushed rows.
     if plan.auto_id || decision.ours {
         return Ok(None);
     }
@@ -123,7 +123,7 @@ fn check_keys(
         Ok(Some(there)) => there,
         Ok(None) => {
             return Ok(unread(
-                "its rows cannot be asked for by their keys".to_owned(),
+                "its rows cannot be looked up by their keys".to_owned(),
             ));
         }
         Err(error) if error.kind() == Kind::Refused => return Ok(unread(error.what().to_owned())),

@@ -8,8 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::schema::Columns;
 
-/// Gives a target of a source the columns that it will have; what is made of its columns, where they do not stay what
-/// they are.
+/// Gives a target of a source its final columns. Returns how columns are converted, if they do not stay as they are.
 pub fn aimed(
     job: &Job,
     conversion: Option<Conversion>,

@@ -8,7 +8,7 @@ use crate::batch::{Key, Limits, Target};
 use crate::error::Result;
 use crate::limits;
 
-/// The files of a target, where the source is several files.
+/// The files of a target, if the source is several files.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Files {
     /// How many have rows.
@@ -20,7 +20,7 @@ pub struct Files {
 /// A file with rows.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Listed {
-    /// As the job calls it.
+    /// Its path in the job.
     pub path: PathBuf,
     /// Rows in it.
     pub rows: u64,
@@ -28,7 +28,7 @@ pub struct Listed {
     pub first_id: Key,
 }
 
-/// The files of a target; `None` where the source is one file, or no files.
+/// The files of a target; `None` if the source is one file, or no files.
 pub fn files(plan: &Plan, target: &Target) -> Result<Option<Files>> {
     // For each part: the first of its shards, and the rows of all.
     let mut parts: Vec<(usize, u64)> = Vec::new();
@@ -50,7 +50,7 @@ pub fn files(plan: &Plan, target: &Target) -> Result<Option<Files>> {
         ..plan.limits
     };
     let last = parts.len().saturating_sub(1);
-    // A line is not saved by saying that one more is there.
+    // Replacing one line by "1 more" saves nothing.
     let most = match parts.len() {
         n if n <= limits::FILES_LISTED + 2 => n,
         _ => limits::FILES_LISTED,

@@ -1,5 +1,5 @@
-//! A source whose rows are known by other keys: those that the job makes of its columns, or of the rows' numbers.
-//! Whatever looks at keys, before, while and after rows travel, sees these.
+//! A source whose rows get other keys: those that the job makes of its columns, or of the rows' numbers.
+//! All code that looks at keys, before, while and after rows travel, sees these.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub fn keyed(job: &Job, source: Box<dyn Source>, survey: &Survey) -> Result<Box<
     }
     let numbered = job.fields.id_from.as_deref() == Some(FieldSettings::ROW_NUMBER);
     if numbered && source.stillness() != Stillness::Frozen {
-        let what = "rows of a source that may change while it is read have no numbers";
+        let what = "rows of a source that may change while it is read cannot be numbered";
         return Err(Error::new(Kind::Job, what).at(job.place("fields.id.from")));
     }
     let mut keyings = Vec::new();

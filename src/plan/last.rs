@@ -1,4 +1,4 @@
-//! Which row of a key travels where only the last one does (`run.id_collision: last`)? The last in the source's order.
+//! Which row of a key travels if only the last one may (`run.id_collision: last`)? The last in the source's order.
 //! Reads keys only.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,8 +15,8 @@ use crate::source::Stillness;
 /// For each target, the place of the last row of each key that several rows have: its file, and its number there.
 pub type LastRows = BTreeMap<u32, HashMap<Key, (u64, u64)>>;
 
-/// Looks for the last rows, where the job asks for that; how many rows stay behind. Once for a plan, before its rows
-/// are read.
+/// Finds the last rows, if the job asks for that, and returns how many rows stay behind. Called once for a plan, before
+/// its rows are read.
 pub fn find_last(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<u64> {
     if plan.settings.id_collision != IdCollision::Last || plan.last.get().is_some() {
         return Ok(0);
@@ -57,7 +57,7 @@ pub fn find_last(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<u64> {
     Ok(behind)
 }
 
-/// A batch without the rows whose key a later one has, and these.
+/// Splits a batch into rows that travel and rows whose key a later row has.
 pub fn only_last(plan: &Plan, mut batch: Batch) -> (Batch, Vec<LeftOut>) {
     let Some(last) = plan.last.get().and_then(|all| all.get(&batch.target)) else {
         return (batch, Vec::new());

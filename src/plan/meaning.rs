@@ -1,4 +1,4 @@
-//! What does a job mean? Spellings, defaults and settings that shape no row are left out, so that a job is recognised
+//! What does a job mean? Ignores spellings, defaults and settings that affect no row, so that a job is recognised
 //! however it is written.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use crate::source::{Source, Stillness, Survey};
 pub struct Fingerprint {
     /// What the job means, and what the source holds.
     pub meaning: BTreeMap<String, String>,
-    /// What the source's files look like: whether they are the very ones, untouched.
+    /// Stamps of the source's files: whether they are the same ones, untouched.
     pub stamps: BTreeMap<String, String>,
     /// For each target, the pieces of data that go into it, and how they are read.
     pub pieces: Vec<BTreeSet<String>>,
@@ -27,18 +27,18 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Keys that start so are about the source's data, not about the job.
+    /// Prefix of keys about the source's data, not about the job.
     pub const DATA: &'static str = "data: ";
-    /// Keys that start so are about a target.
+    /// Prefix of keys about a target.
     pub const TARGET: &'static str = "target ";
-    /// Keys that start so are about how the rows are cut: they matter only while batches are on their way.
+    /// Prefix of keys about how the rows are cut: they matter only while batches are on their way.
     pub const CUT: &'static str = "batches: ";
-    /// Under which key the bytes of a batch are.
+    /// The key of the size of a batch.
     pub const BATCH_BYTES: &'static str = "batches: bytes";
 }
 
-/// Settings that shape no row: how bytes are got at, who logs in, what is done to a collection when it is made or
-/// after the last row; and those whose effect is in the targets, their rows and the data.
+/// Settings that affect no row: how bytes are read, who logs in, what is done to a collection when it is created or
+/// after the last row; and those whose effect shows in the targets, their rows and the data.
 const SHAPELESS: [&str; 26] = [
     "access",
     "bulk",
@@ -68,7 +68,7 @@ const SHAPELESS: [&str; 26] = [
     "version_hint",
 ];
 
-/// What is meant where a setting is left out.
+/// The meaning of a setting that is left out.
 const DEFAULTS: &[(&str, &str)] = &[
     ("source.faiss.ids", "stored"),
     ("source.faiss.first_id", "0"),
@@ -108,13 +108,13 @@ pub fn fingerprint(
     }
     note(Fingerprint::BATCH_BYTES, limits.batch_bytes.to_string());
     note("batches: rows", limits.batch_rows.to_string());
-    // Where files are staged there is the ledger of what was imported.
+    // The staging directory holds the ledger of what was imported.
     if let Some(bulk) = job.sink.settings.get("bulk").and_then(Value::as_mapping) {
         let path = bulk.get("staging").and_then(|staging| staging.get("path"));
         let path = path.map_or(String::new(), |path| scalar(path, true));
         note("batches: staged in", path);
     }
-    // What comes and goes tells nothing.
+    // What may come and go identifies nothing.
     let still = source.stillness() == Stillness::Frozen;
     if still {
         note("batches: shards", manifest.shards.len().to_string());
@@ -138,7 +138,7 @@ pub fn fingerprint(
         note(&format!("{}{key}", Fingerprint::DATA), value.clone());
     }
     for (what, endpoint) in [("source", &job.source), ("sink", &job.sink)] {
-        // What the data are is known piece by piece, each with its path.
+        // The data is identified piece by piece, each with its path.
         let paths = what == "sink" || content.is_none();
         let path = format!("{what}.{}", endpoint.name);
         spell(&path, &endpoint.settings, paths, &mut meaning);
@@ -155,8 +155,8 @@ pub fn fingerprint(
     })
 }
 
-/// Of the data those pieces that go into a target: the tables it is made of, or else all. With how ids and vectors are
-/// found in them, and without their paths.
+/// The pieces of data that go into a target: its tables, or else everything. With how ids and vectors are found in
+/// them, and without their paths.
 fn pieces(meaning: &BTreeMap<String, String>, from: &[String]) -> BTreeSet<String> {
     let settings = meaning.iter().filter(|(key, _)| key.starts_with("source."));
     let settings: String = settings
@@ -175,7 +175,7 @@ fn pieces(meaning: &BTreeMap<String, String>, from: &[String]) -> BTreeSet<Strin
         .collect()
 }
 
-/// A setting of a source or sink in one spelling; empty where it is left out.
+/// A setting of a source or sink in canonical spelling; empty if it is left out.
 pub fn setting(endpoint: &Endpoint, key: &str) -> String {
     endpoint
         .settings
@@ -194,7 +194,7 @@ fn fields(job: &Job) -> String {
     }
     let mut fields = job.fields.clone();
     for column in &mut fields.columns {
-        // They shape no row.
+        // They affect no row.
         (column.metric, column.index) = (None, None);
     }
     let FieldSettings {
@@ -263,7 +263,7 @@ fn scalar(value: &Value, is_path: bool) -> String {
     }
 }
 
-/// The fingerprint as the first version of the log had it: logs that it began are still gone on with.
+/// The fingerprint as in the first version of the log: logs that it began are still continued.
 fn first(
     job: &Job,
     identity: &BTreeMap<String, String>,
