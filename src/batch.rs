@@ -16,8 +16,8 @@ use bytes::Bytes;
 use crate::error::{Error, Kind, Result};
 use crate::schema::{CollectionTraits, Columns, Index, Metric, VectorType};
 
-/// The name of a batch: within a run the same name always means the same rows,
-/// whichever thread carries it, however often the run dies and is resumed.
+/// The name of a batch: within a run, the same name always means the same rows, no matter which thread carries it or
+/// how often the run dies and is resumed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct BatchId {
     /// Drawn when the checkpoint was created.
@@ -34,23 +34,24 @@ impl fmt::Display for BatchId {
     }
 }
 
-/// Where reading goes on in a shard. Recorded, compared, printed; never guessed.
+/// Where reading continues in a shard. Recorded, compared, printed; never guessed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Position {
     /// Before the first row, whatever its key.
     Start,
     /// At this row of the shard's source, counted in stored order.
     Row(u64),
-    /// Behind the row with this key, in a source that is read in the order of its keys: numbers by value, texts by their
-    /// bytes.
+    /// After the row with this key, in a source that is read in the order of its keys: numbers by value, texts by their
+    ///     /// bytes.
     After(Key),
-    /// Behind the last row, whatever its key.
+    /// After the last row, whatever its key.
     End,
 }
 
 impl Position {
-    /// The number of the row, for sources that count them. A log that someone tampered with may have something else:
-    /// a key is behind any row.
+    /// The number of the row, for sources that count them. A log that was tampered with may have something else: a key
+    /// is
+    ///     /// after any row.
     pub fn row(&self) -> u64 {
         match self {
             Position::Start => 0,
@@ -79,7 +80,7 @@ impl Limits {
 /// The collection and partition that rows come from or go to.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TargetName {
-    /// The collection; empty where the source has no name for it.
+    /// The collection; empty if the source has no name for it.
     pub collection: String,
     /// The partition's exact tag; empty: the default partition.
     pub partition: String,
@@ -134,7 +135,7 @@ impl From<Key> for serde_json::Value {
     }
 }
 
-/// What is known of the primary keys of a target's rows.
+/// What is known about the primary keys of a target's rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Keys {
     /// Row numbers made by the source over all its files in order: unique by construction.
@@ -151,11 +152,11 @@ pub enum Keys {
 pub struct Target {
     /// Counted from 0; shards refer to it.
     pub number: u32,
-    /// What it is called: by a source as it is there, in a plan as it will be.
+    /// Its name: from a source, the name there; in a plan, the name it will have.
     pub name: TargetName,
-    /// What its rows have.
+    /// The columns of its rows.
     pub columns: Arc<Columns>,
-    /// What the collection is beside them, where the source knows.
+    /// What else the collection has, if the source knows.
     pub traits: Arc<CollectionTraits>,
     /// Where the ids come from.
     pub keys: Keys,
@@ -170,7 +171,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// The type of its vectors where rows are plain; `None`: they have other columns too.
+    /// The type of its vectors if rows are plain; `None`: they have other columns, too.
     pub fn plain(&self) -> Option<VectorType> {
         self.columns.as_plain()
     }
@@ -180,13 +181,13 @@ impl Target {
         self.plain().expect(PLAIN)
     }
 
-    /// How the source measures distances between the first of its vectors, where it knows.
+    /// The metric of the first of its vectors, if the source knows it.
     pub fn metric(&self) -> Option<&Metric> {
         let (_, column) = self.columns.vectors().next()?;
         column.metric.as_ref()
     }
 
-    /// The index the source has on the first of its vectors, where it knows.
+    /// The source's index on the first of its vectors, if known.
     pub fn index(&self) -> Option<&Index> {
         let (_, column) = self.columns.vectors().next()?;
         column.index.as_ref()
@@ -198,7 +199,7 @@ impl Target {
     }
 }
 
-/// A stretch of the source, read in order by one pool thread, all of it for one target.
+/// A range of the source, read in order by one pool thread, all of it for one target.
 #[derive(Clone, Debug)]
 pub struct Shard {
     /// Counted from 0 over the whole job.
@@ -211,7 +212,7 @@ pub struct Shard {
     pub name: String,
     /// Live rows.
     pub rows: u64,
-    /// How many rows of the target lie before its first, in the one order that does not depend on threads.
+    /// How many rows of the target come before its first, in the one order that does not depend on threads.
     pub first_row: u64,
     /// The first row in stored order, deleted ones counted.
     pub start: Position,
@@ -219,7 +220,7 @@ pub struct Shard {
     pub end: Position,
 }
 
-/// All that will travel; what a source declares and a sink prepares for.
+/// Everything that will travel: what a source declares and a sink prepares for.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// Where rows end up; `targets[i].number == i`.
@@ -228,16 +229,16 @@ pub struct Manifest {
     pub shards: Vec<Shard>,
 }
 
-/// Rows that lie together in a source, and where they are: a stretch of columns that several parts may share.
+/// Rows that are stored together in a source, and where they are: a range of columns that several parts may share.
 #[derive(Clone, Debug)]
 pub struct Part {
     rows: Arc<RecordBatch>,
     columns: Arc<Columns>,
     first: usize,
     len: usize,
-    /// The file they lie in.
+    /// The file they are in.
     pub file: Arc<Path>,
-    /// The stored row number of the first; the rest follow on.
+    /// The stored row number of the first; the others follow.
     pub row: u64,
 }
 
@@ -303,7 +304,7 @@ impl Part {
         self.len == 0
     }
 
-    /// The int64 keys. Where keys are text there are none such: who calls this has asked what they are.
+    /// The int64 keys. There are none if keys are text, so callers check that first.
     pub fn ids(&self) -> &[i64] {
         self.ints_of(self.columns.key_number())
     }
@@ -317,14 +318,14 @@ impl Part {
         &ints.values()[self.first..][..self.len]
     }
 
-    /// The keys, where they are text.
+    /// The keys, if they are text.
     pub fn text_keys(&self) -> Option<StringArray> {
         let column = self.rows.column(self.columns.key_number()).as_any();
         let keys = column.downcast_ref::<StringArray>()?;
         Some(keys.slice(self.first, self.len))
     }
 
-    /// What a row is known by.
+    /// The key of a row.
     pub fn key(&self, row: usize) -> Key {
         assert!(row < self.len);
         let column = self.rows.column(self.columns.key_number()).as_any();
@@ -334,7 +335,7 @@ impl Part {
         }
     }
 
-    /// What the rows are known by.
+    /// The keys of the rows.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
         (0..self.len).map(|row| self.key(row))
     }
@@ -374,7 +375,7 @@ impl Part {
         Bytes::from_owner(buffer)
     }
 
-    /// A stretch of the rows, not copied.
+    /// A range of the rows, not copied.
     pub fn slice(&self, first: usize, count: usize) -> Part {
         assert!(first + count <= self.len);
         Part {
@@ -385,7 +386,7 @@ impl Part {
         }
     }
 
-    /// The stretches between these rows, which are in order.
+    /// The ranges between these rows, which are in order.
     pub fn without(&self, rows: &[usize], kept: &mut Vec<Part>) {
         let mut from = 0;
         for row in rows.iter().copied().chain([self.len()]) {
@@ -421,7 +422,7 @@ impl Part {
         bytes
     }
 
-    /// One row, copied: what it came from may be large.
+    /// One row, copied, because its origin may be large.
     pub fn copied(&self, row: usize) -> Part {
         assert!(row < self.len);
         let columns = self.rows.columns().iter().map(|column| {
@@ -486,7 +487,7 @@ fn value_bytes(array: &ArrayRef) -> u64 {
     0
 }
 
-const PLAIN: &str = "only plain columns come here: sinks that hold no others refused them";
+const PLAIN: &str = "only plain columns get here: sinks that take no others have refused them";
 
 fn vector_column(width: u64, vectors: Bytes) -> ArrayRef {
     let width = i32::try_from(width).expect("Columns::new checked the width");
@@ -501,11 +502,11 @@ fn vector_column(width: u64, vectors: Bytes) -> ArrayRef {
 /// (`non_finite: skip`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeftOut {
-    /// What it is known by.
+    /// Its key.
     pub key: Key,
     /// Its stored row number.
     pub row: u64,
-    /// The file it lies in.
+    /// The file it is in.
     pub file: Arc<Path>,
 }
 
@@ -520,10 +521,10 @@ impl LeftOut {
     }
 }
 
-/// What a reader hands over: rows, and where the next ones start.
+/// What a reader returns: rows, and where the next ones start.
 ///
-/// There is more than one part where the rows do not lie together in the file (inverted lists, gaps left by
-/// deletions): a gap costs a cut, not a copy.
+/// There are several parts if the rows are not stored together in the file (inverted lists, gaps left by deletions): a
+/// gap costs a cut, not a copy.
 #[derive(Clone, Debug)]
 pub struct Cut {
     /// Rows, in order; none empty.
@@ -539,11 +540,11 @@ pub struct Batch {
     pub id: BatchId,
     /// The target's number.
     pub target: u32,
-    /// How many rows of the target lie before its first.
+    /// How many rows of the target come before its first.
     pub first_row: u64,
     /// Rows, in order; none empty.
     pub parts: Vec<Part>,
-    /// Where reading goes on after it.
+    /// Where reading continues after it.
     pub next: Position,
 }
 
@@ -558,7 +559,7 @@ impl Batch {
         self.parts.iter().map(Part::bytes).sum()
     }
 
-    /// Two batches of half the rows each, under the same name; `None` when there is but one row.
+    /// Two batches of half the rows each, under the same name; `None` if there is only one row.
     pub fn halves(&self) -> Option<(Batch, Batch)> {
         let rows = self.rows();
         if rows < 2 {

@@ -1,5 +1,5 @@
 //! Where do written bytes wait to be sent? In buffers that are reused.
-//! Knows nothing of what is in them.
+//! Knows nothing about their content.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +26,7 @@ impl Buffers {
 
 /// A buffer on loan from [`Buffers`].
 pub struct Buffer {
-    /// To be written to.
+    /// The bytes, to be written to.
     pub bytes: Vec<u8>,
     home: Buffers,
 }

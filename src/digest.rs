@@ -1,7 +1,7 @@
 //! How are names and rows identified? By digests that never change: checkpoints, file names and partitions hold them.
 //!
 //! The digest of rows is the wrapping sum over their values of digests that are bound to the row's key and to the
-//! column's name, so that a value that moved to another row or column is seen, and rows may come in any order. The one
+//! column's name, so that a value in the wrong row or column is noticed, and rows may come in any order. The single
 //! vector of plain rows is bound to the key alone.
 
 use std::borrow::Cow;
@@ -13,12 +13,12 @@ use crate::batch::Part;
 use crate::schema::{ColumnType, Scalar};
 use crate::simd;
 
-/// The digest of a name. Frozen: partitions and files are called by it.
+/// The digest of a name. Frozen: names of partitions and files contain it.
 pub fn name(name: &[u8]) -> u64 {
     chained(0, name)
 }
 
-/// The digest of a name that follows others whose digest this is.
+/// The digest of a name that follows others with the digest `before`.
 pub fn chained(before: u64, name: &[u8]) -> u64 {
     simd::row_digest(before as i64, name)
 }
@@ -53,7 +53,7 @@ pub fn column(part: &Part, number: usize) -> u64 {
     digests.fold(0, u64::wrapping_add)
 }
 
-/// Tells no value from an empty one.
+/// Distinguishes a missing value from an empty one.
 const NULL: i64 = 0x6e75_6c6c_6e75_6c6c;
 
 /// Keys as a column's values are bound to them.
@@ -74,7 +74,7 @@ pub fn keys(part: &Part, number: usize) -> Cow<'_, [i64]> {
     })
 }
 
-/// The bytes of a value, whatever machine and array it comes from; `None`: there is none.
+/// The bytes of a value, the same for every machine and array; `None`: there is none.
 pub fn value<'v>(
     kind: ColumnType,
     array: &'v dyn Array,
@@ -139,7 +139,7 @@ fn element(scalar: Scalar, array: &dyn Array, row: usize, buffer: &mut Vec<u8>) 
         }
         Scalar::VarChar => {
             let text = array.as_string::<i32>().value(row);
-            // So that where one text ends tells.
+            // Makes the end of each text count.
             buffer.extend((text.len() as u64).to_le_bytes());
             buffer.extend(text.as_bytes());
         }

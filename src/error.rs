@@ -1,5 +1,5 @@
 //! What went wrong, where, and what the operator can do about it.
-//! This room decides nothing: it carries a kind, a place and words.
+//! Decides nothing: carries a kind, a place and a message.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -26,7 +26,7 @@ struct Inner {
     reported: bool,
 }
 
-/// Sorted by what happens next, not by which library complained.
+/// The kind of an error, by what happens next, not by where it came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// The job or the command line is wrong: fix it. Exit 2.
@@ -35,7 +35,7 @@ pub enum Kind {
     Corrupt,
     /// The input is valid, but cannot be carried as asked. Exit 3.
     Unsupported,
-    /// The source moved under us. Exit 4.
+    /// The source changed while it was read. Exit 4.
     Changed,
     /// The destination said no, for good. Exit 5.
     Refused,
@@ -49,22 +49,22 @@ pub enum Kind {
     Lost,
     /// No answer in time, though the destination may be there: as `Lost`, but less at a time may get through.
     Slow,
-    /// A refusal that need not be the destination's own, and may be about the answer's size: as `Lost`, in halves.
+    /// A refusal that may come from a proxy, and may be about the size of the answer: as `Lost`, in halves.
     TooMuch,
     /// The request was too big for the destination: send it in halves. Exit 5 when one row is too big.
     TooBig,
-    /// Source and destination differ after all was said to be done. Exit 5.
+    /// Source and destination differ after everything was reported done. Exit 5.
     Differs,
     /// Local input or output failed. Exit 6.
     Io,
-    /// All was delivered, but no figure to be had proves what the destination holds. Exit 7.
+    /// Everything was delivered, but no available figure proves what the destination holds. Exit 7.
     Unproven,
-    /// Asked to stop. Exit 130.
+    /// The operator asked to stop. Exit 130.
     Stopped,
 }
 
 impl Kind {
-    /// The exit code of the program when an error of this kind ends it.
+    /// The exit code of the program if an error of this kind ends it.
     pub fn exit_code(self) -> u8 {
         match self {
             Kind::Job => 2,
@@ -87,7 +87,7 @@ impl Kind {
 }
 
 impl Kind {
-    /// Whether nobody answered, or not now: nothing is known to be wrong.
+    /// Whether there was no answer, or only "later": nothing is known to be wrong.
     pub fn is_silence(self) -> bool {
         matches!(
             self,
@@ -105,7 +105,7 @@ impl Kind {
 /// Where it went wrong.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// A key of the job file; line 0 where the parser does not know it.
+    /// A key of the job file; line 0 if the parser does not know it.
     Job {
         /// The job file.
         path: Arc<Path>,
@@ -132,9 +132,9 @@ pub enum Place {
     },
 }
 
-/// A path from the root: a job's are relative to wherever the command was given.
+/// An absolute path: paths in jobs are relative to the working directory.
 fn whole(path: &Path) -> Cow<'_, Path> {
-    // Addresses are whole as they are.
+    // Addresses are complete as they are.
     if path.to_string_lossy().contains("://") {
         return Cow::Borrowed(path);
     }
@@ -176,8 +176,9 @@ impl Error {
         }))
     }
 
-    /// One error that stands for several, each told once, in the order they were found; its kind is that of the first.
-    /// `None` for none; one alone stays itself.
+    /// One error that stands for several, each listed once, in the order they were found, with the kind of the first.
+    /// `None`
+    ///     /// for none; a single error stays as it is.
     pub fn several(errors: Vec<Error>) -> Option<Error> {
         let mut mistakes: Vec<Error> = Vec::new();
         let mut details: Vec<String> = Vec::new();
@@ -189,7 +190,7 @@ impl Error {
             mistakes.append(&mut error.0.mistakes);
             details.append(&mut error.0.details);
         }
-        // Of two that say the same, the one that says where it is wrong is enough.
+        // Of two with the same message, the one with a place is enough.
         let placed = |mistake: &&Error| mistake.place().is_some();
         let placed: HashSet<String> = (mistakes.iter().filter(placed))
             .map(|mistake| mistake.what().to_owned())
@@ -208,12 +209,12 @@ impl Error {
         Some(error)
     }
 
-    /// The same error about several as a result: Ok where there are none.
+    /// The same as a result: Ok if there are none.
     pub fn check(errors: Vec<Error>) -> Result<()> {
         Error::several(errors).map_or(Ok(()), Err)
     }
 
-    /// The same with a place, unless it has one that is nearer.
+    /// The same with a place, unless it already has one.
     pub fn at(mut self, place: Place) -> Error {
         self.0.place.get_or_insert(place);
         self
@@ -229,37 +230,37 @@ impl Error {
         Error::path(Kind::Io, path, format!("cannot {doing}: {error}"))
     }
 
-    /// The same with a sentence that says what the operator can do.
+    /// The same with a hint on what the operator can do.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// The same with a line of its own below the sentence: such as one of the settings that differ.
+    /// The same with a further line below the message, such as one of the settings that differ.
     pub fn detail(mut self, detail: impl Into<String>) -> Error {
         self.0.details.push(detail.into());
         self
     }
 
-    /// The same with the name of the batch it happened to.
+    /// The same with the name of the batch it is about.
     pub fn batch(mut self, batch: impl fmt::Display) -> Error {
         self.0.batch.get_or_insert_with(|| batch.to_string());
         self
     }
 
-    /// The same words and place as another kind.
+    /// The same message and place with another kind.
     pub fn with_kind(mut self, kind: Kind) -> Error {
         self.0.kind = kind;
         self
     }
 
-    /// The same, marked as told to machines already.
+    /// The same, marked as already reported in JSON.
     pub fn reported(mut self) -> Error {
         self.0.reported = true;
         self
     }
 
-    /// Whether machines have been told.
+    /// Whether it was already reported in JSON.
     pub fn is_reported(&self) -> bool {
         self.0.reported
     }
@@ -284,19 +285,19 @@ impl Error {
         self.0.place.as_ref()
     }
 
-    /// The lines below the sentence.
+    /// The lines below the message.
     pub fn details(&self) -> &[String] {
         &self.0.details
     }
 
-    /// Those it stands for, where it stands for several.
+    /// The errors it stands for, if it stands for several.
     pub fn mistakes(&self) -> &[Error] {
         &self.0.mistakes
     }
 }
 
-/// Text from anywhere, as it may stand in a line of a terminal: control characters, line breaks and what steers the
-/// direction of text are spelt out, and what is too long loses its middle.
+/// Text from anywhere, made safe for a line of a terminal: control characters, line breaks and characters that change
+/// the direction of text are spelt out, and long text loses its middle.
 pub fn shown(text: &str) -> Cow<'_, str> {
     let most = limits::SHOWN_CHARS_MAX;
     if text.len() > most {
@@ -326,8 +327,7 @@ fn spelt_out(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a character does something else than stand there: controls, and Unicode's format characters and separators
-/// of lines.
+/// Whether a character affects the display of others: controls, and Unicode's format characters and line separators.
 fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
@@ -347,7 +347,7 @@ impl Error {
         }
     }
 
-    /// A mistake among others of the same job: the job is named above them.
+    /// A mistake in a list about the same job, which is named above.
     fn among(&self, job: Option<&Path>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.place {
             Some(Place::Job { path, line, key }) if Some(&**path) == job => {
@@ -371,7 +371,7 @@ impl Error {
     }
 }
 
-/// A sentence, what belongs to it, each in a line of its own, and a hint. `{:#}` makes one line of it.
+/// The message, its details on separate lines, and a hint. `{:#}` puts everything in one line.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() && self.0.mistakes.is_empty() {

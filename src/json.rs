@@ -1,5 +1,5 @@
-//! What stands under the keys of a JSON object? Texts are taken apart and put together, never printed anew: numbers of
-//! any length, escapes and white space stay as they are.
+//! What is under the keys of a JSON object? Takes texts apart and joins them, but never reformats them: numbers of any
+//! length, escapes and white space stay as they are.
 
 use std::fmt;
 
@@ -31,8 +31,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// The text under a path into an object; `None`: there is nothing, or what is there is no object. Of keys that repeat
-/// the last one counts.
+/// The text at a path into an object; `None`: there is nothing, or it is no object. The last of repeated keys counts.
 pub fn get<'t>(text: &'t str, path: &[String]) -> Option<&'t str> {
     let mut text = text;
     for name in path {
@@ -48,8 +47,7 @@ pub fn is_json(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
-/// An object without some keys and with other members behind the rest, whose values are JSON; a sentence where it is
-/// none.
+/// An object without some keys, and with other members appended, whose values are JSON; a sentence if it is no object.
 pub fn changed(
     text: &str,
     without: &[String],
@@ -74,7 +72,7 @@ pub fn changed(
     Ok(out)
 }
 
-/// A text as JSON has it.
+/// A text as a JSON string.
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -1,5 +1,5 @@
-//! How far? Counters that threads add to, and the phase a command is in; anyone may look at them.
-//! Calls nobody back and steers nothing.
+//! How far is a command? Counters that threads add to, and its phase, for anyone to read.
+//! Calls nothing back and controls nothing.
 
 mod course;
 
@@ -16,11 +16,11 @@ pub use course::{Course, Point, PutOff};
 pub enum Phase {
     /// Looking at the job, its source and its destination.
     Planning,
-    /// Looking for keys that repeat, or are there already.
+    /// Looking for keys that repeat or already exist.
     CheckingKeys,
     /// Reading, packing and delivering rows.
     Sending,
-    /// The destination makes all lasting.
+    /// The destination makes everything durable.
     Flushing,
     /// The destination builds an index.
     Indexing,
@@ -61,7 +61,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Where a command says what it is doing, and for whom. Clones speak of the same command.
+/// What a command is doing, and for which target. Clones share the state.
 #[derive(Clone)]
 pub struct Doing(Arc<Mutex<State>>);
 
@@ -69,7 +69,7 @@ struct State {
     now: Now,
     /// Seconds spent in each phase that has ended.
     spent: BTreeMap<Phase, Duration>,
-    /// Targets that still get rows: while there are any, what is done for full ones is no phase of its own.
+    /// Targets that still get rows: while there are any, work on full ones is no phase of its own.
     filling: u64,
     /// The phase to be in when the last of them is full.
     next: Option<(Phase, String)>,
@@ -80,9 +80,9 @@ struct State {
 pub struct Now {
     /// The phase.
     pub phase: Phase,
-    /// What it is done for; empty: everything.
+    /// The target; empty: everything.
     pub target: String,
-    /// How far, in hundredths, where that is known and not told by rows.
+    /// Percent done, if known other than by rows.
     pub percent: Option<u64>,
     /// Since when.
     pub since: Instant,
@@ -105,7 +105,7 @@ impl Default for Doing {
 }
 
 impl Doing {
-    /// A phase begins, for a target or for everything (`""`). The same one again goes on.
+    /// Begins a phase, for a target or for everything (`""`); has no effect if it is the current one.
     pub fn begin(&self, phase: Phase, target: &str) {
         let mut state = self.lock();
         if state.filling > 0 && phase > Phase::Sending {
@@ -115,7 +115,7 @@ impl Doing {
         }
     }
 
-    /// How far this phase is, in hundredths.
+    /// Sets how far this phase is, in percent.
     pub fn percent(&self, percent: u64) {
         let mut state = self.lock();
         if state.filling == 0 {
@@ -123,7 +123,7 @@ impl Doing {
         }
     }
 
-    /// So many targets get rows from now on.
+    /// Sets how many targets get rows from now on.
     pub fn filling(&self, targets: u64) {
         let mut state = self.lock();
         state.filling = targets;
@@ -133,7 +133,7 @@ impl Doing {
         }
     }
 
-    /// One of them is full.
+    /// Notes that one of them is full.
     pub fn filled(&self) {
         let mut state = self.lock();
         state.filling = state.filling.saturating_sub(1);
@@ -181,14 +181,14 @@ impl State {
     }
 }
 
-/// What is waited for.
+/// What a run is waiting for.
 #[derive(Clone, Debug)]
 pub struct Waiting {
     /// Why, in a line.
     pub why: String,
     /// Since when.
     pub since: SystemTime,
-    /// When patience ends.
+    /// When the run gives up.
     pub until: SystemTime,
 }
 
@@ -212,11 +212,11 @@ pub struct Progress {
 /// What the counters were at one moment.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Snapshot {
-    /// Rows that will have travelled at the end; those of earlier attempts included.
+    /// Rows that will have travelled at the end, including those of earlier attempts.
     pub rows_total: u64,
     /// Bytes of vectors and ids of these.
     pub bytes_total: u64,
-    /// Rows with a receipt; those of earlier attempts included.
+    /// Rows with a receipt, including those of earlier attempts.
     pub rows: u64,
     /// Bytes of vectors and ids with a receipt, this attempt.
     pub bytes: u64,
@@ -230,9 +230,9 @@ pub struct Snapshot {
     pub rows_resumed: u64,
     /// Seconds since the start.
     pub seconds: f64,
-    /// Of these, seconds until the last batch was done with: it has its receipt, or all its rows were left out, or, in a
-    /// verification, it was compared. In a run that is done, what comes after is the destination making all lasting.
-    /// `None` before the first of this attempt.
+    /// Of these, seconds until the last batch was finished: it got its receipt, or all its rows were left out, or, in a
+    ///     /// verification, it was compared. In a finished run, the time after that is the destination making everything durable.
+    ///     /// `None` before the first batch of this attempt.
     pub last_receipt_seconds: Option<f64>,
 }
 
@@ -267,7 +267,7 @@ impl Progress {
         &self.doing
     }
 
-    /// Says how much there is.
+    /// Sets how much there is.
     pub fn total(&self, rows: u64, bytes: u64) {
         self.rows_total.store(rows, Relaxed);
         self.bytes_total.store(bytes, Relaxed);
@@ -287,7 +287,7 @@ impl Progress {
     /// Counts a delivered batch.
     pub fn delivered(&self, rows: u64, bytes: u64) {
         let ms = self.started.elapsed().as_millis() as u64;
-        // Several threads deliver: none may set it back.
+        // Several threads deliver: none may turn it back.
         self.last_receipt_ms.fetch_max(ms, Relaxed);
         self.rows.fetch_add(rows, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
@@ -301,14 +301,14 @@ impl Progress {
         self.moves();
     }
 
-    /// Nothing is waited for any more.
+    /// Notes that the run no longer waits.
     pub fn moves(&self) {
         if let Ok(mut waiting) = self.waiting.lock() {
             *waiting = None;
         }
     }
 
-    /// Counts an attempt beyond the first, and says what is waited for.
+    /// Counts an attempt beyond the first, and notes what the run waits for.
     pub fn retry(&self, why: String, waited: Duration, patience: Duration) {
         self.retries.fetch_add(1, Relaxed);
         let ms = self.started.elapsed().as_millis() as u64;
@@ -325,7 +325,7 @@ impl Progress {
         self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says what is waited for: it has been for so long, and so long it may be.
+    /// Notes what the run waits for, for how long it has waited and how long it may.
     pub fn wait(&self, why: String, waited: Duration, patience: Duration) {
         let now = SystemTime::now();
         let since = now.checked_sub(waited).unwrap_or(now);
@@ -335,12 +335,12 @@ impl Progress {
         }
     }
 
-    /// What is waited for, if anything.
+    /// What the run waits for, if anything.
     pub fn waiting(&self) -> Option<Waiting> {
         self.waiting.lock().ok().and_then(|w| w.clone())
     }
 
-    /// When the last receipt came; the start, when none has.
+    /// When the last receipt came; the start, if none has.
     pub fn last_receipt(&self) -> Instant {
         self.started + Duration::from_millis(self.last_receipt_ms.load(Relaxed))
     }

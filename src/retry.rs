@@ -1,5 +1,5 @@
 //! How long to wait? The schedule of waits between attempts.
-//! Pure: takes no clock and no randomness but its seed.
+//! Pure: uses no clock, and no randomness except its seed.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl Backoff {
         }
     }
 
-    /// For a full destination: from 50 times `first` (5 s), growing to 600 times. It needs an operator, not haste.
+    /// For a full destination: from 50 times `first` (5 s), growing to 600 times. It needs an operator, not speed.
     pub fn long(first: Duration, seed: u64) -> Backoff {
         let first_ms = first.as_millis() as u64;
         Backoff {
@@ -32,7 +32,7 @@ impl Backoff {
         }
     }
 
-    /// The next wait: between half of the schedule and all of it, so that threads do not come back together.
+    /// The next wait: between half of the schedule and all of it, so that threads do not retry at the same moment.
     pub fn wait(&mut self) -> Duration {
         let full = self.next_ms;
         self.next_ms = (full * 2).min(self.max_ms);

@@ -436,7 +436,7 @@ fn a_job_may_come_through_standard_input() {
     let (code, said) = through_stdin(&room, Some(&home), &["plan", "-"], TO_HDF5);
     assert_eq!(code, Some(0), "{said}");
     assert!(
-        said.contains(place) && said.contains("known by its text"),
+        said.contains(place) && said.contains("recognised by its text"),
         "{said}"
     );
     for told in ["done: 2 rows", "nothing to do"] {

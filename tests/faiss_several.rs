@@ -266,10 +266,7 @@ fn files_that_do_not_go_together_are_refused() {
     let said = open(&format!("{{path: {}, first_id: {first}}}", shown(&small)))
         .err()
         .unwrap();
-    assert!(
-        said.to_string().contains("exceed the largest id"),
-        "{said}"
-    );
+    assert!(said.to_string().contains("exceed the largest id"), "{said}");
     let error = open(&format!(
         "{{dir: {}}}",
         shown(&fixtures().join("../milvus1x"))

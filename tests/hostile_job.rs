@@ -116,7 +116,7 @@ fn jobs_of_other_tools_and_slips_are_recognised() {
         2,
         &[
             "a job of milvus-migration (workMode: faiss)",
-            "the same here is",
+            "the equivalent here is",
             "faiss: {path: a.index}",
         ],
     );

@@ -48,9 +48,10 @@ fn rows_that_were_counted_twice_do_not_stand_for_rows_that_were_dropped() {
                 _ => Misbehave::Acknowledge(100),
             });
         }
-        let ended = run(&fake, ", connections: 1, in_flight: 1")
-            .code(7)
-            .says(&["everything was delivered, but it is not proven", "verify --load"]);
+        let ended = run(&fake, ", connections: 1, in_flight: 1").code(7).says(&[
+            "everything was delivered, but it is not proven",
+            "verify --load",
+        ]);
         let target = &ended.report["targets"][0];
         assert_eq!(target["proof"], json!("open"), "{target}");
         assert!(target["rows_open"].as_u64().unwrap() >= 100, "{target}");

@@ -27,7 +27,7 @@ fn example(jobs: &Jobs, sink: &str, run: &str) {
 }
 
 #[track_caller]
-fn until(what: impl Fn() -> bool) {
+fn until(mut what: impl FnMut() -> bool) {
     let since = Instant::now();
     while !what() {
         assert!(since.elapsed() < Duration::from_secs(60), "it never came");

@@ -162,7 +162,9 @@ fn look(
     // Whether or not the comparison succeeded, in reverse order.
     for loan in loans.iter().rev() {
         if let Err(error) = plan.sink.give_back(loan) {
-            tracing::warn!("a collection that was loaded for comparison could not be released again: {error:#}");
+            tracing::warn!(
+                "a collection that was loaded for comparison could not be released again: {error:#}"
+            );
         }
     }
     report.targets = compared.map_err(|error| match error.kind() {

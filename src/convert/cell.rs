@@ -1,5 +1,5 @@
-//! What is one value in another type? Values are taken over as they are, or not at all: only doubles that become floats
-//! are rounded.
+//! What is one value in another type? Values are converted exactly or not at all: only doubles that become floats are
+//! rounded.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::schema::{ColumnType, Scalar};
 /// A value of any type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell<'v> {
-    /// There is none.
+    /// No value.
     Null,
     /// True or false.
     Bool(bool),
@@ -34,13 +34,13 @@ pub enum Cell<'v> {
     Text(Cow<'v, str>),
     /// Values.
     List(Vec<Cell<'v>>),
-    /// Text that should be JSON and is not: no type holds it.
+    /// Text that should be JSON but is not: no type holds it.
     Odd(Cow<'v, str>),
-    /// JSON as it is written: what is none of the others, or was never taken apart.
+    /// JSON as written: a value that is none of the others, or that was never parsed.
     Json(Cow<'v, str>),
 }
 
-/// Whether values of a type may become values of another, each for itself.
+/// Whether values of a type may become values of another, each by itself.
 pub fn can_become(from: ColumnType, to: ColumnType) -> bool {
     use ColumnType::*;
     match (from, to) {
@@ -80,7 +80,7 @@ impl<'v> Cell<'v> {
         }
     }
 
-    /// A value of a column, or what stands under a path into its JSON.
+    /// A value of a column, or the value at a path into its JSON.
     pub fn at(kind: ColumnType, array: &'v dyn Array, row: usize, path: &[String]) -> Cell<'v> {
         if path.is_empty() || array.is_null(row) {
             return Cell::of(kind, array, row);
@@ -109,7 +109,7 @@ impl<'v> Cell<'v> {
         }
     }
 
-    /// What a JSON text says. What cannot be taken apart without loss stays as it is written.
+    /// Parses a JSON text. A value that cannot be parsed without loss stays as written.
     pub fn of_json(text: &'v str) -> Cell<'v> {
         let text = text.trim_matches([' ', '\t', '\n', '\r']);
         let as_is = || Cell::Json(text.into());
@@ -129,7 +129,7 @@ impl<'v> Cell<'v> {
             },
             Some(b'-' | b'0'..=b'9') => match (text.parse(), serde_json::from_str::<f64>(text)) {
                 (Ok(whole), _) => Cell::Int(whole),
-                // Digits alone that no int64 holds would be rounded.
+                // Integers too large for int64 would be rounded.
                 (_, Ok(float)) if text.contains(['.', 'e', 'E']) => Cell::Double(float),
                 _ => as_is(),
             },
@@ -137,7 +137,7 @@ impl<'v> Cell<'v> {
         }
     }
 
-    /// As JSON has it; `None`: JSON has no such value.
+    /// The value as JSON; `None`: JSON has no such value.
     pub fn to_json(&self) -> Option<String> {
         Some(match self {
             Cell::Null => "null".to_owned(),
@@ -178,7 +178,7 @@ impl<'v> Cell<'v> {
             Cell::Bool(_) | Cell::Int(_) => self.to_json().map(Cow::Owned),
             Cell::Single(value) => Some(format!("{value:?}").into()),
             Cell::Double(value) => Some(format!("{value:?}").into()),
-            // A number with more digits than a number here has.
+            // A number with more digits than our numbers have.
             Cell::Json(text) if !text.starts_with(['{', '[']) => Some(Cow::Borrowed(text)),
             _ => None,
         }
@@ -223,7 +223,7 @@ impl<'v> Cell<'v> {
     }
 }
 
-/// The value, cut where it is long.
+/// The value, shortened if it is long.
 impl fmt::Display for Cell<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MOST: usize = 60;
@@ -274,7 +274,7 @@ impl Values {
         }
     }
 
-    /// Whether the value is one of theirs; where not, nothing was added.
+    /// Whether the value has this type; if not, nothing was added.
     fn put(&mut self, cell: &Cell<'_>) -> bool {
         fn added<T>(value: Option<T>, add: impl FnOnce(T)) -> bool {
             let is_one = value.is_some();
@@ -300,7 +300,7 @@ impl Values {
                 let Cell::List(values) = cell else {
                     return false;
                 };
-                // Looked at before any is added.
+                // Checked before any is added.
                 let mut trial = Values::of_scalar(*of);
                 if !values.iter().all(|value| trial.put(value)) {
                     return false;
@@ -311,7 +311,7 @@ impl Values {
         }
     }
 
-    /// Something in the place of a value that there is not.
+    /// A placeholder for a missing value.
     fn skip(&mut self) {
         match self {
             Values::Bool(all) => all.append_value(false),
@@ -349,7 +349,7 @@ impl Values {
 }
 
 impl Maker {
-    /// Of this type, which is neither a vector nor one that is only taken over.
+    /// A maker for this type, which is neither a vector nor a type that is only passed on.
     pub fn new(kind: ColumnType) -> Maker {
         let values = match kind {
             ColumnType::Scalar(scalar) => Values::of_scalar(scalar),
@@ -366,7 +366,7 @@ impl Maker {
         }
     }
 
-    /// Adds a value; false, and nothing was added: the type does not hold it.
+    /// Adds a value; false if the type does not hold it, and nothing was added.
     pub fn put(&mut self, cell: &Cell<'_>) -> bool {
         match cell {
             Cell::Null => self.put_null(),
@@ -376,7 +376,7 @@ impl Maker {
         true
     }
 
-    /// Adds no value.
+    /// Adds a null.
     pub fn put_null(&mut self) {
         self.values.skip();
         self.valid.push(false);

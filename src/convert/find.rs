@@ -12,8 +12,8 @@ pub struct Found {
     pub path: Vec<String>,
 }
 
-/// A column of this name, else a path whose first names are those of a JSON column, else a key of the dynamic field;
-/// a sentence where there is none.
+/// A column of this name, else a path that begins with the name of a JSON column, else a key of the dynamic field; a
+/// sentence if there is none.
 pub fn find(columns: &Columns, name: &str) -> Result<Found, (String, Option<String>)> {
     if let Some((column, _)) = columns.named(name) {
         return Ok(Found {

@@ -1,5 +1,5 @@
-//! What are rows known by? Keys out of another column, out of JSON, as text or as numbers, or numbers of the rows.
-//! Done while rows are read: whatever looks at keys sees these.
+//! What identifies rows? Keys from another column or from JSON, as text or as numbers, or row numbers.
+//! Done while rows are read, so that all code that looks at keys sees these.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::schema::{Column, ColumnType, Columns, Role, Scalar};
 #[derive(Clone, Debug)]
 pub struct Keying {
     columns: Arc<Columns>,
-    /// The columns of the source that stay, behind the key.
+    /// The columns of the source that stay, after the key.
     kept: Vec<usize>,
     from: From,
     keys: Keys,
@@ -74,7 +74,7 @@ impl Keying {
             }
             (None, Some(kind)) => kind,
             (None, None) => {
-                let what = "what comes out of JSON needs a type: int64 or varchar".to_owned();
+                let what = "a value from JSON needs a type: int64 or varchar".to_owned();
                 return Err(wrong("type", what));
             }
         };
@@ -99,7 +99,7 @@ impl Keying {
             (None, None) => columns.key().name.clone(),
         };
         let used = whole.map(|found| found.column);
-        // Numbers that the source made up say nothing that the new keys do not.
+        // Row numbers of the source add nothing to the new keys.
         let old = (target.keys == Keys::RowNumbers).then_some(columns.key_number());
         let kept = (0..columns.all().len()).filter(|number| {
             let same_name = columns.all()[*number].name == name;
@@ -130,7 +130,7 @@ impl Keying {
         }))
     }
 
-    /// A target as rows have it then.
+    /// A target with these keys.
     pub fn target(&self, target: Target) -> Target {
         Target {
             columns: self.columns.clone(),
@@ -172,7 +172,7 @@ impl Keying {
                 let path = found.path.iter().map(|key| format!(".{key}"));
                 let place = format!("{name}{}", path.collect::<String>());
                 let what = match cell {
-                    Cell::Null => "has no value, and each row needs a key".to_owned(),
+                    Cell::Null => "has no value, but each row needs a key".to_owned(),
                     cell => format!("is {cell}, which is no {} key", kind.word()),
                 };
                 let row = part.row + row as u64;

@@ -1,6 +1,6 @@
 //! What do values become on the way? Vectors of length 1 or of a smaller type, columns of other names and types, values
-//! out of JSON: what the job asks for. Between read and pack, whatever the source and the sink; opens nothing, and says
-//! what was lost.
+//! from JSON: whatever the job asks for. Runs between read and pack, independent of source and sink; opens nothing, and
+//! reports what was lost.
 
 mod cell;
 mod find;
@@ -28,16 +28,16 @@ pub struct Converted {
     pub batch: Batch,
     /// Rows that could not be converted (`non_finite: skip`, `misfit: skip`).
     pub left_out: Vec<LeftOut>,
-    /// By how much of itself a component differs from what it was made of, at most: |after − before| / |before|.
-    /// What bringing rows to length 1 does is no error, and neither is a NaN or an infinity that stays one.
-    /// `None`: no component was made another.
+    /// The largest relative error of a component: |after − before| / |before|.
+    /// Scaling rows to length 1 is no error, and neither is a NaN or an infinity that stays one.
+    /// `None`: no component was converted.
     pub relative_error: Option<f32>,
 }
 
-/// What is wrong with a job's `fields:` where it meets the source's columns: the key, and what about it.
+/// A mistake in a job's `fields:`, given the source's columns: the key and the error.
 pub type Wrong = (String, Error);
 
-/// An error about a row; what is said begins with what stands between it and the row's name.
+/// An error about a row; `what` continues the sentence after the row's name.
 fn misfitting(part: &Part, row: usize, what: String) -> Error {
     let LeftOut { key, row, file } = LeftOut::of(part, row);
     let what = format!("row {row} (id {key}){what}");

@@ -1,5 +1,5 @@
-//! How do rows get the columns of their target? Value by value where a type changes; columns that stay what they are
-//! are not touched.
+//! How do rows get the columns of their target? Value by value if a type changes; columns that stay as they are, are
+//! not touched.
 
 use std::sync::Arc;
 
@@ -20,16 +20,16 @@ use crate::job::{Misfits, NonFinite};
 use crate::json;
 use crate::schema::{Column, ColumnType};
 
-/// What becomes of rows that cannot be converted.
+/// What to do with rows that cannot be converted.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Of rows with NaN or infinity in a vector.
+    /// With rows that have NaN or infinity in a vector.
     pub non_finite: NonFinite,
-    /// Of rows with another value that a type does not hold.
+    /// With rows that have another value that a type does not hold.
     pub misfit: Misfits,
 }
 
-/// What was made of a part.
+/// The result of converting a part.
 struct Made {
     arrays: Vec<ArrayRef>,
     /// Rows that have to be left out.
@@ -37,11 +37,11 @@ struct Made {
     relative_error: f32,
 }
 
-/// A value that goes to the dynamic field because its own does not hold it: the row, the key, the JSON.
+/// A value that moves to the dynamic field because its own does not hold it: the row, the key, the JSON.
 type Moved = (usize, String, String);
 
 impl Shape {
-    /// Makes of a batch what was asked for.
+    /// Converts a batch as requested.
     pub fn apply(&self, mut batch: Batch, rules: Rules, rooms: &Buffers) -> Result<Converted> {
         let mut parts = Vec::with_capacity(batch.parts.len());
         let (mut left_out, mut relative_error) = (Vec::new(), 0f32);
@@ -190,7 +190,7 @@ fn values(
     let source = &part.columns().all()[found.column];
     let array = part.column(found.column);
     let to_json = column.kind == ColumnType::Json;
-    // Text in a column that becomes JSON is JSON already, as such columns are kept in files.
+    // Text in a column that becomes JSON is already JSON, as files store such columns.
     let as_text = to_json && matches!(source.kind, ColumnType::VarChar { .. } | ColumnType::Json);
     let mut maker = Maker::new(column.kind);
     for row in 0..part.len() {
@@ -228,7 +228,7 @@ fn values(
             _ => {
                 let what = match cell {
                     Cell::Null => {
-                        format!(": `{}` has no value, and the field needs one", column.name)
+                        format!(": `{}` has no value, but the field needs one", column.name)
                     }
                     cell => format!(
                         ": `{}` is {cell}, which {} does not hold",
@@ -243,7 +243,7 @@ fn values(
     let array = maker.finish();
     match column.nullable || array.null_count() == 0 {
         true => Ok(array),
-        // Rows that are left out: what stands in their place is not looked at.
+        // Placeholders for rows that are left out; nothing looks at them.
         false => Ok(without_nulls(&array)),
     }
 }
@@ -253,7 +253,7 @@ fn without_nulls(array: &ArrayRef) -> ArrayRef {
     arrow_array::make_array(data.expect("what is null has something in its place"))
 }
 
-/// Vectors, made others; by how much components are off.
+/// Converts vectors. Also returns the error of their components.
 fn vectors(
     part: &Part,
     from: usize,
@@ -275,7 +275,7 @@ fn vectors(
     odd.extend(&found.odd);
     let bytes = match found.odd.is_empty() {
         true => room.freeze(),
-        // Zeros in the place of rows that are left out.
+        // Zeros in place of rows that are left out.
         false => {
             let mut whole = Vec::with_capacity(part.len() * width);
             let mut rows = room.bytes.chunks_exact(width);

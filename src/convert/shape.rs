@@ -1,4 +1,4 @@
-//! Which columns do rows get, and what is each made of? The job's `fields:` where they meet the columns of a source.
+//! Which columns do rows get, and what is each made of? The job's `fields:`, applied to the columns of a source.
 //! Pure: touches no row.
 
 use std::sync::Arc;
@@ -29,11 +29,11 @@ pub struct Shape {
 pub(super) enum Step {
     /// A column as it is.
     Same(usize),
-    /// Vectors, made others.
+    /// Converted vectors.
     Vector(usize, Conversion),
-    /// Values of another type, or out of JSON.
+    /// Values of another type, or from JSON.
     Values(Found),
-    /// The dynamic field: what it was, without these keys, and with columns under names.
+    /// The dynamic field: its former content without these keys, plus columns under names.
     Dynamic {
         base: Option<usize>,
         without: Vec<String>,
@@ -44,13 +44,13 @@ pub(super) enum Step {
 /// A column of a target, and what it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// What it is made of, as the source has it: such as `vec float32 × 8`, `meta.title`; empty: of nothing there.
+    /// What it is made of, in terms of the source: such as `vec float32 × 8`, `meta.title`; empty: nothing.
     pub from: String,
     /// The column's number in the target.
     pub to: usize,
 }
 
-/// What is being put together.
+/// A shape that is being assembled.
 struct Draft<'f> {
     from: &'f Columns,
     columns: Vec<Column>,
@@ -63,7 +63,7 @@ struct Draft<'f> {
 }
 
 impl Shape {
-    /// What the job makes of these columns; `None`: they travel as they are. All that is wrong is told.
+    /// What the job makes of these columns; `None`: they travel as they are. Reports every mistake.
     pub fn of(
         from: &Arc<Columns>,
         fields: &FieldSettings,
@@ -110,7 +110,7 @@ impl Shape {
         &self.from
     }
 
-    /// The columns that rows have then.
+    /// The columns that rows get.
     pub fn to(&self) -> &Arc<Columns> {
         &self.to
     }
@@ -120,12 +120,12 @@ impl Shape {
         &self.told
     }
 
-    /// What is lost for certain, or may be, in sentences.
+    /// What is, or may be, lost, in sentences.
     pub fn lost(&self) -> &[String] {
         &self.lost
     }
 
-    /// What a column of the source is called in the target; `None`: it is none there.
+    /// The name of a source's column in the target; `None`: it has none there.
     pub fn name_of(&self, source: &str) -> Option<String> {
         let (number, _) = self.from.named(source)?;
         let to = self.steps.iter().position(|step| match step {
@@ -163,14 +163,14 @@ impl Draft<'_> {
         if let Some(name) = &fields.id {
             column.name.clone_from(name);
         }
-        // Another kind of key was made while rows were read.
+        // Keys of another kind were made while rows were read.
         if let Some(Ok(kind)) = fields.id_type.as_ref().map(|kind| kind.of(Some(key.kind))) {
             column.kind = kind;
         }
         self.add(column, Step::Same(number), key.to_string());
     }
 
-    /// The columns that the job names; which columns of the source they are, and which is the one vector.
+    /// The columns that the job names, the columns of the source that they use, and the single vector.
     fn named(&mut self, fields: &FieldSettings) -> (Vec<usize>, Option<usize>) {
         let mut used = Vec::new();
         for settings in &fields.columns {
@@ -192,7 +192,7 @@ impl Draft<'_> {
                 }
                 used.push(found.column);
             } else if source.role == Role::Dynamic {
-                // What is deeper stays where it is as well.
+                // A value further down in JSON also stays where it is.
                 if let [name] = found.path.as_slice() {
                     self.without.push(name.clone());
                 }
@@ -321,7 +321,7 @@ impl Draft<'_> {
         }
     }
 
-    /// What becomes of what the job does not name.
+    /// What becomes of columns that the job does not name.
     fn rest(
         &mut self,
         fields: &FieldSettings,
@@ -397,8 +397,7 @@ impl Draft<'_> {
         self.add(column, step, told);
     }
 
-    /// The key first, then what columns of the source are made of in its order, then what comes out of JSON, the
-    /// dynamic field last.
+    /// The key first, then columns of the source in its order, then values from JSON, the dynamic field last.
     fn in_source_order(&mut self) {
         let place = |step: &Step| match step {
             Step::Same(from) | Step::Vector(from, _) => (0, *from),
@@ -419,7 +418,7 @@ impl Draft<'_> {
 /// What Milvus calls the dynamic field.
 const DYNAMIC: &str = "$meta";
 
-/// A column that the job names in passing, or not at all.
+/// A column that the job does not describe.
 fn one(source: &str, name: Option<&str>) -> ColumnSettings {
     ColumnSettings {
         from: Some(source.to_owned()),
@@ -427,7 +426,7 @@ fn one(source: &str, name: Option<&str>) -> ColumnSettings {
     }
 }
 
-/// What is made of vectors, and of what type they are then.
+/// How vectors are converted, and the type they get.
 fn conversion(
     settings: &ColumnSettings,
     vector: crate::schema::VectorType,
@@ -450,7 +449,7 @@ fn conversion(
     }
 }
 
-/// What a type does not hold of another, though it takes its values.
+/// What a type loses of another, although it takes its values.
 fn rounded(from: Option<ColumnType>, to: ColumnType) -> Option<&'static str> {
     const ROUNDED: &str = "doubles are rounded to floats";
     match (from, to) {

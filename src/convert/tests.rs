@@ -245,7 +245,7 @@ fn what_cannot_be_is_told_with_its_key() {
         ),
         (
             "{columns: {x: {from: meta.a}}}",
-            "fields.columns.x.type: what comes out of JSON needs a `type`",
+            "fields.columns.x.type: a value from JSON needs a `type`",
         ),
         (
             "{columns: {price: 'array<int8>'}}",
@@ -348,7 +348,7 @@ fn keys_are_made_of_columns_json_and_row_numbers() {
         .to_string();
     assert_eq!(
         error,
-        "/data/x: row 101: `meta.a.title` has no value, and each row needs a key"
+        "/data/x: row 101: `meta.a.title` has no value, but each row needs a key"
     );
     let error = keys("{from: price, type: int64}").unwrap_err().to_string();
     assert!(

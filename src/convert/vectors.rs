@@ -1,5 +1,5 @@
-//! What do vectors become on the way? Brought to length 1, and to a smaller type, where the job asks for it. Says how
-//! much was lost.
+//! What do vectors become on the way? They are scaled to length 1 and converted to a smaller type, if the job asks for
+//! it. Reports how much was lost.
 
 use std::fmt;
 
@@ -21,11 +21,11 @@ pub struct Conversion {
     store_as: Option<StoreAs>,
 }
 
-/// What was made of the vectors of a part.
+/// The result of converting the vectors of a part.
 pub(super) struct Rows {
     /// Rows that could not be converted, and may be left out.
     pub odd: Vec<usize>,
-    /// By how much a component is off.
+    /// The largest relative error of a component.
     pub relative_error: f32,
 }
 
@@ -47,7 +47,7 @@ impl Conversion {
         (normalize.is_some() || store_as.is_some()).then_some(conversion)
     }
 
-    /// What vectors of this type become; a sentence where they cannot.
+    /// What vectors of this type become; a sentence if that is impossible.
     pub fn becomes(self, vector: VectorType) -> std::result::Result<VectorType, String> {
         if vector.element != Element::Float32 {
             return Err(format!("only float32 vectors are converted, not {vector}"));
@@ -58,7 +58,7 @@ impl Conversion {
         })
     }
 
-    /// What vectors that became of this type were.
+    /// The former type of vectors that have this type now.
     pub fn was(self, vector: VectorType) -> VectorType {
         VectorType {
             element: Element::Float32,
@@ -79,13 +79,13 @@ impl Conversion {
         self.store_as.is_some()
     }
 
-    /// What is lost for certain, and without a trace in the largest error.
+    /// What is certainly lost without showing in the largest error.
     pub fn loses(self) -> Option<String> {
         let what = "`as: int8` has one zero: a component that is -0.0 arrives as 0";
         (self.store_as == Some(StoreAs::Int8)).then(|| what.to_owned())
     }
 
-    /// Makes of a batch what was asked for: its vectors go to a room, as rows of these columns; ids stay where they are.
+    /// Converts a batch as requested: its vectors go to a buffer, as rows of these columns; ids stay where they are.
     pub fn apply(
         self,
         columns: &Arc<Columns>,
@@ -148,8 +148,9 @@ impl Conversion {
         })
     }
 
-    /// Appends converted rows to `out`; the largest relative error. `None`, and an `out` of no use: there is a row
-    /// that cannot be converted.
+    /// Appends converted rows to `out`, and returns the largest relative error. `None`: a row cannot be converted, and
+    /// `out` is
+    ///     /// useless.
     fn rows(
         self,
         vectors: &[u8],
@@ -241,7 +242,7 @@ impl Conversion {
             words.map(|word| f32::from_le_bytes(*word)).collect()
         };
         let values = floats(vector);
-        // Halves hold NaN and infinity; whether the sink does is its own affair.
+        // Halves hold NaN and infinity; the sink decides whether it takes them.
         let carries_all = self.normalize.is_none() && self.store_as != Some(StoreAs::Int8);
         let odd = values.iter().position(|x| !x.is_finite());
         if let Some(at) = odd.filter(|_| !carries_all) {
@@ -328,10 +329,10 @@ fn element(store_as: StoreAs) -> Element {
     }
 }
 
-/// The largest relative error of narrow components; `None` when a finite one became infinite.
+/// The largest relative error of narrow components; `None` if a finite one became infinite.
 fn relative_error(before: &[u8], narrow: &[u8], widen: fn(&[u8], &mut [u8])) -> Option<f32> {
     const TOGETHER: usize = 1024;
-    /// Kept apart, so that the compiler may take them together.
+    /// Independent accumulators, so that the compiler can vectorize.
     const LANES: usize = 16;
     let mut largest = [0f32; LANES];
     let mut room = [0u8; 4 * TOGETHER];

@@ -186,7 +186,10 @@ impl<'b, 'e> Walk<'b, 'e> {
         }
         self.left = self.left.saturating_sub(1);
         if u64_at(&head, 0) != Some(number) {
-            return Err(bolt.corrupt(&head, format!("page {number} carries the number of another page")));
+            return Err(bolt.corrupt(
+                &head,
+                format!("page {number} carries the number of another page"),
+            ));
         }
         let more = u64::from(u32_at(&head, 12).unwrap_or(0));
         let page = cut(more.saturating_add(1)).ok_or_else(missing)?;

@@ -82,7 +82,8 @@ pub fn read(view: &View, event: Event) -> Result<Binlog> {
     // The first releases had a longer header, which shifts everything after it.
     let whole = size.saturating_add(FIRST_EVENT_BYTES);
     if kind != 0 || u64::try_from(length) != Ok(whole) {
-        let what = format!("a descriptor of type {kind} with {length} bytes is not one of storage V1");
+        let what =
+            format!("a descriptor of type {kind} with {length} bytes is not one of storage V1");
         return Err(view.corrupt(4, what));
     }
     if size > limits::BINLOG_EXTRAS_BYTES_MAX {

@@ -364,7 +364,11 @@ mod tests {
             (b"\x1f\x8b\x08\0rest", "packed by gzip", "unpack"),
             (b"PK\x03\x04", "a ZIP archive", "unpack"),
             (b"\x80\x04\x95rest", "a Python pickle", "numpy.save()"),
-            (b"MATLAB 5.0 MAT-file, Platform", "from before version 7.3", "-v7.3"),
+            (
+                b"MATLAB 5.0 MAT-file, Platform",
+                "from before version 7.3",
+                "-v7.3",
+            ),
         ] {
             for wanted in ["HDF5 file", "NumPy array"] {
                 let said = said("a", bytes, wanted, "");

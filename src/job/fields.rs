@@ -1,5 +1,5 @@
-//! What may a job say of the columns? Reads `fields:`, noting every mistake.
-//! Knows no source: whether there are such columns is found when there is a plan.
+//! What may a job say about columns? Reads `fields:`, noting every mistake.
+//! Knows no source: planning finds out whether the columns exist.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{Form, Normalize, Setting, StoreAs, Takes};
 use crate::limits;
 use crate::schema::{Bounds, ColumnType, Index, Metric, TooLong};
 
-/// What may stand under `fields:`.
+/// The settings under `fields:`.
 pub(super) const FIELDS: &[Setting] = &[
     Setting::new(
         "id",
@@ -20,7 +20,7 @@ pub(super) const FIELDS: &[Setting] = &[
     Setting::new(
         "vector",
         Takes::Any(&[Takes::Text, Takes::Map(VECTOR)]),
-        "the vector, where there is but one; left out: as in the source, `embedding` for files without names",
+        "the vector, if there is only one; left out: as in the source, `embedding` for files without names",
     )
     .example("embedding"),
     Setting::new(
@@ -30,7 +30,7 @@ pub(super) const FIELDS: &[Setting] = &[
             Takes::Choice(&TYPES),
             Takes::Map(COLUMN),
         ])),
-        "for each column in the target what it is made of, or its type; false: it does not travel",
+        "for each column in the target, what it is made of or its type; false: it does not travel",
     ),
     Setting::choice("rest", &RESTS, "what becomes of columns that are not named").or("auto"),
 ];
@@ -54,7 +54,7 @@ const VECTOR: &[Setting] = &[
 const COLUMN: &[Setting] = &[
     Setting::text(
         "from",
-        "the column, or the path into JSON such as meta.title; left out: of the same name",
+        "the column, or the path into JSON such as meta.title; left out: the column of the same name",
     ),
     Setting::choice(
         "type",
@@ -100,7 +100,7 @@ const NORMALIZE: Setting = Setting::choice(
     "brings each vector to length 1",
 );
 
-/// What may stand under `index`.
+/// The settings under `index`.
 pub const INDEX: &[Setting] = &[
     Setting::text("type", "which index, such as HNSW or IVF_FLAT").required(),
     Setting::new("params", Takes::Names(&Takes::Text), "its parameters"),
@@ -156,7 +156,7 @@ pub struct FieldSettings {
     pub id_from: Option<String>,
     /// What keys are in the target; `None`: as in the source.
     pub id_type: Option<TypeSettings>,
-    /// The vector's name, where there is but one; `None`: as in the source.
+    /// The vector's name, if there is only one; `None`: as in the source.
     pub vector: Option<String>,
     /// What components become; `None`: they stay what they are.
     pub store_as: Option<StoreAs>,
@@ -172,7 +172,7 @@ impl FieldSettings {
     /// The word for keys that are numbers of rows.
     pub const ROW_NUMBER: &'static str = "row_number";
 
-    /// A job that says nothing of columns.
+    /// The settings of a job that says nothing about columns.
     pub fn unsaid() -> FieldSettings {
         FieldSettings {
             id: None,
@@ -186,7 +186,7 @@ impl FieldSettings {
         }
     }
 
-    /// Whether no more is said than names of an id and a vector, and what becomes of the vector.
+    /// Whether the job only names an id and a vector, and says what becomes of the vector.
     pub fn are_plain(&self) -> bool {
         let keys = self.id_from.is_none() && self.id_type.is_none();
         keys && self.columns.is_empty() && self.rest == Rest::Auto
@@ -203,13 +203,13 @@ pub struct TypeSettings {
 }
 
 impl TypeSettings {
-    /// The type that a column of this one becomes; a sentence where there is none such.
+    /// The type that a column of this type becomes; a sentence if there is none.
     pub fn of(&self, source: Option<ColumnType>) -> Result<ColumnType, String> {
         let given = self.bounds;
         let word = match (&self.word, source) {
             (Some(word), _) => word.clone(),
             (None, Some(source)) => source.word(),
-            (None, None) => return Err("what comes out of JSON needs a `type`".to_owned()),
+            (None, None) => return Err("a value from JSON needs a `type`".to_owned()),
         };
         let same = source.filter(|source| source.word() == word);
         let there = same.map_or(Bounds::default(), ColumnType::bounds);
@@ -228,10 +228,10 @@ impl TypeSettings {
     }
 }
 
-/// What the job says of one column.
+/// What the job says about one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnSettings {
-    /// Its name in the target, or in the source, where it does not travel.
+    /// Its name in the target, or in the source if it does not travel.
     pub name: String,
     /// The column or path that it is made of; `None`: the one of its name.
     pub from: Option<String>,
@@ -249,12 +249,12 @@ pub struct ColumnSettings {
     pub metric: Option<Metric>,
     /// The index to make on it.
     pub index: Option<Index>,
-    /// Of text: what becomes of what is too long.
+    /// Of text: what becomes of text that is too long.
     pub too_long: TooLong,
 }
 
 impl ColumnSettings {
-    /// A column of which the job says no more.
+    /// A column about which the job says nothing else.
     pub fn new(name: String, travels: bool) -> ColumnSettings {
         ColumnSettings {
             name,
@@ -416,7 +416,7 @@ fn read_conversion(form: &mut Form) -> (Option<StoreAs>, Option<Normalize>) {
     let normalize = form.choice("normalize");
     let normalize = normalize.and_then(Normalize::of);
     if normalize.is_some() && store_as == Some(StoreAs::Int8) {
-        let what = "int8 holds whole numbers, which rows of length 1 have none of";
+        let what = "int8 holds whole numbers, which rows of length 1 do not have";
         form.mistake("as", what);
     }
     (store_as, normalize)
@@ -427,7 +427,7 @@ pub fn read_metric(form: &mut Form) -> Option<Metric> {
     form.choice("metric").and_then(Metric::named)
 }
 
-/// Reads what stands under `index`: a type and its parameters.
+/// Reads the settings under `index`: a type and its parameters.
 pub fn read_index(mut form: Form) -> Option<Index> {
     let kind = form.required("type", "which index, such as HNSW or IVF_FLAT");
     let mut params = Vec::new();

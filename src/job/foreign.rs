@@ -6,7 +6,7 @@ use crate::error::{Error, Kind};
 
 use super::CLASSIC;
 
-/// What to say of a map that is no job of ours but looks like something known.
+/// The error about a map that is no job of ours but looks like something known.
 pub fn recognised(root: &Mapping) -> Option<Error> {
     if root.contains_key("dumper") || root.contains_key("loader") {
         return Some(migration(root));
@@ -23,8 +23,8 @@ pub fn recognised(root: &Mapping) -> Option<Error> {
     )
 }
 
-/// What a job of milvus-migration that copies a running Milvus says in our words; and what of it means nothing here.
-/// `None`: it is none.
+/// Translates a job of milvus-migration that copies a running Milvus, with notes on what has no meaning here. `None`:
+/// it is none.
 pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
     if text(root, "dumper.worker.workmode")? != "milvus2x" {
         return None;
@@ -53,7 +53,7 @@ pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
             }
         };
         put("address", said("endpoint"));
-        // One without the other is no login there.
+        // One without the other is no login for milvus-migration.
         if let (Some(user), Some(password)) = (said("username"), said("password")) {
             put("user", Some(user));
             put("password", Some(password));
@@ -63,7 +63,7 @@ pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
     };
     let (mut source, mut sink) = (server("source"), server("target"));
     let collection = text(root, "meta.collection");
-    // It copies one. Where the file names none, and the command line neither, none is found.
+    // It copies one collection. If neither the file nor the command line names one, it finds none.
     let one = collection.clone().unwrap_or_default();
     source.insert("collections".into(), Value::Sequence(vec![one.into()]));
     if text(root, "meta.milvus.closedynamicfield").as_deref() == Some("true") {
@@ -71,7 +71,7 @@ pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
     }
     if let Some(Value::Sequence(fields)) = at(root, "meta.fields") {
         let name = |field: &Value| text(field.as_mapping()?, "name").map(Value::String);
-        // What has no name is left for the source to complain of.
+        // The source reports a missing name.
         let names = fields.iter().map(|field| name(field).unwrap_or_default());
         source.insert("columns".into(), Value::Sequence(names.collect()));
     }
@@ -106,7 +106,7 @@ pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
     Some((general, notes))
 }
 
-/// The same of a job of milvus-migration that reads an Elasticsearch.
+/// The same for a job of milvus-migration that reads Elasticsearch.
 pub fn searched(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
     if text(root, "dumper.worker.workmode")? != "elasticsearch" {
         return None;
@@ -135,7 +135,7 @@ pub fn searched(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
         }
     };
     let es = |key: &str| text(root, &format!("source.es.{key}"));
-    // An API key counts only with a cloud's id there, and a token in place of everything else.
+    // There, an API key counts only with a cloud id, and a token replaces everything else.
     let cloud = es("cloudid");
     let mut tls = Mapping::new();
     match (&cloud, es("servicetoken")) {
@@ -248,7 +248,7 @@ fn listed(root: &Mapping) -> Mapping {
     fields
 }
 
-/// What stands at a path, whatever the case of its keys.
+/// The value at a path, ignoring the case of keys.
 fn at<'m>(root: &'m Mapping, path: &str) -> Option<&'m Value> {
     let mut map = Some(root);
     let mut found = None;
@@ -275,7 +275,7 @@ fn text(root: &Mapping, path: &str) -> Option<String> {
     }
 }
 
-/// A job of milvus-migration, and what the same would be here as far as its settings tell.
+/// The error about a job of milvus-migration, with the equivalent job as far as its settings tell.
 fn migration(root: &Mapping) -> Error {
     let at = |path: &str| {
         let mut value = root.get(path.split('.').next()?)?;
@@ -312,10 +312,10 @@ fn migration(root: &Mapping) -> Error {
     };
     Error::new(
         Kind::Job,
-        format!("is a job of milvus-migration (workMode: {mode}), which this program does not run as it stands"),
+        format!("is a job of milvus-migration (workMode: {mode}), which this program does not run unchanged"),
     )
     .hint(format!(
-        "the same here is: `source: {{{source}}}` and `sink: {{milvus: {{address: \"{address}\", collection: {collection}}}}}`"
+        "the equivalent here is: `source: {{{source}}}` and `sink: {{milvus: {{address: \"{address}\", collection: {collection}}}}}`"
     ))
 }
 

@@ -1,5 +1,5 @@
 //! Reads settings field by field, so that all mistakes of a job are found at once.
-//! Touches nothing but the text it was given and the environment.
+//! Touches nothing except the text it was given and the environment.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use super::words;
 /// A mistake in a job: the key path it is about, what is wrong, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Such as `sink.milvus.metric`.
+    /// The key path, such as `sink.milvus.metric`.
     pub key: String,
     /// What is wrong.
     pub what: String,
@@ -29,7 +29,7 @@ pub struct Mistake {
 pub struct Mistakes(Rc<RefCell<Vec<Mistake>>>);
 
 impl Mistakes {
-    /// Notes one.
+    /// Adds one.
     pub fn add(&self, key: impl Into<String>, what: impl Into<String>, hint: Option<String>) {
         self.0.borrow_mut().push(Mistake {
             key: key.into(),
@@ -89,8 +89,8 @@ impl Form {
         self.mistakes.add(self.key(key), what, Some(hint.into()));
     }
 
-    /// Notes that exactly one of these keys has to be given, and which of them are. If just one is, its value is wrong and
-    /// was noted by the getter that returned `None`.
+    /// Notes that exactly one of these keys has to be given, and which of them are. If just one is, its value is wrong
+    /// and was noted by the getter that returned `None`.
     pub fn needs_one(&self, keys: &[&str]) {
         let is_given = |key: &&&str| match self.map.get(**key) {
             None | Some(Value::Null) => false,
@@ -115,7 +115,7 @@ impl Form {
         });
     }
 
-    /// What the list of settings says of a key.
+    /// The entry for a key in the list of settings.
     fn setting(&self, key: &str) -> Option<&'static Setting> {
         let found = settings::find(self.settings, key);
         debug_assert!(found.is_some(), "{} is in no list", self.key(key));
@@ -132,17 +132,17 @@ impl Form {
         }
     }
 
-    /// Whether `''` stands there, where that is not the same as nothing.
+    /// Whether the value is `''`, for keys where that differs from nothing.
     pub fn is_empty_text(&self, key: &str) -> bool {
         matches!(self.map.get(key), Some(Value::String(s)) if s.is_empty())
     }
 
-    /// Whether the key stands there at all, even empty.
+    /// Whether the key is present, even if empty.
     pub fn has(&self, key: &str) -> bool {
         self.map.contains_key(key)
     }
 
-    /// Text; numbers and booleans are taken as they are written. `${NAME}` is taken from the environment.
+    /// Text; numbers and booleans are taken as written. `${NAME}` is replaced from the environment.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
         let value = self.value(key)?;
         self.scalar(key, &value)
@@ -283,12 +283,12 @@ impl Form {
         }
     }
 
-    /// A form over a map that stands under this one, wherever.
+    /// A form over a map somewhere under this one.
     pub fn inner(&self, key: &str, map: Mapping, settings: &'static [Setting]) -> Form {
         Form::new(self.key(key), map, settings, &self.mistakes)
     }
 
-    /// A scalar of this form as text, environment variables put in.
+    /// A scalar of this form as text, with environment variables replaced.
     pub fn scalar(&self, key: &str, value: &Value) -> Option<String> {
         let text = match value {
             Value::String(s) => s.clone(),
@@ -311,7 +311,7 @@ impl Form {
             Ok(text) if is_one && is_glob(&text) => {
                 self.mistake_hint(
                     key,
-                    format!("`{text}` stands for several paths, and one is needed"),
+                    format!("`{text}` stands for several paths, but one is needed"),
                     "write it out: globs are for `path`, `paths` and `glob` of sources that read several files",
                 );
                 None
@@ -324,7 +324,7 @@ impl Form {
         }
     }
 
-    /// Complains of keys that are in no list. True when this form has no mistakes.
+    /// Notes keys that are in no list as mistakes. True if this form has no mistakes.
     pub fn done(self) -> bool {
         let names: Vec<&str> = self.settings.iter().map(|setting| setting.name).collect();
         for key in self.map.keys() {
@@ -374,7 +374,7 @@ pub fn expand(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// The nearest of some words, if it is near enough to have been meant.
+/// The most similar of some words, if it is similar enough to have been meant.
 pub fn did_you_mean(word: &str, choices: &[&str]) -> Option<String> {
     let word = word.to_lowercase();
     let near = choices

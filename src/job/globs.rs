@@ -23,7 +23,7 @@ impl Globs {
         globs
     }
 
-    /// Whether nothing is chosen by them.
+    /// Whether they select nothing.
     pub fn is_empty(&self) -> bool {
         self.allow.is_empty() && self.block.is_empty()
     }
@@ -34,7 +34,7 @@ impl Globs {
         (self.allow.is_empty() || hit(&self.allow)) && !hit(&self.block)
     }
 
-    /// The same of a collection of a database, which globs may name before it: `shop.products/*`.
+    /// The same for a collection of a database, which globs may prefix: `shop.products/*`.
     pub fn admit_of(&self, db: &str, collection: &str, partition: &str) -> bool {
         let full = format!("{db}.{collection}");
         let fits = |g: &String| hits(g, collection, partition) || hits(g, &full, partition);
@@ -47,12 +47,12 @@ impl Globs {
         self.may_admit_any(&[collection])
     }
 
-    /// The same of a collection of a database.
+    /// The same for a collection of a database.
     pub fn may_admit_of(&self, db: &str, collection: &str) -> bool {
         self.may_admit_any(&[collection, &format!("{db}.{collection}")])
     }
 
-    /// The same of a collection that goes by any of these names.
+    /// The same for a collection with several names.
     fn may_admit_any(&self, names: &[&str]) -> bool {
         let fits = |glob: &str| {
             let of = glob.split_once('/').map_or(glob, |(c, _)| c);
@@ -72,13 +72,13 @@ fn hits(glob: &str, collection: &str, partition: &str) -> bool {
         partition
     };
     match glob.split_once('/') {
-        // A tag may hold slashes; collection names cannot.
+        // A tag may contain slashes; collection names cannot.
         Some((c, p)) => matches(c, collection) && matches(p, partition),
         None => matches(glob, collection),
     }
 }
 
-/// Whether a name fits a glob of `*` (any characters), `?` (one) and literal characters.
+/// Whether a name matches a glob of `*` (any characters), `?` (one) and literal characters.
 pub fn matches(glob: &str, name: &str) -> bool {
     let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), name.chars().collect());
     let (mut g, mut n) = (0, 0);
@@ -90,7 +90,7 @@ pub fn matches(glob: &str, name: &str) -> bool {
             star = Some((g, n));
             g += 1;
         } else if let Some((at, taken)) = star {
-            // The last star takes one character more.
+            // Extends the match of the last star by one character.
             star = Some((at, taken + 1));
             (g, n) = (at + 1, taken + 1);
         } else {

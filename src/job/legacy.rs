@@ -1,5 +1,5 @@
 //! F2M, H2M, M2M and M2H jobs of the Python tool, rewritten as general jobs.
-//! The only file to delete when nobody has such jobs any more.
+//! The only file to delete once nobody has such jobs any more.
 
 use serde_yaml::{Mapping, Value};
 
@@ -24,20 +24,20 @@ const TO_MILVUS: Moves = &[
     ("dest_token", "sink.milvus.token"),
     ("dest_db", "sink.milvus.db"),
     ("dest_tls", "sink.milvus.tls"),
-    // As the errors of a general job call it.
+    // As in the errors of a general job.
     ("tls", "sink.milvus.tls"),
     ("shards", "sink.milvus.shards"),
     ("auto_id", "sink.milvus.auto_id"),
     ("index", "sink.milvus.index"),
     ("load", "sink.milvus.load"),
 ];
-/// What the job says the data has; no general job says it.
+/// The dimension that the job expects; general jobs have no such setting.
 pub const DIMENSION: Setting = Setting::number(
     "dimension",
     (1, limits::DIMENSIONS_MAX),
     "the dimension that the data must have",
 );
-/// What stands in `collection_parameter`.
+/// The settings in `collection_parameter`.
 const PARAMETERS: [(&str, &str); 3] = [
     ("collection_parameter.dimension", "dimension"),
     (
@@ -100,7 +100,7 @@ const TO_HDF5: Moves = &[
 
 /// A key of a classic job.
 pub enum ClassicKey {
-    /// Another name of this key path of a general job; in `collection_parameter` where it has a dot.
+    /// Another name of this key path of a general job; in `collection_parameter` if it has a dot.
     Means(&'static str, &'static str),
     /// A key that general jobs do not have.
     Own(Setting),
@@ -165,7 +165,7 @@ pub fn rewrite(
     {
         mistakes.add(
             format!("{classic}.tls"),
-            "is another name of dest_tls: one of them is enough",
+            "is another name of dest_tls: give only one of them",
             None,
         );
     }
@@ -270,7 +270,7 @@ impl Rewritten {
     }
 }
 
-/// Whether a value is the same as nothing.
+/// Whether a value means the same as nothing.
 pub fn is_absent(value: &Value) -> bool {
     match value {
         Value::Null => true,

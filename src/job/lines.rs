@@ -1,7 +1,7 @@
-//! On which line does a key stand? The parser keeps no positions; this finds them again.
+//! On which line is a key? The parser keeps no positions; this finds them again.
 
-/// The line, counted from 1, on which a key path stands: each of its keys is looked for at or below the line of
-/// the one before it. 0 when it is not there.
+/// The line, counted from 1, of a key path: each of its keys is searched for at or below the line of the one before it.
+/// 0 if there is none.
 pub fn find_line(text: &str, key: &str) -> u64 {
     let lines: Vec<&str> = text.lines().collect();
     let (mut line, mut found) = (0, 0);
@@ -16,7 +16,7 @@ pub fn find_line(text: &str, key: &str) -> u64 {
     found
 }
 
-/// Whether a key of this name stands in a line.
+/// Whether a line has a key of this name.
 pub fn has_key(line: &str, name: &str) -> bool {
     let line = line.split(" #").next().unwrap_or_default();
     line.match_indices(name).any(|(at, _)| {

@@ -1,5 +1,5 @@
 //! What was asked? The job file, checked for shape; nothing touched.
-//! Knows the general settings; what stands under a source or sink is read by that source or sink.
+//! Knows the general settings; a source or sink reads its own.
 
 mod fields;
 mod foreign;
@@ -69,9 +69,9 @@ pub struct Job {
 /// A source or sink by name, its settings not yet read.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoint {
-    /// Such as `faiss`; empty when the job does not say (a mistake was noted).
+    /// Such as `faiss`; empty if the job does not say (a mistake was noted).
     pub name: String,
-    /// What stands under the name.
+    /// The settings under the name.
     pub settings: Mapping,
 }
 
@@ -101,15 +101,15 @@ pub struct RunSettings {
     pub max_bytes_per_s: Option<u64>,
     /// The checkpoint file, from the root.
     pub checkpoint: PathBuf,
-    /// Why it is not beside the job file, where the job does not say so.
+    /// Why it is not next to the job file, unless the job says so.
     pub checkpoint_why: Option<String>,
-    /// Where earlier versions of this program left it, where the job does not name it.
+    /// Where earlier versions of this program left it, if the job does not name it.
     pub checkpoint_before: Option<PathBuf>,
     /// How long, all in all, a destination may say "later" or stay silent before the run gives up.
     pub patience: Duration,
     /// The first wait before something is tried again; the next ones grow. Not for jobs: tests shorten it.
     pub first_wait: Duration,
-    /// How long a request that nobody answered may still arrive. Not for jobs: tests shorten it.
+    /// How long an unanswered request may still arrive. Not for jobs: tests shorten it.
     pub late_wait: Duration,
     /// What to do with a batch that may or may not have arrived.
     pub on_doubt: OnDoubt,
@@ -150,11 +150,11 @@ macro_rules! words {
 words!(
     /// What to do with a batch that may or may not have arrived.
     OnDoubt {
-        /// Upsert where that can only replace what this job sent, else stop.
+        /// Upsert if that can only replace what this job sent, else stop.
         Auto = "auto",
-        /// Upsert, even where other people's rows may have the same keys.
+        /// Upsert, even if other rows may have the same keys.
         Upsert = "upsert",
-        /// Send again, and accept that rows may be doubled.
+        /// Send again, and accept that rows may be duplicated.
         Resend = "resend",
         /// Stop.
         Stop = "stop",
@@ -163,11 +163,11 @@ words!(
 words!(
     /// Whether ids that repeat within a target may be carried.
     IdCollision {
-        /// No: found before the first row moves.
+        /// No: refused before the first row moves.
         Fail = "fail",
         /// Yes, all rows.
         Keep = "keep",
-        /// The last row of each id in the order of the source; the others stay behind.
+        /// Only the last row of each id in the order of the source.
         Last = "last",
     }
 );
@@ -178,7 +178,7 @@ words!(
         Fail = "fail",
         /// Replace the rows that are there.
         Upsert = "upsert",
-        /// Add all the same: such rows are then there twice.
+        /// Add them anyway: such rows are then there twice.
         Keep = "keep",
     }
 );
@@ -196,12 +196,12 @@ words!(
     Misfits {
         /// Stop, naming file, row, key and column.
         Fail = "fail",
-        /// Leave the value out where the field may be null, else stop.
+        /// Leave the value out if the field may be null, else stop.
         Null = "null",
         /// Leave the row out, count and list it.
         Skip = "skip",
-        /// Keep the value in the dynamic field, under the column's name and `_misfit`; where the field may be null, else
-        /// stop.
+        /// Keep the value in the dynamic field, under the column's name and `_misfit`; if the field may be null, else
+        ///         /// stop.
         Dynamic = "dynamic",
     }
 );
@@ -225,14 +225,14 @@ words!(
         Float16 = "float16",
         /// The high half of a float32, rounded to nearest.
         BFloat16 = "bfloat16",
-        /// Signed bytes, where nothing is lost.
+        /// Signed bytes, if nothing is lost.
         Int8 = "int8",
     }
 );
 words!(
     /// How rows are brought to length 1.
     Normalize {
-        /// By the root of the sum of squares.
+        /// By the square root of the sum of squares.
         L2 = "l2",
     }
 );
@@ -241,7 +241,7 @@ words!(
     Mode {
         /// Refuse.
         Fail = "fail",
-        /// Do nothing, and say so.
+        /// Do nothing, and report that.
         Skip = "skip",
         /// Create what is missing, and add.
         Append = "append",
@@ -262,18 +262,18 @@ impl Job {
         Job::read_with(path, &[])
     }
 
-    /// Reads a job file, or standard input for `-`, and puts in what the command line says.
+    /// Reads a job file, or standard input for `-`, and applies the values from the command line.
     pub fn read_with(path: &Path, sets: &[Set]) -> Result<Job> {
         let text = text::read(path)?;
         Job::parse_with(path, text, sets)
     }
 
-    /// The job that this text is.
+    /// Parses a job.
     pub fn parse(path: &Path, text: String) -> Result<Job> {
         Job::parse_with(path, text, &[])
     }
 
-    /// The same, with what the command line says put in.
+    /// The same, with the values from the command line applied.
     pub fn parse_with(path: &Path, text: String, sets: &[Set]) -> Result<Job> {
         let root = yaml::read(&text).map_err(|(line, what, hint)| {
             let error = Error::new(Kind::Job, what).at(Place::Job {
@@ -281,7 +281,7 @@ impl Job {
                 line,
                 key: String::new(),
             });
-            let error = error.detail("note: nothing more can be said before it is mended");
+            let error = error.detail("note: nothing else was checked because of this");
             match hint {
                 Some(hint) => error.hint(hint),
                 None => error,
@@ -305,7 +305,7 @@ impl Job {
         let mistakes = Mistakes::default();
         let mut aliases = Vec::new();
         let classic = CLASSIC.into_iter().find(|c| root.contains_key(*c));
-        // Keys of a classic job and those of the general job that it means both have their place.
+        // Keys of a classic job, and those of the general job that it stands for, are both allowed.
         let (own, general): (Vec<&Set>, Vec<&Set>) = sets
             .iter()
             .partition(|set| classic.is_some_and(|c| set.is_below(c)));
@@ -394,11 +394,11 @@ impl Job {
         }
     }
 
-    /// Where a key stands in the file, under the name it has there.
+    /// Where a key is in the file, under the name it has there.
     pub fn place(&self, key: &str) -> Place {
         let original = self.original_key(key);
         let covered = |set: &Set| set.covers(key) || set.covers(&original);
-        // What is wrong with a map as a whole may be wrong with what was put into it.
+        // A mistake in a map as a whole may be caused by a value that was put into it.
         let made = |set: &Set| {
             let added = set.below(key);
             added.is_some_and(|name| !self.says(key) || !self.says(name))
@@ -418,7 +418,7 @@ impl Job {
         }
     }
 
-    /// Whether a key stands in the file.
+    /// Whether a key is in the file.
     fn says(&self, key: &str) -> bool {
         let name = key.rsplit('.').next().unwrap_or_default();
         self.text.lines().any(|line| has_key(line, name))
@@ -478,7 +478,7 @@ fn endpoint(form: &mut Form, key: &'static str) -> Endpoint {
 }
 
 fn read_into(mut form: Form) -> Into {
-    // An empty name is the default partition's: all partitions into it.
+    // An empty name is the default partition: all partitions go into it.
     let default = form.is_empty_text("partition").then(String::new);
     let into = Into {
         collection: form.text("collection"),
@@ -504,7 +504,7 @@ fn read_into(mut form: Form) -> Into {
     into
 }
 
-/// `place`: where the checkpoint goes unless the job says it; `None`: nowhere.
+/// `place`: where the checkpoint goes unless the job says so; `None`: nowhere.
 fn read_run(
     form: Option<Form>,
     place: Option<CheckpointPlace>,

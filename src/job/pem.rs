@@ -1,10 +1,10 @@
-//! What do the PEM files hold that a job names?
+//! What do the PEM files that a job names contain?
 
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 
-/// The bytes of the file that the setting `key` of `form` names. Whatever is no PEM file is the job's mistake.
+/// The bytes of the file that the setting `key` of `form` names. A file that is not PEM is a mistake in the job.
 pub fn read_pem(form: &str, key: &str, path: &Path) -> Result<Vec<u8>> {
     let wrong = |what: String| Error::path(Kind::Job, path, format!("{form}.{key}: {what}"));
     let bytes = std::fs::read(path).map_err(|e| match e.kind() {

@@ -1,21 +1,21 @@
-//! Where does a job's checkpoint lie? Beside the job file, so that the directory a command is given from does not
-//! decide whether a job is known. Looks at folders, and writes nothing.
+//! Where is a job's checkpoint? Next to the job file, so that it is found from every working directory. Looks at
+//! folders, and writes nothing.
 
 use std::path::{Path, PathBuf};
 
-/// The place of a checkpoint that the job does not name.
+/// The path of a checkpoint that the job does not name.
 #[derive(Debug, Default)]
 pub struct CheckpointPlace {
     /// The file.
     pub path: PathBuf,
-    /// Why it is not beside the job file, if it is not.
+    /// Why it is not next to the job file, if it is not.
     pub why: Option<String>,
     /// Where earlier versions of this program left it: in the current directory.
     pub before: Option<PathBuf>,
 }
 
 impl CheckpointPlace {
-    /// Of a job file that does not name one.
+    /// For a job file that does not name one.
     pub fn of(job: &Path) -> CheckpointPlace {
         let job = absolute(job);
         let name = job.file_name().unwrap_or_default().to_string_lossy();
@@ -24,7 +24,7 @@ impl CheckpointPlace {
         let beside = job.with_file_name(format!("{name}.ckpt"));
         let folder = job.parent().unwrap_or(Path::new("/"));
         let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-        // A job that comes through a pipe has no place of its own.
+        // A job from a pipe has no folder.
         let lasts = std::fs::metadata(&job).map_or(true, |meta| meta.is_file());
         let writable = lasts && rustix::fs::access(folder, access).is_ok();
         let state = state_directory().filter(|_| !writable && folder.exists());
@@ -35,7 +35,7 @@ impl CheckpointPlace {
                 before,
             },
             Some(state) => CheckpointPlace {
-                // Jobs of one name in several folders have one each.
+                // Jobs with the same name in several folders have one each.
                 path: state.join(format!("{name}-{:08x}.ckpt", crc32fast::hash(spelt(&job)))),
                 why: Some(format!("{} cannot be written", folder.display())),
                 before,
@@ -45,12 +45,14 @@ impl CheckpointPlace {
 }
 
 impl CheckpointPlace {
-    /// Of a job that came as this text through standard input: in the state directory. `None` where there is none.
+    /// For a job from standard input: in the state directory. `None` if there is none.
     pub fn of_text(text: &str) -> Option<CheckpointPlace> {
         let name = format!("stdin-{:08x}.ckpt", crc32fast::hash(text.as_bytes()));
         Some(CheckpointPlace {
             path: state_directory()?.join(name),
-            why: Some("the job came through standard input, and is known by its text".to_owned()),
+            why: Some(
+                "the job came through standard input and is recognised by its text".to_owned(),
+            ),
             before: None,
         })
     }
@@ -61,18 +63,18 @@ fn spelt(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// `$XDG_STATE_HOME/milvusdm`, by default `~/.local/state/milvusdm`; `None` where there is no home.
+/// `$XDG_STATE_HOME/milvusdm`, by default `~/.local/state/milvusdm`; `None` without a home directory.
 pub fn state_directory() -> Option<PathBuf> {
     let named = |name: &str| {
         let path = PathBuf::from(std::env::var_os(name)?);
-        // The specification has relative paths ignored.
+        // The specification says to ignore relative paths.
         path.is_absolute().then_some(path)
     };
     let state = named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")))?;
     Some(state.join("milvusdm"))
 }
 
-/// A path from the root, links and dots left as they are written; an address as it is.
+/// An absolute path, with links and dots left as written; an address as it is.
 pub fn absolute(path: &Path) -> PathBuf {
     if path.to_string_lossy().contains("://") {
         return path.to_owned();
@@ -81,7 +83,7 @@ pub fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// A path as a job spells it, a `~` at its beginning replaced by the home directory.
+/// A path in a job, with a leading `~` replaced by the home directory.
 pub fn from_home(text: String) -> Result<String, String> {
     let Some(rest) = text.strip_prefix('~') else {
         return Ok(text);
@@ -89,7 +91,7 @@ pub fn from_home(text: String) -> Result<String, String> {
     match rest.split_once('/') {
         None if rest.is_empty() => {}
         Some(("", _)) => {}
-        // A file's own name.
+        // The name of a file.
         None => return Ok(text),
         Some((user, _)) => {
             return Err(format!(
@@ -104,7 +106,7 @@ pub fn from_home(text: String) -> Result<String, String> {
     Ok(format!("{home}{}", &text[1..]))
 }
 
-/// Whether a path stands for several, as in a shell: it has a `*` or `?`, and nothing is called so.
+/// Whether a path stands for several, as in a shell: it has a `*` or `?`, and nothing has that name.
 pub fn is_glob(path: &str) -> bool {
     path.contains(['*', '?']) && !Path::new(path).exists()
 }

@@ -1,4 +1,4 @@
-//! What does the command line change in a job? `--set key.path=value`, put in before the job is read.
+//! What does the command line change in a job? `--set key.path=value`, applied before the job is read.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use serde_yaml::{Mapping, Value};
 use super::{Mistakes, yaml};
 use crate::limits;
 
-/// A value of a key path, said on the command line.
+/// The value of a key path, from the command line.
 #[derive(Clone, Debug)]
 pub struct Set {
     key: String,
@@ -45,24 +45,24 @@ impl Set {
         }
     }
 
-    /// Whether a key path is this one, or lies below it.
+    /// Whether a key path is this one or below it.
     pub fn covers(&self, key: &str) -> bool {
         let below = key.strip_prefix(self.key.as_str());
         below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// The name right below a key on the way to this one.
+    /// The name directly below a key on the way to this one.
     pub fn below(&self, key: &str) -> Option<&str> {
         let rest = self.key.strip_prefix(key)?.strip_prefix('.')?;
         rest.split('.').next()
     }
 
-    /// Whether it is about what stands under this key.
+    /// Whether it is below this key.
     pub fn is_below(&self, key: &str) -> bool {
         self.key.split('.').next() == Some(key)
     }
 
-    /// Puts the value in; maps on the way are made.
+    /// Sets the value, creating maps on the way.
     pub fn put(&self, root: &mut Mapping, mistakes: &Mistakes) {
         let mut names: Vec<&str> = self.key.split('.').collect();
         let last = names.pop().unwrap_or_default();

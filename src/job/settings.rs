@@ -1,7 +1,7 @@
 //! What may a job say? Each setting: its name, what it takes, its default, and what it is for.
 //!
 //! These lists are the only place that knows a key. The parser refuses what they do not name, and takes words and
-//! bounds from them; `milvusdm formats`, `schema` and `init` are written from them. A new setting is one line in
+//! bounds from them; `milvusdm formats`, `schema` and `init` are generated from them. A new setting is one line in
 //! the list of its source or sink, or in [`GENERAL`], and the line that reads it.
 
 use super::fields::FIELDS;
@@ -12,11 +12,11 @@ use super::{Existing, IdCollision, Misfits, NonFinite, OnDoubt, Verify, legacy};
 pub struct Setting {
     /// Its key.
     pub name: &'static str,
-    /// What may stand there.
+    /// Which values it takes.
     pub takes: Takes,
-    /// Whether it has to be there.
+    /// Whether it has to be given.
     pub need: Need,
-    /// What is meant when it is left out, as a job would spell it; empty: nothing, or what `about` says.
+    /// Its default, as a job would spell it; empty: none, or what `about` says.
     pub default: &'static str,
     /// What a new job shows, as YAML; empty: the default.
     pub example: &'static str,
@@ -24,7 +24,7 @@ pub struct Setting {
     pub about: &'static str,
 }
 
-/// What may stand at a key. Everywhere `null` and `''` are the same as nothing, and text may hold `${NAME}`.
+/// The values that a key takes. `null` and `''` always mean the same as nothing, and text may contain `${NAME}`.
 #[derive(Clone, Copy, Debug)]
 pub enum Takes {
     /// A single value, taken as text.
@@ -57,14 +57,14 @@ pub enum Takes {
     Any(&'static [Takes]),
 }
 
-/// Whether a setting has to be there.
+/// Whether a setting has to be given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Need {
     /// It may be left out.
     Optional,
     /// It must be there.
     Required,
-    /// Exactly one of the settings of its map that say so must be there.
+    /// Exactly one of the settings of its map with this mark must be there.
     OneOf,
 }
 
@@ -115,7 +115,7 @@ impl Setting {
         Setting::new(name, Takes::Number(min, max), about)
     }
 
-    /// Takes a whole number between bounds, or `auto`, which is meant when it is left out.
+    /// Takes a whole number between bounds, or `auto`, the default.
     pub const fn number_or_auto(
         name: &'static str,
         (min, max): (u64, u64),
@@ -124,7 +124,7 @@ impl Setting {
         Setting::new(name, Takes::NumberOrAuto(min, max), about).or("auto")
     }
 
-    /// Takes `true` or `false`; `false` when it is left out.
+    /// Takes `true` or `false`, the default.
     pub const fn flag(name: &'static str, about: &'static str) -> Setting {
         Setting::new(name, Takes::Flag, about).or("false")
     }
@@ -157,12 +157,12 @@ impl Setting {
         Setting::new(name, Takes::Map(settings), about)
     }
 
-    /// The same; this is meant when it is left out.
+    /// The same, with a default.
     pub const fn or(self, default: &'static str) -> Setting {
         Setting { default, ..self }
     }
 
-    /// The same; it must be there.
+    /// The same, required.
     pub const fn required(self) -> Setting {
         Setting {
             need: Need::Required,
@@ -170,7 +170,7 @@ impl Setting {
         }
     }
 
-    /// The same; exactly one of the settings that say so must be there.
+    /// The same; exactly one of the settings with this mark must be there.
     pub const fn one_of(self) -> Setting {
         Setting {
             need: Need::OneOf,
@@ -178,12 +178,12 @@ impl Setting {
         }
     }
 
-    /// The same; a new job shows this.
+    /// The same, with an example for new jobs.
     pub const fn example(self, example: &'static str) -> Setting {
         Setting { example, ..self }
     }
 
-    /// What it is for, what it takes and what it is when it is left out, in one line.
+    /// Its purpose, values and default, in one line.
     pub fn meaning(&self) -> String {
         let mut notes = Vec::new();
         notes.extend(self.takes.told());
@@ -234,7 +234,7 @@ impl Takes {
         }
     }
 
-    /// Whether text that stands there is a path.
+    /// Whether its text is a path.
     pub fn is_path(&self) -> bool {
         match self {
             Takes::Path | Takes::Paths => true,
@@ -243,7 +243,7 @@ impl Takes {
         }
     }
 
-    /// What it takes, where the name and purpose of a setting do not tell.
+    /// What it takes, if the name and purpose of a setting do not tell.
     fn told(&self) -> Option<String> {
         match self {
             Takes::Choice(words) => Some(words.join(", ")),
@@ -274,10 +274,10 @@ pub fn find(settings: &'static [Setting], name: &str) -> Option<&'static Setting
 
 pub use super::legacy::DIMENSION;
 
-/// Numbers that ids may be.
+/// The range of numeric ids.
 pub const IDS: (u64, u64) = (0, i64::MAX as u64);
 
-/// What stands beside `source:` and `sink:`.
+/// The settings next to `source:` and `sink:`.
 pub const GENERAL: &[Setting] = &[
     Setting::map(
         "collections",
@@ -295,7 +295,7 @@ pub const GENERAL: &[Setting] = &[
             Setting::text("partition", "the partition's new name; '': the default one")
                 .example("\"{partition}\""),
         ],
-        "new names; {db}, {collection} and {partition} stand for the source's; several into one merges them",
+        "new names; {db}, {collection} and {partition} stand for the source's; giving several the same name merges them",
     ),
     Setting::map(
         "fields",
@@ -312,7 +312,7 @@ const RUN: &[Setting] = &[
     Setting::size("batch", "bytes in a batch, 4KiB to 60MiB").or("4MiB"),
     Setting::number("max_rows_per_s", (1, u64::MAX), "go no faster").example("100000"),
     Setting::size("max_bytes_per_s", "go no faster").example("100MB"),
-    Setting::path("checkpoint", "the log of what arrived; left out: <job file>.ckpt beside the job")
+    Setting::path("checkpoint", "the log of what arrived; left out: <job file>.ckpt next to the job")
         .example("./job.ckpt"),
     Setting::duration("patience", "how long a destination may say \"later\" or stay silent")
         .or("10m"),
@@ -345,7 +345,7 @@ const RUN: &[Setting] = &[
     Setting::choice("verify", Verify::WORDS, "what is compared at the end").or("count"),
 ];
 
-/// `source:` or `sink:`, whose settings the kind named below it knows.
+/// `source:` or `sink:`, whose settings belong to the kind named below it.
 const fn endpoint(name: &'static str) -> Setting {
     Setting::new(name, Takes::Names(&Takes::Map(&[])), "exactly one kind").required()
 }
@@ -362,7 +362,7 @@ pub const JOB: &[Setting] = &{
     all
 };
 
-/// The same once a classic job has been rewritten.
+/// The same after a classic job has been rewritten.
 pub const REWRITTEN: &[Setting] = &{
     let mut all = [legacy::DIMENSION; JOB.len() + 1];
     let mut i = 0;

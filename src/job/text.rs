@@ -1,4 +1,4 @@
-//! Where does a job's text come from? A file, or standard input; never more of it than a job can be.
+//! Where does a job's text come from? A file, or standard input; never reads more than a job can have.
 
 use std::fs::File;
 use std::io::Read;
@@ -31,29 +31,29 @@ fn file(path: &Path) -> Result<String> {
     bounded(path, opened(path, &meta).map_err(|e| unreadable(path, &e))?)
 }
 
-/// A pipe opens once somebody writes into it.
+/// A pipe opens once another program writes into it.
 fn opened(path: &Path, meta: &std::fs::Metadata) -> std::io::Result<File> {
     if !meta.file_type().is_fifo() {
         return File::open(path);
     }
     let (found, opened) = mpsc::channel();
     let pipe = path.to_owned();
-    // Nothing wakes it up if nobody ever writes: it ends with the program.
+    // If nothing is ever written, the thread ends with the program.
     std::thread::spawn(move || found.send(File::open(pipe)));
     opened
         .recv_timeout(Duration::from_secs(limits::JOB_PIPE_WAIT_SECONDS))
         .unwrap_or_else(|_| {
             let what = format!(
-                "it is a pipe, and nobody has written into it for {} s",
+                "it is a pipe, and nothing was written into it for {} s",
                 limits::JOB_PIPE_WAIT_SECONDS
             );
             Err(std::io::Error::new(std::io::ErrorKind::TimedOut, what))
         })
 }
 
-/// All of a text, if it is no longer than a job can be.
+/// The whole text, if it is not too long for a job.
 fn bounded(path: &Path, from: impl Read) -> Result<String> {
-    // What is no file says no length beforehand.
+    // Only files tell their length beforehand.
     let mut bytes = Vec::new();
     let most = limits::JOB_BYTES_MAX;
     let read = from.take(most + 1).read_to_end(&mut bytes);

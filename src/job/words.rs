@@ -1,5 +1,5 @@
-//! What is wrong with a text that is no YAML? The parser's complaints in the words of people who write jobs.
-//! Shows nothing of the text but a key: what stands behind it may be a password.
+//! What is wrong with a text that is not YAML? Rewrites the parser's errors for people who write jobs.
+//! Shows nothing of the text except a key: its value may be a password.
 
 use serde_yaml::Value;
 
@@ -7,24 +7,25 @@ use serde_yaml::Value;
 type Words = (&'static str, Option<&'static str>);
 
 const QUOTES: &str = "text that begins with one of * & ! % @ ` or holds `: ` or ` #` needs quotes";
-const INDENT: &str = "keys of one map begin in the same column; what belongs to a key stands further right, below it";
+const INDENT: &str =
+    "keys of one map begin in the same column; what belongs to a key is indented below it";
 
-/// Parts of complaints, the first that fits counts.
+/// Parts of the parser's errors; the first that matches counts.
 const WORDS: &[(&str, Words)] = &[
     (
         "more than one document",
         (
-            "it holds several documents, divided by lines of `---`",
+            "it holds several documents, separated by lines of `---`",
             Some("a job is one of them"),
         ),
     ),
     (
         "recursion limit",
-        ("lists and maps lie too deep in one another", None),
+        ("lists and maps are nested too deep", None),
     ),
     (
         "repetition limit",
-        ("its aliases unfold to more than a job can be", None),
+        ("its aliases expand to more than a job may have", None),
     ),
     (
         "unknown anchor",
@@ -93,7 +94,7 @@ const WORDS: &[(&str, Words)] = &[
     (
         "tab character",
         (
-            "a tab stands where only spaces may",
+            "there is a tab where only spaces may be",
             Some("YAML is indented with spaces only"),
         ),
     ),
@@ -134,8 +135,8 @@ const WORDS: &[(&str, Words)] = &[
     (
         "could not find expected ':'",
         (
-            "a key is expected, and there is no colon behind it",
-            Some("`key: value`, with a space behind the colon"),
+            "a key is expected, but no colon follows",
+            Some("`key: value`, with a space after the colon"),
         ),
     ),
     (
@@ -164,7 +165,7 @@ const WORDS: &[(&str, Words)] = &[
     (
         "hexadecimal",
         (
-            "`\\x`, `\\u` or `\\U` between double quotes needs more digits behind it",
+            "`\\x`, `\\u` or `\\U` between double quotes needs more digits",
             Some("between single quotes a backslash is a backslash"),
         ),
     ),
@@ -177,39 +178,36 @@ const WORDS: &[(&str, Words)] = &[
     ),
     (
         "block scalar",
-        ("behind `|` or `>` nothing else may stand in the line", None),
+        ("nothing may follow `|` or `>` in the line", None),
     ),
     (
         "expected node content",
         (
             "a value is missing",
-            Some("nothing at all is written as `''`"),
+            Some("an empty value is written as `''`"),
         ),
     ),
     (
         "expected <document start>",
-        (
-            "more follows behind the end of what was begun",
-            Some(INDENT),
-        ),
+        ("more text follows after the end of the value", Some(INDENT)),
     ),
     ("control characters", ("it holds a control character", None)),
     (
         "nicode character",
-        ("it holds a character that no text has", None),
+        ("it holds a character that text cannot contain", None),
     ),
-    ("UTF-", ("it holds bytes that are no text in UTF-8", None)),
+    ("UTF-", ("it holds bytes that are not UTF-8", None)),
     ("input is too long", ("it is too long", None)),
     ("parse YAML number", ("a number cannot be read", None)),
 ];
 
-/// A complaint of the parser about a text, in plain words: where in the line and under which key, as far as that is
-/// known, and what to do about it.
+/// An error of the parser in plain words: where in the line and under which key, as far as that is known, and what to
+/// do about it.
 pub fn plain(complaint: &str, text: &str, line: usize) -> (String, Option<&'static str>) {
     let (own, rest) = complaint
         .rsplit_once(" at line ")
         .map_or((complaint, ""), |(own, rest)| (own, rest));
-    // What this program found itself comes as it was said.
+    // Errors of this program itself stay as they are.
     if let Some(at) = OWN.iter().find_map(|part| own.find(part)) {
         let path = own[..at].trim_end_matches(": ");
         let what = own[at..].to_owned();
@@ -236,8 +234,8 @@ pub fn plain(complaint: &str, text: &str, line: usize) -> (String, Option<&'stat
     (what, hint)
 }
 
-/// Sentences of this program's own that pass through the parser.
-const OWN: [&str; 2] = ["the key `", "its aliases unfold"];
+/// Errors of this program itself that pass through the parser.
+const OWN: [&str; 2] = ["the key `", "its aliases expand"];
 
 /// The key that a line begins with.
 fn key_of(line: &str) -> Option<&str> {
@@ -258,7 +256,7 @@ pub fn merge(complaint: &str) -> String {
     format!("`<<` takes a map or a list of maps, such as `<<: *base`, and this is {found}")
 }
 
-/// What was found where something else is expected.
+/// A description of a value found where another was expected.
 pub fn found(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),

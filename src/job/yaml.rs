@@ -1,4 +1,4 @@
-//! What does a job's text say? YAML with merge keys, bounded in depth and in what its aliases unfold to.
+//! What does a job's text say? YAML with merge keys, bounded in depth and in what its aliases expand to.
 //! Knows no setting.
 
 use std::cell::Cell;
@@ -13,11 +13,11 @@ use crate::limits;
 /// What is wrong with a text: the line, counted from 1 (0: unknown), what, and what to do about it.
 pub type Wrong = (u64, String, Option<&'static str>);
 
-/// The value that a text is.
+/// Parses a text.
 pub fn read(text: &str) -> Result<Value, Wrong> {
     if let Some(line) = too_deep(text) {
         let what = format!(
-            "lists and maps lie more than {} deep in one another",
+            "lists and maps are nested more than {} deep",
             limits::JOB_DEPTH_MAX
         );
         return Err((line, what, None));
@@ -37,7 +37,7 @@ pub fn read(text: &str) -> Result<Value, Wrong> {
     Ok(value)
 }
 
-/// The line on which `[` and `{` lie too deep in one another: the parser's time grows with the square of their depth.
+/// The line on which `[` and `{` are nested too deep: the parser's time grows with the square of their depth.
 fn too_deep(text: &str) -> Option<u64> {
     let mut depth = 0usize;
     for (number, line) in text.lines().enumerate() {
@@ -47,7 +47,7 @@ fn too_deep(text: &str) -> Option<u64> {
             match (quote, c) {
                 (Some(open), c) if open == c && before != '\\' => quote = None,
                 (Some(_), _) => {}
-                // Quotes begin a value, or are letters of one.
+                // Quotes begin a value, or are characters inside one.
                 (None, '"' | '\'') if " [{,:-".contains(before) => quote = Some(c),
                 (None, '#') if before == ' ' => break,
                 (None, '[' | '{') => depth += 1,
@@ -63,7 +63,7 @@ fn too_deep(text: &str) -> Option<u64> {
     None
 }
 
-/// Reads a value while there is room for it: an alias is as long as what it stands for.
+/// Reads a value while the budget lasts: an alias counts as much as what it stands for.
 struct Budget(Cell<usize>);
 
 impl Budget {
@@ -74,7 +74,7 @@ impl Budget {
                 self.0.set(left);
                 Ok(())
             }
-            None => Err(E::custom("its aliases unfold to more than a job can be")),
+            None => Err(E::custom("its aliases expand to more than a job may have")),
         }
     }
 }
@@ -109,7 +109,7 @@ impl<'de> Visitor<'de> for &Budget {
         Ok(Value::Number(value.into()))
     }
 
-    // Longer numbers are as they are written: names may look so.
+    // Longer numbers stay as written: names may look like them.
     fn visit_i128<E: serde::de::Error>(self, value: i128) -> Result<Value, E> {
         self.visit_str(&value.to_string())
     }

@@ -1,4 +1,5 @@
-//! How did it go? What had arrived at moments of a run, and what was put off meanwhile; never more than a page shows.
+//! How did a run go over time? What had arrived at each moment, and what was put off meanwhile; bounded by what a page
+//! shows.
 
 use crate::limits;
 
@@ -42,7 +43,7 @@ pub struct PutOff {
 }
 
 impl Course {
-    /// A batch has its receipt. Several threads say so: what is late is left out.
+    /// Notes a receipt. Several threads call this: late ones are ignored.
     pub fn delivered(&mut self, ms: u64, rows: u64, bytes: u64) {
         if ms < self.last.ms || rows < self.last.rows {
             return;
@@ -64,7 +65,7 @@ impl Course {
         self.points.push(self.last);
     }
 
-    /// A request is put off.
+    /// Notes a request that was put off.
     pub fn put_off(&mut self, ms: u64, why: &str) {
         let is_full = self.put_off.len() == limits::COURSE_REASONS_MAX;
         let found = match self.put_off.iter().position(|put_off| put_off.why == why) {

@@ -66,7 +66,10 @@ fn try_whole(
     loop {
         run.check()?;
         if bytes > run.body_bytes_max.load(Ordering::Relaxed) {
-            let too_big = Error::new(Kind::TooBig, "is bigger than a request that was refused as too big");
+            let too_big = Error::new(
+                Kind::TooBig,
+                "is bigger than a request that was refused as too big",
+            );
             return try_halves(run, parcel, attempt, way, doubted, Some(too_big));
         }
         if parcel.batch.rows() > 1 && !run.flow().fits(bytes) {

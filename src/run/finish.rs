@@ -103,7 +103,8 @@ fn step_by_step(
         }
         if moved.elapsed() > plan.settings.patience {
             let seconds = moved.elapsed().as_secs();
-            let what = format!("the server has been {phase} for {seconds} s without making progress");
+            let what =
+                format!("the server has been {phase} for {seconds} s without making progress");
             return Err(Error::new(Kind::Busy, what).hint(
                 "the same command goes on where this stopped; `run: {patience: 1h}` waits longer",
             ));

@@ -137,9 +137,7 @@ pub fn compare(
     }
     if extent == Extent::Again && !repeated.is_empty() {
         return Ok(Content {
-            not_compared: Some(
-                "ids repeat, so rows of one batch cannot be told apart".to_owned(),
-            ),
+            not_compared: Some("ids repeat, so rows of one batch cannot be told apart".to_owned()),
             ..Content::default()
         });
     }

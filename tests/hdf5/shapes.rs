@@ -127,7 +127,7 @@ d[...] = x; f['ids'] = ids";
         small,
         "",
         Kind::Unsupported,
-        "it has the members `id`, `vec`, `name`\n  hint: a member is named behind the dataset",
+        "it has the members `id`, `vec`, `name`\n  hint: name a member after the dataset",
     );
     refused(
         small,

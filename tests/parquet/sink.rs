@@ -106,7 +106,7 @@ fn write(
     sink.prepare(&target, &decision, false).unwrap();
     let (mut first, mut sizes) = (0, sizes.iter().cycle());
     while first < part.len() {
-        let batch = batch(&target, part, first, *sizes.next().unwrap);
+        let batch = batch(&target, part, first, *sizes.next().unwrap());
         let rows = batch.rows() as usize;
         let parcel = sink.pack(batch, Buffers::default().take()).unwrap();
         sink.deliver(&parcel, Attempt::First).unwrap();

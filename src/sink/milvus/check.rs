@@ -63,7 +63,7 @@ pub enum Misfit {
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Misfit::Null => f.write_str("has no value, and the field needs one"),
+            Misfit::Null => f.write_str("has no value, but the field needs one"),
             Misfit::TooLong(bytes, most) => {
                 write!(f, "has {bytes} bytes, and the field takes {most}")
             }

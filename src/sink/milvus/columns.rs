@@ -162,7 +162,8 @@ pub fn fields(
             (Role::Dynamic, None) if found.is_dynamic => None,
             (Role::Dynamic, _) => {
                 let error = mismatch("has no dynamic field".to_owned());
-                let hint = "`fields: {rest: drop}` leaves out columns that have no field of their own";
+                let hint =
+                    "`fields: {rest: drop}` leaves out columns that have no field of their own";
                 wrong.push(error.hint(hint));
                 continue;
             }

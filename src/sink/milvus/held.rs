@@ -318,7 +318,10 @@ impl Keyed<'_> {
         let loaded = self.client.is_loaded(collection, partition.as_deref());
         match error.kind() {
             Kind::Refused if matches!(loaded, Ok(false)) => {
-                let what = format!("{collection} was loaded, but no longer is: {}", error.what());
+                let what = format!(
+                    "{collection} was loaded, but no longer is: {}",
+                    error.what()
+                );
                 Error::new(Kind::Busy, what)
             }
             _ => error,

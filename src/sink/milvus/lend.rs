@@ -117,8 +117,7 @@ impl Milvus {
         while !done()? {
             check()?;
             if began.elapsed() > self.run.patience {
-                let what =
-                    format!("the server has been {doing} for longer than `run.patience`");
+                let what = format!("the server has been {doing} for longer than `run.patience`");
                 return Err(Error::new(Kind::Busy, what).hint("`run: {patience: 1h}` waits longer"));
             }
             std::thread::sleep(ASK_EVERY);

@@ -124,7 +124,9 @@ pub fn metric(target: &Target, settings: &Settings) -> Result<i32> {
                 Kind::Job,
                 "a collection of Milvus 1.x needs a metric, and the source does not know it",
             )
-            .hint(format!("{hint}: HAMMING, JACCARD, TANIMOTO, SUBSTRUCTURE or SUPERSTRUCTURE")));
+            .hint(format!(
+                "{hint}: HAMMING, JACCARD, TANIMOTO, SUBSTRUCTURE or SUPERSTRUCTURE"
+            )));
         }
         (None, None) => {
             warn!("neither the job nor the source names a metric: L2, Milvus's own default");

@@ -117,9 +117,7 @@ impl Settings {
         if let Some((_, lack, key)) = lacks.iter().find(|(said, ..)| *said) {
             return Err(Error::new(
                 Kind::Job,
-                format!(
-                    "the server is {server}, which has no {lack}: {key} has no meaning there"
-                ),
+                format!("the server is {server}, which has no {lack}: {key} has no meaning there"),
             )
             .hint(format!("is it the right server? If so, leave {key} out")));
         }

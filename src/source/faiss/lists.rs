@@ -29,9 +29,9 @@ pub fn find(file: &View, rows: &Rows, setting: Option<&Path>, access: Access) ->
     if name.is_empty() && setting.is_none() {
         let what = "its inverted lists are in another file whose name was not kept: the index was read with \
                     IO_FLAG_MMAP and then written again";
-        return Err(Error::new(Kind::Job, what)
-            .at(file.place(*at))
-            .hint("set `lists:` to the index file that it was read from: that file has the lists"));
+        return Err(Error::new(Kind::Job, what).at(file.place(*at)).hint(
+            "set `lists:` to the index file that it was read from: that file has the lists",
+        ));
     }
     let stored = Path::new(OsStr::from_bytes(name));
     let beside = stored

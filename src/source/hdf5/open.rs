@@ -150,8 +150,7 @@ pub(super) fn by_library(path: &Path, view: &View) -> Result<hdf5::File> {
 fn unread(path: &Path, cause: &str) -> Error {
     let (what, hint) = if cause.contains("already open for write") {
         (
-            "was not closed by the program that wrote it, or is still being written"
-                .to_owned(),
+            "was not closed by the program that wrote it, or is still being written".to_owned(),
             "wait until it is closed; if nothing has it open any more, `h5clear -s FILE` of HDF5's tools takes the mark \
              away (what was not flushed is lost)",
         )
