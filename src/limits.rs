@@ -1,11 +1,10 @@
 //! Every bound in the program, named, with its reason. Constants only.
 
-/// Target size of a batch's vectors and ids where the job does not say: the knee of the measured
-/// throughput curve lies at 1–4 MiB, and a real Milvus gains nothing above 4 MiB.
+/// Default size of a batch's vectors and ids: the measured throughput levels off at 1 to 4 MiB.
 pub const BATCH_BYTES_DEFAULT: u64 = 4 << 20;
 
-/// The largest batch a job may ask for. Milvus 2.x refuses messages above 67,108,864 bytes with
-/// everything counted; ids, names and framing need far less than the 4 MiB left here.
+/// The largest batch a job may ask for. Milvus 2.x refuses messages above 67,108,864 bytes; ids, names and framing need
+/// far less than the 4 MiB left here.
 pub const BATCH_BYTES_MAX: u64 = 60 << 20;
 
 /// The smallest batch a job may ask for: below it, one request per few rows would be ruinous.
@@ -15,8 +14,8 @@ pub const BATCH_BYTES_MIN: u64 = 4 << 10;
 /// Milvus server carries up to 16 bytes for each row.
 pub const BATCH_ROWS_MAX: u64 = 1 << 20;
 
-/// Ranges of a mapping shorter than this are gathered into the room: a body frame for each costs more
-/// than the copy (measured: one frame a row is 6 times dearer than gathering).
+/// Ranges of a mapping shorter than this are copied into a buffer: a body frame for each costs more than the copy
+/// (measured: one frame a row costs 6 times as much as gathering).
 pub const GATHER_BELOW_BYTES: usize = 64 << 10;
 
 /// The most dimensions a vector may have: the limit of Faiss's own reader.
@@ -25,36 +24,36 @@ pub const DIMENSIONS_MAX: u64 = 1 << 20;
 /// The most dimensions Milvus takes, 1.x and 2.x.
 pub const MILVUS_DIMENSIONS_MAX: u32 = 32_768;
 
-/// Bytes of a file that are summed at a time where a footer has its CRC-32.
+/// Bytes of a file that are summed at a time if a footer has its CRC-32.
 pub const SUMMED_AT_ONCE: u64 = 4 << 20;
 
 /// Bytes of a list of ids in text that are read at a time.
 pub const ID_LINES_AT_ONCE: u64 = 1 << 20;
 
-/// The longest line of such a list: an id has up to 20 characters, and may stand among spaces.
+/// The longest line of such a list: an id has up to 20 characters, and may have spaces around it.
 pub const ID_LINE_BYTES_MAX: usize = 256;
 
-/// How deep Faiss indexes may lie inside one another; real files stay below 6.
+/// How deep Faiss indexes may be nested; real files stay below 6.
 pub const NESTING_MAX: u32 = 32;
 
-/// Shards a target is cut into where its source has no seams of its own. More than any pool has threads,
-/// few enough that a window record for each costs nothing.
+/// Shards of a target whose source has no natural boundaries: more than any pool has threads, few enough that a window
+/// record for each costs nothing.
 pub const SHARDS_PER_TARGET: u64 = 64;
 
 /// Batches of a shard that one synced window record covers.
 pub const WINDOW_BATCHES: u32 = 64;
 
-/// Rows left out, ids that collide and like findings: how many are listed; all are counted.
+/// How many rows left out, colliding ids and similar findings are listed; all are counted.
 pub const LISTED_MAX: usize = 1000;
 
 /// Memory for sorting ids when looking for repeats; the rest goes to a temporary file.
 pub const ID_SORT_BYTES: usize = 32 << 20;
 
-/// Bytes at the start of a source's file whose digest tells it from another of the same length and time: headers lie
-/// there.
+/// Bytes at the start of a source's file, where headers are, whose digest distinguishes files of the same length and
+/// time.
 pub const HEAD_BYTES: u64 = 64 << 10;
 
-/// Files up to this are digested whole to be told from others: a tenth of a second where they lie on a disk.
+/// Files up to this size are digested completely to identify them: a tenth of a second from a disk.
 pub const CONTENT_WHOLE_BYTES: u64 = 32 << 20;
 
 /// Blocks of a longer file that are digested, and how long each is: 8 MiB in all.
@@ -81,31 +80,29 @@ pub const INFLATE_STEP_BYTES: u64 = 256 << 10;
 /// The largest job file: a job is written by a person.
 pub const JOB_BYTES_MAX: u64 = 4 << 20;
 
-/// Files of one source whose mistakes are told at a time: who has more sees the kind by then.
+/// Files of one source whose mistakes are listed at a time: more would add nothing.
 pub const MISTAKES_OF_FILES_MAX: usize = 20;
 
-/// How long a job file that is a pipe is waited for.
+/// How long to wait for a job file that is a pipe.
 pub const JOB_PIPE_WAIT_SECONDS: u64 = 10;
 
-/// Ids that `inspect` looks through for their range: 64 MiB of them, well under a second.
+/// Ids that `inspect` scans for their range: 64 MiB of them, well under a second.
 pub const IDS_SCANNED_MAX: u64 = 8 << 20;
 
-/// Pairs of a Faiss table of duplicates that are held at once, with where their rows are: about 64 MiB a shard.
-/// For each that many, all ids of the index are read once.
+/// Pairs of a Faiss table of duplicates that are held at a time, with the places of their rows: about 64 MiB a shard.
+/// All ids of the index are read once for each batch of pairs.
 pub const DUPLICATES_AT_ONCE: u64 = 1 << 20;
 
-/// Bytes of an uncompressed chunk of an HDF5 file where the job does not say: HDF5's readers cache chunks of up
-/// to 1 MiB unless told otherwise.
+/// Default bytes of an uncompressed chunk of an HDF5 file: HDF5's readers cache chunks of up to 1 MiB by default.
 pub const HDF5_CHUNK_BYTES: u64 = 1 << 20;
 
-/// Bytes of a compressed chunk before compression, where the job does not say: small enough that a batch has
-/// several, which threads can share.
+/// Default bytes of a compressed chunk before compression: small enough that a batch has several for threads to share.
 pub const HDF5_PACKED_CHUNK_BYTES: u64 = 512 << 10;
 
 /// Uncompressed HDF5 files have no more chunks than this unless the job says so: larger files have larger chunks.
 pub const HDF5_CHUNKS_TYPICAL: u64 = 32_768;
 
-/// Entries that one node of an HDF5 chunk index can have: one node, written first, lets chunks lie in one piece.
+/// Entries that one node of an HDF5 chunk index can have: one node, written first, keeps chunks in one piece.
 pub const HDF5_CHUNKS_MAX: u64 = 65_534;
 
 /// Chunks of HDF5 files have 32-bit lengths.
@@ -118,11 +115,11 @@ pub const HDF5_PACKED_CHUNK_BYTES_MAX: u64 = 64 << 20;
 pub const HDF5_EARLY_BYTES: u64 = 32 << 20;
 
 /// The longest answer of a server that is read: an insert's answer carries up to 16 bytes for each of its rows,
-/// and pages of a query are asked for well below this. Its messages are held beside it while they are made.
+/// and pages of a query are requested well below this. Its decoded messages are held along with it.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// Seconds after the last piece of its body was taken in which an insert must be answered: a busy server answers within
-/// a few.
+/// Seconds within which an insert must be answered after the last piece of its body was sent: a busy server takes a
+/// few.
 pub const INSERT_DEADLINE_S: u64 = 120;
 
 /// Seconds after which any other call without an answer counts as lost.
@@ -135,13 +132,12 @@ pub const SLOW_DEADLINE_S: u64 = 600;
 /// Seconds to connect in: TCP's own patience is minutes.
 pub const CONNECT_DEADLINE_S: u64 = 10;
 
-/// Seconds between pings on a connection with calls out, so that a dead peer is noticed. Servers that know no
-/// better (Milvus Lite) take the third ping without data between for an offence: it comes later than
-/// `INSERT_DEADLINE_S`.
+/// Seconds between pings on a connection with calls in flight, so that a dead peer is noticed. Milvus Lite closes the
+/// connection at the third ping without data in between, which comes later than `INSERT_DEADLINE_S`.
 pub const PING_EVERY_S: u64 = 60;
 
-/// Seconds in which a ping must be answered: on a slow line it waits behind all that the connection was handed before,
-/// which passes within the time an insert is given.
+/// Seconds in which a ping must be answered: on a slow line it waits behind everything that the connection was given
+/// before, which passes within the time for an insert.
 pub const PING_ANSWER_S: u64 = INSERT_DEADLINE_S;
 
 /// Rows in a request to the C++ engine of Milvus Lite, whose insert time grows with their square (measured:
@@ -151,15 +147,15 @@ pub const LITE_CPP_ROWS_MAX: u64 = 1000;
 /// Bytes of rows that are digested at a step and copied while they are in the cache: half of a small L1 + L2.
 pub const CHECK_STEP_BYTES: usize = 32 << 10;
 
-/// Connections to a server where the job does not say: on two cores two are the most that helps (measured), and
-/// a Milvus server is busy long before four are.
+/// Default connections to a server: on two cores, more than two do not help (measured), and four keep a Milvus server
+/// more than busy.
 pub const CONNECTIONS_DEFAULT: usize = 2;
 
-/// Requests out on each connection to begin with: with one, a connection stands still between an answer and the next
-/// request (measured: 1.1 against 1.7 GB/s into a server that throws rows away).
+/// Requests in flight on each connection to begin with: with one, a connection idles between an answer and the next
+/// request (measured: 1.1 against 1.7 GB/s into a server that discards rows).
 pub const IN_FLIGHT_FIRST: usize = 2;
 
-/// Requests out on each connection at most, where their number is found by trial: each holds a batch in memory.
+/// Requests in flight on each connection at most, if their number is found by trial: each holds a batch in memory.
 pub const IN_FLIGHT_MAX: usize = 3;
 
 /// Seconds after which a call to Milvus 1.x without an answer counts as lost: inserts wait there behind flushes,
@@ -182,8 +178,8 @@ pub const HDF5_TEXT_BYTES_MAX: usize = 4096;
 /// Bytes of an HDF5 attribute that are read: those of h5py have 64 KiB at most.
 pub const HDF5_ATTRIBUTE_BYTES_MAX: u64 = 1 << 20;
 
-/// Seconds without a sign of life after which a process that looks at HDF5 files is taken to go round in circles: opening
-/// a file takes milliseconds.
+/// Seconds without a sign of life after which a process that looks at HDF5 files counts as stuck in a loop: opening a
+/// file takes milliseconds.
 pub const HDF5_LOOK_S: u64 = 60;
 
 /// Memory of a process that looks at HDF5 files: rows of chunks (256 MiB), what the library keeps, ids to be sorted.
@@ -198,8 +194,8 @@ pub const HDF5_ITEMS_MAX: usize = 1 << 22;
 /// Rows of values of variable length that are read from an HDF5 file at once: each is a call for memory in the library.
 pub const HDF5_VARIABLE_ROWS: u64 = 4096;
 
-/// Bytes of the rows that one row of HDF5's chunks covers, held while they are unpacked; chunks that are tall and
-/// narrow (one column each, say) would need the whole dataset at once.
+/// Bytes of the rows that one row of HDF5's chunks covers, held while they are unpacked; tall and
+/// narrow chunks (of one column each, for example) would need the whole dataset at once.
 pub const HDF5_BAND_BYTES_MAX: u64 = 256 << 20;
 
 /// Bytes that one byte of a packed chunk can become: deflate's limit is 1032, LZF's 88.
@@ -208,39 +204,42 @@ pub const HDF5_UNPACKED_MAX: u64 = 1032;
 /// Bytes of rows gathered at once from chunks that each hold some of their columns, where nothing has to be unpacked.
 pub const HDF5_GATHER_BYTES: u64 = 4 << 20;
 
-/// Bytes of rows that are asked for at once to be compared: servers answer with no more than 64 to 100 MB.
+/// Bytes of rows that are requested at a time for comparison: servers answer with no more than 64 to 100 MB.
 pub const LOOK_UP_BYTES: u64 = 8 << 20;
 
-/// Rows that are asked for at once to be compared: a request spells their keys out, up to 20 characters each, and
+/// Rows that are requested at a time for comparison: a request lists their keys, up to 20 characters each, and
 /// the server parses them (measured: 8,000 keys of 128 floats 0.4 s, 16,000 twice that).
 pub const LOOK_UP_ROWS_MAX: u64 = 8192;
 
 /// Keys of a job that are looked up in a target that has rows before the first row is sent: one query, and most of a
-/// second where the rows are packed. Of each shard two more at most.
+/// second if the rows are packed. Of each shard two more at most.
 pub const KEYS_LOOKED_UP: u64 = 256;
 
-/// Places that are remembered of the runs under one checkpoint; more, and the older ones are forgotten.
+/// Destinations that are remembered for one checkpoint; beyond that, the oldest are forgotten.
 pub const DELIVERY_PLACES_MAX: usize = 20_000;
 
 /// Bytes of a note of what was delivered that is read: one of so many places is far shorter.
 pub const DELIVERY_BYTES_MAX: u64 = 64 << 20;
 
-/// Rows of a target that are compared where a sample is asked for: chances are 99.99 % that damage to one row in a
-/// thousand is found, and 63 % that damage to one in ten thousand is.
+/// Rows of a target that are compared in a sample: this finds damage to one row in a thousand with 99.99 % probability,
+/// and to one in ten thousand with 63 %.
 pub const SAMPLE_ROWS: u64 = 10_000;
 
-/// Sampled rows that are compared at once; they are copied, so that the batches they came from can go.
+/// Sampled rows that are compared at a time; they are copied, so that their batches can be freed.
 pub const SAMPLED_AT_ONCE: usize = 1024;
 
-/// Ids of a target that repeat and are remembered when rows are compared: about 64 MiB.
+/// Repeating ids of a target that are remembered when rows are compared: about 64 MiB.
 pub const REPEATED_IDS_MAX: usize = 1 << 20;
 
-/// Ids that repeat whose copies are counted together: what is too many of one and too few of another in the same
-/// count would not be seen.
+/// Repeating ids whose copies are counted together: too many of one and too few of another in the same count would
+/// cancel out.
 pub const COPIES_AT_ONCE: usize = 16;
 
-/// Characters of one sentence that are shown: a name or a server's answer can be of any length, a screen is not.
+/// Characters of one sentence that are shown: a name or a server's answer can have any length.
 pub const SHOWN_CHARS_MAX: usize = 1500;
+
+/// Messages that wait for a standard error that takes none before the threads that add more wait, too.
+pub const SCREEN_LINES_MAX: usize = 1000;
 
 /// Mistakes of one job that are shown; all are counted.
 pub const MISTAKES_SHOWN_MAX: usize = 100;
@@ -274,8 +273,8 @@ pub const PIECE_BYTES: usize = 256 << 10;
 /// Targets that are prepared before the log says so: after a death between, so many have to be looked at again.
 pub const PREPARED_AT_ONCE: usize = 64;
 
-/// Targets that a server is asked about, or that are prepared, side by side: it makes partitions one after the other, but
-/// answers in between.
+/// Targets that a server is asked about, or that are prepared, side by side: it makes partitions one after the other,
+/// but answers in between.
 pub const TARGETS_SIDE_BY_SIDE: usize = 4;
 
 /// How deep lists and maps of a job may lie in one another: none that means something comes near.
@@ -333,16 +332,16 @@ pub const POSTGRES_REPEATS_SHOWN: u64 = 5;
 /// Values of a pickle: those of a document are about thirty, and one takes 24 bytes.
 pub const PICKLE_VALUES_MAX: usize = 64 << 20;
 
-/// The longest pickle that is read: it is walked through as a whole.
+/// The longest pickle that is read: it is interpreted as a whole.
 pub const PICKLE_BYTES_MAX: u64 = 1 << 30;
 
-/// How deep metadata of a document may lie in one another.
+/// How deep the metadata of a document may be nested.
 pub const METADATA_DEPTH_MAX: usize = 64;
 
-/// Bytes of a document's metadata as JSON: lists that hold one list many times grow without measure.
+/// Bytes of a document's metadata as JSON: lists that contain one list many times grow without limit.
 pub const METADATA_BYTES_MAX: usize = 1 << 20;
 
-/// The longest JSON file of a store in memory that is read: it is walked through as a whole.
+/// The longest JSON file of a store in memory that is read: it is parsed as a whole.
 pub const STORE_BYTES_MAX: u64 = 16 << 30;
 
 /// The footer of a Parquet file: it describes each column of each row group in some hundred bytes.
@@ -357,7 +356,7 @@ pub const PARQUET_PAGE_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of vectors in a page that is written: as large as those of usual writers.
 pub const PARQUET_PAGE_BYTES: usize = 1 << 20;
 
-/// Values of a page, those that are not there among them: a few bytes can announce any number of these.
+/// Values of a page, including nulls: a few bytes can announce any number of these.
 pub const PARQUET_PAGE_VALUES_MAX: u32 = 64 << 20;
 
 /// Rows of a Parquet file: they are counted in its footer, and need not take any room.
@@ -366,16 +365,16 @@ pub const PARQUET_ROWS_MAX: u64 = 1 << 40;
 /// Bytes of rows that are read from a Parquet file at once.
 pub const PARQUET_BLOCK_BYTES: u64 = 1 << 20;
 
-/// Bytes of vectors from which a page is handed on as it lies; smaller ones are joined.
+/// Bytes of vectors from which on a page is passed on as it is; smaller ones are joined.
 pub const PARQUET_PAGE_ALONE_BYTES: usize = 64 << 10;
 
 /// Rows that are read at once, however short they are.
 pub const PARQUET_BLOCK_ROWS_MAX: u64 = 4096;
 
-/// The same, where a text may take over most of the one before it.
+/// The same, if a text may share most of its bytes with the previous one.
 pub const PARQUET_BLOCK_ROWS_DELTA: u64 = 64;
 
-/// Rows that are looked at to tell vectors from lists of any length.
+/// Rows that are inspected to tell vectors from lists of any length.
 pub const PARQUET_SAMPLE_ROWS: usize = 256;
 
 /// The manifest of a directory of Parquet files: a hundred bytes for each file.
@@ -405,7 +404,8 @@ pub const HTTP_SHORT_ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Shares of a job, each carried by a program of its own: far more than a destination serves well.
 pub const SHARES_MAX: u32 = 10_000;
 
-/// Bytes of a value of a SQLite file: rows of Milvus Lite are no longer than a request to it, 64 MiB, and a little more.
+/// Bytes of a value of a SQLite file: rows of Milvus Lite are no longer than a request to it, 64 MiB, and a little
+/// more.
 pub const SQLITE_VALUE_BYTES_MAX: i32 = 80 << 20;
 
 /// The description of a batch in an Arrow stream: some hundred bytes for each column.
@@ -437,8 +437,8 @@ pub const QDRANT_PAYLOAD_DEPTH_MAX: usize = 100;
 /// Rows that a Chroma server is asked for at a time: it binds a variable for each, and has no more than 32,766.
 pub const CHROMA_PAGE_ROWS_MAX: u64 = 32_000;
 
-/// The same where the job does not say: it makes a page as a whole before it sends it (measured: 2,500 rows at a time are
-/// as fast as more).
+/// The same where the job does not say: it makes a page as a whole before it sends it (measured: 2,500 rows at a time
+/// are as fast as more).
 pub const CHROMA_PAGE_ROWS: u64 = 2500;
 
 /// The same before it is known how long rows are.
@@ -477,15 +477,15 @@ pub const PINECONE_CONNECTIONS: usize = 4;
 /// Bytes of ids in the address of a request: servers on the way take eight kilobytes in all.
 pub const PINECONE_QUERY_BYTES: usize = 6 << 10;
 
-/// Milliseconds after which rows that were listed and not found are asked for again: the service takes a moment until what
-/// was written is everywhere.
+/// Milliseconds after which rows that were listed and not found are asked for again: the service takes a moment until
+/// what was written is everywhere.
 pub const PINECONE_LOOKS_AGAIN_MS: [u64; 2] = [200, 1000];
 
 /// Namespaces whose first rows are looked at for what rows have.
 pub const PINECONE_NAMESPACES_SAMPLED: usize = 16;
 
-/// How deep values of a document may lie in one another: Elasticsearch takes 20 levels of objects unless told otherwise, and
-/// what reads the JSON that is made of them stops at 127.
+/// How deep values of a document may lie in one another: Elasticsearch takes 20 levels of objects unless told
+/// otherwise, and what reads the JSON that is made of them stops at 127.
 pub const DOCUMENT_DEPTH_MAX: usize = 120;
 
 /// Keys of documents that a profile tells apart: more are no columns of a collection.
@@ -494,7 +494,8 @@ pub const PROFILE_KEYS_MAX: usize = 200;
 /// Documents that are looked at for a profile.
 pub const PROFILE_DOCUMENTS: usize = 1000;
 
-/// Documents that Elasticsearch and OpenSearch are asked for at a time: `index.max_result_window`, unless told otherwise.
+/// Documents that Elasticsearch and OpenSearch are asked for at a time: `index.max_result_window`, unless told
+/// otherwise.
 pub const SEARCH_PAGE_ROWS_MAX: u64 = 10_000;
 
 /// The same before it is known how long documents are.
@@ -522,17 +523,17 @@ pub const ETCD_KEYS_MAX: usize = 64 << 20;
 /// Up to this etcd's file is read into memory, so that a running server does not change it while it is looked at.
 pub const ETCD_HELD_BYTES_MAX: u64 = 64 << 20;
 
-/// How often etcd's file is read anew when it was written to meanwhile.
+/// How often etcd's file is read again if it was written to meanwhile.
 pub const ETCD_TRIES: u32 = 5;
-/// Bytes of etcd's file: it takes no quota of more than 8 GiB, but for those who insist.
+/// Bytes of etcd's file: its recommended quota ends at 8 GiB.
 pub const ETCD_FILE_BYTES_MAX: u64 = 64 << 30;
 /// Bytes of metadata that are asked of a running etcd, and held.
 pub const ETCD_ASKED_BYTES_MAX: u64 = 1 << 30;
 /// Keys of a page that is asked of a running etcd: an answer is a message of some megabytes.
 pub const ETCD_PAGE_KEYS: i64 = 500;
 
-/// Bytes of deleted keys that are held for a segment, and for all deletions of a partition that lie in segments of their
-/// own: some two million keys that are numbers.
+/// Bytes of deleted keys that are held for a segment, and for all deletions of a partition that lie in segments of
+/// their own: some two million keys that are numbers.
 pub const DELETIONS_BYTES_MAX: u64 = 64 << 20;
 /// Shares that deleted keys are read in where they are more: each reads all logs of deletions and all keys once more.
 pub const DELETION_SHARES_MAX: u64 = 256;

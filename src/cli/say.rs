@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result, shown};
+use crate::limits;
 
 /// Adds a line to a [`Text`].
 macro_rules! line {
@@ -138,8 +139,6 @@ struct State {
 
 /// After this long in one write, standard error counts as blocked.
 const BLOCKED_AFTER: Duration = Duration::from_millis(200);
-/// Lines that wait for a blocked standard error before the threads that add more wait, too.
-const LINES_MAX: usize = 1000;
 /// From the left edge: nothing, to the right edge.
 const CLEAR: &str = "\r\x1b[K";
 
@@ -160,7 +159,7 @@ impl Screen {
     /// made them safe to show.
     pub fn say(&self, lines: &str) {
         let mut state = self.lock();
-        while state.lines.len() >= LINES_MAX {
+        while state.lines.len() >= limits::SCREEN_LINES_MAX {
             state = self.0.wait(state);
         }
         drop(state);

@@ -336,7 +336,7 @@ mod tests {
             ("{}", "without descr"),
             (
                 "{'descr': '<f4', 'fortran_order': False, 'shape': (7, 5)} x",
-                "behind",
+                "after the header",
             ),
             (
                 "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (7, 5)}",

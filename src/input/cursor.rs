@@ -71,8 +71,9 @@ impl Cursor {
         Ok(room)
     }
 
-    /// A 64-bit count of things `unit` bytes long, refused here if the file cannot hold them:
-    /// nothing downstream allocates or loops on an unchecked number.
+    /// A 64-bit count of items of `unit` bytes, refused here if the file cannot hold them: nothing downstream allocates
+    /// or
+    ///     /// loops by an unchecked number.
     pub fn count(&mut self, field: &'static str, unit: u64) -> Result<u64> {
         let before = self.at;
         let count = self.u64(field)?;
@@ -80,7 +81,7 @@ impl Cursor {
         Ok(count)
     }
 
-    /// `count` things of `unit` bytes each, skipped over and handed out as a view.
+    /// Skips `count` items of `unit` bytes each and returns them as a view.
     pub fn payload(&mut self, field: &'static str, count: u64, unit: u64) -> Result<View> {
         let len = self.check(self.at, field, count, unit)?;
         let view = self.view.cut(self.at, len)?;
@@ -88,13 +89,13 @@ impl Cursor {
         Ok(view)
     }
 
-    /// A 64-bit count, then that many things of `unit` bytes: handed out as a view.
+    /// A 64-bit count, then that many items of `unit` bytes, as a view.
     pub fn vector(&mut self, field: &'static str, unit: u64) -> Result<View> {
         let count = self.count(field, unit)?;
         self.payload(field, count, unit)
     }
 
-    /// Bytes from the start of the view to where reading goes on.
+    /// The current position: bytes from the start of the view.
     pub fn at(&self) -> u64 {
         self.at
     }
@@ -104,7 +105,7 @@ impl Cursor {
         self.view.len() - self.at
     }
 
-    /// The view that is read.
+    /// The view that is being read.
     pub fn view(&self) -> &View {
         &self.view
     }
@@ -144,7 +145,7 @@ impl Cursor {
                 };
                 Err(Error::new(Kind::Corrupt, what)
                     .at(self.view.place(at))
-                    .hint("the file is cut short, or damaged here: compare its length and sum with the original's"))
+                    .hint("the file is cut short or damaged here: compare its length and checksum with the original's"))
             }
         }
     }

@@ -1,10 +1,9 @@
 //! What if a mapped file is truncated while we read it? Unsafe room 2: the handler of SIGBUS.
 //!
 //! Reading a page that the file no longer has raises SIGBUS, which would kill the process. The handler puts a page
-//! of zeros where the fault was, if that lies in a mapping of ours, and reading goes on; readers compare
-//! the file with what it was (`View::unchanged`) before they use the bytes. A disk that fails raises the same
-//! signal while the file looks as before, so the mapping is marked too. A fault anywhere else goes to the handler that
-//! was there before.
+//! of zeros at the fault, if that is in a mapping of ours, and reading continues; readers check that the file is
+//! unchanged (`View::unchanged`) before they use the bytes. A failing disk raises the same signal although the file
+//! looks as before, so the mapping is marked, too. A fault anywhere else goes to the previous handler.
 
 #![allow(unsafe_code)]
 
@@ -12,8 +11,8 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Mappings that may be held at one time. A handler may take no lock, so the table has a fixed size; a file that
-/// finds it full is read without a mapping.
+/// Mappings that may be held at a time. A handler must not lock, so the table has a fixed size; if it is full, a file
+/// is read without a mapping.
 const SLOTS: usize = 4096;
 
 struct Slot {
@@ -34,11 +33,11 @@ static TABLE: [Slot; SLOTS] = [const {
 static PAGE: AtomicUsize = AtomicUsize::new(0);
 static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
-/// A stretch of memory that is guarded until this is dropped.
+/// A range of memory that is guarded until this is dropped.
 pub struct Guarded(&'static Slot);
 
 impl Guarded {
-    /// Whether a page could not be read, so that zeros stand in its place for good.
+    /// Whether a page could not be read and was replaced by zeros for good.
     pub fn is_holed(&self) -> bool {
         self.0.is_holed.load(Ordering::SeqCst)
     }
@@ -126,7 +125,7 @@ extern "C" fn on_sigbus(
     give_back(signal, info, context);
 }
 
-/// Not ours: as if we had never been here.
+/// Not ours: acts as if this handler had never been installed.
 fn give_back(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let before = BEFORE.get();
     let handler = before.map_or(libc::SIG_DFL, |b| b.sa_sigaction);

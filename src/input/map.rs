@@ -1,4 +1,4 @@
-//! The one mmap. Unsafe room 1: the calls that map a file and give its pages back.
+//! The one mmap. Unsafe room 1: the calls that map a file and release its pages.
 //! Hands out windows that own the mapping; never parses.
 
 #![allow(unsafe_code)]
@@ -21,20 +21,21 @@ pub struct Map {
     guarded: Guarded,
     _listed: Listed,
     map: Mmap,
-    /// The file, when memory cannot hold all of it: what was read leaves the page cache too, which would throw it out
-    /// before it is read again, and with it what other programs, such as the server, have there.
+    /// The file, if memory cannot hold all of it: what was read then leaves the page cache, too, which would evict it
+    /// anyway
+    ///     /// before it is read again, along with the pages of other programs, such as the server.
     uncached: Option<Arc<File>>,
 }
 
 impl Map {
-    /// Maps all of an open file, which must not be empty; `None` when too many mappings are held.
+    /// Maps all of an open file, which must not be empty; `None` if too many mappings are held.
     pub fn new(file: &Arc<File>) -> io::Result<Option<Map>> {
         // SAFETY: the mapping is read-only and its bytes are only ever read as bytes. We cannot stop another
         // process from truncating or writing the file; input/guard.rs turns the fault of a vanished page into
         // zeros, readers compare the file's size, time and inode after reading (View::unchanged), and no
         // invariant of ours rests on the bytes staying the same.
         let map = unsafe { Mmap::map(&**file)? };
-        // Advice is best effort: a system that does not know it reads all the same.
+        // Advice is best effort: a system without it can read, too.
         let _ = map.advise(Advice::Sequential);
         let guarded = guard(map.as_ptr() as usize, map.len())?;
         let is_too_big = map.len() as u64 > memory_bytes();
@@ -46,7 +47,7 @@ impl Map {
         }))
     }
 
-    /// Whether a page of it could not be read, so that zeros stand in its place.
+    /// Whether a page of it could not be read and was replaced by zeros.
     pub fn is_holed(&self) -> bool {
         self.guarded.is_holed()
     }
@@ -56,7 +57,7 @@ impl Map {
         &self.map
     }
 
-    /// A stretch as bytes that own the mapping; its pages are given back when the last of them is dropped.
+    /// A range as bytes that own the mapping; its pages are released when the last of these bytes is dropped.
     pub fn window(map: &Arc<Map>, start: usize, len: usize) -> Bytes {
         assert!(
             start
@@ -98,7 +99,7 @@ impl Drop for Window {
     fn drop(&mut self) {
         // A fault maps more than the page: the 64 KiB around it (fault_around_bytes) and, since Linux 6.18, the whole
         // folio in the page cache, of up to 2 MiB; so also pages of a neighbour that was dropped already. All of
-        // that goes. A thread that still reads there faults again, without a disk. Small windows are too many for so
+        // that is released. A thread that still reads there faults again, without a disk. Small windows are too many for so
         // much work: of them only pages go that no later one needs, so that nothing has to fault again.
         const FOLIO: usize = 2 << 20;
         const SMALL: usize = 64 << 10;

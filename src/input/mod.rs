@@ -1,4 +1,4 @@
-//! Where are the bytes? Views of files that know their file and offset, and say so when something is missing.
+//! Where are the bytes? Views of files that know their file and offset, for errors about what is missing.
 //! Never says what bytes mean.
 
 mod cursor;
@@ -23,39 +23,39 @@ pub use cursor::Cursor;
 pub use shown::origin;
 pub use volume::{Entry, Remote, Seen, Volume};
 
-/// How a file's bytes are got at.
+/// How a file's bytes are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Access {
     /// Mapped into memory: nothing is copied.
     #[default]
     Map,
-    /// Read with `pread`: for network mounts, and for the cautious.
+    /// Read with `pread`, for network mounts.
     Read,
 }
 
-/// What a file looked like when it was opened: when any of it changes, the data may have.
+/// The state of a file when it was opened: if any of it changes, the data may have changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stamp {
     /// Length in bytes.
     pub bytes: u64,
     /// Nanoseconds since the epoch.
     pub modified_ns: i128,
-    /// Device and inode; of what is on no disk, 0 and a hash of what tells it from others.
+    /// Device and inode; for a file that is not on a disk, 0 and a hash of its identity.
     pub inode: (u64, u64),
 }
 
 impl Stamp {
-    /// What a file looks like now.
+    /// The current state of a file.
     pub fn at(path: &Path) -> io::Result<Stamp> {
         std::fs::metadata(path).map(|meta| Stamp::of(&meta))
     }
 
-    /// Complains when a file no longer looks like this.
+    /// Returns an error if a file has changed.
     pub fn unchanged(&self, path: &Path) -> Result<()> {
         self.same(Stamp::at(path), path)
     }
 
-    /// Complains when a file that looks like `now` does not look like this.
+    /// Returns an error if the state `now` is another one.
     pub fn same(&self, now: io::Result<Stamp>, path: &Path) -> Result<()> {
         let what = match now {
             Ok(now) if now == *self => return Ok(()),
@@ -66,9 +66,9 @@ impl Stamp {
             Ok(_) => "was written to".to_owned(),
             Err(e) => format!("is gone ({e})"),
         };
-        let what = format!("the source {what} while it is read");
+        let what = format!("the source {what} while it was read");
         Err(Error::path(Kind::Changed, path, what).hint(
-            "leave the source as it is meanwhile; once it is put back as it was (the very file, with its time), the same \
+            "do not change the source during a run; once it is restored (the same file, with its time), the same \
              command goes on",
         ))
     }
@@ -82,7 +82,7 @@ impl Stamp {
     }
 }
 
-/// An open file: its path, its bytes, and what it looked like.
+/// An open file: its path, its bytes, and its state.
 struct File {
     path: Arc<Path>,
     len: u64,
@@ -97,7 +97,7 @@ enum Backing {
     Remote(Far),
 }
 
-/// A stretch of a file: cheap to clone and cut, and able to say where it lies.
+/// A range of a file: cheap to clone and cut, and able to tell where it is.
 #[derive(Clone)]
 pub struct View {
     file: Arc<File>,
@@ -128,7 +128,7 @@ impl View {
             };
             Error::path(Kind::Job, path, what)
         };
-        // Looked at before it is opened: opening a pipe waits for somebody to write to it.
+        // Checked before it is opened: opening a pipe waits for a writer.
         let kind = std::fs::metadata(path).map_err(|e| wrong(&e))?;
         if !kind.is_file() {
             let what = if kind.is_dir() {
@@ -148,7 +148,7 @@ impl View {
             Access::Map => {
                 let map = map::Map::new(&os).map_err(|e| Error::io(path, "map the file", &e))?;
                 if map.as_ref().is_some_and(|m| m.bytes().len() as u64 != len) {
-                    let what = "the file changed its length while it was opened";
+                    let what = "the length of the file changed while it was being opened";
                     return Err(Error::path(Kind::Changed, path, what));
                 }
                 map.map_or(Backing::Read(os), |map| Backing::Map(Arc::new(map)))
@@ -205,12 +205,12 @@ impl View {
         }
     }
 
-    /// The same for a reader of its own, so that several at different places do not push out what the others hold.
+    /// The same for a separate reader, so that several at different places do not evict each other's blocks.
     pub fn apart(&self) -> View {
         self.holding(limits::REMOTE_HELD)
     }
 
-    /// The same for a reader that goes forward only, and needs nothing that it has passed.
+    /// The same for a reader that only goes forward.
     pub fn forward(&self) -> View {
         self.holding(limits::REMOTE_HELD_FORWARD)
     }
@@ -229,7 +229,7 @@ impl View {
         }
     }
 
-    /// The file it lies in.
+    /// The file it is in.
     pub fn path(&self) -> &Arc<Path> {
         &self.file.path
     }
@@ -257,12 +257,12 @@ impl View {
         }
     }
 
-    /// An error about what stands `at` bytes into this view.
+    /// An error about what is `at` bytes into this view.
     pub fn corrupt(&self, at: u64, what: impl Into<String>) -> Error {
         Error::new(Kind::Corrupt, what).at(self.place(at))
     }
 
-    /// Cuts out a stretch, or reports the file, the offset and what was missing.
+    /// Cuts out a range, or reports the file, the offset and what is missing.
     pub fn cut(&self, at: u64, len: u64) -> Result<View> {
         match at.checked_add(len) {
             Some(end) if end <= self.len => Ok(View {
@@ -282,7 +282,7 @@ impl View {
 
     /// The bytes with their owner: `'static`, so they may cross threads and live in Arrow.
     ///
-    /// A mapping is not copied, and its pages are given back when the last of these bytes is dropped.
+    /// A mapping is not copied, and its pages are released when the last of these bytes is dropped.
     pub fn bytes(&self) -> Result<Bytes> {
         let (start, len) = (self.start, self.len);
         match &self.file.backing {
@@ -328,7 +328,7 @@ impl View {
         Ok(ids)
     }
 
-    /// Gives back the pages of a mapping that were read here and there. Best effort; costs nothing elsewhere.
+    /// Releases the pages of a mapping that were read at random. Best effort; costs nothing otherwise.
     pub fn give_back(&self) {
         if let Backing::Map(map) = &self.file.backing {
             drop(map::Map::window(
@@ -346,27 +346,27 @@ impl View {
         }
     }
 
-    /// What the file looked like when it was opened; `None` for bytes in memory.
+    /// The state of the file when it was opened; `None` for bytes in memory.
     pub fn stamp(&self) -> Option<&Stamp> {
         self.file.stamp.as_ref()
     }
 
-    /// Complains when the file no longer looks as it did when it was opened.
+    /// Returns an error if the file has changed since it was opened.
     pub fn unchanged(&self) -> Result<()> {
         match (&self.file.stamp, &self.file.backing) {
-            // Each stretch was read of the object that was seen, or refused.
+            // Each range was read from the object that was seen, or refused.
             (_, Backing::Remote(_)) | (None, _) => return Ok(()),
             (Some(before), _) => before.unchanged(&self.file.path)?,
         }
         self.has_no_holes()
     }
 
-    /// Complains when a page of a mapping could not be read though the file looks as it did.
+    /// Returns an error if a page of a mapping could not be read although the file is unchanged.
     fn has_no_holes(&self) -> Result<()> {
         match &self.file.backing {
             Backing::Map(map) if map.is_holed() => {
                 let what =
-                    "a part of the file cannot be read: its disk, or what lies below, failed";
+                    "a part of the file cannot be read: its disk, or something below it, failed";
                 let error = Error::path(Kind::Io, &self.file.path, what);
                 Err(error.hint("the system's log (dmesg) says more"))
             }

@@ -1,6 +1,5 @@
-//! Which file does this memory show? What lies in a mapping can go to a socket as a stretch of its file, which saves
-//! copying it (`call/socket.rs`). Bytes of a mapping own the mapping, so that no other can have taken its
-//! place.
+//! Which file does this memory show? Mapped bytes can go to a socket as a range of their file, which saves a copy
+//! (`call/socket.rs`). Bytes of a mapping own the mapping, so no other can have taken its place.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,7 +10,7 @@ struct Shown {
     file: Arc<File>,
 }
 
-/// Mappings by their first address: there is one address space, so there is one list of what lies in it.
+/// Mappings by their first address: there is one address space, so there is one list.
 static SHOWN: RwLock<BTreeMap<usize, Shown>> = RwLock::new(BTreeMap::new());
 
 /// A mapping that is listed until this is dropped.
@@ -24,7 +23,8 @@ impl Drop for Listed {
     }
 }
 
-/// Mappings that are listed at one time: each keeps its file open, and files that may be open are few (often 1024).
+/// Mappings that are listed at a time: each keeps its file open, and the number of open files is limited (often to
+/// 1024).
 const LISTED_MAX: usize = 128;
 
 /// Lists a mapping of all of a file, unless too many are.

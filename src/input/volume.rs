@@ -1,4 +1,4 @@
-//! Where are the files of a source: on a disk, or elsewhere? What is elsewhere is read in stretches, a few of which are
+//! Where are the files of a source: on a disk, or elsewhere? Files elsewhere are read in blocks, a few of which are
 //! held.
 
 use std::collections::VecDeque;
@@ -11,19 +11,19 @@ use super::{Access, Stamp, View};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
-/// What is known of a file elsewhere without reading it.
+/// What is known about a file elsewhere without reading it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seen {
     /// Length in bytes.
     pub bytes: u64,
     /// When it was written, in nanoseconds since the epoch.
     pub modified_ns: i128,
-    /// What tells it from another file under this name.
+    /// What distinguishes it from another file under this name.
     pub tag: Arc<str>,
 }
 
 impl Seen {
-    /// The same as of a file on a disk: what tells it from others stands in the place of the inode.
+    /// The state as for a file on a disk, with its identity in place of the inode.
     pub(super) fn stamp(&self) -> Stamp {
         let bytes = self.tag.bytes();
         let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
@@ -42,22 +42,22 @@ impl Seen {
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// Whether there is something below it.
+    /// Whether there is anything below it.
     pub is_dir: bool,
 }
 
 /// Files that are not on a disk: objects of a bucket, by their addresses.
 pub trait Remote: Send + Sync {
-    /// What is there; `None`: nothing, or a directory.
+    /// Looks a file up; `None`: there is none, or it is a directory.
     fn look(&self, path: &Path) -> Result<Option<Seen>>;
 
-    /// What is in a directory; nothing where there is none.
+    /// The entries of a directory; none if it does not exist.
     fn list(&self, dir: &Path) -> Result<Vec<Entry>>;
 
-    /// Looks at all that lies below a directory at once, so that looking at a file there asks nobody.
+    /// Looks up everything below a directory at once, so that later look-ups there need no request.
     fn know(&self, dir: &Path) -> Result<()>;
 
-    /// A stretch of the very file that was seen: an error of `Kind::Changed` where there is another one now.
+    /// Reads a range of the same file that was seen; an error of `Kind::Changed` if there is another one now.
     fn read(&self, path: &Path, seen: &Seen, at: u64, len: u64) -> Result<Bytes>;
 }
 
@@ -118,7 +118,7 @@ impl Volume {
         }
     }
 
-    /// Looks at all that lies below a directory at once, where each look is a request.
+    /// Looks up everything below a directory at once, if each look-up is a request.
     pub fn know(&self, dir: &Path) -> Result<()> {
         match self {
             Volume::Disk(_) => Ok(()),
@@ -126,7 +126,7 @@ impl Volume {
         }
     }
 
-    /// What is in a directory, in the order of names.
+    /// The entries of a directory, in the order of names.
     pub fn list(&self, dir: &Path) -> Result<Vec<Entry>> {
         let mut entries = match self {
             Volume::Remote(remote) => remote.list(dir)?,
@@ -152,16 +152,16 @@ impl Volume {
         let gone = |what: String| Error::path(Kind::Changed, path, what);
         match self {
             Volume::Disk(_) => Stamp::at(path)
-                .map_err(|e| gone(format!("the source is gone while it is read ({e})"))),
+                .map_err(|e| gone(format!("the source disappeared while it was read ({e})"))),
             Volume::Remote(remote) => match remote.look(path)? {
                 Some(seen) => Ok(seen.stamp()),
-                None => Err(gone("the source is gone while it is read".to_owned())),
+                None => Err(gone("the source disappeared while it was read".to_owned())),
             },
         }
     }
 }
 
-/// A file elsewhere that is read: in blocks, the last few of which are held.
+/// A file elsewhere, read in blocks, the last few of which are held.
 pub(super) struct Far {
     remote: Arc<dyn Remote>,
     seen: Seen,
@@ -179,7 +179,7 @@ impl Far {
         }
     }
 
-    /// The same file, read by somebody else.
+    /// The same file for a separate reader.
     pub(super) fn apart(&self, most: usize) -> Far {
         Far::new(self.remote.clone(), self.seen.clone(), most)
     }
@@ -205,7 +205,7 @@ impl Far {
         Ok(bytes)
     }
 
-    /// Copies a stretch that is in the file.
+    /// Copies a range that is in the file.
     pub(super) fn read(&self, path: &Path, at: u64, room: &mut [u8]) -> Result<()> {
         let size = limits::REMOTE_BLOCK_BYTES;
         let mut done = 0;
@@ -217,7 +217,7 @@ impl Far {
                 return Err(Error::path(
                     Kind::Changed,
                     path,
-                    "became shorter while it is read",
+                    "became shorter while it was read",
                 ));
             };
             let some = rest.len().min(room.len() - done);
@@ -227,7 +227,7 @@ impl Far {
         Ok(())
     }
 
-    /// A stretch that is in the file; of one block it is no copy.
+    /// A range that is in the file; no copy if it is in one block.
     pub(super) fn bytes(&self, path: &Path, at: u64, len: u64) -> Result<Bytes> {
         let size = limits::REMOTE_BLOCK_BYTES;
         let from = at % size;

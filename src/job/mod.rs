@@ -362,26 +362,15 @@ impl Job {
     pub fn mistaken(&self) -> Vec<Error> {
         let mistakes = self.mistakes.all().into_iter();
         let errors = mistakes.map(|mistake| {
-            let set = |key: &&String| {
-                let original = self.original_key(key);
-                let mut sets = self.sets.iter();
-                sets.any(|set| set.covers(key) || set.covers(&original))
-            };
-            let key = mistake.rivals.iter().find(set).unwrap_or(&mistake.key);
-            let hint = || {
-                let other = mistake.rivals.iter().find(|rival| *rival != key)?;
-                let other = self.original_key(other);
-                Some(format!("`--set {other}=` takes the other one out"))
-            };
-            let hint = match mistake.rivals.iter().any(|rival| set(&rival)) {
-                true => hint(),
-                false => mistake.hint.clone(),
-            };
+            let rivals = &mistake.rivals;
+            let set = rivals.iter().find(|rival| self.is_set(rival));
+            let key = set.unwrap_or(&mistake.key);
+            let other = set.and_then(|set| rivals.iter().find(|rival| *rival != set));
+            let other = other.map(|other| self.original_key(other));
+            let hint = other.map(|other| format!("`--set {other}=` takes the other one out"));
+            let hint = hint.or(mistake.hint.clone());
             let error = Error::new(Kind::Job, mistake.what.clone()).at(self.place(key));
-            match hint {
-                Some(hint) => error.hint(hint),
-                None => error,
-            }
+            hint.into_iter().fold(error, Error::hint)
         });
         errors.collect()
     }
@@ -396,26 +385,31 @@ impl Job {
 
     /// Where a key is in the file, under the name it has there.
     pub fn place(&self, key: &str) -> Place {
-        let original = self.original_key(key);
-        let covered = |set: &Set| set.covers(key) || set.covers(&original);
         // A mistake in a map as a whole may be caused by a value that was put into it.
         let made = |set: &Set| {
             let added = set.below(key);
             added.is_some_and(|name| !self.says(key) || !self.says(name))
         };
-        if self.sets.iter().any(|set| covered(set) || made(set)) {
+        if self.is_set(key) || self.sets.iter().any(made) {
             return Place::Job {
                 path: Path::new("--set").into(),
                 line: 0,
                 key: key.to_owned(),
             };
         }
-        let key = original;
+        let key = self.original_key(key);
         Place::Job {
             path: self.path.clone(),
             line: find_line(&self.text, &key),
             key,
         }
+    }
+
+    /// Whether the command line gives a key, or one above it.
+    fn is_set(&self, key: &str) -> bool {
+        let original = self.original_key(key);
+        let mut sets = self.sets.iter();
+        sets.any(|set| set.covers(key) || set.covers(&original))
     }
 
     /// Whether a key is in the file.

@@ -1,12 +1,12 @@
 //! What does a collection have besides its rows' columns? Everything in a Milvus 2.x schema that no row carries.
-//! A source fills in what it knows; a sink makes of it what its server has.
+//! A source fills in what it knows; a sink uses what its server supports.
 
 use super::{Column, Columns, Index};
 
-/// What a collection has besides its columns. The default: nothing is known, as for files without a schema.
+/// What a collection has besides its columns. The default: unknown, as for files without a schema.
 ///
-/// Whether keys are made by the server is told by the target, the partition key and the dynamic field by the roles of
-/// columns, the metric and the index of a vector by its column.
+/// The target says whether the server makes the keys; the roles of columns tell the partition key and the dynamic
+/// field, and a vector's column has its metric and index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CollectionTraits {
     /// The database it is in; empty: its source has none.
@@ -15,7 +15,7 @@ pub struct CollectionTraits {
     pub description: String,
     /// How many shards it has.
     pub shards: Option<u32>,
-    /// With a partition key: over how many partitions it spreads rows.
+    /// With a partition key: the number of partitions that it distributes rows over.
     pub partitions: Option<u32>,
     /// What queries see that do not say what they want to see.
     pub consistency: Option<Consistency>,
@@ -23,31 +23,31 @@ pub struct CollectionTraits {
     pub properties: Vec<(String, String)>,
     /// What the server computes while rows come in.
     pub functions: Vec<Function>,
-    /// The fields that functions fill. No row has them: they are made, and never sent.
+    /// The fields that functions fill. No row has them: they are created, but never sent.
     pub outputs: Vec<Column>,
-    /// Indexes beside those on vectors that rows have: on scalars, on paths into JSON, on outputs of functions.
+    /// Indexes other than those on the rows' vectors: on scalars, on paths into JSON, on outputs of functions.
     pub indexes: Vec<FieldIndex>,
-    /// Other names it goes by.
+    /// Its aliases.
     pub aliases: Vec<String>,
 }
 
-/// What a column has besides its type: what a Milvus 2.x field carries and no value does.
+/// What a column has besides its type: everything in a Milvus 2.x field that no value carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ColumnTraits {
     /// What it says of itself.
     pub description: String,
-    /// What rows have that come without a value.
+    /// The value of rows that have none of their own.
     pub default: Option<DefaultValue>,
     /// Whether rows are sorted by it.
     pub is_clustering_key: bool,
-    /// Names and values, such as `("enable_analyzer", "true")`; not those that the type tells: `dim`, `max_length`,
-    /// `max_capacity`.
+    /// Names and values, such as `("enable_analyzer", "true")`; not those that are part of the type: `dim`,
+    ///     /// `max_length`, `max_capacity`.
     pub params: Vec<(String, String)>,
-    /// Of a vector: the name of its index; empty: the server gives it one.
+    /// Of a vector: the name of its index; empty: the server chooses one.
     pub index_name: String,
 }
 
-/// What a row has that comes without a value.
+/// The default value of a field.
 #[derive(Clone, Debug)]
 pub enum DefaultValue {
     /// Of a bool.
@@ -62,7 +62,7 @@ pub enum DefaultValue {
     Text(String),
 }
 
-/// Bit by bit, so that NaN is what it is.
+/// Bit by bit, so that NaN equals itself.
 impl PartialEq for DefaultValue {
     fn eq(&self, other: &DefaultValue) -> bool {
         use DefaultValue::*;
@@ -82,11 +82,11 @@ impl Eq for DefaultValue {}
 /// What queries see that do not say what they want to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
-    /// All that was acknowledged before.
+    /// Everything that was acknowledged before.
     Strong,
-    /// All that the same client wrote.
+    /// Everything that the same client wrote.
     Session,
-    /// What is older than a few seconds.
+    /// Everything older than a few seconds.
     Bounded,
     /// Anything.
     Eventually,
@@ -143,7 +143,7 @@ pub struct Function {
 pub enum FunctionKind {
     /// Sparse vectors of words' weights.
     Bm25,
-    /// Dense vectors by a model somewhere.
+    /// Dense vectors from a model.
     TextEmbedding,
     /// An order of hits; fills no field.
     Rerank,
@@ -176,14 +176,14 @@ impl FunctionKind {
 pub struct FieldIndex {
     /// The field it is on.
     pub field: String,
-    /// What it is called; empty: the server gives it a name.
+    /// Its name; empty: the server chooses one.
     pub name: String,
-    /// Its type and parameters, `metric_type`, `json_path` and `json_cast_type` among them where there are such.
+    /// Its type and parameters, including `metric_type`, `json_path` and `json_cast_type` if there are any.
     pub index: Index,
 }
 
 impl CollectionTraits {
-    /// The same of a collection whose columns have other names; what is about columns that are gone goes with them.
+    /// The same for a collection with renamed columns, without what concerns columns that are gone.
     pub fn renamed(&self, name: impl Fn(&str) -> Option<String>) -> CollectionTraits {
         let is_output = |field: &str| self.outputs.iter().any(|output| output.name == field);
         let rename = |field: &str| match is_output(field) {
@@ -222,7 +222,7 @@ impl CollectionTraits {
 }
 
 impl Columns {
-    /// Whether any of them carries more than a type.
+    /// Whether any of them has more than a type.
     pub fn have_traits(&self) -> bool {
         let nothing = ColumnTraits::default();
         self.all().iter().any(|column| column.traits != nothing)

@@ -8,7 +8,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use super::{ColumnTraits, Index, Metric, VectorType};
 use crate::error::{Error, Kind, Result};
 
-/// What may stand in an array.
+/// The element types of arrays.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Scalar {
     /// True or false.
@@ -81,7 +81,7 @@ impl Scalar {
 pub enum ColumnType {
     /// Numbers and truth values; text is [`ColumnType::VarChar`].
     Scalar(Scalar),
-    /// UTF-8 text of at most so many bytes, where that is known.
+    /// UTF-8 text, with its maximum length if known.
     VarChar {
         /// Bytes of the longest value allowed.
         max_bytes: Option<u32>,
@@ -92,9 +92,9 @@ pub enum ColumnType {
     Array {
         /// What is in them.
         of: Scalar,
-        /// Values of the longest list allowed, where that is known.
+        /// Values of the longest list allowed, if known.
         capacity: Option<u32>,
-        /// For lists of text: bytes of the longest text allowed, where that is known.
+        /// For lists of text: bytes of the longest text allowed, if known.
         max_bytes: Option<u32>,
     },
     /// Vectors of one type and dimension.
@@ -126,7 +126,7 @@ impl ColumnType {
         }
     }
 
-    /// Bytes of a value, where all are as long; bits count as bytes.
+    /// Bytes of a value, if all have the same length; bits count as bytes.
     pub fn value_bytes(self) -> Option<u64> {
         Some(match self {
             ColumnType::Scalar(scalar) => match scalar {
@@ -182,9 +182,9 @@ impl fmt::Display for ColumnType {
 /// What a column is there for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
-    /// Rows are known by it.
+    /// It identifies rows.
     Key,
-    /// It holds what has no column of its own: one JSON object a row.
+    /// It holds values without a column of their own: one JSON object a row.
     Dynamic,
     /// Its value decides on a row's partition.
     PartitionKey,
@@ -192,7 +192,7 @@ pub enum Role {
     Plain,
 }
 
-/// What becomes of text that is longer than its field takes.
+/// What to do with text that is longer than its field takes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum TooLong {
     /// It does not fit.
@@ -215,22 +215,22 @@ pub struct Column {
     pub nullable: bool,
     /// What it is there for.
     pub role: Role,
-    /// Of a vector: how distances are measured, where that is known.
+    /// Of a vector: its metric, if known.
     pub metric: Option<Metric>,
-    /// Of a vector: the index on it, where that is known.
+    /// Of a vector: the index on it, if known.
     pub index: Option<Index>,
-    /// Of text: what becomes of what is too long.
+    /// Of text: what to do with text that is too long.
     pub too_long: TooLong,
-    /// Whether the job asks for just this metric.
+    /// Whether the job asks for exactly this metric.
     pub is_metric_asked: bool,
-    /// Whether the job asks for just this index.
+    /// Whether the job asks for exactly this index.
     pub is_index_asked: bool,
-    /// What its field carries beside the type.
+    /// What its field has besides the type.
     pub traits: ColumnTraits,
 }
 
 impl Column {
-    /// A column that every row has a value in.
+    /// A column in which every row has a value.
     pub fn new(name: impl Into<String>, kind: ColumnType) -> Column {
         Column {
             name: name.into(),
@@ -246,7 +246,7 @@ impl Column {
         }
     }
 
-    /// The column that rows are known by.
+    /// The key column.
     pub fn key(name: impl Into<String>, kind: ColumnType) -> Column {
         Column {
             role: Role::Key,
@@ -268,7 +268,7 @@ impl fmt::Display for Column {
     }
 }
 
-/// The columns of a target. Made once, so that nobody works out on the way what is where.
+/// The columns of a target. Built once, so that positions need not be looked up on the way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Columns {
     all: Box<[Column]>,
@@ -339,7 +339,7 @@ impl Columns {
         ])
     }
 
-    /// The same columns, each dense vector measured and indexed so.
+    /// The same columns, each dense vector with this metric and index.
     pub fn measured(&self, metric: Option<Metric>, index: Option<Index>) -> Arc<Columns> {
         let mut columns = self.clone();
         for column in &mut columns.all {
@@ -351,8 +351,8 @@ impl Columns {
         Arc::new(columns)
     }
 
-    /// Whether both hold the same: names, types and roles; how vectors are measured and indexed aside, and what else
-    /// their fields carry.
+    /// Whether both have the same names, types and roles, regardless of metrics, indexes and what else their fields
+    /// have.
     pub fn hold_the_same(&self, other: &Columns) -> bool {
         let same = |(a, b): (&Column, &Column)| {
             let values = (a.kind, a.nullable, a.role, a.too_long);
@@ -376,7 +376,7 @@ impl Columns {
         self.key
     }
 
-    /// The column that rows are known by.
+    /// The key column.
     pub fn key(&self) -> &Column {
         &self.all[self.key]
     }
@@ -387,13 +387,14 @@ impl Columns {
         all.filter(|(_, column)| column.kind.is_vector())
     }
 
-    /// The type of the vectors where there are an int64 key and one dense vector that every row has, in this order,
-    /// and nothing else.
+    /// The type of the vectors if there are an int64 key and one dense vector that every row has, in this order, and
+    /// nothing
+    ///     /// else.
     pub fn as_plain(&self) -> Option<VectorType> {
         self.plain
     }
 
-    /// Bytes of a row, of which columns of no fixed width count none; and whether there are such columns.
+    /// Bytes of a row, where columns without a fixed width count as 0; and whether there are such columns.
     pub fn row_bytes(&self) -> (u64, bool) {
         let mut bytes = (0, false);
         for column in &self.all {
@@ -411,7 +412,7 @@ impl Columns {
     }
 }
 
-/// A plain target is called after its vectors.
+/// Plain columns are displayed as their vectors.
 impl fmt::Display for Columns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(vector) = self.plain {

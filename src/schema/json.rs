@@ -113,7 +113,7 @@ impl Index {
     fn from_json(value: &Value) -> Result<Index> {
         let map = Reader::of(value, "an index")?;
         Ok(Index {
-            // On a scalar it may have none: the server chose.
+            // An index on a scalar may have none: the server chose.
             kind: map.text("type")?,
             params: map.pairs("params")?,
         })
@@ -121,7 +121,7 @@ impl Index {
 }
 
 impl DefaultValue {
-    /// Floats that JSON has no number for go as text.
+    /// Floats that JSON has no number for become text.
     fn to_json(&self) -> Value {
         let float = |value: f64| match value.is_finite() {
             true => json!(value),
@@ -136,7 +136,7 @@ impl DefaultValue {
         }
     }
 
-    /// The value that a column of this type gets; `None`: it cannot be of this type.
+    /// The default value for a column of this type; `None`: it does not have this type.
     pub fn from_json(value: &Value, kind: ColumnType) -> Option<DefaultValue> {
         let float = |value: &Value| match value {
             Value::String(text) => text.parse::<f64>().ok(),
@@ -175,7 +175,7 @@ const ROLES: [(Role, &str); 3] = [
 ];
 
 impl Column {
-    /// As a JSON object; what is not known or not so is left out. [`super::TooLong`] is the job's, and not in it.
+    /// As a JSON object, without what is unknown or false. [`super::TooLong`] belongs to the job and is not included.
     pub fn to_json(&self) -> Value {
         let bounds = self.kind.bounds();
         let role = ROLES.iter().find(|(role, _)| *role == self.role);
@@ -208,7 +208,7 @@ impl Column {
         Value::Object(map)
     }
 
-    /// The column that [`Column::to_json`] made this of.
+    /// The inverse of [`Column::to_json`].
     pub fn from_json(value: &Value) -> Result<Column> {
         let map = Reader::of(value, "a column")?;
         let name = map.get("name", "text", Value::as_str)?;
@@ -224,7 +224,7 @@ impl Column {
                 "" => Role::Plain,
                 word => match ROLES.iter().find(|(_, w)| *w == word) {
                     Some((role, _)) => *role,
-                    None => return Err(wrong(format!("`role` is {word:?}, which there is not"))),
+                    None => return Err(wrong(format!("`role` is {word:?}, which does not exist"))),
                 },
             };
             let metric = map.get("metric", "text", Value::as_str)?;
@@ -258,7 +258,7 @@ impl Columns {
         self.all().iter().map(Column::to_json).collect()
     }
 
-    /// The columns that [`Columns::to_json`] made this of.
+    /// The inverse of [`Columns::to_json`].
     pub fn from_json(value: &Value) -> Result<std::sync::Arc<Columns>> {
         let list = value
             .as_array()
@@ -317,7 +317,7 @@ impl FieldIndex {
 }
 
 impl CollectionTraits {
-    /// As a JSON object; what is not known is left out.
+    /// As a JSON object, without what is unknown.
     pub fn to_json(&self) -> Value {
         let mut map = Map::new();
         let all = |list: Vec<Value>| Value::Array(list);
@@ -350,7 +350,7 @@ impl CollectionTraits {
         Value::Object(map)
     }
 
-    /// What [`CollectionTraits::to_json`] made this of.
+    /// The inverse of [`CollectionTraits::to_json`].
     pub fn from_json(value: &Value) -> Result<CollectionTraits> {
         let map = Reader::of(value, "a collection")?;
         let consistency = map.get("consistency", "a consistency level", |value| {

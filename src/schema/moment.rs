@@ -1,18 +1,18 @@
-//! How are days and moments spelt? As ISO 8601, in the calendar of today and in UTC. Pure.
+//! How are days and moments spelt? As ISO 8601, in the Gregorian calendar and in UTC. Pure.
 
 const DAY: i64 = 86_400_000_000;
 
-/// The moments, in microseconds after 1970 began, that have a year of four digits: 1 to 9999.
+/// The moments whose year has four digits, 1 to 9999, in microseconds since 1970.
 pub const FOUR_DIGITS: std::ops::RangeInclusive<i64> =
     -62_135_596_800_000_000..=253_402_300_799_999_999;
 
-/// The day so many days after 1970 began.
+/// The day this many days after 1970-01-01.
 pub fn date(days: i64) -> String {
     let (year, month, day) = civil(days);
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// Year, month and day so many days after 1970 began, in the proleptic Gregorian calendar; year 0 is 1 BC.
+/// Year, month and day this many days after 1970-01-01, in the proleptic Gregorian calendar; year 0 is 1 BC.
 pub fn civil(days: i64) -> (i64, i64, i64) {
     // Years that begin in March, so that a leap day is the last.
     let days = days + 719_468;
@@ -26,7 +26,7 @@ pub fn civil(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// The moment so many microseconds after 1970 began.
+/// The moment this many microseconds after 1970 began.
 pub fn shown(micros: i64) -> String {
     let (day, of_day) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
     let (seconds, part) = (of_day / 1_000_000, of_day % 1_000_000);
@@ -42,7 +42,7 @@ pub fn shown(micros: i64) -> String {
     )
 }
 
-/// The moment that a text spells, in whatever zone; `None`: it spells none.
+/// Parses a moment in any time zone; `None` if the text is none.
 pub fn read(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', ' '])?;
     let mut days = date.splitn(3, '-').map(|part| number(part, 9999));
@@ -74,7 +74,7 @@ fn number(text: &str, most: i64) -> Option<i64> {
         .filter(|number| is_number && *number <= most)
 }
 
-/// How many days after 1970 began a day is.
+/// The number of days from 1970-01-01 to a day.
 fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let year = year - i64::from(month <= 2);
     let month = if month > 2 { month - 3 } else { month + 9 };

@@ -44,7 +44,7 @@ impl ColumnType {
         }
     }
 
-    /// The bounds that its name does not tell.
+    /// The bounds, which its name does not include.
     pub fn bounds(self) -> Bounds {
         match self {
             ColumnType::VarChar { max_bytes } => Bounds {
@@ -68,7 +68,7 @@ impl ColumnType {
         }
     }
 
-    /// The type of this name with these bounds; a sentence where there is none.
+    /// The type of this name with these bounds; a sentence if there is none.
     pub fn of_word(word: &str, bounds: Bounds) -> std::result::Result<ColumnType, String> {
         let name = word.trim().to_ascii_lowercase();
         let kind = match name.as_str() {

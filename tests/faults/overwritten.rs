@@ -100,7 +100,7 @@ fn what_was_sent_of_an_overwritten_source_is_sent_again_when_it_is_put_back() {
         with_time_of(&path, |path| {
             // Batches that were checked and wait for their turn hold pages of it.
             overwrite(path, 45, &vec![9; whole.len() - 45]);
-            let said = ["was written to", "put back as it was"];
+            let said = ["was written to", "it is restored"];
             check(child.wait_with_output().unwrap(), 4, &said);
             overwrite(path, 0, &whole);
         });
@@ -137,6 +137,6 @@ fn what_a_server_makes_of_an_overwritten_source_is_blamed_on_the_source() {
         "value 'NaN' is not a number",
     ));
     overwrite(&scene.path("data.index"), 45, &[0xff; 4000]);
-    let said = ["was written to", "put back as it was"];
+    let said = ["was written to", "it is restored"];
     check(child.wait_with_output().unwrap(), 4, &said);
 }

@@ -189,7 +189,7 @@ mod tests {
             (&long, "line 1 is too long"),
             (&npy("<i4", "(3,)", &[0; 12]), "int64"),
             (&npy(">i8", "(3,)", &[0; 24]), "int64"),
-            (&npy("<i8", "(3, 1)", &[0; 24]), "2 extents"),
+            (&npy("<i8", "(3, 1)", &[0; 24]), "2 dimensions"),
             (&npy("<i8", "(3,)", &[0; 23]), "23 bytes are there"),
             (&npy("<i8", "(3,)", &[0; 32]), "32 bytes are there"),
         ] {
