@@ -127,7 +127,7 @@ fn jobs_of_other_tools_and_slips_are_recognised() {
         2,
         &["line 2", "tab"],
     );
-    check(&jobs, &"[".repeat(40_000), 2, &["deep in one another"]);
+    check(&jobs, &"[".repeat(40_000), 2, &["nested more than 64 deep"]);
     let address = "M2M: {source_milvus_path: '127.0.0.1:19530', dest_host: 127.0.0.1, dest_port: 1, mode: append, \
                    source_collection: {c: []}}\n";
     check(
@@ -336,7 +336,7 @@ fn a_key_of_the_command_line_beside_its_rival_in_the_file_is_named() {
             "source.faiss.path=",
         ),
         (
-            "source.faiss.glob=*.index",
+            "source.faiss.glob='*.index'",
             "--set: source.faiss.glob: ",
             format!("{all}glob"),
             "source.faiss.path=",

@@ -412,7 +412,7 @@ fn what_cannot_be_carried_is_named() {
         (
             &undeleted,
             Kind::Corrupt,
-            "the list of deleted rows of segment 1795363736076102000",
+            "segment 1795363736076102000 of f8_autoid lacks the list of deleted rows",
         ),
         (
             &old,
