@@ -14,8 +14,8 @@
 //! ```
 //!
 //! * A **rayon pool** takes shards in order. For each it repeats *read → pack* and hands the parcel on: pages
-//!   fault in here, floats are checked, digests taken, bytes framed. Where the job asks for another vector type, a
-//!   batch is *converted* between the two, so that no source and no sink knows of it; digests are of what is sent.
+//!   fault in here, floats are checked, digests taken, bytes framed. If the job asks for another vector type, a
+//!   batch is *converted* in between, so that sources and sinks need not know; digests are of what is sent.
 //! * A **bounded channel** lies between. It is the only queue, and when it is full the pool waits.
 //! * **Delivery threads** take parcels, *deliver*, and *record* the receipt. Mapped pages pass through them into
 //!   the kernel; a server on this host gets them as ranges of their file, uncopied. The threads read pages only after a
@@ -69,10 +69,10 @@
 //! | `limits` | how much is too much? | |
 //! | `error` | what went wrong? | limits |
 //!
-//! What is absent, on purpose: `format` opens nothing; `simd` has never heard of a vector's meaning; tonic, tokio
-//! and `async` exist in `call` only; only `run` retries, and only who speaks a protocol decides whether an answer was
-//! a refusal, a "later" or silence; libfaiss is called in `source/faiss/foreign.rs` only, and only with the feature
-//! `faiss`; no core type is `Serialize`, and nothing has a global but `input`, of what is mapped where: there is one
+//! Deliberate restrictions: `format` opens nothing; `simd` does not know what a vector means; tonic, tokio and `async`
+//! exist in `call` only; only `run` retries, and only the room that speaks a protocol decides whether an answer was a
+//! refusal, a "later" or silence; libfaiss is called in `source/faiss/foreign.rs` only, and only with the feature
+//! `faiss`; no core type is `Serialize`, and the only global is in `input`, the list of mappings, because there is one
 //! address space.
 //!
 //! Unsafe code is denied except in the files named here:

@@ -88,7 +88,7 @@ fn ports_of_others_are_told_apart_and_soon() {
         &jobs,
         &to(&port(b"")),
         5,
-        &["takes connections here and says nothing"],
+        &["accepts connections here but never answers"],
     );
     assert!(
         since.elapsed() < Duration::from_secs(50),

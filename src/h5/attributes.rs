@@ -1,5 +1,5 @@
-//! What does an attribute say? The class of its dataspace is asked for before anything is read: one without a value has
-//! none, and text is checked before it is believed. Unsafe room 5.
+//! What does an attribute say? Checks the class of its dataspace before anything is read, because it may have no value,
+//! and validates text. Unsafe room 5.
 //! One call per block, each under the library's lock.
 
 #![allow(unsafe_code)]
@@ -23,7 +23,7 @@ use crate::simd;
 /// What an attribute says.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Value {
-    /// Text, and whether some of it had to be replaced, because it was not UTF-8.
+    /// Text, and whether parts of it had to be replaced because they were not UTF-8.
     Text(String, Encoding),
     /// A whole number.
     Whole(i128),
@@ -31,16 +31,16 @@ pub enum Value {
     Float(f64),
     /// It has no value.
     Empty,
-    /// What cannot be said in a word; says what it is.
+    /// Anything else, with a description of what it is.
     Other(String),
 }
 
 /// Whether text was UTF-8.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Encoding {
-    /// It was.
+    /// It was UTF-8.
     Utf8,
-    /// It was not: bytes that made no sense were replaced.
+    /// It was not: invalid bytes were replaced.
     Replaced,
 }
 
@@ -56,8 +56,8 @@ impl fmt::Display for Value {
     }
 }
 
-/// The names of an object's attributes, in order, and no more of them than `most`. The crate's way to them makes an enum
-/// of their encoding, which a damaged file may say anything for.
+/// The names of an object's attributes, in order, at most `most`. The crate's function turns their encoding into an
+/// enum, for which a damaged file may have any value.
 pub fn names(object: &Location, most: usize) -> Vec<String> {
     unsafe extern "C" fn note(
         _: hid_t,
@@ -69,8 +69,8 @@ pub fn names(object: &Location, most: usize) -> Vec<String> {
         unsafe { Names::note(name, names) }
     }
     Names::listed(most, |found| {
-        // SAFETY: the object is open as long as it is borrowed; `found` is what the function takes it for. What cannot be
-        // listed to its end has the names found so far.
+        // SAFETY: the object is open as long as it is borrowed; `found` is what the function takes it for. What cannot
+        // be listed to its end has the names found so far.
         unsafe {
             H5Aiterate2(
                 object.id(),
@@ -84,7 +84,7 @@ pub fn names(object: &Location, most: usize) -> Vec<String> {
     })
 }
 
-/// What an object's attribute of this name says; `None` where it has none.
+/// What an object's attribute of this name says; `None` if it has none.
 pub fn read(object: &Location, name: &str) -> Option<Value> {
     let name = CString::new(name).ok()?;
     // SAFETY: the object is open as long as it is borrowed; the name is a C string.
@@ -138,11 +138,11 @@ fn value(attribute: &Handle) -> hdf5::Result<Value> {
         };
     }
     let mut room = vec![0u8; bytes as usize];
-    // SAFETY: the attribute and the type are open; the room is as long as all its values, and the type, the file's own, is
-    // of fixed length.
+    // SAFETY: the attribute and the type are open; the room is as long as all its values, and the type, the file's own,
+    // is of fixed length.
     let status = unsafe { H5Aread(attribute.id(), values.0.id(), room.as_mut_ptr().cast()) };
     hdf5::h5check(status)?;
-    // A list of bytes is how text with NULs is kept.
+    // Text with NULs is stored as a list of bytes.
     if class == Class::Integer && facts.bytes == 1 && !facts.signed && !scalar {
         return Ok(match String::from_utf8(room) {
             Ok(text) if text.len() <= limits::HDF5_TEXT_BYTES_MAX => {
@@ -160,7 +160,7 @@ fn value(attribute: &Handle) -> hdf5::Result<Value> {
     }
 }
 
-/// Text of a length of its own.
+/// Text of variable length.
 fn variable(attribute: &Handle, space: &Handle, values: &Type) -> hdf5::Result<Value> {
     let mut pointer: *mut c_char = std::ptr::null_mut();
     // SAFETY: the attribute and the type are open; it has one value (checked by the caller), which is a pointer.
@@ -182,7 +182,7 @@ fn variable(attribute: &Handle, space: &Handle, values: &Type) -> hdf5::Result<V
     Ok(said)
 }
 
-/// Text of fixed length without what fills it up.
+/// Text of fixed length without its padding.
 fn fixed(bytes: &[u8], padding: Padding) -> &[u8] {
     let end = match padding {
         Padding::Ended => bytes.iter().position(|b| *b == 0),
@@ -213,7 +213,7 @@ fn text(bytes: &[u8]) -> Value {
     }
 }
 
-/// A number of a kind that a machine has.
+/// A number of a native type.
 fn number(facts: &Facts, bytes: &[u8]) -> Value {
     let mut wide = [0u8; 8];
     let odd = || Value::Other(format!("a number of {} bytes", facts.bytes));

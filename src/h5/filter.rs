@@ -17,7 +17,7 @@ pub enum Filter {
     Lzf,
     /// Szip; read only.
     Szip(Szip),
-    /// A checksum of 4 bytes behind the data.
+    /// A checksum of 4 bytes after the data.
     Fletcher32,
 }
 

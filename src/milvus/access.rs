@@ -1,4 +1,4 @@
-//! Where is a server, and who asks? As jobs say it, of sources and sinks alike.
+//! Where is a server, and how does one log in? As written in jobs, for sources and sinks alike.
 //! Touches nothing.
 
 use super::{Login, Secret};
@@ -29,7 +29,7 @@ pub fn read_login(form: &mut Form) -> Login {
         (None, None, Some(token)) => Login::Token(Secret(token)),
         (Some(user), Some(password), None) => Login::User(user, Secret(password)),
         (_, _, Some(_)) => {
-            form.mistake("token", "goes in place of user and password, not with them");
+            form.mistake("token", "replaces user and password: give one or the other");
             Login::None
         }
         (Some(_), None, None) => {

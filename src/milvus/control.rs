@@ -1,5 +1,5 @@
-//! Everything a client does but sending rows: collections, partitions, flushes, indexes, loads, counts.
-//! One call each; waiting and deciding are the caller's.
+//! Everything a client does except sending rows: collections, partitions, flushes, indexes, loads, counts.
+//! One call each; the caller waits and decides.
 
 use std::collections::HashMap;
 
@@ -21,9 +21,9 @@ use super::{Client, Flavour, ok, status};
 pub struct Collection {
     /// Its own name, which an alias resolves to.
     pub name: String,
-    /// The server's number for it, another one when it is dropped and made anew; 0 where the server does not say.
+    /// The server's id of it, which changes when it is dropped and recreated; 0 if the server does not say.
     pub number: i64,
-    /// What it says of itself; empty where the server does not keep that.
+    /// Its description; empty if the server does not keep one.
     pub description: String,
     /// Whether the server makes the primary keys.
     pub auto_id: bool,
@@ -39,11 +39,11 @@ pub struct Collection {
     pub properties: Vec<KeyValue>,
     /// How many shards it has.
     pub shards: u32,
-    /// With a partition key: over how many partitions it spreads rows.
+    /// With a partition key: the number of partitions that it distributes rows over.
     pub partitions: u32,
-    /// What queries see that do not say what they want to see, as `common.ConsistencyLevel` numbers it.
+    /// Its default consistency level, as `common.ConsistencyLevel` numbers it.
     pub consistency: i32,
-    /// Other names it goes by.
+    /// Its aliases.
     pub aliases: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ impl Collection {
         self.fields.iter().find(|f| f.name == name)
     }
 
-    /// Whether rows go to partitions by a key in them, so that none can be named.
+    /// Whether a key in rows decides on their partition, so that requests cannot name one.
     pub fn has_partition_key(&self) -> bool {
         self.fields.iter().any(|f| f.is_partition_key)
     }
@@ -71,7 +71,7 @@ impl FieldSchema {
         self.param("dim")?.try_into().ok()
     }
 
-    /// Whether every row must bring a value.
+    /// Whether every row must have a value.
     pub fn is_required(&self) -> bool {
         let filled = self.default_value.is_some() || self.is_function_output;
         !(filled || self.nullable || self.is_dynamic)
@@ -103,11 +103,11 @@ pub struct IndexState {
     pub kind: String,
     /// Such as `L2`.
     pub metric: String,
-    /// All it was made with.
+    /// All parameters it was created with.
     pub params: Vec<KeyValue>,
-    /// Whether everything there is has been indexed.
+    /// Whether all rows have been indexed.
     pub finished: bool,
-    /// Rows indexed, of how many; both 0 where the server does not say.
+    /// Rows indexed, and of how many; both 0 if the server does not say.
     pub rows: (u64, u64),
     /// Why it failed, if it did.
     pub failed: Option<String>,
@@ -180,7 +180,7 @@ impl Client {
         Ok(())
     }
 
-    /// Takes a collection out of the query nodes' memory; it stays what it is.
+    /// Removes a collection from the query nodes' memory; its data stays.
     pub fn release_collection(&self, name: &str) -> Result<()> {
         self.tell::<Status>("ReleaseCollection", &self.collection_request(name))?;
         Ok(())
@@ -193,8 +193,9 @@ impl Client {
         Ok(answer.value)
     }
 
-    /// All partitions of a collection, each with the server's number for it: another one when it is dropped and made
-    /// anew; 0 where the server does not say.
+    /// All partitions of a collection, each with the server's id of it, which changes when it is dropped and recreated;
+    /// 0 if
+    ///     /// the server does not say.
     pub fn partitions(&self, collection: &str) -> Result<HashMap<String, u64>> {
         let request = self.collection_request(collection);
         let answer: PartitionsResponse = self.tell("ShowPartitions", &request)?;
@@ -218,7 +219,7 @@ impl Client {
         Ok(())
     }
 
-    /// Takes a partition out of the query nodes' memory.
+    /// Removes a partition from the query nodes' memory.
     pub fn release_partition(&self, collection: &str, partition: &str) -> Result<()> {
         // Milvus Lite has no such call, and drops partitions as they are.
         if self.server.flavour != Flavour::Full {
@@ -252,8 +253,9 @@ impl Client {
         })
     }
 
-    /// Live rows, everything acknowledged before counted; of one partition if named. What is counted must be
-    /// loaded.
+    /// Live rows, including everything acknowledged before; of one partition if named. The collection or partition must
+    /// be
+    ///     /// loaded.
     pub fn count(&self, collection: &str, partition: Option<&str>) -> Result<u64> {
         let request = QueryRequest {
             db_name: self.db.clone(),
@@ -268,7 +270,7 @@ impl Client {
         self.counted(&request)
     }
 
-    /// The figure that a query for `count(*)` brings.
+    /// The figure in the answer to a query for `count(*)`.
     pub(super) fn counted(&self, request: &QueryRequest) -> Result<u64> {
         let answer = self.queried(request)?;
         let field = answer.fields_data.into_iter().next();
@@ -304,7 +306,7 @@ impl Client {
         Ok(())
     }
 
-    /// How many hundredths of a collection have been loaded.
+    /// The percentage of a collection that has been loaded.
     pub fn loading_progress(&self, collection: &str) -> Result<i64> {
         let request = self.load_request(collection, None);
         let answer: GetLoadingProgressResponse = self.tell("GetLoadingProgress", &request)?;
@@ -336,7 +338,7 @@ impl Client {
         })
     }
 
-    /// Whether a flush is done. Servers from 2.3 go by the time, older ones by the segments.
+    /// Whether a flush is done. Servers from 2.3 on are asked by time, older ones by segments.
     pub fn is_flushed(&self, collection: &str, flushing: &Flushing) -> Result<bool> {
         let request = GetFlushStateRequest {
             segment_ids: flushing.segments.clone(),
@@ -381,7 +383,7 @@ impl Client {
         Ok(answer.indexes)
     }
 
-    /// Makes an index on a field; the server builds it in its own time. Without a name it gets one.
+    /// Creates an index on a field; the server builds it later. Without a name, the server chooses one.
     pub fn create_index(
         &self,
         collection: &str,
@@ -402,7 +404,7 @@ impl Client {
 }
 
 impl Client {
-    /// Drops an index by its name. What it is on must not be loaded.
+    /// Drops an index by its name. The collection must not be loaded.
     pub fn drop_index(&self, collection: &str, field: &str, name: &str) -> Result<()> {
         let request = DropIndexRequest {
             db_name: self.db.clone(),
@@ -414,13 +416,13 @@ impl Client {
         Ok(())
     }
 
-    /// Gives a collection another name to go by.
+    /// Gives a collection an alias.
     pub fn create_alias(&self, collection: &str, alias: &str) -> Result<()> {
         self.tell::<Status>("CreateAlias", &self.alias_request(collection, alias))?;
         Ok(())
     }
 
-    /// Has a name that another collection goes by mean this one.
+    /// Moves another collection's alias to this one.
     pub fn move_alias(&self, collection: &str, alias: &str) -> Result<()> {
         self.tell::<Status>("AlterAlias", &self.alias_request(collection, alias))?;
         Ok(())

@@ -1,5 +1,5 @@
-//! How is a collection asked for? All that a schema carries, in the server's messages.
-//! A server takes what it does not know without a word: what it made is read back and compared.
+//! How is a collection created? Everything that a schema has, in the server's messages.
+//! A server silently ignores what it does not know: so what it created is read back and compared.
 
 use prost::Message;
 
@@ -15,7 +15,7 @@ use crate::schema::{
     FunctionKind, Role, Scalar,
 };
 
-/// A collection that is to be.
+/// A collection to be created.
 pub struct NewCollection<'c> {
     /// What it is called.
     pub name: &'c str,
@@ -23,9 +23,9 @@ pub struct NewCollection<'c> {
     pub description: &'c str,
     /// Its columns.
     pub columns: &'c Columns,
-    /// What it is beside them.
+    /// What else it has.
     pub traits: &'c CollectionTraits,
-    /// What queries see by default; `None`: as the server has it.
+    /// The default consistency level; `None`: the server's default.
     pub consistency: Option<Consistency>,
     /// Which columns may be null.
     pub nullable: &'c dyn Fn(&Column) -> bool,
@@ -35,7 +35,7 @@ pub struct NewCollection<'c> {
     pub shards: u32,
 }
 
-/// Properties that are about the installation that a collection comes from, not about the collection.
+/// Properties that describe the installation that a collection comes from, not the collection.
 const STAY: [&str; 4] = [
     "replicate",
     "cipher.",
@@ -75,7 +75,7 @@ impl Client {
             functions: new.traits.functions.iter().map(function_schema).collect(),
             struct_array_fields: Vec::new(),
         };
-        // A number of partitions is refused where no column spreads rows over them.
+        // The server refuses a number of partitions without a partition key.
         let spread = |column: &Column| column.role == Role::PartitionKey;
         let partitions = match new.columns.all().iter().any(spread) {
             true => new.traits.partitions,
@@ -116,7 +116,7 @@ fn function_schema(function: &Function) -> FunctionSchema {
     }
 }
 
-/// A field that holds a column. Lengths that nobody stated are the longest there are.
+/// A field for a column. Unknown lengths become the longest ones allowed.
 fn field_schema(column: &Column) -> FieldSchema {
     let mut params = Vec::new();
     let mut param = |key: &str, value: u64| params.push(KeyValue::new(key, value.to_string()));
@@ -170,8 +170,8 @@ pub fn default_of(field: &ValueField) -> Option<DefaultValue> {
         .or(field.string_data.clone().map(DefaultValue::Text))
 }
 
-/// A default as its type has it; `None`: the type has no such default. Every server ends by one in another member than
-/// its type's, and by one of a type that has none.
+/// A default in the message of its type; `None`: the type has no such default. Every server crashes on one in a member
+/// of another type, and on one of a type without defaults.
 pub fn default_value(kind: ColumnType, value: &DefaultValue) -> Option<ValueField> {
     let mut field = ValueField::default();
     match (kind, value) {

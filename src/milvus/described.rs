@@ -1,5 +1,5 @@
-//! What does Milvus' description of a collection mean? Fields become columns; functions and indexes what goes with them.
-//! Pure: knows messages, and asks nobody.
+//! What does Milvus' description of a collection mean? Fields become columns, with their functions and indexes.
+//! Pure: knows messages, and makes no calls.
 
 use serde_json::Value;
 
@@ -13,12 +13,12 @@ use crate::schema::{
 /// What Milvus calls the dynamic field.
 pub const DYNAMIC: &str = "$meta";
 
-/// Parameters of fields that the type tells.
+/// Parameters of fields that are part of the type.
 const TOLD: [&str; 3] = ["dim", "max_length", "max_capacity"];
-/// Parameters of indexes that are no parameters of theirs.
+/// Entries in an index's parameters that are not really parameters.
 const APART: [&str; 3] = ["index_type", "metric_type", "params"];
 
-/// The column that a field is; what cannot be read, where it is none that we have.
+/// The column for a field, or what cannot be read if we have no such type.
 pub fn column(field: &FieldSchema) -> Result<Column, String> {
     let unread = |what: &str| format!("{what} {}", field.describe());
     let kind = kind(field).ok_or_else(|| unread("field"))?;
@@ -93,7 +93,7 @@ fn scalar(number: i32) -> Option<Scalar> {
     Scalar::ALL.into_iter().find(is)
 }
 
-/// A function; what cannot be read, where it does what we do not know.
+/// A function, or what cannot be read if we do not know its kind.
 pub fn function(function: &FunctionSchema) -> Result<Function, String> {
     let number = usize::try_from(function.kind).ok();
     let kind = number.and_then(|n| FunctionKind::ALL.get(n.checked_sub(1)?));
@@ -108,8 +108,8 @@ pub fn function(function: &FunctionSchema) -> Result<Function, String> {
     })
 }
 
-/// How an index measures, where it does, and the index: its parameters one by one. Servers have those of its type as
-/// JSON in one of them.
+/// The metric of an index, if it has one, and the index with its parameters one by one. Servers store those of its type
+/// as JSON in one parameter.
 pub fn index(params: &[KeyValue]) -> (Option<String>, Index) {
     let param = |name: &str| params.iter().find(|p| p.key == name).map(|p| &*p.value);
     let mut all = pairs(params.iter().filter(|p| !APART.contains(&&*p.key)));
@@ -125,7 +125,7 @@ pub fn index(params: &[KeyValue]) -> (Option<String>, Index) {
     (metric, Index { kind, params: all })
 }
 
-/// The same, of what is no vector of the rows: how it measures is one of its parameters.
+/// The same for an index that is not on a vector of the rows: its metric is one of the parameters.
 pub fn index_with_metric(params: &[KeyValue]) -> Index {
     let (metric, mut index) = index(params);
     let metric = metric.map(|metric| ("metric_type".to_owned(), metric));

@@ -1,4 +1,4 @@
-//! What is at the other end? Asks once, when the client is opened.
+//! What kind of server is it? Asks once, when the client is opened.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use super::{Client, status};
 pub struct Server {
     /// Which program it is.
     pub flavour: Flavour,
-    /// Its version in its own words, such as `v2.3.5`; empty where it does not say.
+    /// Its version in its own words, such as `v2.3.5`; empty if it does not say.
     pub version: String,
-    /// Major and minor version, where it says them.
+    /// Major and minor version, if it says them.
     pub release: Option<(u32, u32)>,
-    /// How it was deployed, where it says so: `standalone`, `cluster`.
+    /// How it was deployed, if it says so: `standalone`, `cluster`.
     pub deployed: Option<String>,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Server {
             Flavour::LiteCpp => "Milvus Lite (C++)",
         };
         f.write_str(name)?;
-        // The builds of Milvus for PyPI call themselves `-lite`, and are whole standalone servers.
+        // The builds of Milvus for PyPI call themselves `-lite`, but are complete standalone servers.
         let version = self.version.trim_end_matches("-lite");
         if !version.is_empty() {
             write!(f, " {version}")?;
@@ -88,8 +88,9 @@ impl Server {
         }
     }
 
-    /// Whether vectors of these elements can be kept there, as far as the version tells. A server must not be
-    /// asked by trying: 2.3 accepts the creation of collections that it cannot fill.
+    /// Whether it supports vectors of these elements, according to its version. Do not find out by trying: 2.3 lets you
+    /// create
+    ///     /// collections that it cannot fill.
     pub fn takes(&self, element: Element) -> bool {
         let since = |major, minor| self.release.is_none_or(|r| r >= (major, minor));
         match (self.flavour, element) {
@@ -140,7 +141,7 @@ impl Client {
             && matches!(error.kind(), Kind::Lost | Kind::Slow | Kind::Unreachable)
         {
             match probe(&self.address) {
-                // Milvus perhaps, with much to do.
+                // Perhaps a busy Milvus.
                 Found::Http2 if error.kind() != Kind::Unreachable => {
                     heard = self.ask("Connect", &request);
                 }
@@ -181,7 +182,7 @@ impl Client {
         }
     }
 
-    /// What a Milvus 1.x server says it is, where one answers.
+    /// What a Milvus 1.x server says it is, if one answers.
     fn v1(&self) -> Option<Server> {
         let command = V1Command {
             cmd: "version".to_owned(),
@@ -194,27 +195,27 @@ impl Client {
         })
     }
 
-    /// What to say of an address where something else than Milvus is.
+    /// The error for an address where something other than Milvus answers.
     fn found(&self, found: Found, error: Error) -> Error {
         let said = |kind, what: &str, hint: &str| {
             Error::new(kind, what).hint(hint).at(self.place("Connect"))
         };
         match found {
-            // Milvus itself, too, for a moment while it starts: its port takes HTTP/1 before it takes gRPC.
+            // This may be Milvus itself while it starts: its port accepts HTTP/1 before gRPC.
             Found::Http1 => said(
                 Kind::Unreachable,
                 "an HTTP/1 server answers here, not Milvus",
-                "Milvus is spoken to at its gRPC port, 19530 unless configured otherwise; metrics and web pages (9091) \
+                "use Milvus's gRPC port, 19530 unless configured otherwise; metrics and web pages (9091) \
                  are elsewhere; a Milvus that was started just now is ready in a while",
             ),
             Found::Tls => said(
                 Kind::Unreachable,
-                "the server speaks TLS, and the address does not",
+                "the server speaks TLS, but the address does not say https://",
                 "an address with TLS begins with https://",
             ),
             Found::Silent => said(
                 Kind::Unreachable,
-                "something takes connections here and says nothing, neither as Milvus does nor otherwise",
+                "something accepts connections here but never answers",
                 "is it Milvus's port (19530)? A tunnel or load balancer with nothing behind it is silent like this; if the \
                  server speaks TLS, its address begins with https://",
             ),
@@ -222,8 +223,9 @@ impl Client {
         }
     }
 
-    /// Plain text sent to a TLS port is met with silence; a server that misses our certificate may close the
-    /// connection before its reason has arrived.
+    /// A TLS port does not answer plain text; a server that requires our certificate may close the connection before
+    /// its
+    ///     /// reason has arrived.
     fn unheard(&self, error: Error) -> Error {
         let secure = self.address.starts_with("https://");
         match error.kind() {
@@ -237,7 +239,7 @@ impl Client {
         }
     }
 
-    /// Refuses a database that is not there, where the server tells.
+    /// Refuses a database that does not exist, if the server tells.
     /// The names of the server's databases, in order. Servers that know nothing of databases have the default one.
     pub fn databases(&self) -> Result<Vec<String>> {
         let request = ListDatabasesRequest {};

@@ -1,5 +1,5 @@
-//! How does one talk to Milvus? The blocking face of the 2.x service; that of 1.x is in `v1`.
-//! Speaks, and sorts every answer by what happens next; never tries anything twice.
+//! How does one talk to Milvus? The blocking API of the 2.x service; that of 1.x is in `v1`.
+//! Sends requests, and sorts every answer by what happens next; never retries.
 
 pub mod access;
 mod control;
@@ -42,10 +42,10 @@ pub use rest::Rest;
 
 pub use crate::call::{Secret, Tls, channel};
 
-/// The ports Milvus listens on where nobody says otherwise, without and with TLS.
+/// Milvus's default ports, without and with TLS.
 pub const PORTS: (u16, u16) = (19530, 443);
 
-/// Where a server is, and who asks.
+/// Where a server is, and how to log in.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `http://host:port` or `https://host:port`.
@@ -69,7 +69,7 @@ pub struct Deadlines {
     pub slow: Duration,
     /// To anything else.
     pub control: Duration,
-    /// To a ping, sent when a connection with calls out is quiet.
+    /// To a ping, sent when a connection with calls in flight is quiet.
     pub ping: Duration,
 }
 
@@ -127,7 +127,7 @@ pub struct Client {
 
 /// Calls in which a server may do long work before it answers.
 const SLOW: [&str; 8] = [
-    // Milvus 2.3.5 ends when these are cancelled before it has answered.
+    // Milvus 2.3.5 crashes if these are cancelled before it has answered.
     "GetImportState",
     "ListImportTasks",
     "Flush",
@@ -158,14 +158,14 @@ pub fn open(settings: &Settings, connections: usize) -> Result<Opened> {
 }
 
 impl Client {
-    /// Connects to a server that has to be a 2.x one.
+    /// Connects to a server, which must be a 2.x one.
     pub fn open(settings: &Settings, connections: usize) -> Result<Client> {
         match open(settings, connections)? {
             Opened::V2(client) => Ok(client),
             Opened::V1(server) => Err(Error::new(
                 Kind::Refused,
                 format!(
-                    "this is {}, a 1.x server; the milvus1 sink is needed for it",
+                    "this is {}, a 1.x server; use the sink `milvus1` for it",
                     server.name()
                 ),
             )),
@@ -226,7 +226,7 @@ impl Client {
         &self.address
     }
 
-    /// The database that is spoken of; empty: the default one.
+    /// The database; empty: the default one.
     pub fn db(&self) -> &str {
         &self.db
     }
@@ -259,15 +259,14 @@ impl Client {
         self.ask_at(path, method, request)
     }
 
-    /// Calls a method that must go well.
+    /// Calls a method that must succeed.
     fn tell<A: Answer>(&self, method: &'static str, request: &impl Message) -> Result<A> {
         let answer: A = self.ask(method, request)?;
         ok(&answer).map_err(|e| e.at(self.place(method)))?;
         Ok(answer)
     }
 
-    /// Calls a method that must go well, and does something else when it is called once more: without an answer it may have
-    /// been done.
+    /// Calls a method that must succeed and must not be repeated: without an answer it may have been done.
     fn tell_once<A: Answer>(&self, method: &'static str, request: &impl Message) -> Result<A> {
         let path = format!("/milvus.proto.milvus.MilvusService/{method}");
         let path = PathAndQuery::try_from(path).expect("methods have plain names");
@@ -318,7 +317,7 @@ impl Client {
             .map_err(|e| e.at(self.place(method)))
     }
 
-    /// On the connection with the fewest calls out. A failure comes with the size of the message that was sent.
+    /// Uses the connection with the fewest calls in flight. A failure comes with the size of the message that was sent.
     fn exchange(
         &self,
         path: PathAndQuery,

@@ -1,5 +1,5 @@
-//! Who is at this address, if it does not answer as Milvus does? Connects once more, begins as HTTP/2 does, and looks
-//! at what comes back. Only for words: nothing is decided by it.
+//! What is at this address, if it does not answer like Milvus? Connects once more, begins like HTTP/2, and looks at
+//! what comes back. Only for error messages: nothing depends on it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -16,18 +16,18 @@ pub enum Found {
     Http1,
     /// It speaks TLS.
     Tls,
-    /// It takes connections and says nothing.
+    /// It accepts connections but sends nothing.
     Silent,
-    /// It closes connections, says something else, or cannot be reached.
+    /// It closes connections, sends something else, or cannot be reached.
     Other,
 }
 
-/// Looks who is at `http://host:port`.
+/// Finds out what is at `http://host:port`.
 pub fn probe(address: &str) -> Found {
     const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     const HTTP1: &[u8] = b"GET / HTTP/1.1\r\nHost: milvus\r\nConnection: close\r\n\r\n";
     match answer(address, HTTP2) {
-        // What knows HTTP/1 alone may wait for more, or hang up.
+        // A server that knows only HTTP/1 may wait for more, or hang up.
         Found::Silent => match answer(address, HTTP1) {
             Found::Other => Found::Silent,
             found => found,

@@ -1,8 +1,8 @@
 //! Which rows have these keys? Reads them back, and counts them.
-//! One call each; what is asked must be loaded.
+//! One call each; the collection must be loaded.
 //!
-//! Measured on 2.3.5: a query gives one row for a key however many there are, `count(*)` with the same expression
-//! counts them all; the key 2⁶³−1 is counted, and never given.
+//! Measured on 2.3.5: a query returns one row for a key however many there are, but `count(*)` with the same expression
+//! counts them all; the key 2⁶³−1 is counted, but never returned.
 
 use arrow_array::ArrayRef;
 
@@ -27,16 +27,16 @@ pub struct LookUp {
     pub key: String,
     /// The columns to read.
     pub columns: Vec<Column>,
-    /// What was written before it is seen; `None`: all that was acknowledged, which each query then waits for.
+    /// Everything written before this is seen; `None`: everything acknowledged, which each query then waits for.
     pub since: Option<u64>,
 }
 
-/// Rows behind a key, up to and with another; of these, those that a filter admits.
+/// Rows after a key, up to another, inclusive; of these, those that a filter admits.
 #[derive(Clone, Debug, Default)]
 pub struct Range<'r> {
-    /// Behind this one; `None`: from the first.
+    /// After this one; `None`: from the first.
     pub after: Option<&'r Key>,
-    /// Up to and with this one; `None`: to the last.
+    /// Up to this one, inclusive; `None`: to the last.
     pub upto: Option<&'r Key>,
     /// An expression of Milvus's.
     pub filter: Option<&'r str>,
@@ -58,7 +58,7 @@ const CUSTOMIZED: i32 = 4;
 const DYNAMIC: &str = "$meta";
 
 impl Client {
-    /// The server's time, where it tells: queries since then need not wait for it each time (measured: 0.4 s).
+    /// The server's time, if it tells: queries since then need not wait each time (measured: 0.4 s).
     pub fn now(&self) -> Result<Option<u64>> {
         let answer = self
             .tell::<AllocTimestampResponse>("AllocTimestamp", &AllocTimestampRequest::default());
@@ -90,7 +90,7 @@ impl Client {
         self.rows(&keys_only, keys).map(|found| found.keys)
     }
 
-    /// How many rows have these keys: all of them where a key is there more than once.
+    /// How many rows have these keys, all copies of a key counted.
     pub fn copies(&self, look_up: &LookUp, keys: &[Key]) -> Result<u64> {
         self.check_keys(keys)?;
         self.counted(&self.query(look_up, keys, vec!["count(*)".to_owned()]))
@@ -132,8 +132,9 @@ impl Client {
         columns.collect()
     }
 
-    /// The key of the row of a range with so many before it, by key; `None` where there are not so many. Where keys are
-    /// there more than once, servers may count wrongly.
+    /// The key of the row with this many rows of the range before it; `None` if there are fewer. Servers may count
+    /// wrongly if
+    ///     /// keys repeat.
     pub fn key_at(
         &self,
         look_up: &LookUp,
@@ -200,7 +201,7 @@ impl Client {
         askable.map_err(|e| e.hint("`run.verify: count` compares row counts"))
     }
 
-    /// Milvus Lite before 3.0 reads no expression with a line break in it, and knows no other way to write one.
+    /// Milvus Lite before 3.0 cannot parse an expression with a line break, and has no escape for one.
     fn check_askable(&self, keys: &[Key]) -> Result<()> {
         let breaks = |key: &&Key| matches!(key, Key::Text(text) if text.contains(['\n', '\r']));
         match keys.iter().find(breaks) {
@@ -230,7 +231,7 @@ impl Client {
     }
 }
 
-/// Servers before 2.5 take bytes for JSON that are no text; what is none cannot travel, and is named.
+/// Servers before 2.5 accept bytes as JSON that are not text; these cannot travel, and are named.
 fn check_json(key: &FieldData, column: &Column, field: &FieldData) -> Result<()> {
     let scalars = field.scalars.as_ref();
     let Some(texts) = scalars.and_then(|scalars| scalars.json_data.as_ref()) else {
@@ -267,7 +268,7 @@ fn expression(field: &str, keys: &[Key], flavour: Flavour) -> String {
             text.push(',');
         }
         match (key, flavour) {
-            // Milvus reads the digits before the sign, and these are too many for it; it can count, though.
+            // Milvus parses the digits before the sign, and they overflow; an arithmetic expression works.
             (Key::Int(i64::MIN), Flavour::Full | Flavour::LiteCpp) => {
                 text.push_str(&format!("{}-1", i64::MIN + 1));
             }
@@ -279,7 +280,7 @@ fn expression(field: &str, keys: &[Key], flavour: Flavour) -> String {
     text
 }
 
-/// A text as expressions have it. Tried on 2.3.5 with 19 nasty keys: any other spelling silently finds nothing.
+/// A text as a literal in expressions. Tested on 2.3.5 with 19 nasty keys: any other spelling silently finds nothing.
 /// Milvus Lite reads control characters as they are, but for line breaks.
 fn quote(key: &str, flavour: Flavour, out: &mut String) {
     out.push('"');
@@ -302,7 +303,7 @@ fn quote(key: &str, flavour: Flavour, out: &mut String) {
 
 /// `(id > 7) and (id <= 9) and (price > 3)`.
 fn bounds(field: &str, range: &Range<'_>, text: bool, flavour: Flavour) -> String {
-    // The digits of the least number are too many for some parsers: its neighbour says the same.
+    // The digits of the least number overflow in some parsers: its neighbour is equivalent.
     let bound = |sign: &str, key: &Key| match (sign, key) {
         (">", Key::Int(i64::MIN)) => format!("{field} >= {}", i64::MIN + 1),
         (_, Key::Int(i64::MIN)) => format!("{field} < {}", i64::MIN + 1),
@@ -317,7 +318,7 @@ fn bounds(field: &str, range: &Range<'_>, text: bool, flavour: Flavour) -> Strin
     all.extend(range.after.map(|key| bound(">", key)));
     all.extend(range.upto.map(|key| bound("<=", key)));
     if all.is_empty() {
-        // Something has to be said.
+        // The expression must not be empty.
         all.push(match text {
             true => format!("{field} >= \"\""),
             false => bound("<=", &Key::Int(i64::MAX)),

@@ -1,5 +1,5 @@
-//! The server's own import from 2.4 on, asked for over HTTP. One request, one answer each; never tries twice.
-//! What became of a request its answer's `code` tells: errors come with HTTP status 200, too.
+//! The server's own import from 2.4 on, over HTTP. One request, one answer each; never retries.
+//! The `code` in an answer tells the outcome of a request: errors come with HTTP status 200, too.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,10 +12,10 @@ use super::import::{ImportJob, ImportState};
 use super::proto::Status;
 use super::{Login, Settings, control, status};
 
-/// The codes of an answer that went well: the first 2.4 had 200.
+/// The codes of success: the first 2.4 had 200.
 const WELL: [i64; 2] = [0, 200];
 
-/// A server that is asked over HTTP.
+/// A server that is reached over HTTP.
 pub struct Rest {
     server: http::Server,
     db: String,
@@ -57,9 +57,10 @@ impl Rest {
         Ok(Rest { server, db })
     }
 
-    /// Has the server import one set of files into a partition; empty: none is named. The number of the job. Asked twice,
-    /// it imports twice, but servers that know `key` give the number of the first job again. `held`: the rows are not to be
-    /// seen before [`Rest::commit`].
+    /// Has the server import one set of files into a partition (empty: none is named), and returns the number of the
+    /// job. A
+    ///     /// second call imports twice, except that servers that know `key` return the number of the first job again. `held`: the
+    ///     /// rows stay invisible until [`Rest::commit`].
     pub fn import(
         &self,
         collection: &str,
@@ -98,19 +99,19 @@ impl Rest {
         Ok(records.iter().filter_map(number).collect())
     }
 
-    /// Lets the rows of a job be seen that were held. Said twice, it does nothing the second time.
+    /// Makes the held rows of a job visible. A second call does nothing.
     pub fn commit(&self, job: i64) -> Result<()> {
         let request = json!({"jobId": job.to_string()});
         self.tell("commit", request, None).map(drop)
     }
 
-    /// Gives a job up whose rows are held.
+    /// Aborts a job whose rows are held.
     pub fn abort(&self, job: i64) -> Result<()> {
         let request = json!({"jobId": job.to_string()});
         self.tell("abort", request, None).map(drop)
     }
 
-    /// Asks, and gives the data of an answer that says that all went well.
+    /// Sends a request, and returns the data of a successful answer.
     fn tell(&self, verb: &'static str, mut request: Value, key: Option<&Header>) -> Result<Value> {
         if !self.db.is_empty() {
             request["dbName"] = self.db.as_str().into();
@@ -142,7 +143,7 @@ impl Rest {
         }
     }
 
-    /// The error that an answer is which says nothing: what was asked may have been done.
+    /// The error for an answer that cannot be read: the request may have been carried out.
     fn unread(&self, verb: &'static str, why: &str) -> Error {
         let what = format!("the answer cannot be read: {why}");
         Error::new(Kind::Lost, what).at(self.server.place(call(verb)))
@@ -166,7 +167,7 @@ fn number(data: &Value) -> Option<i64> {
     id.as_i64().or_else(|| id.as_str()?.parse().ok())
 }
 
-/// What a server says of a job that it has forgotten, or never had.
+/// Whether a server says that it has forgotten a job, or never had it.
 fn is_unknown(words: &str) -> bool {
     ["not exist", "not found", "cannot find", "can't find"]
         .iter()
@@ -177,7 +178,7 @@ fn refusal(answer: &Answer) -> Error {
     let says = |words: &[&str]| words.iter().any(|word| answer.message.contains(word));
     let said = |kind| Error::new(kind, format!("the server said: {}", answer.message.trim()));
     if says(&["reached the limit"]) {
-        // Of jobs that it has at a time.
+        // The limit of jobs at a time.
         return said(Kind::Busy);
     }
     if says(&["deadline exceeded", "context canceled", "timeout"]) {

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind};
 
 use super::proto::Status;
 
-/// What Milvus says when a collection is not there: `Status.code`, and before 2.2.9 `Status.error_code`.
+/// What Milvus says if a collection does not exist: `Status.code`, and before 2.2.9 `Status.error_code`.
 const COLLECTION_MISSING: (i32, i32) = (100, 4);
 /// When an index is not there.
 const INDEX_MISSING: (i32, i32) = (700, 25);
@@ -30,7 +30,7 @@ pub fn index_missing(status: &Status) -> bool {
     is(status, INDEX_MISSING)
 }
 
-/// The error that a status other than OK is.
+/// The error for a status other than OK.
 pub fn refusal(status: &Status) -> Error {
     let reason = status.reason.trim();
     let reason = match reason.is_empty() {
@@ -41,9 +41,9 @@ pub fn refusal(status: &Status) -> Error {
         (8, _) | (0, 49) => Kind::Busy,
         // Quotas: forced denial, memory and disk limits.
         (3 | 7 | 9, _) | (0, 48) => Kind::Full,
-        // A limit of 2.4 and later (internal/proxy/task_insert.go), looked at before anything is done.
+        // A limit of 2.4 and later (internal/proxy/task_insert.go), checked before anything is done.
         _ if status.reason.contains("exceeds maxInsertSize") => Kind::TooBig,
-        // Not ready, too many requests: nothing was begun.
+        // Not ready, or too many requests: nothing was begun.
         (1 | 4, _) => Kind::Busy,
         (2, _) if status.retriable => Kind::Busy,
         _ => Kind::Refused,
@@ -54,7 +54,7 @@ pub fn refusal(status: &Status) -> Error {
             Kind::Refused,
             format!("the collection is not there (any more): {reason}"),
         )
-        .hint("somebody may have dropped or renamed it while the job ran");
+        .hint("another program may have dropped or renamed it while the job ran");
     }
     match (kind, status.code) {
         (Kind::Refused, 200) => Error::new(
@@ -70,12 +70,12 @@ pub fn refusal(status: &Status) -> Error {
     }
 }
 
-/// What a query is refused with while a server balances load, starts again or loses a node: the same later.
+/// Codes of a query's refusal while a server balances load, restarts or loses a node: try again later.
 const PASSING: [i32; 24] = [
     1, 2, 4, 12, 103, 106, 110, 202, 305, 400, 401, 502, 503, 600, 601, 604, 901, 902, 903, 904,
     905, 906, 2200, 11,
 ];
-/// The same, by words of servers that have no codes for it.
+/// The same, as messages of servers without such codes.
 const PASSING_WORDS: [&str; 4] = [
     "node not match",
     "no available shard delegator",
@@ -85,7 +85,7 @@ const PASSING_WORDS: [&str; 4] = [
 /// What servers say of an answer that would be longer than they allow.
 const TOO_LONG: [&str; 2] = ["exceed the limit size", "exceed the maxOutputSize"];
 
-/// The error that a status other than OK is, of a query: it changes nothing, and may be asked again.
+/// The error for a query's status other than OK: a query changes nothing, and may be repeated.
 pub fn query_refusal(status: &Status) -> Error {
     let says = |words: &[&str]| words.iter().any(|word| status.reason.contains(word));
     let kind = match status.code {
@@ -96,7 +96,7 @@ pub fn query_refusal(status: &Status) -> Error {
     Error::new(kind, format!("the server said: {}", status.reason.trim()))
 }
 
-/// The error that a call without an answer message is; its request was a message of this many bytes.
+/// The error for a call without an answer message; its request was a message of this many bytes.
 pub fn failure(failure: Failure, sent: usize) -> Error {
     match failure {
         Failure::Unsent(words) => Error::new(
@@ -126,12 +126,13 @@ pub fn failure(failure: Failure, sent: usize) -> Error {
     }
 }
 
-/// What Milvus 2.1 says before it does anything (internal/proxy/rate_limit_interceptor.go); later ones answer.
+/// What Milvus 2.1 says before it does anything (internal/proxy/rate_limit_interceptor.go); later versions use a
+/// status.
 const RATE_LIMITER: &str = "is rejected by grpc RateLimiter middleware";
 
-/// RESOURCE_EXHAUSTED and OUT_OF_RANGE are said of a request that is too big: with its very size, by servers in Go and
-/// C++ ("received message larger than max (67108914 vs. 67108864)") and in Rust ("found 67108914 bytes"). A gateway says
-/// the same, with another size, of an answer that is too big for it: what was asked has been done by then.
+/// RESOURCE_EXHAUSTED and OUT_OF_RANGE mean that a request is too big, and name its exact size, from servers in Go and
+/// C++ ("received message larger than max (67108914 vs. 67108864)") and in Rust ("found 67108914 bytes"). A gateway
+/// says the same, with another size, about an answer that is too big for it: by then the request has been carried out.
 fn exhausted(code: i32, message: &str, whole: bool, sent: usize) -> Error {
     let lower = message.to_lowercase();
     let is_rate = ["rate", "quota", "too many"]
@@ -147,7 +148,7 @@ fn exhausted(code: i32, message: &str, whole: bool, sent: usize) -> Error {
     };
     let doubtful = |kind| {
         let what = format!(
-            "refused after all was sent, so that the request may have been carried out: {said}"
+            "refused after everything was sent, so the request may have been carried out: {said}"
         );
         Error::new(kind, what)
     };
@@ -159,8 +160,9 @@ fn exhausted(code: i32, message: &str, whole: bool, sent: usize) -> Error {
         false if is_rate => Error::new(Kind::Busy, format!("the server said: {said}")),
         false => too_big(Kind::TooBig),
         true if is_rate => doubtful(Kind::Lost),
-        true => doubtful(Kind::TooMuch)
-            .hint("something on the way may limit the size of answers: `run.batch` sets how much travels together"),
+        true => doubtful(Kind::TooMuch).hint(
+            "a proxy may limit the size of answers: `run.batch` sets how much travels together",
+        ),
     }
 }
 
@@ -185,7 +187,7 @@ fn grpc(code: i32, message: &str, whole: bool) -> Error {
             Kind::Refused,
             format!("the server does not know this call: {said}"),
         ),
-        // Said by a proxy or a server that is going down; what had been sent by then may have been taken.
+        // From a proxy, or a server that is shutting down; what had been sent by then may have been accepted.
         1 | 4 | 14 if whole => Error::new(
             Kind::Lost,
             format!("no answer, so that the request may or may not have arrived: {said}"),

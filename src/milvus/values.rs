@@ -1,6 +1,6 @@
 //! How are values spelt in Milvus's messages? Columns to the bytes of a ScalarField or sparse vectors, and back.
 //!
-//! Where a row has no value, requests leave it out and say so in `valid_data`; answers have a placeholder.
+//! If a row has no value, requests leave it out and mark it in `valid_data`; answers have a placeholder.
 
 use std::sync::Arc;
 
@@ -50,8 +50,8 @@ pub fn scalar_type(scalar: Scalar) -> i32 {
     }
 }
 
-/// Writes the inside of a ScalarField: the values of these arrays, one after the other. A column that no row has a
-/// value in is written too: without its member some servers end.
+/// Writes the content of a ScalarField: the values of these arrays, one after the other. A column without any values is
+/// written, too: some servers crash without its member.
 pub fn scalars(kind: ColumnType, arrays: &[ArrayRef], out: &mut Vec<u8>) {
     match kind {
         ColumnType::Scalar(scalar) => elements(scalar, arrays, out),
@@ -143,7 +143,7 @@ fn packed(scalar: Scalar, array: &ArrayRef, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes the inside of a SparseFloatArray, and says how many dimensions it has.
+/// Writes the content of a SparseFloatArray, and returns how many dimensions it has.
 pub fn sparse(arrays: &[ArrayRef], out: &mut Vec<u8>) -> u64 {
     let mut dimensions = 0;
     for array in arrays {
@@ -161,7 +161,7 @@ pub fn sparse(arrays: &[ArrayRef], out: &mut Vec<u8>) -> u64 {
 
 type Read<T> = Result<T, String>;
 
-/// A column of an answer that has so many rows.
+/// A column of an answer with this many rows.
 pub fn read(kind: ColumnType, field: FieldData, rows: usize) -> Read<ArrayRef> {
     let valid = match field.valid_data.len() {
         0 => None,
@@ -173,7 +173,7 @@ pub fn read(kind: ColumnType, field: FieldData, rows: usize) -> Read<ArrayRef> {
             let bytes = field.vectors.and_then(|v| vector_bytes(v, vector));
             let mut bytes = bytes.unwrap_or_default();
             let width = vector.row_bytes() as i32;
-            // Where vectors may be missing, answers leave those out.
+            // Answers leave out missing vectors.
             if let Some(valid) = &valid
                 && bytes.len() as u64 == vector.row_bytes() * (rows - valid.null_count()) as u64
             {
@@ -253,7 +253,7 @@ pub fn read(kind: ColumnType, field: FieldData, rows: usize) -> Read<ArrayRef> {
     data.map(arrow_array::make_array).map_err(|e| e.to_string())
 }
 
-/// Values of an answer, a placeholder in the place of those that are not valid and not there.
+/// The values of an answer, with placeholders for invalid ones that it leaves out.
 fn spread<T>(
     values: Vec<T>,
     rows: usize,
@@ -274,7 +274,7 @@ fn spread<T>(
     }
 }
 
-/// The elements of one ScalarField; as many as there are where `rows` does not say.
+/// The elements of one ScalarField; all of them if `rows` is `None`.
 fn flat(
     scalar: Scalar,
     field: ScalarField,
@@ -393,7 +393,7 @@ impl ScalarField {
         }
     }
 
-    /// Takes another's elements of this type behind its own.
+    /// Appends another's elements of this type.
     pub(super) fn append(&mut self, other: &mut ScalarField, of: Scalar) {
         match of {
             Scalar::Bool => {

@@ -1,11 +1,11 @@
 //! How does a batch become an Insert? The request framed by hand, so that vector bytes are not copied.
-//! Sends nothing and keeps nothing: it writes into a room and says which ranges travel between its stretches.
+//! Sends nothing and keeps nothing: it writes into a buffer, and says which mapped ranges travel between its pieces.
 //!
 //! ```text
 //! | gRPC: 0, length u32 BE | 2 db | 3 collection | 4 partition | 7 num_rows | 5 field: … | 5 field: … | bytes … |
 //! ```
-//! Fields may come in any order, so vectors come last: with one vector the room holds one stretch before it. Upsert
-//! has the same fields: the very bytes serve both calls (tried on 2.3.5).
+//! Fields may come in any order, so vectors come last: with one vector the buffer holds one piece before it. Upsert
+//! has the same fields: the same bytes serve both calls (tested on 2.3.5).
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ use crate::simd;
 use super::proto::data_type;
 use super::values;
 
-/// All of an insert that is not rows.
+/// Everything in an insert except its rows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Envelope {
     /// The database; empty: the server's default.
@@ -29,27 +29,27 @@ pub struct Envelope {
     pub collection: String,
     /// The partition; empty: the default partition.
     pub partition: String,
-    /// The fields that are sent: vectors behind the others.
+    /// The fields that are sent: vectors after the others.
     pub fields: Vec<Field>,
 }
 
 /// A field that is sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Field {
-    /// What the collection calls it.
+    /// Its name in the collection.
     pub name: String,
     /// The column of the rows that it is made of; `None`: it is sent empty, and each row gets the server's default.
     pub column: Option<usize>,
     /// What its values are.
     pub kind: ColumnType,
-    /// Whether rows without a value are told from others; where not, each has one.
+    /// Whether rows without a value are marked; if not, each row has one.
     pub tells_nulls: bool,
     /// Whether it is the dynamic field.
     pub is_dynamic: bool,
 }
 
 impl Field {
-    /// A field that each row has a value of.
+    /// A field for which each row has a value.
     pub fn new(name: impl Into<String>, column: usize, kind: ColumnType) -> Field {
         Field {
             name: name.into(),
@@ -62,7 +62,7 @@ impl Field {
 }
 
 impl Envelope {
-    /// An envelope for plain rows: with an int64 key, where the server does not make it, and a vector.
+    /// An envelope for plain rows: with an int64 key, unless the server makes it, and a vector.
     pub fn plain(
         db: &str,
         collection: &str,
@@ -115,7 +115,7 @@ fn vector_field(element: Element) -> u32 {
 const VARINT: u32 = 0;
 const LENGTH: u32 = 2;
 
-/// Frames parts as one request: writes into `room`, which is empty, and says what is sent in which order.
+/// Frames parts as one request: writes into `room`, which is empty, and returns what is sent in which order.
 pub fn frame(envelope: &Envelope, parts: &[Part], room: &mut Vec<u8>) -> Vec<Piece> {
     let all = frame_checked(envelope, parts, room, |part, column, room| {
         if let Some(room) = room {
@@ -126,9 +126,9 @@ pub fn frame(envelope: &Envelope, parts: &[Part], room: &mut Vec<u8>) -> Vec<Pie
     all.expect("no part was refused")
 }
 
-/// As [`frame`], with a look at each column of dense vectors on the way, part by part, which also gathers it where it
-/// is handed a room: so that a short part is still in the cache when it is copied. `None`, and a room of no use, when
-/// a part was refused.
+/// Like [`frame`], but calls `look` for each column of dense vectors, part by part; with a buffer it also gathers the
+/// vectors, so that a short part is still in the cache when it is copied. `None`, and a useless buffer, if a part was
+/// refused.
 pub fn frame_checked(
     envelope: &Envelope,
     parts: &[Part],
@@ -231,8 +231,8 @@ fn others(
     });
 }
 
-/// FieldData{type, field_name, vectors{dim, …}}; the long ranges go to `mapped`, each with the place in the room it
-/// comes at.
+/// FieldData{type, field_name, vectors{dim, …}}; the long ranges go to `mapped`, each with its position in the
+/// buffer.
 fn vectors(
     room: &mut Vec<u8>,
     field: &Field,
@@ -275,7 +275,7 @@ fn vectors(
     Some(())
 }
 
-/// Writes a field whose length shows only when it is written.
+/// Writes a field whose length is known only after writing.
 pub(super) fn nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     write(out);
@@ -317,7 +317,7 @@ fn number_len(field: u32, value: u64) -> usize {
     varint_len(u64::from(field << 3)) + varint_len(value)
 }
 
-/// A text; an empty one is left out, as proto3 has it.
+/// A text; an empty one is left out, as in proto3.
 fn text(room: &mut Vec<u8>, field: u32, text: &str) {
     if !text.is_empty() {
         tag(room, field, text.len());

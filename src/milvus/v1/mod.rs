@@ -1,5 +1,5 @@
-//! How does one talk to Milvus 1.x? The blocking face of milvus.grpc, spoken by 0.10, 1.0 and 1.1.
-//! Sorts every answer by what happens next; never tries anything twice. Waiting and deciding are the caller's.
+//! How does one talk to Milvus 1.x? The blocking API of milvus.grpc, spoken by 0.10, 1.0 and 1.1.
+//! Sorts every answer by what happens next; never retries. The caller waits and decides.
 
 pub mod proto;
 pub mod wire;
@@ -32,7 +32,7 @@ pub struct V1 {
     client: Client,
 }
 
-/// Rows of a collection, partition by partition, as far as they have been flushed.
+/// The flushed rows of a collection, partition by partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows(pub Vec<Partition>);
 
@@ -43,7 +43,7 @@ pub struct Partition {
     pub tag: String,
     /// Its rows.
     pub rows: u64,
-    /// The numbers of its segments, which are made of the time: no two ever share one.
+    /// The ids of its segments, which are made from the time: no two are ever the same.
     pub segments: Vec<u64>,
 }
 
@@ -54,7 +54,7 @@ impl Rows {
         found.map_or(0, |one| one.rows)
     }
 
-    /// Rows of all the others.
+    /// Rows of all other partitions.
     pub fn outside(&self, partition: &str) -> u64 {
         let others = self.0.iter().filter(|one| one.tag != partition);
         others.map(|one| one.rows).sum()
@@ -69,7 +69,7 @@ impl Rows {
 }
 
 impl V1 {
-    /// Connects to a server that has to be a 1.x one.
+    /// Connects to a server, which must be a 1.x one.
     pub fn open(settings: &Settings, connections: usize) -> Result<V1> {
         let mut client = Client::dial(settings, 1)?;
         client.server = client.hello()?;
@@ -101,14 +101,14 @@ impl V1 {
         self.client.server().to_string()
     }
 
-    /// Whether look-ups and deletions can be about one partition: from 1.1 on. Older servers skip the tag.
+    /// Whether look-ups and deletions can be limited to one partition: from 1.1 on. Older servers ignore the tag.
     pub fn looks_into_partitions(&self) -> bool {
         self.client.server().release.is_some_and(|r| r >= (1, 1))
     }
 
     /// The largest `index_file_size` it takes, in megabytes.
     pub fn index_file_size_max(&self) -> u64 {
-        // 1.1.0 takes 4096 too; where that is meant the server says so itself.
+        // 1.1.0 takes only 4096, too, and reports that itself.
         match self.client.server().release {
             Some(release) if release < (1, 1) => 4096,
             _ => 131_072,
@@ -136,7 +136,7 @@ impl V1 {
         self.tell::<Status>("CreateCollection", &schema).map(drop)
     }
 
-    /// Removes a collection; its name is taken for a while yet.
+    /// Removes a collection; its name stays taken for a while.
     pub fn drop_collection(&self, name: &str) -> Result<()> {
         let request = CollectionName {
             collection_name: name.to_owned(),
@@ -144,8 +144,8 @@ impl V1 {
         self.tell::<Status>("DropCollection", &request).map(drop)
     }
 
-    /// Whether there is such a partition. Asked rather than tried: what Create and Insert say of partitions bears
-    /// no code of its own.
+    /// Whether there is such a partition. Asked rather than tried, because Create and
+    ///     /// Insert have no error codes of their own for partitions.
     pub fn has_partition(&self, collection: &str, partition: &str) -> Result<bool> {
         let request = partition_param(collection, partition);
         let reply: BoolReply = self.tell("HasPartition", &request)?;
@@ -178,7 +178,7 @@ impl V1 {
     }
 
     /// Makes everything that was inserted and deleted take effect and count; returns when it does. Insert, Delete
-    /// and Flush wait in one queue of the server, so that what arrived earlier takes effect too.
+    /// and Flush wait in one queue of the server, so what arrived earlier takes effect, too.
     pub fn flush(&self, collection: &str) -> Result<()> {
         let request = FlushParam {
             collection_name_array: vec![collection.to_owned()],
@@ -193,14 +193,15 @@ impl V1 {
         Ok(ids.vector_id_array.len() as u64)
     }
 
-    /// How many of these ids are there, as far as rows were flushed: in a partition where one is named and the
-    /// server can look into it, else in the whole collection.
+    /// How many of these ids exist among flushed rows: in a partition if one is named and the server can look into it,
+    /// else in
+    ///     /// the whole collection.
     pub fn present(&self, collection: &str, partition: &str, ids: &[i64]) -> Result<u64> {
         let vectors = self.vectors(collection, partition, ids)?;
         Ok(vectors.iter().flatten().count() as u64)
     }
 
-    /// The vectors of these ids, as bytes; `None` for those that are not there. Looks where [`V1::present`] does.
+    /// The vectors of these ids, as bytes; `None` for missing ones. Looks where [`V1::present`] does.
     pub fn vectors(
         &self,
         collection: &str,
@@ -226,7 +227,7 @@ impl V1 {
             let answer = self.good(CALL, answer)?;
             if answer.vectors_data.len() != ids.len() {
                 let what = format!(
-                    "{} ids were asked for, and {} answered",
+                    "{} ids were asked for, but {} were answered",
                     ids.len(),
                     answer.vectors_data.len()
                 );
@@ -237,7 +238,7 @@ impl V1 {
         Ok(found)
     }
 
-    /// Deletes rows by their ids; takes effect with the next flush. As wide as [`V1::present`] looks.
+    /// Deletes rows by their ids; takes effect with the next flush. Reaches as far as [`V1::present`].
     pub fn delete(&self, collection: &str, partition: &str, ids: &[i64]) -> Result<()> {
         let request = ids_param(collection, partition, ids);
         self.tell::<Status>("DeleteByID", &request).map(drop)
@@ -278,7 +279,7 @@ impl V1 {
         self.tell::<Status>("PreloadCollection", &request).map(drop)
     }
 
-    /// Calls a method that must go well.
+    /// Calls a method that must succeed.
     fn tell<A: Answer>(&self, method: &'static str, request: &impl Message) -> Result<A> {
         let answer = self.ask(method, request)?;
         self.good(method, answer)
@@ -316,8 +317,8 @@ impl V1 {
     }
 }
 
-/// The error that a status other than SUCCESS is. Codes are few and most things arrive as UNEXPECTED_ERROR, so
-/// that words have to be looked at.
+/// The error for a status other than SUCCESS. There are few codes, and most things arrive as UNEXPECTED_ERROR, so the
+/// message counts.
 fn refusal(status: &Status) -> Error {
     let reason = match status.reason.trim() {
         "" => format!("error code {}", status.error_code),
@@ -340,7 +341,7 @@ fn refusal(status: &Status) -> Error {
             Kind::Refused,
             format!("the collection is not there (any more): {reason}"),
         )
-        .hint("somebody may have dropped it while the job ran"),
+        .hint("another program may have dropped it while the job ran"),
         code::ILLEGAL_VECTOR_ID => Error::new(
             Kind::Refused,
             format!("a collection of Milvus 1.x has either ids of its own making or ids that are given, from its \
@@ -352,7 +353,7 @@ fn refusal(status: &Status) -> Error {
     }
 }
 
-/// A look-up in a collection or partition without rows is an error there.
+/// In 1.x, a look-up in a collection or partition without rows is an error.
 fn is_empty(status: &Status) -> bool {
     status.error_code == code::UNEXPECTED && status.reason.contains("is empty")
 }

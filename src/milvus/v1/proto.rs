@@ -1,5 +1,5 @@
 //! What do we say to Milvus 1.x, and what does it say back? The messages of package milvus.grpc, as prost derives.
-//! The same in 0.10.0 to 1.1.2, but for the partition tags of look-ups and deletions, which older servers skip.
+//! The same in 0.10.0 to 1.1.2, except for the partition tags of look-ups and deletions, which older servers ignore.
 
 #![allow(missing_docs)] // The numbers are the contract; their meaning stands in milvus.proto of 1.1.
 

@@ -1,6 +1,5 @@
-//! How does a batch become an Insert of Milvus 1.x? Row after row behind the same few bytes, straight from where
-//! the rows are mapped.
-//! Sends nothing: it writes into a room, once, in steps that the caller reads through first.
+//! How does a batch become an Insert of Milvus 1.x? Row after row after the same few bytes, straight from the mapped
+//! rows. Sends nothing: it writes into a buffer, once, in steps that the caller has just read through.
 //!
 //! ```text
 //! | gRPC: 0, length u32 BE | 1 collection | 2 row | 2 row | … | 3 ids: packed varints | 4 tag | 5 "params": "{}" |
@@ -14,8 +13,8 @@ use bytes::Bytes;
 use crate::schema::{Element, VectorType};
 use crate::simd;
 
-/// Bytes of a body that are handed to the connection at a time. Measured: from 1 MiB up nothing is gained, and a
-/// frame for each row is ruinous.
+/// Bytes of a body that are handed to the connection at a time. Measured: more than 1 MiB gains nothing, and one
+/// frame per row is ruinous.
 const FRAME_BYTES: usize = 1 << 20;
 
 const VARINT_MAX: usize = 10;
@@ -69,7 +68,7 @@ impl<'r> Insert<'r> {
             }
         }
         text(room, 4, tag);
-        // The Python client always sends it; the server looks for nothing in it.
+        // The Python client always sends it; the server ignores it.
         key(room, 5, 12);
         text(room, 1, "params");
         text(room, 2, "{}");
@@ -87,7 +86,7 @@ pub fn pieces(request: Bytes) -> Vec<Bytes> {
         .collect()
 }
 
-/// What stands before each row: the key and length of the RowRecord, those of its data.
+/// What precedes each row: the key and length of the RowRecord, then those of its data.
 fn row_head(element: Element, width: usize) -> Vec<u8> {
     let field = match element {
         Element::Float32 => 1,
@@ -107,7 +106,7 @@ fn key(room: &mut Vec<u8>, field: u8, len: usize) {
     simd::varints(&[len as i64], room);
 }
 
-/// A text; an empty one is left out, as proto3 has it.
+/// A text; an empty one is left out, as in proto3.
 fn text(room: &mut Vec<u8>, field: u8, text: &str) {
     if !text.is_empty() {
         key(room, field, text.len());
