@@ -21,7 +21,7 @@ fn path_of(path: &Path, share: Share) -> PathBuf {
 }
 
 /// All logs of shares next to a job's log.
-fn beside(path: &Path) -> Result<Vec<PathBuf>> {
+fn share_logs(path: &Path) -> Result<Vec<PathBuf>> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -75,7 +75,7 @@ pub(super) fn check(path: &Path, log: &Log, shares: u32) -> Result<()> {
 
 /// Refuses to begin while shares of the previous run are still at work.
 pub(super) fn check_idle(path: &Path) -> Result<()> {
-    for share in beside(path)? {
+    for share in share_logs(path)? {
         if open::try_locked(&share)?.is_none() {
             let what = "another milvusdm is at work with this share of the job";
             return Err(Error::path(Kind::Job, &share, what).hint("stop it first"));

@@ -235,7 +235,7 @@ fn run_reported(
                 Ready::Before(rows) => {
                     drop(shown);
                     report.outcome = "share done";
-                    return said_of_share(shares::said(share, path, Some(rows)), common);
+                    return print_closing(shares::closing(share, path, Some(rows)), common);
                 }
                 Ready::Rows(own, mut decisions) => {
                     drop(shown);
@@ -243,7 +243,7 @@ fn run_reported(
                     send(&plan, &own, &mut decisions, &stop, shown, report)?;
                     shares::finish(&plan, &own, &decisions, report)?;
                     show_summary(report, common)?;
-                    return said_of_share(shares::said(share, path, None), common);
+                    return print_closing(shares::closing(share, path, None), common);
                 }
             }
         }
@@ -286,10 +286,10 @@ fn show_summary(report: &Report, common: &Common) -> Result<()> {
     summary::summary(report, columns()).print()
 }
 
-fn said_of_share(said: Text, common: &Common) -> Result<()> {
+fn print_closing(text: Text, common: &Common) -> Result<()> {
     match common.json {
         true => Ok(()),
-        false => said.print(),
+        false => text.print(),
     }
 }
 
@@ -376,7 +376,7 @@ fn send(
     let shown = Shown::start(style, progress.clone(), common);
     let carried = run::run(plan, checkpoint, decisions, &progress, stop);
     drop(shown);
-    for sentence in plan.source.said() {
+    for sentence in plan.source.remarks() {
         tracing::warn!("{sentence}");
         report.warnings.push(sentence);
     }

@@ -148,7 +148,7 @@ pub fn told(plan: &Plan, decisions: &[Decision], totals: &[Totals]) -> Vec<Targe
 }
 
 /// The closing sentence of a share; `before`: how many rows it had delivered before this command.
-pub fn said(share: Share, job: &Path, before: Option<u64>) -> Text {
+pub fn closing(share: Share, job: &Path, before: Option<u64>) -> Text {
     let mut text = Text::default();
     let what = match before {
         Some(rows) => format!("nothing to do: {share} has already finished, with {rows} rows"),

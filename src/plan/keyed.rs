@@ -98,8 +98,8 @@ impl Source for Keyed {
         self.source.ready()
     }
 
-    fn said(&self) -> Vec<String> {
-        self.source.said()
+    fn remarks(&self) -> Vec<String> {
+        self.source.remarks()
     }
 
     fn profile(&self, shard: &Shard) -> Result<Vec<String>> {

@@ -2,13 +2,13 @@
 //! Opens source and sink, and changes nothing anywhere.
 
 mod aim;
-mod beside;
 mod existing;
 mod fields;
 pub mod files;
 mod keyed;
 mod last;
 mod meaning;
+mod parallel;
 mod picks;
 mod repeats;
 mod share;
@@ -30,10 +30,10 @@ use aim::{Aimed, aim};
 
 pub use crate::source::content::SAMPLED;
 
-pub use beside::side_by_side;
 pub use existing::{check_existing, check_numbers};
 pub use last::{LastRows, find_last};
 pub use meaning::Fingerprint;
+pub use parallel::side_by_side;
 pub use picks::Picks;
 pub use repeats::{check_repeats, repeats};
 pub use share::Share;

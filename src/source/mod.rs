@@ -97,7 +97,7 @@ pub trait Source: Send + Sync {
     }
 
     /// What the operator should know once all was read.
-    fn said(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         Vec::new()
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Looks {
 
 impl Looks {
     /// Discards all of it, because what follows changes things.
-    pub(super) fn forget(&self) {
+    pub(super) fn clear(&self) {
         lock(&self.collections).clear();
         lock(&self.partitions).clear();
         lock(&self.indexes).clear();

@@ -290,7 +290,7 @@ impl Sink for Milvus {
     }
 
     fn begin(&self, run: u64) {
-        self.looks.forget();
+        self.looks.clear();
         if let Some(bulk) = self.bulk() {
             bulk.begin(run);
         }

@@ -92,7 +92,7 @@ impl Milvus {
         let mut all = self.ready.write().expect("no one panics with it locked");
         all.insert(target.number, Arc::new(ready));
         // What existed before no longer does.
-        self.looks.forget();
+        self.looks.clear();
         Ok(())
     }
 

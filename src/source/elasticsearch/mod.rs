@@ -311,7 +311,7 @@ impl Source for Elastic {
         Ok(())
     }
 
-    fn said(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let count = self.without_vector.load(Ordering::Relaxed);
         let said = (count > 0).then(|| {
             format!("{count} documents without their vector stayed behind (`missing_vector: skip`)")

@@ -456,7 +456,7 @@ impl Source for Milvus {
         Ok(())
     }
 
-    fn said(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let copies = self.copies.load(Ordering::Relaxed);
         let said = (copies > 0).then(|| {
             format!(

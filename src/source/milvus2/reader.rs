@@ -60,7 +60,7 @@ impl Reader for Live<'_> {
             file,
             cutter,
         } = self;
-        stretch.forget();
+        stretch.evict();
         cutter.next(|| {
             let Some(rows) = stretch.next()? else {
                 return Ok(None);

@@ -303,7 +303,7 @@ pub struct Stretch<'s> {
     at: u64,
     end: u64,
     open: Option<Open>,
-    /// The files that are open, and those that were since [`Stretch::forget`].
+    /// The files that are open, and those that were since [`Stretch::evict`].
     pub views: Vec<View>,
 }
 
@@ -365,7 +365,7 @@ impl<'s> Stretch<'s> {
     }
 
     /// Forgets files that are no longer read.
-    pub fn forget(&mut self) {
+    pub fn evict(&mut self) {
         if self.open.is_none() {
             self.views.clear();
         }

@@ -294,7 +294,7 @@ impl Source for Pgvector {
         Some(self.connections)
     }
 
-    fn said(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let lost = self.sessions.lost() > 0;
         let said = lost.then(|| {
             format!(

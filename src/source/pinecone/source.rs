@@ -279,7 +279,7 @@ impl Source for Pinecone {
         Ok(Box::new(Pages::new(self, stretch, shard, &from, limits)))
     }
 
-    fn said(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let vanished = self.vanished.load(Ordering::Relaxed);
         let said = (vanished > 0).then(|| {
             format!("{vanished} rows were deleted while they were read, and did not travel")

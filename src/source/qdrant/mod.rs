@@ -364,7 +364,7 @@ impl Source for Qdrant {
         documents::profile(self, shard)
     }
 
-    fn said(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let vanished = self.vanished.load(Ordering::Relaxed);
         let strangers = self.strangers.load(Ordering::Relaxed);
         let mut said = Vec::new();
