@@ -207,9 +207,8 @@ fn is_nullable(files: &[File], name: &str, kind: ColumnType) -> bool {
             let each = convert::components(&column.arrow, vector);
             file.rows.checked_mul(each) != Some(file.values(column))
         }
-        // Empty ones count as none there.
-        (_, ColumnType::Sparse) => false,
-        (Some(true), _) => true,
+        // Empty ones count as none there, too.
+        (_, ColumnType::Sparse) | (Some(true), _) => true,
         (None, kind) => !kind.is_vector(),
     })
 }

@@ -85,6 +85,7 @@ impl Made {
                 let mut column = column.clone();
                 if column.kind == ColumnType::Sparse {
                     (column.metric, column.index) = super::source::sparse();
+                    column.nullable = true;
                 }
                 all.push(column);
                 from.push(Some(number));
