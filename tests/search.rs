@@ -376,6 +376,7 @@ fn what_is_wrong_is_one_sentence_with_its_exit_code() {
     jobs.run("missing", &job("nothing-here", "", &to))
         .code(2)
         .says(&["has no index `nothing-here`"]);
+        "# or by the mapping, in the source: columns: [a.dotted.key, big, ",
     let gone = format!(
         "source: {{opensearch: {{urls: ['127.0.0.1:{}'], index: a}}}}\nsink: {{{to}}}\nrun: {{patience: 1s}}\n",
         free_port()

@@ -29,6 +29,8 @@ pub struct Index {
     pub is_numbered: bool,
     /// Fields that become columns.
     pub typed: Vec<Typed>,
+    /// Fields that could, if the job named them.
+    pub others: Vec<String>,
     /// What a search asks for beside documents.
     pub asked: Vec<Value>,
     /// What the operator should know.
@@ -201,6 +203,7 @@ fn of(
         is_routed: routed,
         hides_vectors: hides,
         is_numbered,
+        others: mapping::others(&found.leaves, &typed),
         typed,
         asked,
         notes: found.notes,

@@ -43,6 +43,16 @@ fn column(kind: &str) -> Option<(ColumnType, Option<&'static str>)> {
     }
 }
 
+/// Fields that could be columns, and that the job does not name.
+pub fn others(fields: &[Field], typed: &[Typed]) -> Vec<String> {
+    let is_free = |field: &&Field| {
+        let is_taken = typed.iter().any(|typed| typed.column.name == field.name);
+        !is_taken && !field.nested && column(&field.kind).is_some()
+    };
+    let free = fields.iter().filter(is_free);
+    free.map(|field| field.name.clone()).collect()
+}
+
 /// The columns that the job names, in the order of the mapping, and what a search asks for so that the server spells
 /// some of them.
 pub fn columns(
@@ -187,6 +197,13 @@ mod tests {
                 "{wishes:?}"
             );
         }
+        let others = |wishes: &[&str]| {
+            let wishes: Vec<String> = wishes.iter().map(|wish| (*wish).to_owned()).collect();
+            let (typed, _) = columns("i", &fields, &wishes).unwrap();
+            others(&fields, &typed).join(", ")
+        };
+        assert_eq!(others(&[]), "a.n, tags, title, when, where");
+        assert_eq!(others(&["t*", "when"]), "a.n, where");
         for (wish, expected) in [
             ("titel", "no field `titel`"),
             ("q*", "no field `q*`"),

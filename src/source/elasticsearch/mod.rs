@@ -28,6 +28,7 @@ use super::{Reader, Source, SourceKind, Spec as AnySpec, Stillness, Survey};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::job::Globs;
+use crate::limits;
 use crate::schema::CollectionTraits;
 
 use cluster::{Cluster, View};
@@ -260,7 +261,18 @@ impl Source for Elastic {
             Position::End,
             documents::SAMPLE,
         );
-        Ok(documents::sample(&mut reader)?.lines())
+        let mut lines = documents::sample(&mut reader)?.lines();
+        let others = &piece.whole.index.others;
+        if !others.is_empty() {
+            let shown = others.len().min(limits::FILES_LISTED);
+            let dots = if shown < others.len() { ", …" } else { "" };
+            let names = others[..shown].join(", ");
+            // A comment behind a block that can be pasted into a job.
+            lines.push(format!(
+                "# or by the mapping, in the source: columns: [{names}{dots}]; \"name[]\" where documents have lists"
+            ));
+        }
+        Ok(lines)
     }
 
     fn repeats(&self, shard: &Shard) -> bool {
