@@ -2,22 +2,31 @@
 
 mod support;
 
+#[path = "support/arrived.rs"]
+mod arrived;
+#[path = "support/away.rs"]
+mod away;
 #[path = "search/cases.rs"]
 mod cases;
+#[path = "support/killed.rs"]
+mod killed;
 #[path = "support/migration.rs"]
 mod migration;
+#[path = "search/moving.rs"]
+mod moving;
 #[path = "support/new_job.rs"]
 mod new_job;
 #[path = "support/opensearch.rs"]
 mod server;
 #[path = "search/typed.rs"]
 mod typed;
+#[path = "search/whole.rs"]
+mod whole;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -125,6 +134,9 @@ while True:
         row = dict(row)
         out[row.pop("id")] = {k: [float(x) for x in v] if hasattr(v, "__len__") and k == "v" else v for k, v in row.items()}
     break
+# A key that is there twice is shown once, and counted twice.
+count = c.query("", output_fields=["count(*)"], consistency_level="Strong")[0]["count(*)"]
+assert count == len(rows) == len(out), (count, len(rows), len(out))
 print(json.dumps(out, default=str))
 "#;
 
@@ -364,6 +376,7 @@ fn plan_prints_the_columns_that_documents_could_have() {
         "title: {type: varchar, max_length:",
         "parts: {type: json}",
         "tags: {type: json}",
+        "# or by the mapping, in the source: columns: [a.dotted.key, big, ",
     ] {
         assert!(said.contains(part), "no `{part}` in {said}");
     }
@@ -376,7 +389,6 @@ fn what_is_wrong_is_one_sentence_with_its_exit_code() {
     jobs.run("missing", &job("nothing-here", "", &to))
         .code(2)
         .says(&["has no index `nothing-here`"]);
-        "# or by the mapping, in the source: columns: [a.dotted.key, big, ",
     let gone = format!(
         "source: {{opensearch: {{urls: ['127.0.0.1:{}'], index: a}}}}\nsink: {{{to}}}\nrun: {{patience: 1s}}\n",
         free_port()
@@ -387,61 +399,4 @@ fn what_is_wrong_is_one_sentence_with_its_exit_code() {
         "source: {{opensearch: {{urls: ['{milvus}'], index: a}}}}\nsink: {{{to}}}\nrun: {{patience: 1s}}\n"
     );
     jobs.run("other", &other).code(5);
-}
-
-#[test]
-fn rows_that_nobody_touches_arrive_once_while_others_come_and_go_and_the_program_is_killed() {
-    let server = Server::shared(Engine::Standalone);
-    let (name, count) = ("moving_rows", 6000);
-    script(&["rows", &opensearch().address, name, &count.to_string()]);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/search.py");
-    let mut writer = Command::new(support::python())
-        .arg(script)
-        .args(["write", &opensearch().address, name])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let jobs = Jobs::new();
-    let to = format!(
-        "milvus: {{address: '{}', metric: L2, index: {{type: FLAT}}, load: true}}",
-        server.address()
-    );
-    let text = job(name, "page: 200", &to)
-        + "fields: {id: id}\nrun: {batch: 16KiB, max_rows_per_s: 4000}\n";
-    std::fs::write(jobs.path("kill.yaml"), &text).unwrap();
-    for _ in 0..4 {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_milvusdm"))
-            .args(["run", "kill.yaml", "--progress", "none"])
-            .current_dir(jobs.0.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(1200));
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    let ended = jobs.run("kill", &text);
-    writer.kill().unwrap();
-    writer.wait().unwrap();
-    // Rows that were sent again and are gone since prove nothing either way.
-    assert!(matches!(ended.code, Some(0 | 7)), "{}", ended.said);
-    let rows: Value = serde_json::from_str(&run_python(ROWS, &[&server.address(), name])).unwrap();
-    let there = dump(name);
-    let still = there
-        .as_object()
-        .unwrap()
-        .iter()
-        .filter(|(key, _)| key.starts_with("keep-"));
-    let mut kept = 0;
-    for (key, document) in still {
-        assert_eq!(
-            floats(&rows[key]["v"]),
-            floats(&document["v"]),
-            "{key}: {}",
-            ended.said
-        );
-        kept += 1;
-    }
-    assert_eq!(kept, count);
 }

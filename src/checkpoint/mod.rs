@@ -102,6 +102,11 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Whether any of it was read before this program began.
+    pub fn begun(&self) -> bool {
+        self.index > 0
+    }
+
     /// Whether a batch has a receipt.
     pub fn received(&self, index: u32) -> bool {
         index < self.index || self.received.contains(&index)

@@ -106,8 +106,8 @@ impl Source for Keyed {
         self.source.profile(shard)
     }
 
-    fn repeats(&self, shard: &Shard) -> bool {
-        self.source.repeats(shard)
+    fn repeats(&self, shard: &Shard, earlier: bool) -> bool {
+        self.source.repeats(shard, earlier)
     }
 
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {

@@ -331,8 +331,10 @@ fn pack_gap(
         let from = reader.at().clone();
         let cut = wait_for(run, &mut patience, || reader.rows())?;
         let Some(Cut { parts, next }) = cut else {
-            // Records that nothing is between the last row and the end.
-            return match moves && from < gap.to {
+            // Records that nothing is between the last row and the end. Where rows that are written again come at the end
+            // of a shard, a resumed run looks there once more: some of them are no longer where they were.
+            let last = gap.to == shard.end && source.repeats(shard, true);
+            return match moves && from < gap.to && !last {
                 true => run.checkpoint.empty(shard, &from, &gap.to),
                 false => Ok(()),
             };
@@ -370,7 +372,7 @@ fn pack_gap(
             let mut handed = run.handed.lock().expect("no one panics with it locked");
             handed.entry(shard.number).or_default();
         }
-        let repeats = source.repeats(shard);
+        let repeats = source.repeats(shard, moves && standing.begun());
         // Files take no row back: rows read from one state cannot be told from rows of the next.
         if repeats && !moves {
             let what = format!("{}: the state that was read is gone", shard.name);

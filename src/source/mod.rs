@@ -109,7 +109,8 @@ pub trait Source: Send + Sync {
 
     /// Whether rows of a shard that were read before may come once more, as they are now: since the state of one moment
     /// that they were read from is gone, and the source gives rows that were written again another place in its order.
-    fn repeats(&self, _shard: &Shard) -> bool {
+    /// `earlier`: some of the shard was read by a program that has ended. Such rows come at the shard's end.
+    fn repeats(&self, _shard: &Shard, _earlier: bool) -> bool {
         false
     }
 

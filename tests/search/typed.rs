@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use milvusdm::batch::{Key, Limits, Position};
+use milvusdm::batch::{Key, Limits, Position, Shard};
 use milvusdm::error::Kind;
 use milvusdm::job::{Form, Mistakes};
 use milvusdm::source::SOURCES;
@@ -193,17 +193,19 @@ fn an_index_without_sequence_numbers_is_read_in_the_order_of_one_state() {
     let rest = opened.open(&shard, next.clone(), limits).unwrap().next();
     assert!(rest.unwrap().is_some_and(|cut| cut.next > next));
     let foreign = Position::After(Key::Int(5));
-    let error = opened
-        .open(&shard, foreign, limits)
-        .unwrap()
-        .next()
-        .err()
-        .unwrap();
-    assert_eq!(error.kind(), Kind::Changed);
-    assert!(
-        error.to_string().contains("nobody knows what is left"),
-        "{error}"
-    );
+    let until = Shard {
+        end: foreign.clone(),
+        ..shard.clone()
+    };
+    for (shard, from) in [(&shard, foreign), (&until, Position::Start)] {
+        let mut reader = opened.open(shard, from, limits).unwrap();
+        let error = reader.next().err().unwrap();
+        assert_eq!(error.kind(), Kind::Changed);
+        assert!(
+            error.to_string().contains("nobody knows what is left"),
+            "{error}"
+        );
+    }
     drop(opened);
     let _ = (process.kill(), process.wait());
     // Nor does a state that the server lost on the way. A run anew has all of it, and replaces what had arrived.

@@ -204,7 +204,9 @@ impl State {
         let Some(schema) = self.collections.get(&request.collection_name) else {
             return Some(Misbehave::Status(4, 100, "can't find collection"));
         };
-        let fits = |field: &FieldData| schema.fields.iter().any(|f| f.name == field.field_name);
+        let fits = |field: &FieldData| {
+            field.is_dynamic || schema.fields.iter().any(|f| f.name == field.field_name)
+        };
         let odd = request.fields_data.iter().any(|field| !fits(field));
         odd.then_some(Misbehave::Status(
             5,

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test binary uses its own part of it.
 
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,22 @@ use crate::support::{python, test_env};
 /// One that runs. It ends when this process does: it reads a pipe that closes then.
 pub struct OpenSearch {
     pub address: String,
-    _process: Child,
+    home: PathBuf,
+    ports: [u16; 2],
+    process: Child,
+}
+
+impl OpenSearch {
+    /// Kills it, as a power cut would.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it again on the same data and ports.
+    pub fn start_again(&mut self) {
+        self.process = begin(&self.home, self.ports);
+    }
 }
 
 pub fn free_port() -> u16 {
@@ -33,7 +49,17 @@ pub fn start() -> OpenSearch {
     for name in ["config", "modules", "plugins", "tmp", "logs"] {
         std::fs::create_dir(home.join(name)).unwrap();
     }
-    let (port, transport) = (free_port(), free_port());
+    let ports = [free_port(), free_port()];
+    OpenSearch {
+        address: format!("http://127.0.0.1:{}", ports[0]),
+        process: begin(home, ports),
+        home: home.to_owned(),
+        ports,
+    }
+}
+
+fn begin(home: &Path, ports: [u16; 2]) -> Child {
+    let install = test_env().join("opensearch");
     let classes = format!("{0}/classes:{0}/lib/*", install.display());
     let process = Command::new("java")
         .args([
@@ -49,14 +75,14 @@ pub fn start() -> OpenSearch {
         .arg(format!("-Djava.io.tmpdir={}", home.join("tmp").display()))
         .args(["-cp", &classes, "Launch"])
         .arg(home)
-        .args([port.to_string(), transport.to_string()])
+        .args(ports.map(|port| port.to_string()))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(home.join("said")).unwrap())
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+    while TcpStream::connect(("127.0.0.1", ports[0])).is_err() {
         let said = std::fs::read_to_string(home.join("said")).unwrap_or_default();
         assert!(
             begun.elapsed() < Duration::from_secs(240),
@@ -64,10 +90,7 @@ pub fn start() -> OpenSearch {
         );
         std::thread::sleep(Duration::from_millis(200));
     }
-    OpenSearch {
-        address: format!("http://127.0.0.1:{port}"),
-        _process: process,
-    }
+    process
 }
 
 /// Runs tests/support/search.py: what it prints.

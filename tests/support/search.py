@@ -5,6 +5,8 @@
     search.py rows ADDRESS NAME N     an index of N documents in three shards
     search.py dump ADDRESS NAME       every document by its _id, read by ids and not by a search
     search.py states ADDRESS NAME     how many states of an index's shards it keeps for someone
+    search.py upset ADDRESS NAME [all]
+                                      writes two documents of three, or all, anew; else deletes the rest, and adds some
     search.py write ADDRESS NAME      writes, rewrites and deletes until it is killed; `keep-*` stay as they are
 """
 import json, random, struct, sys, time, urllib.error, urllib.request
@@ -150,6 +152,15 @@ elif verb == "still":
     count, dim = map(int, sys.argv[3:5])
     create("still", {"v": knn(dim)}, 2)
     put("still", ((f"row {n}", {"v": [n + k / 8 for k in range(dim)], "n": n}) for n in range(count)))
+elif verb == "upset":
+    count = call("GET", f"/{sys.argv[3]}/_count")["count"]
+    everything = sys.argv[4:] == ["all"]
+    again = {"n": -1, "text": "again"}
+    put(sys.argv[3], ((f"keep-{n:06}", {"v": vector(n + 7, 16), **again}) for n in range(count) if everything or n % 3))
+    if not everything:
+        gone = (json.dumps({"delete": {"_index": sys.argv[3], "_id": f"keep-{n:06}"}}) for n in range(0, count, 3))
+        call("POST", "/_bulk", "\n".join(gone) + "\n", lines=True)
+        put(sys.argv[3], ((f"new-{n}", {"v": vector(n, 16), **again}) for n in range(500)))
 elif verb == "dump":
     dump(sys.argv[3])
 elif verb == "states":

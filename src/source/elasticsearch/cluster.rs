@@ -234,10 +234,15 @@ impl Cluster {
             looked = self.look(&mut view);
             view.lacking = all.saturating_sub(view.rows);
         }
-        if looked.is_err() {
-            self.close(&view);
+        match looked {
+            Ok(()) => Ok(view),
+            // Lost as soon as it was made: the next one may stay.
+            Err(error) if Cluster::is_gone(&error) => Err(error.with_kind(Kind::Busy)),
+            Err(error) => {
+                self.close(&view);
+                Err(error)
+            }
         }
-        looked.map(|()| view)
     }
 
     /// Counts what is in a state, and finds the highest number.
@@ -320,7 +325,11 @@ impl Cluster {
         };
         let status = self.ask(&ask, answer)?;
         if !(200..=299).contains(&status) {
-            return Err(self.refusal("search", status, answer));
+            let error = self.refusal("search", status, answer);
+            return Err(match is_of_a_lost_state(answer) {
+                true => error.with_kind(Kind::Changed),
+                false => error,
+            });
         }
         if let Some(id) = page::id(answer) {
             view.id = id;
@@ -330,13 +339,7 @@ impl Cluster {
 
     /// Whether an error says that the server no longer keeps a state.
     pub fn is_gone(error: &Error) -> bool {
-        let words = [
-            "search_context_missing",
-            "No search context",
-            "point in time",
-            "Point in time",
-        ];
-        error.kind() == Kind::Refused && words.iter().any(|word| error.what().contains(word))
+        error.kind() == Kind::Changed
     }
 
     /// The server need not keep a state any longer.
@@ -349,6 +352,19 @@ impl Cluster {
             tracing::debug!("a point in time stays open until it ends by itself: {error:#}");
         }
     }
+}
+
+/// Whether a refusal says that the server no longer keeps a state. Of a node that was started again it says so only in the
+/// causes that it lists, and in its own words that all shards failed.
+fn is_of_a_lost_state(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(&answer[..answer.len().min(1 << 16)]);
+    let words = [
+        "search_context_missing",
+        "No search context",
+        "point in time",
+        "Point in time",
+    ];
+    words.iter().any(|word| text.contains(word))
 }
 
 /// Tenths of seconds since 2024 began: enough to tell states apart, and few enough to stand before a document's number.

@@ -98,8 +98,6 @@ struct Piece {
     rows: u64,
     /// Whether anything was read from another state than that.
     renewed: AtomicBool,
-    /// Whether anything was read.
-    begun: AtomicBool,
     /// When its last state was opened that has an order of its own.
     state: AtomicI64,
 }
@@ -164,7 +162,6 @@ impl Elastic {
                     rows: view.rows,
                     view: Mutex::new(None),
                     renewed: AtomicBool::new(false),
-                    begun: AtomicBool::new(false),
                     state: AtomicI64::new(0),
                 };
                 piece.opened(&mut view);
@@ -275,12 +272,16 @@ impl Source for Elastic {
         Ok(lines)
     }
 
-    fn repeats(&self, shard: &Shard) -> bool {
+    fn repeats(&self, shard: &Shard, earlier: bool) -> bool {
         let piece = self
             .shards
             .get()
             .and_then(|all| all.get(shard.part as usize));
-        piece.is_some_and(|piece| piece.renewed.load(Ordering::Relaxed))
+        piece.is_some_and(|piece| {
+            // No state outlives the program that had it made, and only numbers go on in another.
+            let goes_on = earlier && piece.whole.index.is_numbered;
+            goes_on || piece.renewed.load(Ordering::Relaxed)
+        })
     }
 
     fn open<'s>(
@@ -290,10 +291,6 @@ impl Source for Elastic {
         limits: Limits,
     ) -> Result<Box<dyn Reader + 's>> {
         let piece = self.piece(shard)?;
-        // What was read before this program began was another state.
-        if !piece.begun.swap(true, Ordering::Relaxed) && from != Position::Start {
-            piece.renewed.store(true, Ordering::Relaxed);
-        }
         let end = shard.end.clone();
         Ok(Box::new(reader::Pages::new(self, piece, from, end, limits)))
     }

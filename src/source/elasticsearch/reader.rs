@@ -135,7 +135,8 @@ impl<'s> Pages<'s> {
     /// Where positions of a state begin that has an order of its own. What was read of another state tells nothing about
     /// it.
     fn begun(&self, opened: i64) -> Result<i64> {
-        if self.at < 0 || self.at >> DOCUMENT_BITS == opened {
+        let is_of_it = |at: i64| at < 0 || at == i64::MAX || at >> DOCUMENT_BITS == opened;
+        if is_of_it(self.at) && is_of_it(self.end) {
             return Ok(opened << DOCUMENT_BITS);
         }
         let what = format!(
