@@ -59,6 +59,10 @@ pub fn address(path: &Path) -> Option<&str> {
 
 /// Asks a server.
 pub fn look(address: &str) -> Result<Held> {
+    #[cfg(feature = "pgvector")]
+    if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+        return tables(address);
+    }
     let known = SERVERS
         .iter()
         .filter(|server| SOURCES.iter().any(|kind| kind.name == server.0));
@@ -79,6 +83,36 @@ pub fn look(address: &str) -> Result<Held> {
         .into_iter()
         .fold(Error::new(Kind::Refused, what), Error::detail);
     Err(error.hint("if it requires a login, `milvusdm plan` shows the same for a job that has one"))
+}
+
+/// The tables of a Postgres, each of which a job names by itself.
+#[cfg(feature = "pgvector")]
+fn tables(url: &str) -> Result<Held> {
+    let (address, tables) = crate::source::pgvector::tables(url)?;
+    let mut held = Held {
+        source: "pgvector",
+        address,
+        collections: Vec::new(),
+        notes: Vec::new(),
+    };
+    for name in tables {
+        match ask("pgvector", "url", url, &[("table", &name)]) {
+            Ok(found) => {
+                let tables = found.collections.into_iter();
+                held.collections.extend(tables.map(|table| Collection {
+                    name: name.clone(),
+                    ..table
+                }));
+                let new = |note: &String| !held.notes.contains(note);
+                let notes: Vec<String> = found.notes.into_iter().filter(new).collect();
+                held.notes.extend(notes);
+            }
+            Err(error) if error.kind().is_silence() => return Err(error),
+            // What a job would have to say of it.
+            Err(error) => held.notes.push(format!("{error:#}")),
+        }
+    }
+    Ok(held)
 }
 
 fn ask(kind: &'static str, setting: &str, address: &str, more: &[(&str, &str)]) -> Result<Held> {

@@ -142,26 +142,34 @@ fn each_row_of_tables_of_every_kind_is_read_once() {
 #[test]
 fn reading_goes_on_behind_any_key() {
     made();
-    let source = open("table: named");
-    let limits = Limits {
-        batch_bytes: 1 << 20,
-        batch_rows: 500,
-    };
-    let manifest = source.survey(limits).unwrap().manifest;
-    let shard = &manifest.shards[1];
-    let all = |from: Position| {
-        let mut reader = source.open(shard, from, limits).unwrap();
-        let mut cuts = Vec::new();
-        while let Some(cut) = reader.next().unwrap() {
-            let keys: Vec<Key> = cut.parts.iter().flat_map(|part| part.keys()).collect();
-            cuts.push((keys, cut.next));
+    for settings in [
+        "table: named",
+        "table: parts, key: id",
+        "table: seen, key: id",
+        "query: 'select id::text || ''/'' as k, v from wide where id % 7 = 0', key: k",
+    ] {
+        let source = open(settings);
+        let limits = Limits {
+            batch_bytes: 1 << 20,
+            batch_rows: 500,
+        };
+        let manifest = source.survey(limits).unwrap().manifest;
+        let shard = manifest.shards.last().unwrap();
+        let all = |from: Position| {
+            let mut reader = source.open(shard, from, limits).unwrap();
+            let mut cuts = Vec::new();
+            while let Some(cut) = reader.next().unwrap() {
+                let keys: Vec<Key> = cut.parts.iter().flat_map(|part| part.keys()).collect();
+                cuts.push((keys, cut.next));
+            }
+            cuts
+        };
+        let whole = all(shard.start.clone());
+        assert!(whole.len() > 5, "{settings}");
+        for (number, (_, next)) in whole.iter().enumerate() {
+            let rest = all(next.clone());
+            assert!(rest == whole[number + 1..], "{settings}: from {next:?}");
         }
-        cuts
-    };
-    let whole = all(shard.start.clone());
-    assert!(whole.len() > 5);
-    for (number, (_, next)) in whole.iter().enumerate() {
-        assert!(all(next.clone()) == whole[number + 1..], "from {next:?}");
     }
 }
 
@@ -234,6 +242,35 @@ fn a_new_job_runs_once_its_marked_lines_are_edited() {
     let edits = [("url", url.as_str()), ("table", "fresh")];
     let rows = into_both(&jobs.path("."), "pgvector", &edits, &lite.address());
     assert_eq!(rows, [300, 300]);
+}
+
+#[test]
+fn tables_with_vectors_of_an_address_are_inspected() {
+    made();
+    let jobs = Jobs::new();
+    let inspect = |url: &str| {
+        let output = jobs.milvusdm(&["inspect", "--json", url]);
+        let all = [output.stdout.clone(), output.stderr].concat();
+        let all = String::from_utf8_lossy(&all).into_owned();
+        assert!(
+            !all.contains(":secret@") && !all.contains("hunter2"),
+            "{all}"
+        );
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), said)
+    };
+    let (code, said) = inspect(&postgres().url());
+    assert_eq!(code, Some(0), "{said}");
+    let found: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(found["source"], "pgvector");
+    let tables = found["collections"].as_array().unwrap();
+    for (name, rows) in [("small", 600), ("elsewhere.indexed", 500)] {
+        let table = tables.iter().find(|table| table["name"] == name).unwrap();
+        assert_eq!(table["rows"], rows, "{said}");
+    }
+    let wrong = postgres().url().replace("secret", "hunter2");
+    let (code, said) = inspect(&wrong);
+    assert_eq!(code, Some(5), "{said}");
 }
 
 #[test]

@@ -113,6 +113,16 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     }))
 }
 
+/// The tables and views with vectors of the database at a URL, and where that is, without its login.
+pub fn tables(url: &str) -> Result<(String, Vec<String>)> {
+    let address = Address::read(url);
+    let address = address.map_err(|what| Error::new(Kind::Job, format!("the address {what}")))?;
+    let found = session::connect(&address);
+    let found = found.and_then(|mut connection| relation::with_vectors(&mut connection));
+    let found = found.map_err(|e| session::at(&address, e))?;
+    Ok((address.to_string(), found))
+}
+
 impl AnySpec for Spec {
     fn open(&self) -> Result<Box<dyn Source>> {
         let looked = self.look(session::connect(&self.address)?);

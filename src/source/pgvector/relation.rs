@@ -155,8 +155,8 @@ fn look_up(connection: &mut Connection, name: &str) -> Result<Option<Row>> {
     Ok(None)
 }
 
-fn missing(connection: &mut Connection, name: &str) -> Error {
-    let error = Error::new(Kind::Job, format!("there is no table `{name}`"));
+/// Tables and views that have a column of vectors.
+pub fn with_vectors(connection: &mut Connection) -> Result<Vec<String>> {
     let rows = connection.query(
         "SELECT DISTINCT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN c.relname::text \
          ELSE n.nspname || '.' || c.relname END \
@@ -164,10 +164,14 @@ fn missing(connection: &mut Connection, name: &str) -> Error {
          JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 \
          AND t.typname IN ('vector', 'halfvec', 'sparsevec') ORDER BY 1 LIMIT 100",
-    );
-    let names: Vec<String> = match rows {
-        Ok(rows) => rows.iter().map(|row| cell(row, 0).to_owned()).collect(),
-        Err(_) => return error,
+    )?;
+    Ok(rows.iter().map(|row| cell(row, 0).to_owned()).collect())
+}
+
+fn missing(connection: &mut Connection, name: &str) -> Error {
+    let error = Error::new(Kind::Job, format!("there is no table `{name}`"));
+    let Ok(names) = with_vectors(connection) else {
+        return error;
     };
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match did_you_mean(name, &names) {
