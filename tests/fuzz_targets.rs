@@ -52,5 +52,6 @@ targets!(
     milvus2_meta,
     numpy,
     parquet,
+    qdrant,
     vecs
 );

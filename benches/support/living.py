@@ -55,7 +55,9 @@ def program(*command):
 
 
 def ours(name):
-    cost = program(reader, f"127.0.0.1:{source}", name)
+    with open("read.yaml", "w") as job:
+        job.write(f"source: {{milvus: {{address: '127.0.0.1:{source}', collections: [{name}]}}}}\nsink: {{parquet: {{dir: none}}}}\n")
+    cost = program(reader, "read.yaml")
     return dict(cost, **json.loads(cost["said"].splitlines()[-1]))
 
 

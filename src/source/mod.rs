@@ -29,7 +29,7 @@ pub mod pgvector;
 #[cfg(feature = "pinecone")]
 mod pinecone;
 #[cfg(feature = "qdrant")]
-mod qdrant;
+pub mod qdrant;
 mod sqlite;
 #[cfg(feature = "network")]
 pub mod stores;

@@ -20,5 +20,6 @@ pub mod milvus2_meta;
 pub mod milvus_lite;
 pub mod numpy;
 pub mod parquet;
+pub mod qdrant;
 pub mod support;
 pub mod vecs;

@@ -28,10 +28,15 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Form, Globs, Setting};
 use crate::limits;
 
+use arrow_array::ArrayRef;
+
 use client::{Client, Wanted, Where};
-use describe::Described;
+use describe::{Described, Without};
 use ids::{Id, Keyed};
-use proto::{CollectionParams, ShardKey, ShardKeyKinds};
+use proto::{
+    CollectionConfig, CollectionInfo, CollectionParams, ShardKey, ShardKeyKinds, VectorParams,
+    VectorsConfig, VectorsKinds,
+};
 use split::Range;
 
 /// The source `qdrant`.
@@ -113,6 +118,31 @@ impl AnySpec for Spec {
             strangers: AtomicU64::new(0),
         }))
     }
+}
+
+/// The columns of the points in an answer to `Points/Scroll`, of a collection with one vector that has no name: what a reader
+/// makes of it, without a server.
+pub fn scrolled(dimension: u64, answer: &[u8]) -> Result<Vec<ArrayRef>> {
+    let vector = VectorParams {
+        size: dimension,
+        ..VectorParams::default()
+    };
+    let params = CollectionParams {
+        vectors_config: Some(VectorsConfig {
+            config: Some(VectorsKinds::Params(vector)),
+        }),
+        ..CollectionParams::default()
+    };
+    let info = CollectionInfo {
+        config: Some(CollectionConfig {
+            params: Some(params),
+            ..CollectionConfig::default()
+        }),
+    };
+    let without = Without::from([(String::new(), Some(0))]);
+    let described = describe::describe("", &info, Keyed::ByInt, &without)?;
+    let page = points::read(&described, answer, points::SCROLLED, Id::Num(u64::MAX))?;
+    Ok(page.columns)
 }
 
 /// A server, and what of it is read.

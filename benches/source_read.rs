@@ -1,7 +1,7 @@
-//! Reads a collection of a running Milvus as a run does, and throws the rows away. One line of JSON: seconds until it was
-//! divided and until all was read, rows and bytes.
+//! Reads the source of a job as a run does, and throws the rows away. One line of JSON: seconds until it was divided and
+//! until all was read, rows and bytes.
 //!
-//!     living_read ADDRESS COLLECTION    driven by benches/living
+//!     source_read JOB.yaml    driven by benches/living and benches/sources
 
 #![allow(clippy::print_stdout)]
 
@@ -16,17 +16,16 @@ use milvusdm::source::SOURCES;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().filter(|a| a != "--bench").collect();
-    let [_, address, collection] = arguments.as_slice() else {
-        println!("benches/living runs this: it needs a server");
+    let [_, path] = arguments.as_slice() else {
+        println!("benches/living and benches/sources run this: it needs a server");
         return;
     };
-    let text = format!(
-        "source: {{milvus: {{address: '{address}', collections: [{collection}]}}}}\nsink: {{parquet: {{dir: none}}}}\n"
-    );
-    let job = Job::parse(Path::new("job.yaml"), text).unwrap();
-    let kind = SOURCES.iter().find(|kind| kind.name == "milvus").unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    let job = Job::parse(Path::new(path), text).unwrap();
+    let named = |kind: &&milvusdm::source::SourceKind| kind.name == job.source.name;
+    let kind = SOURCES.iter().find(named).unwrap();
     let settings = job.source.settings.clone();
-    let mut form = Form::new("source.milvus", settings, kind.settings, &job.mistakes);
+    let mut form = Form::new("source", settings, kind.settings, &job.mistakes);
     let source = (kind.read)(&mut form).unwrap().open().unwrap();
     let batches = Limits {
         batch_bytes: job.run.batch_bytes,
