@@ -4,8 +4,12 @@
 
 #[path = "support/arrived.rs"]
 mod arrived;
+#[path = "support/away.rs"]
+mod away;
 #[path = "support/chroma.rs"]
 mod chroma;
+#[path = "support/killed.rs"]
+mod killed;
 #[path = "support/migration.rs"]
 mod migration;
 #[path = "support/new_job.rs"]
@@ -15,10 +19,11 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use arrived::{Rows, in_milvus, in_parquet, same};
+use away::{Line, goes_away_and_comes_back};
 use chroma::Running;
+use killed::killed_four_times;
 use migration::Jobs;
 use new_job::into_both;
 use serde_json::Value;
@@ -292,6 +297,22 @@ fn what_goes_wrong_is_one_sentence_with_its_exit_code() {
 }
 
 #[test]
+fn a_line_that_breaks_ends_the_run_once_patience_ends_and_the_same_command_goes_on() {
+    let (server, jobs) = (chroma::shared(), Jobs::new());
+    let lite = Server::shared(Engine::LitePython);
+    let python = support::test_env().join("lite/venv-py/bin/python");
+    let mut line = Line::to(&server.address);
+    let text = source(&line.address(), "collections: [every], page: 100")
+        + &format!(
+            "sink: {{milvus: {{address: '{}', collection: line}}}}\n",
+            lite.address()
+        )
+        + "run: {batch: 4KiB}\n";
+    goes_away_and_comes_back(&jobs, "line", &mut line, &text, 400);
+    same(&in_milvus(&python, lite, "line"), &rows(server, "every"));
+}
+
+#[test]
 fn rows_that_nobody_touches_arrive_once_while_others_come_and_go_and_the_program_is_killed() {
     let (server, jobs) = (chroma::shared(), Jobs::new());
     let milvus = migration::server();
@@ -310,20 +331,8 @@ fn rows_that_nobody_touches_arrive_once_while_others_come_and_go_and_the_program
     BufReader::new(said).read_line(&mut line).unwrap();
     let text = source(&server.address, "collections: [moving], page: 300")
         + &format!("sink: {{milvus: {{address: '{}'}}}}\n", milvus.address())
-        + "run: {batch: 16KiB, max_rows_per_s: 2000}\n";
-    std::fs::write(jobs.path("moving.yaml"), &text).unwrap();
-    for life in 1..5 {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_milvusdm"))
-            .args(["run", "moving.yaml", "--progress", "none"])
-            .current_dir(jobs.path("."))
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(600 + 200 * life));
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    let ended = jobs.run("moving", &text);
+        + "run: {batch: 16KiB}\n";
+    let ended = killed_four_times(&jobs, "moving", &text, 1000);
     writer.kill().unwrap();
     writer.wait().unwrap();
     // Rows that were sent again and are gone since prove nothing either way.

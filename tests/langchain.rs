@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/arrived.rs"]
+mod arrived;
+#[path = "support/killed.rs"]
+mod killed;
 #[path = "support/migration.rs"]
 mod migration;
 mod support;
@@ -9,9 +13,11 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use migration::Jobs;
+use arrived::{Rows, in_milvus, same};
+use killed::killed_four_times;
+use migration::{Jobs, support_script};
 use support::{Engine, Server, python, run_python, test_env};
 
 /// Saved by langchain-community 0.4.2: twelve documents, two of them deleted, and one that came later.
@@ -72,13 +78,18 @@ fn each_row_has_its_document_in_parquet_files() {
 fn each_row_has_its_document_in_milvus() {
     assert!(python().exists());
     let jobs = Jobs::new();
-    let server = Server::shared(Engine::LitePython);
+    for engine in [Engine::Standalone, Engine::LitePython] {
+        in_server(&jobs, Server::shared(engine), &format!("chain_{engine:?}"));
+    }
+}
+
+fn in_server(jobs: &Jobs, server: &Server, name: &str) {
     let sink = format!(
         "milvus: {{address: '{}', collection: chain, metric: L2, index: {{type: FLAT}}, load: true}}",
         server.address()
     );
     let text = job(&fixture(), &sink) + "run: {verify: full}\n";
-    jobs.run("chain", &text).code(0);
+    jobs.run(name, &text).code(0);
     let said = run_python(
         "import json, sys; from pymilvus import *; connections.connect(uri='http://' + sys.argv[1])\n\
          rows = Collection('chain').query('id >= \"\"', output_fields=['*'])\n\
@@ -90,6 +101,41 @@ fn each_row_has_its_document_in_milvus() {
         &[&server.address()],
     );
     assert_eq!(parsed(&said), expected());
+}
+
+#[test]
+fn a_run_that_is_killed_four_times_ends_with_each_row_once() {
+    let (jobs, lite) = (Jobs::new(), Server::shared(Engine::LitePython));
+    let store = jobs.path("laid_out");
+    support_script("langchain_laid_out.py", &[store.to_str().unwrap(), "2000"]);
+    let sink = format!(
+        "milvus: {{address: '{}', collection: killed, metric: L2}}",
+        lite.address()
+    );
+    let text = job(&store, &sink) + "run: {batch: 4KiB}\n";
+    killed_four_times(&jobs, "killed", &text, 250).code(0);
+    let row = |n: usize| {
+        let (vector, payload) = ([n as f64, n as f64 / 4.0, 0.5, -1.25], json!({"page": n}));
+        let row = json!({"embedding": vector, "text": format!("text {n}"), "payload": payload});
+        (format!("id-{n:05}"), row)
+    };
+    let expected: Rows = (0..2000).map(row).collect();
+    let python = test_env().join("lite/venv-py/bin/python");
+    same(&in_milvus(&python, lite, "killed"), &expected);
+}
+
+#[test]
+fn a_store_without_documents_becomes_an_empty_collection() {
+    let (jobs, lite) = (Jobs::new(), Server::shared(Engine::LitePython));
+    let store = jobs.path("laid_out");
+    support_script("langchain_laid_out.py", &[store.to_str().unwrap(), "0"]);
+    let sink = format!(
+        "milvus: {{address: '{}', collection: nothing, metric: L2}}",
+        lite.address()
+    );
+    jobs.run("nothing", &job(&store, &sink)).code(0);
+    let python = test_env().join("lite/venv-py/bin/python");
+    assert!(in_milvus(&python, lite, "nothing").is_empty());
 }
 
 #[test]

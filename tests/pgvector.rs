@@ -4,6 +4,8 @@
 
 #[path = "pgvector/cells.rs"]
 mod cells;
+#[path = "support/killed.rs"]
+mod killed;
 #[path = "support/migration.rs"]
 mod migration;
 #[path = "pgvector/moving.rs"]

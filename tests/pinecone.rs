@@ -5,6 +5,10 @@
 
 #[path = "support/arrived.rs"]
 mod arrived;
+#[path = "support/away.rs"]
+mod away;
+#[path = "support/killed.rs"]
+mod killed;
 #[path = "support/migration.rs"]
 mod migration;
 #[path = "support/new_job.rs"]
@@ -14,10 +18,11 @@ mod stand_in;
 mod support;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use arrived::{Rows, in_milvus, in_parquet, same, tables};
+use away::{Line, goes_away_and_comes_back};
+use killed::killed_four_times;
 use migration::{Jobs, support_script};
 use new_job::into_both;
 use stand_in::Fake;
@@ -76,6 +81,13 @@ fn every_cell_of_every_namespace_arrives_in_parquet() {
     let job = fake.source("") + &to_parquet(&jobs.path("empty"));
     let ended = jobs.run("empty", &job).code(0);
     assert_eq!(ended.report["targets"][0]["delivered"], 0);
+    // An index without rows is an empty collection.
+    let lite = Server::shared(Engine::LitePython);
+    let python = support::test_env().join("lite/venv-py/bin/python");
+    let job = fake.source("collection: nothing")
+        + &format!("sink: {{milvus: {{address: '{}'}}}}\n", lite.address());
+    jobs.run("nothing", &job).code(0);
+    assert!(in_milvus(&python, lite, "nothing").is_empty());
 }
 
 #[test]
@@ -117,7 +129,11 @@ fn namespaces_are_partitions_of_real_servers() {
 #[test]
 fn a_directory_of_parquet_has_a_namespace_in_each_directory() {
     let jobs = Jobs::new();
-    for kind in ["dense", "busy"] {
+    for (kind, namespaces) in [
+        ("dense", &["", "spring", "ü b"][..]),
+        ("busy", &["", "spring", "ü b"]),
+        ("hybrid", &[""]),
+    ] {
         let from = jobs.path(&format!("{kind}_export"));
         let script = concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -132,9 +148,10 @@ fn a_directory_of_parquet_has_a_namespace_in_each_directory() {
             + &to_parquet(&to)
             + "run: {verify: full}\n";
         let ended = jobs.run(kind, &job).code(0);
-        assert_eq!(ended.report["targets"].as_array().unwrap().len(), 3);
+        let targets = ended.report["targets"].as_array().unwrap().len();
+        assert_eq!(targets, namespaces.len());
         let mut expected = Rows::new();
-        for namespace in ["", "spring", "ü b"] {
+        for namespace in namespaces {
             expected.extend(rows(kind, namespace));
         }
         same(&in_parquet(&to), &expected);
@@ -176,20 +193,8 @@ fn a_run_that_is_killed_goes_on_while_others_write() {
     let lite = Server::shared(Engine::LitePython);
     let job = fake.source("collection: moving_pines, page: 20")
         + &format!("sink: {{milvus: {{address: '{}'}}}}\n", lite.address())
-        + "run: {batch: 4KiB, max_rows_per_s: 2000}\n";
-    std::fs::write(jobs.path("moving.yaml"), &job).unwrap();
-    for life in 1..5 {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_milvusdm"))
-            .args(["run", "moving.yaml", "--progress", "none"])
-            .current_dir(jobs.path("."))
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(300 + 150 * life));
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    let ended = jobs.run("moving", &job);
+        + "run: {batch: 4KiB}\n";
+    let ended = killed_four_times(&jobs, "moving", &job, 400);
     // Rows that were sent again and are gone since prove nothing either way.
     assert!(matches!(ended.code, Some(0 | 7)), "{}", ended.said);
     let python = support::test_env().join("lite/venv-py/bin/python");
@@ -198,6 +203,26 @@ fn a_run_that_is_killed_goes_on_while_others_write() {
     for (key, row) in expected.iter().filter(|(key, _)| key.starts_with("keep-")) {
         assert_eq!(found.get(key), Some(row), "{key}");
     }
+}
+
+#[test]
+fn a_line_that_breaks_ends_the_run_once_patience_ends_and_the_same_command_goes_on() {
+    let (fake, jobs) = (Fake::start("dense", None), Jobs::new());
+    let lite = Server::shared(Engine::LitePython);
+    let python = support::test_env().join("lite/venv-py/bin/python");
+    let mut line = Line::to(&fake.address);
+    let text = format!(
+        "source: {{pinecone: {{host: '{}', collection: line, page: 20}}}}\nsink: {{milvus: {{address: '{}'}}}}\n\
+         run: {{batch: 4KiB}}\n",
+        line.address(),
+        lite.address()
+    );
+    goes_away_and_comes_back(&jobs, "line", &mut line, &text, 300);
+    let mut expected = Rows::new();
+    for namespace in ["", "spring", "ü b"] {
+        expected.extend(rows("dense", namespace));
+    }
+    same(&in_milvus(&python, lite, "line"), &expected);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 #[path = "support/arrived.rs"]
 mod arrived;
+#[path = "support/killed.rs"]
+mod killed;
 #[path = "support/migration.rs"]
 mod migration;
 #[path = "support/new_job.rs"]
@@ -13,6 +15,7 @@ mod support;
 use std::process::Command;
 
 use arrived::in_milvus;
+use killed::killed_four_times;
 use migration::Jobs;
 use new_job::into_both;
 use serde_json::{Map, Value, json};
@@ -94,8 +97,11 @@ fn haystack(jobs: &Jobs, rows: &Map<String, Value>) -> String {
 #[test]
 fn each_row_has_its_text_and_metadata_in_parquet_and_milvus() {
     let (jobs, rows) = (Jobs::new(), expected(300));
-    let lite = Server::shared(Engine::LitePython);
-    let python = support::test_env().join("lite/venv-py/bin/python");
+    let lite_python = support::test_env().join("lite/venv-py/bin/python");
+    let servers = [
+        (Server::shared(Engine::Standalone), support::python()),
+        (Server::shared(Engine::LitePython), lite_python),
+    ];
     for (name, source) in [
         ("llamaindex", llamaindex(&jobs, &rows)),
         ("haystack", haystack(&jobs, &rows)),
@@ -121,13 +127,35 @@ fn each_row_has_its_text_and_metadata_in_parquet_and_milvus() {
         );
         let found: Map<String, Value> = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(single(&found), single(&rows), "{name}");
+        for (server, python) in &servers {
+            let address = server.address();
+            let sink = format!(
+                "sink: {{milvus: {{address: '{address}', collection: {name}, metric: COSINE}}}}\n"
+            );
+            let into = format!("{name}_{}", address.replace(':', "_"));
+            let ended = jobs.run(&into, &(source.clone() + &sink)).code(0);
+            ended.says(&["1 ", "do not travel"]);
+            let found = in_milvus(python, server, name);
+            assert_eq!(single(&found), single(&rows), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_four_times_ends_with_each_row_once() {
+    let (jobs, rows) = (Jobs::new(), expected(1000));
+    let lite = Server::shared(Engine::LitePython);
+    let python = support::test_env().join("lite/venv-py/bin/python");
+    for (name, source) in [
+        ("llamaindex", llamaindex(&jobs, &rows)),
+        ("haystack", haystack(&jobs, &rows)),
+    ] {
         let sink = format!(
-            "sink: {{milvus: {{address: '{}', collection: {name}, metric: COSINE}}}}\n",
+            "sink: {{milvus: {{address: '{}', collection: killed_{name}, metric: COSINE}}}}\nrun: {{batch: 4KiB}}\n",
             lite.address()
         );
-        let ended = jobs.run(&format!("{name}_lite"), &(source + &sink)).code(0);
-        ended.says(&["1 ", "do not travel"]);
-        let found = in_milvus(&python, lite, name);
+        killed_four_times(&jobs, name, &(source + &sink), 200).code(0);
+        let found = in_milvus(&python, lite, &format!("killed_{name}"));
         assert_eq!(single(&found), single(&rows), "{name}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::killed::killed_four_times;
 use crate::migration::Jobs;
 use crate::support::{Engine, Server, run_python};
 
@@ -126,22 +127,10 @@ fn killed_four_times_while_others_write_each_untouched_row_arrives_once() {
 fn killed_four_times_all_rows_of_a_table_at_rest_arrive_once() {
     let (server, milvus) = (filled(), Server::shared(Engine::LitePython));
     let jobs = Jobs::new();
-    let name = "rest.yaml";
-    std::fs::write(
-        jobs.path(name),
-        job(&server, milvus, "rest", ", max_rows_per_s: 20000"),
-    )
-    .unwrap();
-    for _ in 0..4 {
-        let mut loader = begin(&jobs, name);
-        std::thread::sleep(Duration::from_millis(900));
-        assert!(loader.try_wait().unwrap().is_none());
-        loader.kill().unwrap();
-        loader.wait().unwrap();
-    }
-    assert_eq!(begin(&jobs, name).wait().unwrap().code(), Some(0));
+    let text = job(&server, milvus, "rest", "");
+    killed_four_times(&jobs, "rest", &text, 4000).code(0);
     check(&rows(milvus, "rest"), |_| true);
-    let again = jobs.milvusdm(&["run", name, "--progress", "none"]);
+    let again = jobs.milvusdm(&["run", "rest.yaml", "--progress", "none"]);
     let said = String::from_utf8_lossy(&again.stdout).into_owned();
     assert!(said.contains("nothing to do"), "{said}");
 }

@@ -62,6 +62,9 @@ def milvus(address, name, key):
                 vectors[f] = [float(x) for x in v]
         assert str(i) not in out, i
         out[str(i)] = {**vectors, "payload": dict(row)}
+    # A key that is there twice is shown once, and counted twice.
+    count = collection.query("", output_fields=["count(*)"], consistency_level="Strong")[0]["count(*)"]
+    assert count == len(out), (count, len(out))
     return out
 
 
