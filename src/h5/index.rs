@@ -1,7 +1,7 @@
-//! Where do the chunks of a dataset lie? A walk over the file's own index, which the library would walk again
+//! Where are the chunks of a dataset? A walk over the file's own index, which the library would walk again
 //! for each chunk asked for (measured: quadratic over a file).
-//! Pure: bytes in, addresses out. Knows version 1 B-trees, which all files but those for newest readers have;
-//! what else it meets it leaves to the library.
+//! Pure: bytes in, addresses out. Knows version 1 B-trees, which all files except those for the newest readers have;
+//! anything else is left to the library.
 //!
 //! ```text
 //! superblock    | \x89HDF\r\n\x1a\n 8 | version 1 | … | offset size | length size | …
@@ -22,14 +22,14 @@ const CONTINUATION: u16 = 0x10;
 const LAYOUT: u16 = 0x08;
 /// Blocks of one object header; real ones have a few.
 const BLOCKS_MAX: usize = 64;
-/// Nodes of a B-tree for each chunk it holds: they are half full at least.
+/// Nodes of a B-tree for each chunk it holds: they are at least half full.
 const NODES_EACH: usize = 2;
 
 /// A chunk and its first element in each dimension.
 pub type Found = (Vec<u64>, Chunk);
 
-/// All chunks of the dataset whose object header is at `header`, in no particular order; `None` when the file
-/// keeps them in a way that is not known here, or says things that do not fit.
+/// All chunks of the dataset whose object header is at `header`, in no particular order; `None` if the file
+/// keeps them in an unknown way, or contradicts itself.
 ///
 /// `base` is where the superblock begins; `rank` is the number of dimensions; `chunks` how many there may be.
 pub fn chunks(file: &View, base: u64, header: u64, rank: usize, chunks: u64) -> Option<Vec<Found>> {
@@ -38,7 +38,7 @@ pub fn chunks(file: &View, base: u64, header: u64, rank: usize, chunks: u64) -> 
         base,
         rank,
     };
-    // A field that lies outside the file is the library's to complain about.
+    // The library reports a field that lies outside the file.
     walk.sizes_are_8().ok()??;
     let root = walk.tree(header).ok()??;
     match root {
@@ -62,7 +62,7 @@ impl Walk {
         Ok(Cursor::new(self.file.cut(address, len)?))
     }
 
-    /// Whether addresses and lengths have 8 bytes, as everywhere but in files made to be special.
+    /// Whether addresses and lengths have 8 bytes, as in all but exotic files.
     fn sizes_are_8(&self) -> Maybe<()> {
         let mut start = self.at(0)?;
         if start.u64("signature")?.to_le_bytes() != *b"\x89HDF\r\n\x1a\n" {
@@ -136,7 +136,7 @@ impl Walk {
                 }
                 left -= head;
                 if len > left {
-                    // A gap at the end of a block, or nonsense.
+                    // A gap at the end of a block, or garbage.
                     break;
                 }
                 left -= len;
@@ -185,7 +185,7 @@ impl Walk {
                 return Ok(None);
             }
             let _siblings = (head.u64("left")?, head.u64("right")?);
-            // A node is read at once: where the file is not mapped, each field would cost a call.
+            // A node is read in one go: if the file is not mapped, each field would cost a call.
             let entry = 8 + 8 * (self.rank as u64 + 1) + 8;
             let body = head.payload("entries", u64::from(entries), entry)?;
             let mut node = Cursor::new(View::from_bytes("index", body.bytes()?));

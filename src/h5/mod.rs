@@ -21,9 +21,9 @@ pub const IDS: &str = "ids";
 pub mod attribute {
     /// How distances are measured, by Milvus's name.
     pub const METRIC: &str = "metric_type";
-    /// The same by the names of ann-benchmarks, which this program reads and does not write.
+    /// The same by the names of ann-benchmarks, which this program reads but does not write.
     pub const DISTANCE: &str = "distance";
-    /// What MATLAB says of each matrix: rows and columns have changed places in its files.
+    /// MATLAB's mark on each matrix: rows and columns are swapped in its files.
     pub const MATLAB: &str = "MATLAB_class";
     /// Components of a vector; bits for binary vectors.
     pub const DIMENSION: &str = "dimension";
@@ -37,17 +37,17 @@ pub mod attribute {
     pub const VERSION: &str = "milvusdm_version";
 }
 
-/// A failed call of the library about a file: the innermost of its complaints, which names the cause.
+/// The error for a failed call of the library on a file, with its innermost message, which names the cause.
 pub fn failed(kind: Kind, path: &Path, doing: &str, error: &hdf5::Error) -> Error {
     Error::path(kind, path, format!("cannot {doing}: {}", cause(error)))
 }
 
-/// What a failed call says went wrong, innermost first.
+/// What went wrong in a failed call, innermost first.
 pub fn cause(error: &hdf5::Error) -> String {
     deepest(error).unwrap_or_else(|told| told)
 }
 
-/// Why a file cannot be opened, where that says nothing about what is in it: no descriptor is left, or its disk failed.
+/// Why a file cannot be opened for reasons outside its content: no descriptor is left, or its disk failed.
 pub fn out_of_reach(path: &Path, error: &hdf5::Error) -> Option<Error> {
     let system = deepest(error).ok()?;
     let error = Error::path(Kind::Io, path, format!("cannot be opened: {system}"));
@@ -65,7 +65,7 @@ pub fn out_of_reach(path: &Path, error: &hdf5::Error) -> Option<Error> {
     (system == "Input/output error").then_some(error)
 }
 
-/// The innermost of the library's complaints: `Ok` where it quotes the system.
+/// The innermost of the library's messages: `Ok` if it quotes the system.
 fn deepest(error: &hdf5::Error) -> std::result::Result<String, String> {
     let hdf5::Error::HDF5(stack) = error else {
         return Err(error.to_string());

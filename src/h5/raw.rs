@@ -21,7 +21,7 @@ use hdf5_sys::h5z::H5Zfilter_avail;
 
 use super::types::{Class, Type};
 
-/// Something that the library has opened for us, until this is dropped.
+/// Something that the library keeps open for us until this is dropped.
 pub(super) struct Handle(hid_t);
 
 impl Handle {
@@ -80,7 +80,7 @@ pub struct Chunk {
     pub mask: u32,
 }
 
-/// Looks up the chunk whose first element is `offset`; `None` when it was never written.
+/// Looks up the chunk whose first element is `offset`; `None` if it was never written.
 pub fn find_chunk(dataset: &Dataset, offset: &[u64]) -> hdf5::Result<Option<Chunk>> {
     assert_eq!(offset.len(), dataset.ndim(), "the library reads that many");
     let (mut mask, mut at, mut bytes) = (0, 0, 0);
@@ -103,7 +103,7 @@ pub fn find_chunk(dataset: &Dataset, offset: &[u64]) -> hdf5::Result<Option<Chun
     status.map(|()| defined.then_some(Chunk { at, bytes, mask }))
 }
 
-/// All stored chunks of a dataset, each with its first element in each dimension; no more of them than `most`.
+/// All stored chunks of a dataset, each with its first element in each dimension; at most `most`.
 pub fn chunks(dataset: &Dataset, most: usize) -> hdf5::Result<Vec<(Vec<u64>, Chunk)>> {
     struct Found {
         rank: usize,
@@ -147,7 +147,7 @@ pub fn chunks(dataset: &Dataset, most: usize) -> hdf5::Result<Vec<(Vec<u64>, Chu
     Ok(found.chunks)
 }
 
-/// A filter that a dataset's chunks pass.
+/// A filter in a dataset's pipeline.
 #[derive(Clone, Debug)]
 pub struct Applied {
     /// Its number.
@@ -158,9 +158,9 @@ pub struct Applied {
     pub known: bool,
 }
 
-/// The filters of a dataset, in the order in which chunks pass them when they are written.
+/// The filters of a dataset, in the order in which they are applied on writing.
 pub fn filters(plist: &hdf5::plist::DatasetCreate) -> hdf5::Result<Vec<Applied>> {
-    /// Settings of one filter that are looked at: szip has four, those of nbit are the library's own affair.
+    /// Settings of one filter that are read: szip has four, and only the library needs those of nbit.
     const VALUES: usize = 32;
     let count = plist.get_filters()?.len();
     let applied = (0..count).map(|number| {
@@ -235,8 +235,8 @@ impl Stretch {
     }
 }
 
-/// Reads rows through the library, filters undone, as values of this type, which must be of fixed length: the file's own,
-/// or a compound of some of its members. They come in the order of the dataset's axes.
+/// Reads rows through the library, filters undone, as values of this type, which must be of fixed length: the file's
+/// own, or a compound of some of its members. They come in the order of the dataset's axes.
 pub fn read_rows(
     dataset: &Dataset,
     values: &Type,
@@ -266,7 +266,7 @@ pub fn read_rows(
     })
 }
 
-/// Bytes that values with lengths of their own take in memory.
+/// Bytes that values of variable length take in memory.
 pub fn variable_bytes(dataset: &Dataset, stretch: Stretch) -> hdf5::Result<u64> {
     hdf5::sync::sync(|| {
         let values = type_of(dataset)?;
@@ -279,8 +279,8 @@ pub fn variable_bytes(dataset: &Dataset, stretch: Stretch) -> hdf5::Result<u64> 
     })
 }
 
-/// Reads rows whose values have lengths of their own, and shows the bytes of each value in turn. `bytes` is the length of
-/// an element of a sequence; text has elements of one byte.
+/// Reads rows whose values have variable length, and passes on the bytes of each value in turn. `bytes` is the length
+/// of an element of a sequence; text has elements of one byte.
 pub fn read_variable(
     dataset: &Dataset,
     bytes: usize,
@@ -366,7 +366,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The first names that a walk of the library notes here, no more of them than `most`, under the library's lock.
+    /// The first names that an iteration of the library adds here, at most `most`, under the library's lock.
     pub(super) fn listed(most: usize, walk: impl FnOnce(*mut c_void)) -> Vec<String> {
         let names = Vec::new();
         let mut found = Names { names, most };
@@ -374,7 +374,7 @@ impl Names {
         found.names
     }
 
-    /// Takes one more; 0 as long as there is room for others, which is how the library wants to be told.
+    /// Adds one more; returns 0 as long as there is room for others, as the library expects.
     ///
     /// # Safety
     /// `name` is a C string, and `names` points to a `Names` that nobody else has.
@@ -391,8 +391,8 @@ impl Names {
     }
 }
 
-/// The names of a group's members, in order, and no more of them than `most`. The crate's way to them makes an enum of
-/// the link's kind, which a damaged file may say anything for.
+/// The names of a group's members, in order, at most `most`. The crate's function turns the link's kind into an enum,
+/// for which a damaged file may have any value.
 pub fn members(group: &Location, most: usize) -> Vec<String> {
     unsafe extern "C" fn note(
         _: hid_t,
@@ -440,8 +440,8 @@ pub fn object(group: &Location, name: &str) -> Object {
             let mut info = std::mem::MaybeUninit::<H5O_info2_t>::zeroed();
             let (id, to) = (group.id(), info.as_mut_ptr());
             let status = match found {
-                // SAFETY: the group is open as long as it is borrowed; the name is a C string; the pointer is to a local
-                // of the type asked for.
+                // SAFETY: the group is open as long as it is borrowed; the name is a C string; the pointer is to a
+                // local of the type asked for.
                 true => unsafe {
                     H5Oget_info_by_name3(id, name.as_ptr(), to, H5O_INFO_BASIC, H5P_DEFAULT)
                 },

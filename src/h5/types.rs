@@ -1,4 +1,4 @@
-//! What is a value of a file? Types as the library knows them, members of compounds among them. Unsafe room 4.
+//! What are the values in a file? Types as the library knows them, including members of compounds. Unsafe room 4.
 //! One call per block, each under the library's lock.
 
 #![allow(unsafe_code)]
@@ -26,13 +26,13 @@ pub struct Facts {
     pub class: Class,
     /// Bytes of a value.
     pub bytes: usize,
-    /// Whether values have lengths of their own.
+    /// Whether values have variable length.
     pub variable: bool,
-    /// In what order the bytes of a number stand.
+    /// The byte order of a number.
     pub order: Order,
     /// Integers: whether they have a sign.
     pub signed: bool,
-    /// Text of fixed length: whether spaces fill it up, and whether it ends at its first NUL.
+    /// Text of fixed length: how it is padded, and whether it ends at its first NUL.
     pub padding: Padding,
     /// Bits in use, and the first of them.
     pub precision: usize,
@@ -53,13 +53,13 @@ pub enum Class {
     String,
     /// Bytes without a meaning.
     Opaque,
-    /// Named numbers; Python's booleans.
+    /// Enumerated values, such as Python's booleans.
     Enum,
     /// Members with names.
     Compound,
-    /// Values of one type, as many in each.
+    /// Values of one type, a fixed number of them.
     Array,
-    /// Values of one type, as many as each likes.
+    /// Values of one type, a variable number of them.
     Sequence,
     /// All others, by HDF5's name.
     Other(&'static str),

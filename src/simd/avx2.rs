@@ -149,7 +149,7 @@ pub fn f16_to_f32(source: &[u8], target: &mut [u8]) {
     loops::f16_to_f32(from_tail, to_tail);
 }
 
-/// `(code + 0.5) / LARGEST` without a division: a product, corrected by what it misses. Exact for every code, as the
+/// `(code + 0.5) / LARGEST` without a division: a product, with a correction. Exact for every code, as the
 /// tests show.
 #[inline(always)]
 pub fn unit<const LARGEST: u8>(code: f32) -> f32 {

@@ -4,12 +4,12 @@
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::*;
 
-// As fast here as what 512 bits make of them, or faster.
+// At least as fast here as with 512 bits.
 use super::avx2::{bf16_to_f32, f16_to_f32, f32_to_f16, unit};
 use super::scalar::{self, KEYS, LANES, STEP, STRIPE};
 use super::{AHEAD_BYTES, Floats, Kernels, loops};
 
-/// Whether this CPU can run these; it is asked only where AVX2 is.
+/// Whether this CPU can run these; checked only if it has AVX2.
 pub fn detected() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
@@ -37,7 +37,7 @@ fn load(bytes: &[u8; 64]) -> __m512i {
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
 }
 
-/// Fewer than 64 bytes, and zeros.
+/// Fewer than 64 bytes, padded with zeros.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn load_some(bytes: &[u8]) -> __m512i {

@@ -1,5 +1,5 @@
 //! Loops the compiler turns into vector code: stamped, each, with the features of an instruction set.
-//! Plain code without intrinsics; where the compiler does badly, the instruction set's own file has its version.
+//! Plain code without intrinsics; if the compiler does badly, the instruction set's own file has its version.
 
 use super::Floats;
 use super::scalar::{self, KEYS, LANES, STEP, STRIPE, SUMS};

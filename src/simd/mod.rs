@@ -1,10 +1,10 @@
 //! How fast can this loop go? Kernels over slices, one table of them for each kind of CPU, chosen once.
-//! Has never heard of a vector's meaning. Bytes may lie at any alignment; numbers in them are little-endian.
+//! Does not know what vectors mean. Bytes may have any alignment; numbers in them are little-endian.
 //!
-//! `scalar.rs` is the obviously right version and what all others must answer to the last bit; `loops.rs` are plain
+//! `scalar.rs` is the obviously correct version, which all others must match to the last bit; `loops.rs` has plain
 //! loops the compiler vectorises, stamped with the features of each instruction set; `avx2.rs` and `avx512.rs` add
-//! intrinsics where those beat the compiler by a margin that benches/README.md shows. `neon.rs` is the plain loops
-//! alone: its tests pass in emulation (`tests/neon`), and it was measured on no such machine.
+//! intrinsics where those beat the compiler by a margin that benches/README.md shows. `neon.rs` is only the plain
+//! loops: its tests pass in emulation (`tests/neon`), and it was never measured on such a machine.
 //!
 //! Unsafe room 2: calls through a table, which is handed out only after its features were detected, and loads at
 //! any alignment.
@@ -254,7 +254,8 @@ impl Kernels {
         unsafe { (self.f32_to_bf16)(source, target) }
     }
 
-    /// Half precision → f32, exactly: NaNs keep their bits, signalling ones too. `target` has 4 bytes for each 2 of `source`.
+    /// Half precision → f32, exactly: NaNs keep their bits, signalling ones too. `target` has 4 bytes for each 2 of
+    /// `source`.
     pub fn f16_to_f32(&self, source: &[u8], target: &mut [u8]) {
         assert_eq!(source.len() / 2, target.len() / 4);
         // SAFETY: `available` handed out this table only after detecting its features.

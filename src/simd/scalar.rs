@@ -1,5 +1,5 @@
-//! The obviously right version of each kernel: the oracle of the others, and the fallback where a CPU has none of them.
-//! Never clever: what it answers is what all of them must answer, to the last bit.
+//! The obviously correct version of each kernel: the reference for the others, and the fallback for CPUs without them.
+//! Never clever: all others must give the same answer, to the last bit.
 
 use half::{bf16, f16};
 
@@ -158,7 +158,7 @@ pub fn swap8(bytes: &mut [u8]) {
     swap::<8>(bytes);
 }
 
-/// Sums of squares that are kept apart, so that every CPU adds in the same order.
+/// Separate sums of squares, so that every CPU adds in the same order.
 pub const SUMS: usize = 16;
 
 pub fn norm(row: &[u8]) -> f64 {
