@@ -122,6 +122,7 @@ impl Group {
                 false => Deletions::Int(HashMap::new()),
             },
             texts: 0,
+            seen: 0,
             is_full: false,
         };
         for log in &self.logs {
@@ -130,9 +131,17 @@ impl Group {
                 segment: log.segment,
                 field: NO_FIELD,
             };
-            loading.log(&log::open(&log.path, &self.volume)?, owner)?;
+            let view = log::open(&log.path, &self.volume)?;
+            loading.seen = 0;
+            loading.log(&view, owner)?;
             if loading.is_full {
                 return Ok(None);
+            }
+            // Another log of the segment may lie in its place.
+            if log.rows > 0 && log.rows.unsigned_abs() != loading.seen {
+                let (seen, rows) = (loading.seen, log.rows);
+                let what = format!("has {seen} deletions, the metadata say {rows}");
+                return Err(view.corrupt(0, what));
             }
         }
         Ok(Some(loading.all))
@@ -166,6 +175,8 @@ struct Loading {
     share: Share,
     all: Deletions,
     texts: u64,
+    /// Deletions in the log that is read, of whatever share.
+    seen: u64,
     /// Whether it holds more than it may, so that nothing more is taken up.
     is_full: bool,
 }
@@ -277,6 +288,7 @@ impl Loading {
     }
 
     fn int(&mut self, key: i64, at: u64) {
+        self.seen += 1;
         if !self.share.has(&key.to_le_bytes()) {
             return;
         }
@@ -287,6 +299,7 @@ impl Loading {
     }
 
     fn text(&mut self, key: &str, at: u64) {
+        self.seen += 1;
         if !self.share.has(key.as_bytes()) {
             return;
         }
@@ -376,6 +389,7 @@ mod tests {
                 false => Deletions::Int(HashMap::new()),
             },
             texts: 0,
+            seen: 0,
             is_full: false,
         }
     }
