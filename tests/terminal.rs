@@ -267,14 +267,14 @@ fn a_stopped_terminal_does_not_stop_the_run() {
 }
 
 #[test]
-fn a_full_terminal_does_not_keep_a_run_that_is_told_to_stop() {
+fn a_stopped_terminal_does_not_keep_a_run_that_is_told_to_stop() {
     for all in [false, true] {
         let fake = Fake::start("v2.3.5");
         let jobs = Jobs::new();
         let sink = format!("milvus: {{address: '{}', collection: c}}", fake.address);
         let run = "batch: 16KiB, max_rows_per_s: 3000";
         example(&jobs, &sink, run);
-        let terminal = Terminal::start_full(jobs.0.path(), &["run", "job.yaml"]);
+        let terminal = Terminal::start_stopped(jobs.0.path(), &["run", "job.yaml"], 80);
         // In the middle of the rows, or in the summary.
         let wanted = if all { 5000 } else { 1000 };
         until(|| rows_arrived(&fake) >= wanted);

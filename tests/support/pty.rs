@@ -20,38 +20,23 @@ pub struct Terminal {
     child: Child,
     keys: File,
     screen: Arc<Mutex<Screen>>,
-    reader: Option<JoinHandle<()>>,
+    reader: JoinHandle<()>,
     /// The program's end of a terminal whose output is stopped.
     stopped: Option<File>,
-}
-
-/// What the terminal does with output.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Output {
-    Shown,
-    /// It takes none for now, as after Ctrl-S.
-    Stopped,
-    /// It is full, and nobody reads it.
-    Full,
 }
 
 impl Terminal {
     /// Starts it in a directory, in a terminal of so many columns.
     pub fn start(directory: &Path, arguments: &[&str], columns: u16) -> Terminal {
-        Terminal::open(directory, arguments, columns, Output::Shown)
+        Terminal::open(directory, arguments, columns, false)
     }
 
     /// Starts it in a terminal that takes no output until it is released.
     pub fn start_stopped(directory: &Path, arguments: &[&str], columns: u16) -> Terminal {
-        Terminal::open(directory, arguments, columns, Output::Stopped)
+        Terminal::open(directory, arguments, columns, true)
     }
 
-    /// Starts it in a terminal that never takes any output.
-    pub fn start_full(directory: &Path, arguments: &[&str]) -> Terminal {
-        Terminal::open(directory, arguments, 80, Output::Full)
-    }
-
-    fn open(directory: &Path, arguments: &[&str], columns: u16, output: Output) -> Terminal {
+    fn open(directory: &Path, arguments: &[&str], columns: u16, is_stopped: bool) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -64,21 +49,16 @@ impl Terminal {
         tcsetwinsize(&master, size).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
         let name = name.to_str().unwrap();
-        let open = |flags: OFlags| {
+        let other_end = || {
             use std::os::unix::fs::OpenOptionsExt;
             let mut options = OpenOptions::new();
             let options = options.read(true).write(true);
-            let options = options.custom_flags((OFlags::NOCTTY | flags).bits() as i32);
+            let options = options.custom_flags(OFlags::NOCTTY.bits() as i32);
             options.open(name).unwrap()
         };
-        let other_end = || open(OFlags::empty());
-        let stopped = (output == Output::Stopped).then(other_end);
+        let stopped = is_stopped.then(other_end);
         if let Some(stopped) = &stopped {
             tcflow(stopped, Action::OOff).unwrap();
-        }
-        if output == Output::Full {
-            let mut writer = open(OFlags::NONBLOCK);
-            while writer.write(&[b'x'; 1024]).is_ok() {}
         }
         // In a session of its own, so that the terminal's Ctrl-C reaches it and nothing else.
         let child = Command::new("setsid")
@@ -101,7 +81,7 @@ impl Terminal {
                 shown.lock().unwrap().feed(&buffer[..count]);
             }
         };
-        let reader = (output != Output::Full).then(|| std::thread::spawn(read));
+        let reader = std::thread::spawn(read);
         Terminal {
             child,
             keys,
@@ -152,7 +132,7 @@ impl Terminal {
     /// How it ended, and the screen as it then is.
     pub fn end(mut self) -> (ExitStatus, Screen) {
         let status = self.child.wait().unwrap();
-        self.reader.unwrap().join().unwrap();
+        self.reader.join().unwrap();
         let screen = Arc::try_unwrap(self.screen).ok().unwrap();
         (status, screen.into_inner().unwrap())
     }
