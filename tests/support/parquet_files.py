@@ -168,7 +168,10 @@ def types():
     struct_type = pa.struct([("indices", pa.list_(pa.uint32())), ("values", pa.list_(pa.float32()))])
     rows = [{"indices": [5, 2], "values": [0.5, 1.5]}, {"indices": [], "values": []}]
     pairs = [struct.pack("<IfIf", 2, 1.5, 5, 0.5), b""]
-    one("sparse", "sparse", pa.array(rows, struct_type), pairs)
+    # So do empty sparse vectors.
+    one("sparse", "sparse null", pa.array(rows, struct_type), pairs)
+    one("sparse_full", "sparse", pa.array(rows[:1], struct_type), pairs[:1])
+    one("sparse_missing", "sparse", pa.array([rows[0], None], struct_type), [pairs[0], None])
     # Vectors of other kinds.
     f8 = F4.astype("<f8")
     one("vector_double", "float32 × 12", lists(f8, pa.list_(pa.float64())), vectors(f8.astype("<f4")))
