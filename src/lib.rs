@@ -36,7 +36,7 @@
 //!
 //! # Rooms
 //!
-//! Each room answers one question, and calls only rooms named in its last column (`tests/house.rs` holds the code
+//! Each room answers one question, and calls only rooms named in its last column (`tests/program/house.rs` holds the code
 //! to this table).
 //!
 //! | room | answers | may call |

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::killed::{begin, ended, gets_further};
-use crate::migration::Jobs;
+use crate::support::killed::{begin, ended, gets_further};
+use crate::support::migration::Jobs;
 
 /// A TCP line to a server.
 pub struct Line {

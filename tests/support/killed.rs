@@ -5,7 +5,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::migration::{Ended, Jobs};
+use crate::support::migration::{Ended, Jobs};
 
 /// How often a run is killed.
 const KILLS: usize = 4;

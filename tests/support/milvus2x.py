@@ -1,7 +1,7 @@
 """fills a Milvus 2.3.5 with all that its storage can show, and prints what a full query gives then
 
 usage: milvus2x.py ADDRESS -> {"collection": rows, ...} for the default database, {"db2.collection": rows} for the other,
-in the spelling of tests/milvus2/canonical.rs
+in the spelling of tests/at_rest/milvus2/canonical.rs
 """
 import json, random, struct, sys
 from pymilvus import Collection, CollectionSchema, DataType, FieldSchema, connections, db, utility

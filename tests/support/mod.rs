@@ -2,7 +2,25 @@
 
 #![allow(dead_code, clippy::print_stderr)] // Each test binary uses its own part of it.
 
+pub mod arrived;
+pub mod away;
+pub mod chroma;
+pub mod faiss;
 pub mod fake_milvus;
+pub mod gateway;
+pub mod killed;
+pub mod largest;
+pub mod migration;
+pub mod milvus1;
+pub mod milvus1_files;
+pub mod milvus2x;
+pub mod new_job;
+pub mod opensearch;
+pub mod pinecone;
+pub mod pty;
+pub mod qdrant;
+pub mod random;
+pub mod rest_import;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-"""Fills an OpenSearch for tests/search.rs, and says what it holds. Standard library only.
+"""Fills an OpenSearch for tests/sources/search.rs, and says what it holds. Standard library only.
 
     search.py make ADDRESS            indices of every kind
     search.py still ADDRESS N DIM     the index `still` in two shards

@@ -30,7 +30,7 @@ const LATTICE: &str = "is a lattice codec; Faiss does not write its rows";
 const TWO_LEVEL: &str = "keeps two-level codes, which this program does not decode";
 
 /// The ones that libfaiss 1.12, which the crate `faiss` builds, can read and reconstruct vectors from, as
-/// `tests/faiss_oracle.rs` checks. FastScan's inverted files are not among them: libfaiss uses a quantizer that
+/// `tests/files/faiss_oracle.rs` checks. FastScan's inverted files are not among them: libfaiss uses a quantizer that
 /// it never set when it read one from a file, and the process dies.
 pub(super) const LIBFAISS_DECODES: [&[u8; 4]; 15] = [
     b"IxRq", b"IxLS", b"IxPR", b"IxPL", b"IwRQ", b"IwLS", b"IwPR", b"IwPL", b"IRfs", b"ILfs",

@@ -5,7 +5,7 @@
 //! | gRPC: 0, length u32 BE | 1 collection | 2 row | 2 row | … | 3 ids: packed varints | 4 tag | 5 "params": "{}" |
 //!                            row: | 0x12 len | 0x0a len | floats … |    or    | 0x12 len | 0x12 len | bits … |
 //! ```
-//! Fields in the order of their numbers, as the Python client has them: tests/milvus1_sink.rs holds the two
+//! Fields in the order of their numbers, as the Python client has them: tests/milvus1/milvus1_sink.rs holds the two
 //! together byte for byte.
 
 use bytes::Bytes;
