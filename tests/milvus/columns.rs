@@ -17,15 +17,13 @@ use arrow_array::{ArrayRef, ListArray, StringArray, new_null_array};
 use milvusdm::batch::{Batch, BatchId, Part, Position, Target};
 use milvusdm::buffers::Buffers;
 use milvusdm::error::{Kind, Result};
-use milvusdm::job::{Form, Job};
 use milvusdm::schema::{Column, ColumnType, Columns, Element, Role, Scalar, TooLong, VectorType};
 use milvusdm::sink::held::Held;
-use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Attempt, Parcel, Sink};
 use serde_json::{Value, json};
 
 use cases::{Case, common, sparse, texts, vectors};
-use support::{Engine, Server, finish, run_python, target};
+use support::{Engine, Server, finish, open_milvus, run_python, target};
 
 /// Keys that break what quotes them badly; one is empty, one as long as may be.
 fn nasty_keys(engine: Engine) -> Vec<String> {
@@ -54,20 +52,7 @@ fn nasty_keys(engine: Engine) -> Vec<String> {
 
 fn open(server: &Server, sink: &str, run: &str) -> Box<dyn Sink> {
     let address = server.address();
-    let text = format!(
-        "source: {{faiss: {{path: x}}}}\nsink: {{milvus: {{address: '{address}', {sink}}}}}\nrun: {{{run}}}\n"
-    );
-    let job = Job::parse(Path::new("test.yaml"), text).unwrap();
-    let mut form = Form::new(
-        "sink.milvus",
-        job.sink.settings.clone(),
-        KIND.settings,
-        &job.mistakes,
-    );
-    let spec = (KIND.read)(&mut form);
-    form.done();
-    job.check().unwrap();
-    spec.unwrap().open(&job.run).unwrap()
+    open_milvus(&format!("address: '{address}', {sink}"), run).unwrap()
 }
 
 /// Columns that begin with the key.

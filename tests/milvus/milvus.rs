@@ -10,32 +10,13 @@ use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Key, Keys, Part, Position, Target};
 use milvusdm::buffers::Buffers;
 use milvusdm::error::{Kind, Result};
-use milvusdm::job::{Form, Job};
 use milvusdm::schema::{Columns, Element, VectorType};
-use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Action, Attempt, Count, Decision, Redelivery, Sink, Strength};
 
-use support::{Engine, Server, finish, run_python, target};
-
-/// A sink as a job opens it.
-fn open(sink: &str, run: &str) -> Result<Box<dyn Sink>> {
-    let text =
-        format!("source: {{faiss: {{path: x}}}}\nsink: {{milvus: {{{sink}}}}}\nrun: {{{run}}}\n");
-    let job = Job::parse(Path::new("test.yaml"), text).unwrap();
-    let mut form = Form::new(
-        "sink.milvus",
-        job.sink.settings.clone(),
-        KIND.settings,
-        &job.mistakes,
-    );
-    let spec = (KIND.read)(&mut form);
-    form.done();
-    job.check().unwrap();
-    spec.unwrap().open(&job.run)
-}
+use support::{Engine, Server, finish, open_milvus, run_python, target};
 
 fn on(server: &Server, sink: &str) -> Box<dyn Sink> {
-    open(&format!("address: '{}', {sink}", server.address()), "").unwrap()
+    open_milvus(&format!("address: '{}', {sink}", server.address()), "").unwrap()
 }
 
 /// A name no other test uses.
@@ -361,7 +342,7 @@ fn nan_is_refused_with_its_place_or_left_out() {
         batch_of(F32X4, 0, (0..5).collect(), bytes)
     };
     let address = server.address();
-    let strict = open(&format!("address: '{address}', collection: {name}"), "").unwrap();
+    let strict = open_milvus(&format!("address: '{address}', collection: {name}"), "").unwrap();
     let place = target(&*strict, F32X4);
     let decision = strict.decide(&place).unwrap();
     strict.prepare(&place, &decision, false).unwrap();
@@ -373,7 +354,7 @@ fn nan_is_refused_with_its_place_or_left_out() {
         "{said}"
     );
 
-    let lenient = open(
+    let lenient = open_milvus(
         &format!("address: '{address}', collection: {name}"),
         "non_finite: skip",
     )
@@ -486,7 +467,7 @@ db.create_database(sys.argv[4])",
     let place = target(&*sink, F32X4);
     let (decision, count) = carry(&*sink, &place, 0..7).unwrap();
     assert_eq!((decision.action, count), (Action::Create, statistics(7)));
-    let error = open(
+    let error = open_milvus(
         &format!(
             "address: '{}', collection: c, db: nowhere",
             server.address()

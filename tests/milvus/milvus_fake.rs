@@ -13,32 +13,17 @@ use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Keys, Part, Position};
 use milvusdm::buffers::Buffers;
 use milvusdm::error::{Kind, Result};
-use milvusdm::job::{Form, Job};
 use milvusdm::milvus::proto::{CollectionSchema, FieldSchema, KeyValue, ValueField, data_type};
 use milvusdm::milvus::{Client, Deadlines, Login, Settings, Write};
 use milvusdm::schema::{Columns, Element, Metric, VectorType};
-use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Action, Attempt, Redelivery, Sink};
 
 use support::fake_milvus::{Fake, Misbehave};
-use support::target;
+use support::{open_milvus, target};
 
 fn open(fake: &Fake, sink: &str, run: &str) -> Result<Box<dyn Sink>> {
     let address = &fake.address;
-    let text = format!(
-        "source: {{faiss: {{path: x}}}}\nsink: {{milvus: {{address: '{address}', collection: c, {sink}}}}}\nrun: {{{run}}}\n"
-    );
-    let job = Job::parse(Path::new("test.yaml"), text).unwrap();
-    let mut form = Form::new(
-        "sink.milvus",
-        job.sink.settings.clone(),
-        KIND.settings,
-        &job.mistakes,
-    );
-    let spec = (KIND.read)(&mut form);
-    form.done();
-    job.check().unwrap();
-    spec.unwrap().open(&job.run)
+    open_milvus(&format!("address: '{address}', collection: c, {sink}"), run)
 }
 
 const F32X4: VectorType = VectorType {

@@ -11,12 +11,10 @@ use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Limits, Part, Position, Target};
 use milvusdm::buffers::Buffers;
 use milvusdm::error::{Error, Kind, Result};
-use milvusdm::job::{Form, Job};
 use milvusdm::schema::{Columns, Element, VectorType};
-use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Action, Attempt, Sink, Strength};
 
-use support::{Certificates, Engine, Server, finish, target};
+use support::{Certificates, Engine, Server, finish, open_milvus, target};
 
 fn open(sink: &str) -> Result<Box<dyn Sink>> {
     let collection = if sink.contains("collection:") {
@@ -24,19 +22,7 @@ fn open(sink: &str) -> Result<Box<dyn Sink>> {
     } else {
         "collection: c, "
     };
-    let text =
-        format!("source: {{faiss: {{path: x}}}}\nsink: {{milvus: {{{collection}{sink}}}}}\n");
-    let job = Job::parse(Path::new("test.yaml"), text).unwrap();
-    let mut form = Form::new(
-        "sink.milvus",
-        job.sink.settings.clone(),
-        KIND.settings,
-        &job.mistakes,
-    );
-    let spec = (KIND.read)(&mut form);
-    form.done();
-    job.check().unwrap();
-    spec.unwrap().open(&job.run)
+    open_milvus(&format!("{collection}{sink}"), "")
 }
 
 fn refused(sink: &str) -> Error {

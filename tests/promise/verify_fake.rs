@@ -13,15 +13,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use milvusdm::batch::{Batch, BatchId, Key, Part, Position};
 use milvusdm::error::{Kind, Result};
-use milvusdm::job::{Form, Job};
 use milvusdm::milvus::proto::*;
 use milvusdm::schema::{Columns, Element, VectorType};
 use milvusdm::sink::Sink;
 use milvusdm::sink::held::{Compared, Held, What};
-use milvusdm::sink::milvus::KIND;
 
 use support::fake_milvus::Fake;
-use support::target;
+use support::{open_milvus, target};
 
 const F32X2: VectorType = VectorType {
     element: Element::Float32,
@@ -49,20 +47,7 @@ fn collection() -> CollectionSchema {
 }
 
 fn open(fake: &Fake) -> Box<dyn Sink> {
-    let text = format!(
-        "source: {{faiss: {{path: x}}}}\nsink: {{milvus: {{address: '{}', collection: c}}}}\n",
-        fake.address
-    );
-    let job = Job::parse(Path::new("test.yaml"), text).unwrap();
-    let mut form = Form::new(
-        "sink.milvus",
-        job.sink.settings.clone(),
-        KIND.settings,
-        &job.mistakes,
-    );
-    let spec = (KIND.read)(&mut form);
-    form.done();
-    spec.unwrap().open(&job.run).unwrap()
+    open_milvus(&format!("address: '{}', collection: c", fake.address), "").unwrap()
 }
 
 fn vector(id: i64) -> Vec<u8> {

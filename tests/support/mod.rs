@@ -27,7 +27,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use milvusdm::batch::{Batch, BatchId, Keys, Part, Position, Target, TargetName};
+use milvusdm::job::{Form, Job};
 use milvusdm::schema::{Columns, VectorType};
+use milvusdm::sink::milvus::KIND;
 use milvusdm::sink::{Finishing, Sink};
 use tempfile::TempDir;
 
@@ -272,6 +274,19 @@ impl Drop for Server {
             }
         }
     }
+}
+
+/// A sink `milvus` as a job opens it: its settings, and those of `run`.
+pub fn open_milvus(sink: &str, run: &str) -> milvusdm::error::Result<Box<dyn Sink>> {
+    let text =
+        format!("source: {{faiss: {{path: x}}}}\nsink: {{milvus: {{{sink}}}}}\nrun: {{{run}}}\n");
+    let job = Job::parse(Path::new("test.yaml"), text).unwrap();
+    let settings = job.sink.settings.clone();
+    let mut form = Form::new("sink.milvus", settings, KIND.settings, &job.mistakes);
+    let spec = (KIND.read)(&mut form);
+    form.done();
+    job.check().unwrap();
+    spec.unwrap().open(&job.run)
 }
 
 /// Has a sink take all steps that follow when a target has its rows.
