@@ -1,7 +1,7 @@
 //! Every golden file cut short and turned over byte by byte, and read as a job reads it: an error with a place, or rows
 //! that are what the file then says; never a panic, a hang, or an allocation beyond the input.
 
-use crate::support::largest;
+use crate::support::{largest, run_alone};
 use crate::targets;
 
 use std::path::{Path, PathBuf};
@@ -329,11 +329,11 @@ fn hdf5_headers_turned_over() {
     let len = room.join("whole.h5").metadata().unwrap().len() as usize;
     let (mut next, mut signals) = (0, 0);
     while next < len {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        child
-            .args(["--exact", "hdf5_headers_turned_over", "--nocapture"])
-            .env("MILVUSDM_TURN_OVER", room);
-        let mut child = child.spawn().unwrap();
+        let begun = next;
+        let mut child = run_alone(module_path!(), "hdf5_headers_turned_over")
+            .env("MILVUSDM_TURN_OVER", room)
+            .spawn()
+            .unwrap();
         let mut moved = std::time::Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
@@ -354,6 +354,7 @@ fn hdf5_headers_turned_over() {
             .unwrap()
             .parse()
             .unwrap();
+        assert!(next > begun, "nothing was read: {status}");
         assert!(
             status.success() || status.code().is_none(),
             "byte {}: {status}",

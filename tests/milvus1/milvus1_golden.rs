@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use crate::support::milvus1_files as milvus1;
+use crate::support::{milvus1_files as milvus1, run_alone};
 
 use std::path::Path;
 use std::process::Command;
@@ -233,10 +233,8 @@ fn collections_and_partitions_are_chosen_by_name_and_glob() {
 const CHILD: &str = "MILVUSDM_TEST_CHILD";
 
 fn child(test: &str, path: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", test, "--nocapture"])
-        .env(CHILD, path);
+    let mut command = run_alone(module_path!(), test);
+    command.env(CHILD, path);
     command
 }
 

@@ -400,3 +400,11 @@ pub fn milvusdm(directory: &Path, arguments: &[&str]) -> (Option<i32>, String, S
         text(&output.stderr),
     )
 }
+
+/// Another process that runs one test: the path of its module (`module_path!()`), and its name.
+pub fn run_alone(module: &str, test: &str) -> Command {
+    let (_, module) = module.split_once("::").expect("a test is in a module");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", &format!("{module}::{test}"), "--nocapture"]);
+    command
+}
