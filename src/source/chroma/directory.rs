@@ -1,5 +1,5 @@
-//! Collections as they lie in a directory: ids and metadata in SQLite, vectors in the files of an index, and in the log of
-//! writes, where the index has not taken them over yet.
+//! Collections in a directory: ids and metadata in SQLite; vectors in the files of an index, or in the log of
+//! writes until the index takes them over.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -29,7 +29,7 @@ const UPDATE: i64 = 1;
 const UPSERT: i64 = 2;
 const DELETE: i64 = 3;
 
-/// A directory whose collections were looked at.
+/// A directory whose collections are known.
 pub struct Directory {
     settings: Settings,
     sqlite: Sqlite,
@@ -42,7 +42,7 @@ struct Kept {
     name: TargetName,
     dimension: u32,
     layout: Layout,
-    /// What its rows are marked with.
+    /// The segment that its rows belong to.
     segment: String,
     index: Option<Index>,
     rows: Vec<(i64, At)>,
@@ -58,7 +58,7 @@ enum At {
 }
 
 impl Directory {
-    /// Looks at what is wanted of a directory.
+    /// Looks up the wanted collections of a directory.
     pub fn open(path: &Path, settings: &Settings, admitted: &Globs) -> Result<Directory> {
         let file = path.join("chroma.sqlite3");
         if !file.exists() {
@@ -137,7 +137,7 @@ impl Kept {
                 None => elements.contains_key(&write.id),
             };
             match write.operation {
-                // What is there already is not added again.
+                // An id that exists is not added again.
                 ADD if !is_there => {
                     written.insert(write.id, Some(write.number));
                 }
@@ -299,7 +299,7 @@ impl Source for Directory {
     }
 }
 
-/// Reads a stretch of a collection.
+/// Reads a range of a collection.
 struct Rows<'s> {
     settings: &'s Settings,
     tables: Tables<'s>,

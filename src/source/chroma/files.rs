@@ -1,9 +1,9 @@
-//! What do the files of a vector index hold? Vectors by the ids of rows; its graph is not looked at.
+//! What do the files of a vector index hold? Vectors by row id; its graph is ignored.
 //!
 //! ```text
 //! header.bin            | version 4 = 1 | offset 8 | most 8 | count 8 | element 8 | label at 8 | data at 8 | …
 //! data_level0.bin       count × | links … | dimension × f32, at `data at` | label u64, at `label at` |
-//! length.bin            count × f32: how long vectors were that are kept at length 1
+//! length.bin            count × f32: the original lengths of vectors that are stored normalized
 //! index_metadata.pickle {"id_to_label": {id: label}, "max_seq_id": …}
 //! ```
 
@@ -15,7 +15,7 @@ use crate::format::pickle::{self, Value};
 use crate::input::{Access, View};
 use crate::limits;
 
-/// The class of the pickle in releases that wrote it by Python.
+/// The class in the pickle of releases that wrote it from Python.
 const CLASS: (&str, &str) = (
     "chromadb.segment.impl.vector.local_persistent_hnsw",
     "PersistentData",
@@ -24,7 +24,7 @@ const CLASS: (&str, &str) = (
 /// An index.
 pub struct Index {
     data: View,
-    /// Where vectors are kept at length 1: how long they were.
+    /// The original lengths of vectors that are stored normalized.
     lengths: Option<View>,
     labels: View,
     count: u64,
@@ -34,19 +34,19 @@ pub struct Index {
     dimension: u32,
 }
 
-/// Ids, each with the number of its element.
+/// Ids, each with its element number.
 type Labels = Vec<(String, u64)>;
 
 /// The rows that an index knows.
 pub struct Known {
-    /// The number of each one's element.
+    /// The element number of each row.
     pub elements: HashMap<String, u32>,
-    /// The last write that went into it, where the pickle says.
+    /// The last write that went into it, if the pickle says.
     pub last_write: Option<i64>,
 }
 
 impl Index {
-    /// Opens the index in a directory; `None`: nothing was written to it yet.
+    /// Opens the index in a directory; `None` if nothing was written to it yet.
     pub fn open(
         directory: &Path,
         dimension: u32,
@@ -116,7 +116,7 @@ impl Index {
         Ok(Some(index))
     }
 
-    /// Which rows it has.
+    /// The rows that it has.
     pub fn known(&self) -> Result<Known> {
         let (labels, last_write) = self.labels()?;
         let mut elements = HashMap::with_capacity(self.count.min(1 << 26) as usize);
@@ -197,7 +197,7 @@ impl Index {
         Ok((all, last))
     }
 
-    /// Adds the vector of an element.
+    /// Appends the vector of an element.
     pub fn vector(&self, element: u32, out: &mut Vec<u8>) -> Result<()> {
         let at = u64::from(element) * self.element_bytes + self.data_at;
         let bytes = self.data.cut(at, u64::from(self.dimension) * 4)?.bytes()?;

@@ -1,5 +1,5 @@
-//! chroma: how are collections of Chroma read? From a running server, by pages of its own order; or from its directory,
-//! as it lies there.
+//! chroma: how are collections of Chroma read? From a running server, page by page in its own order; or directly from
+//! its directory.
 //!
 //! ```text
 //! id, embedding  ──►  id, embedding          metadata, document, uri  ──►  $meta: {"document": …, "uri": …, metadata …}
@@ -32,7 +32,7 @@ use crate::schema::{Column, ColumnType, Element, Index, Metric, VectorType};
 
 use rest::Names;
 
-/// Where servers listen unless told otherwise.
+/// The default port of servers.
 const PORT: u16 = 8000;
 
 /// The source `chroma`.
@@ -77,7 +77,7 @@ pub const KIND: SourceKind = SourceKind {
     read,
 };
 
-/// What a job says.
+/// The settings of a job.
 #[derive(Clone)]
 struct Settings {
     at: At,
@@ -121,7 +121,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
         if user.is_some() {
             form.mistake("token", "goes in place of user and password, not with them");
         }
-        // Deployments differ in which of the two they look at.
+        // Deployments differ in which of the two headers they read.
         let header = Header::new("x-chroma-token", &token);
         headers.extend(access::noted(form, "token", header));
         let header = Header::new("authorization", &format!("Bearer {token}"));
@@ -179,13 +179,13 @@ impl AnySpec for Settings {
     }
 }
 
-/// What is known of a collection, wherever it is.
+/// What is known of a collection, on a server or in a directory.
 #[derive(Clone, PartialEq, Debug)]
 struct Collection {
-    /// What tells it from another one of its name.
+    /// Distinguishes it from another collection of the same name.
     id: String,
     name: String,
-    /// None before it has its first row.
+    /// None until it has its first row.
     dimension: Option<u32>,
     /// How it measures distances: `l2`, `ip`, `cosine`.
     space: String,
@@ -193,8 +193,8 @@ struct Collection {
 }
 
 impl Collection {
-    /// Reads what servers, and tables, say of a collection: its configuration, its schema, its metadata, of which older
-    /// releases have the last only.
+    /// Reads how servers and tables describe a collection: its configuration, its schema, its metadata. Older releases
+    /// have only the metadata.
     fn of(
         id: &str,
         name: &str,
@@ -256,7 +256,7 @@ impl Collection {
         Column::key("id", ColumnType::VarChar { max_bytes: None })
     }
 
-    /// What the operator should know of one that never had a row: nobody knows what to make for it.
+    /// A note for the operator about a collection that never had a row: its dimension is unknown.
     fn never_filled(&self) -> String {
         format!(
             "{}: never had a row, so that nobody knows its dimension: no target is made for it",
@@ -264,7 +264,7 @@ impl Collection {
         )
     }
 
-    /// What the operator should know of one whose vectors come back otherwise than they were sent.
+    /// A note for the operator about a collection that returns vectors slightly changed.
     fn rounded(&self) -> Option<String> {
         (self.space == "cosine").then(|| {
             format!(

@@ -1,4 +1,4 @@
-//! What is in a page of rows? Lists side by side, read in one pass; vectors go straight into their column.
+//! What is in a page of rows? Parallel lists, read in one pass; vectors go straight into their column.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ pub struct Page {
 /// What is wrong with an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// It is not what such a server answers.
+    /// It is not a valid answer of such a server.
     Odd(String),
-    /// A row cannot be carried.
+    /// A row cannot be migrated.
     Row { id: String, what: String },
 }
 
@@ -127,7 +127,7 @@ fn texts(scan: &mut Scan<'_>) -> Read<Vec<String>> {
     Ok(all)
 }
 
-/// Values as they are written; none where there is `null` in place of a list.
+/// Values as they are written; none if there is `null` in place of a list.
 fn values<'t>(scan: &mut Scan<'t>, all: &mut Vec<&'t str>) -> Read<()> {
     if scan.next_is_null() {
         return Ok(());

@@ -1,8 +1,8 @@
-//! Where does reading go on in a collection whose rows have no numbers that stay? Behind the row of an id.
+//! Where does reading resume in a collection whose rows have no stable numbers? After the row with a given id.
 //!
-//! Rows come in the order in which they were first written. Deletions move all rows behind to the front, and nothing else
-//! moves them. So a place is told by how many rows were before it once, which is where to look first, and by the ids of
-//! the last of them, which say whether it is there.
+//! Rows come in the order in which they were first written. A deletion moves all later rows forward, and nothing else
+//! moves them. So a place consists of the number of rows that were once before it, which is where to look first, and of
+//! the ids of the last of those rows, which show whether it is there.
 
 use crate::batch::{Key, Position};
 use crate::limits;
@@ -10,14 +10,14 @@ use crate::limits;
 /// A place between two rows.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Place {
-    /// How many rows were before it at most.
+    /// At most how many rows are before it.
     pub rows: u64,
-    /// Ids of the last of them.
+    /// Ids of the last of those rows.
     pub ids: Vec<String>,
 }
 
 impl Place {
-    /// The place behind these rows as well.
+    /// The place after these rows, too.
     pub fn behind(&self, ids: &[String]) -> Place {
         let most = limits::CHROMA_PLACE_IDS as usize;
         let last = &ids[ids.len().saturating_sub(most)..];
@@ -28,13 +28,13 @@ impl Place {
         }
     }
 
-    /// As the log has it: in the order of rows.
+    /// As recorded in the log, in row order.
     pub fn position(&self) -> Position {
         let ids = serde_json::Value::from(self.ids.clone());
         Position::After(Key::Text(format!("{:020} {ids}", self.rows).into()))
     }
 
-    /// The place of a position; `None`: it is none of ours.
+    /// The place of a position; `None` if it is not one of ours.
     pub fn of(position: &Position) -> Option<Place> {
         let text = match position {
             Position::Start => return Some(Place::default()),

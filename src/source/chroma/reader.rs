@@ -1,5 +1,5 @@
-//! How is a range of rows read? Page by page, each from the row that came last on, so that it shows whether deletions have
-//! moved the rest; pages are cut into batches.
+//! How is a range of rows read? Page by page. Each page starts with the last row read, to detect deletions that moved
+//! the rest; pages are cut into batches.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -22,9 +22,9 @@ pub struct Pages<'s> {
     /// How many of the rows before it are gone.
     gone: u64,
     end: Position,
-    /// The place that it is; of the last range all rows there were.
+    /// The place where it ends; for the last range, the end of all rows.
     last: Place,
-    /// Whether one of the rows was read whose ids tell the end.
+    /// Whether one of the rows whose ids mark the end was read.
     met: bool,
     done: bool,
     limits: Limits,
@@ -80,7 +80,7 @@ impl<'s> Pages<'s> {
             let most = self.page.min(self.source.page_max.load(Ordering::Relaxed));
             let most = self.source.pace.most(most.min(left));
             self.source.pace.take(most);
-            // The row that came last is asked for once more.
+            // The last row read is asked for once more.
             let known = u64::from(!self.at.ids.is_empty());
             let offset = (self.at.rows - self.gone).saturating_sub(known);
             let client = &self.source.client;
@@ -93,7 +93,7 @@ impl<'s> Pages<'s> {
         Ok(())
     }
 
-    /// Asks for less, where that may help.
+    /// Asks for fewer rows, if that may help.
     fn fewer(&mut self, most: u64, error: Error) -> Result<()> {
         let is_much = matches!(error.kind(), Kind::TooBig | Kind::TooMuch);
         if most > 1 && (is_much || error.kind() == Kind::Slow) {
@@ -111,7 +111,7 @@ impl<'s> Pages<'s> {
         }
     }
 
-    /// Takes a page over: cuts it into batches, and moves on.
+    /// Takes a page: cuts it into batches and moves on.
     fn take(&mut self, answer: &[u8], known: usize) -> Result<()> {
         let names = &self.source.settings.names;
         let Page { ids, columns } =
@@ -143,7 +143,7 @@ impl<'s> Pages<'s> {
         let mut rows = rows.slice(known, count);
         rows.row = self.at.rows;
         let fits = cut::fitting(&rows, self.limits);
-        // Servers make an answer as a whole before they send it.
+        // Servers build a whole answer before they send it.
         let roomy =
             limits::SEARCH_ANSWER_BYTES as u64 * ids.len() as u64 / answer.len().max(1) as u64;
         let most = self.source.settings.page;
@@ -168,7 +168,7 @@ impl<'s> Pages<'s> {
         Ok(())
     }
 
-    /// Finds the place anew, where rows before it were deleted: further to the front.
+    /// Finds the place again after rows before it were deleted: nearer the start.
     fn find(&mut self) -> Result<()> {
         let (client, id) = (&self.source.client, &self.stretch.collection.id);
         let mut upto = (self.at.rows - self.gone).saturating_sub(1);
@@ -178,7 +178,7 @@ impl<'s> Pages<'s> {
             if let Some(found) = ids.iter().rposition(|id| self.at.ids.contains(id)) {
                 let rows = first + found as u64 + 1;
                 self.gone = self.at.rows - rows;
-                // What came behind it is gone, too.
+                // The rows after it are gone, too.
                 let kept = self.at.ids.iter().position(|id| *id == ids[found]);
                 self.at.ids.truncate(kept.map_or(0, |kept| kept + 1));
                 tracing::debug!("{}: {} rows before are gone", self.stretch.name, self.gone);

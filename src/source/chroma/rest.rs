@@ -1,10 +1,10 @@
-//! What becomes of a row's metadata, document and URI? One JSON object, in which each value is as it was written, and metadata
-//! are in the order of their keys.
+//! What becomes of a row's metadata, document and URI? One JSON object, in which each value is as it was written;
+//! metadata are in the order of their keys.
 
 use crate::json::quoted;
 use crate::source::documents::{Read, Scan};
 
-/// What documents and URIs are called among metadata.
+/// The names of documents and URIs among metadata.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Names {
     document: String,
@@ -12,12 +12,12 @@ pub struct Names {
 }
 
 impl Names {
-    /// These names; `None` where they are the same.
+    /// These names; `None` if they are the same.
     pub fn new(document: String, uri: String) -> Option<Names> {
         (document != uri).then_some(Names { document, uri })
     }
 
-    /// An object of these, each as JSON: `null` where there is none.
+    /// An object of these, each as JSON: `null` if there is none.
     pub fn join(&self, metadata: &str, document: &str, uri: &str) -> Read<String> {
         let mut out = String::with_capacity(metadata.len() + document.len() + uri.len() + 32);
         out.push('{');
@@ -43,7 +43,7 @@ impl Names {
                 members.push((raw, scan.value()?));
                 Ok(())
             })?;
-            // Servers give them in another order each time.
+            // Servers return them in a different order each time.
             members.sort_unstable();
             for (name, value) in members {
                 add(&mut out, name, value);

@@ -1,4 +1,4 @@
-//! How does one speak with a Chroma server? The few calls that read, in the two releases of its API.
+//! How is a Chroma server called? The few calls that read, in both versions of its API.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub struct Client {
     is_v1: bool,
     /// The path of collections.
     base: String,
-    /// What goes behind each path.
+    /// What is appended to each path.
     query: String,
 }
 
@@ -27,7 +27,7 @@ pub enum Wanted {
 }
 
 impl Client {
-    /// Asks who answers. Servers of 0.4 know the first API, those of 1.x the second, some between both.
+    /// Detects the API. Servers of 0.4 know the first, those of 1.x the second, and some in between know both.
     pub fn open(server: Server, tenant: &str, database: &str) -> Result<Client> {
         let (tenant, database) = (encoded(tenant), encoded(database));
         let mut client = Client {
@@ -118,9 +118,9 @@ impl Client {
         let said = words(answer);
         let error = self.server.refusal(call, status, &said);
         match status {
-            // A page is one statement of SQLite, with a variable for each row.
+            // A page is one SQLite statement, with a variable for each row.
             500 if said.contains("too many SQL variables") => error.with_kind(Kind::TooBig),
-            // Servers under load answer so now and then, and well the next time.
+            // Servers under load answer like this now and then, and succeed on the next attempt.
             500 => error.with_kind(Kind::Busy),
             _ => error,
         }
@@ -146,7 +146,7 @@ impl Client {
                         "the answer has a collection without id or name".to_owned(),
                     )
                 })?;
-                // A server that knows no pages gives all of them at once, again and again.
+                // A server without pagination returns all of them every time.
                 if all.iter().all(|other| other.id != read.id) {
                     all.push(read);
                 }
@@ -162,7 +162,7 @@ impl Client {
         Ok(all)
     }
 
-    /// Complains where there is no such database: a server lists no collections of it then.
+    /// Reports a missing database: a server then lists no collections of it.
     fn check_database(&self) -> Result<()> {
         let Some(path) = self
             .base
@@ -184,7 +184,7 @@ impl Client {
         }
     }
 
-    /// The collection of this name; `None`: there is none.
+    /// The collection of this name; `None` if there is none.
     pub fn collection(&self, name: &str) -> Result<Option<Collection>> {
         let call = "collection";
         match self.ask(call, &self.path(&format!("/{}", encoded(name)), ""), None)? {
@@ -193,7 +193,7 @@ impl Client {
                 Ok(collection_of(&said))
             }
             (404, _) => Ok(None),
-            // The first API says so of a collection that is not there.
+            // How the first API reports a missing collection.
             (400 | 500, answer) if words(&answer).contains("does not exist") => Ok(None),
             (status, answer) => Err(self.refusal(call, status, &answer)),
         }
@@ -207,12 +207,12 @@ impl Client {
             .ok_or_else(|| self.odd(call, "the answer is no number".to_owned()))
     }
 
-    /// A page of rows, as the server writes them.
+    /// A page of rows, as the server writes it.
     pub fn page(&self, id: &str, offset: u64, rows: u64, wanted: Wanted) -> Result<Vec<u8>> {
         self.rows(id, wanted, json!({"offset": offset, "limit": rows}))
     }
 
-    /// The rows of these ids, in no order.
+    /// The rows with these ids, in no particular order.
     pub fn by_ids(&self, id: &str, ids: &[String]) -> Result<Vec<u8>> {
         self.rows(id, Wanted::Vectors, json!({"ids": ids}))
     }

@@ -23,15 +23,15 @@ use crate::source::named::chosen;
 use crate::source::pace::Pace;
 use crate::source::{Reader, Source, Stillness, Survey};
 
-/// A server, and what of it is read.
+/// A server, and what is read from it.
 pub struct Chroma {
     pub client: Client,
     pub settings: Settings,
     admitted: Globs,
-    /// What is read, once it was looked at.
+    /// What is read, once it is known.
     looked: OnceLock<Looked>,
     pub pace: Pace,
-    /// No more rows are asked for at a time: lower once an answer was too long.
+    /// The largest number of rows to ask for at a time: reduced when an answer was too long.
     pub page_max: AtomicU64,
 }
 
@@ -47,11 +47,11 @@ pub struct Stretch {
     pub layout: Layout,
     pub kind: VectorType,
     count: u64,
-    /// Places that divide it.
+    /// Places that divide it into ranges.
     places: Vec<Place>,
     /// Ids of its last rows.
     pub last_ids: Vec<String>,
-    /// Where its rows lie, for people.
+    /// Where its rows are, for messages.
     pub place: Arc<Path>,
 }
 
@@ -67,7 +67,7 @@ impl Chroma {
         }
     }
 
-    /// What is read, looked at once.
+    /// What is read, looked up once.
     fn looked(&self) -> Result<&Looked> {
         if self.looked.get().is_none() {
             let found = self.look()?;
@@ -108,7 +108,7 @@ impl Chroma {
             for number in 1..ranges {
                 let rows = (u128::from(count) * u128::from(number) / u128::from(ranges)) as u64;
                 let ids = ids_before(rows)?;
-                // Fewer where rows were deleted since they were counted.
+                // There are fewer if rows were deleted since they were counted.
                 if ids.len() as u64 == limits::CHROMA_PLACE_IDS {
                     places.push(Place { rows, ids });
                 }
@@ -137,7 +137,7 @@ impl Chroma {
         Ok(Looked { stretches, notes })
     }
 
-    /// The dimension of a collection: early servers do not tell it, and it shows in the first row.
+    /// The dimension of a collection: early servers do not report it, so it comes from the first row.
     fn dimension(&self, collection: &Collection, count: u64) -> Result<Option<u32>> {
         if collection.dimension.is_some() || count == 0 {
             return Ok(collection.dimension);
@@ -148,7 +148,7 @@ impl Chroma {
         Ok(first.and_then(|vector| u32::try_from(vector.len()).ok()))
     }
 
-    /// Complains of a server that gives vectors in another order than ids, as releases of 0.4 did.
+    /// Refuses a server that returns vectors in another order than ids, as releases of 0.4 did.
     fn check_order(&self, stretch: &Stretch) -> Result<()> {
         let id = &stretch.collection.id;
         let names = Names::new("document".to_owned(), "uri".to_owned()).expect("they differ");
@@ -275,7 +275,7 @@ impl Source for Chroma {
                     );
                     return Err(Error::new(Kind::Changed, what));
                 }
-                // Who is silent has not changed.
+                // A server that does not answer has not changed.
                 Err(error) if error.kind().is_silence() => {}
                 Err(error) => return Err(error),
             }

@@ -1,4 +1,5 @@
-//! What does `chroma.sqlite3` hold? Collections, their rows' ids and metadata, and writes that no index has taken over yet.
+//! What does `chroma.sqlite3` hold? Collections, their rows' ids and metadata, and writes that no index has taken
+//! over yet.
 
 use std::collections::HashMap;
 
@@ -11,9 +12,9 @@ use crate::error::{Error, Kind, Result};
 use crate::json::quoted;
 use crate::source::sqlite::Sqlite;
 
-/// What a row's document is called among its metadata.
+/// The key of a row's document among its metadata.
 const DOCUMENT: &str = "chroma:document";
-/// What its URI is called.
+/// The key of its URI.
 const URI: &str = "chroma:uri";
 
 /// An open database.
@@ -25,16 +26,16 @@ pub struct Tables<'s> {
 /// The parts of a collection.
 #[derive(Clone, Default, Debug)]
 pub struct Segments {
-    /// The directory of its vectors, and what kind they are of.
+    /// The directory of its vectors, and the type of their index.
     pub vector: Option<(String, String)>,
-    /// What its rows are marked with.
+    /// The segment that its rows belong to.
     pub metadata: String,
 }
 
 /// A row as its tables have it.
 pub struct Stored {
     pub id: String,
-    /// JSON: an object of what is neither document nor URI.
+    /// JSON: an object of everything except document and URI.
     pub metadata: String,
     /// JSON.
     pub document: String,
@@ -63,7 +64,7 @@ impl<'s> Tables<'s> {
         Error::path(Kind::Corrupt, self.sqlite.path(), what)
     }
 
-    /// Hands each row of a statement's answer over.
+    /// Passes on each row of a statement's result.
     fn each(
         &self,
         sql: &str,
@@ -100,7 +101,7 @@ impl<'s> Tables<'s> {
                 return Err(self.corrupt(what));
             }
         }
-        // Early releases have one database only.
+        // Early releases have only one database.
         let mut wanted = None;
         if self.has_table("databases")? {
             let mut others = Vec::new();
@@ -180,7 +181,7 @@ impl<'s> Tables<'s> {
         self.each(sql, [segment], |row| {
             last = match row.get_ref(0)? {
                 ValueRef::Integer(number) => Some(number),
-                // Early releases write it as bytes, the highest first.
+                // Early releases store it as big-endian bytes.
                 ValueRef::Blob(bytes) => Some(bytes.iter().fold(0i64, |number, byte| {
                     number.wrapping_shl(8) | i64::from(*byte)
                 })),
@@ -191,7 +192,7 @@ impl<'s> Tables<'s> {
         Ok(last)
     }
 
-    /// Writes to a collection behind this one, in their order.
+    /// Writes to a collection after this one, in order.
     pub fn writes(&self, collection: &str, after: i64, mut each: impl FnMut(Write)) -> Result<()> {
         let sql = "SELECT seq_id, operation, id, vector IS NOT NULL FROM embeddings_queue \
                    WHERE substr(topic, -36) = ?1 AND seq_id > ?2 ORDER BY seq_id";
@@ -206,7 +207,7 @@ impl<'s> Tables<'s> {
         })
     }
 
-    /// Adds the vector that was written.
+    /// Appends the vector that was written.
     pub fn written(&self, number: i64, dimension: u32, out: &mut Vec<u8>) -> Result<()> {
         let mut wrong = Some("is not there any more".to_owned());
         let sql = "SELECT vector, encoding FROM embeddings_queue WHERE seq_id = ?1";
@@ -228,7 +229,7 @@ impl<'s> Tables<'s> {
         }
     }
 
-    /// The numbers and ids of a segment's rows, in the order in which they were written first.
+    /// The numbers and ids of a segment's rows, in the order in which they were first written.
     pub fn rows(&self, segment: &str, mut each: impl FnMut(i64, &str)) -> Result<()> {
         let sql = "SELECT id, embedding_id FROM embeddings WHERE segment_id = ?1 ORDER BY id";
         self.each(sql, [segment], |row| {
@@ -237,7 +238,7 @@ impl<'s> Tables<'s> {
         })
     }
 
-    /// Rows of these numbers, which ascend.
+    /// The rows with these numbers, which ascend.
     pub fn stored(&self, segment: &str, numbers: &[i64]) -> Result<Vec<Stored>> {
         let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
             return Ok(Vec::new());
@@ -330,10 +331,10 @@ fn add(object: &mut String, key: &str, value: &str) {
     object.push_str(value);
 }
 
-/// The one value of a row of metadata, as JSON; `None`: a number that JSON has no word for.
+/// The one value of a row of metadata, as JSON; `None` for a number that JSON cannot express.
 fn value(row: &Row<'_>) -> rusqlite::Result<Option<String>> {
     for column in ["string_value", "bool_value", "int_value", "float_value"] {
-        // Early releases know no truth values.
+        // Early releases have no booleans.
         let Ok(found) = row.get_ref(column) else {
             continue;
         };
