@@ -1,7 +1,7 @@
-//! How does one speak with Elasticsearch, and with OpenSearch? Their two dialects of the same few calls.
+//! How are Elasticsearch and OpenSearch called? Their two dialects of the same few calls.
 //!
-//! What only Elasticsearch has (`/_pit`, vectors left out of `_source`) was written after its documentation and source;
-//! tests have it from a stand-in. OpenSearch's was tried on a real 2.19.
+//! What only Elasticsearch has (`/_pit`, vectors left out of `_source`) was written from its documentation and source;
+//! tests run it against a stand-in. The OpenSearch dialect was tried on a real 2.19.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
@@ -15,14 +15,14 @@ use crate::error::{Error, Kind, Result};
 use crate::http::{self, Ask, Method, Server, encoded, words};
 use crate::limits;
 
-/// What answers.
+/// Which server answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dialect {
     Elasticsearch,
     OpenSearch,
 }
 
-/// Nodes of a cluster, any of which may be asked.
+/// Nodes of a cluster, any of which may be called.
 pub struct Cluster {
     nodes: Vec<Server>,
     /// The one that answered last.
@@ -33,30 +33,30 @@ pub struct Cluster {
     words: String,
     keep_alive: String,
     query: Option<Value>,
-    /// Whether documents without a vector stay behind.
+    /// Whether documents without a vector are skipped.
     skips: bool,
 }
 
 /// The state of a shard at one moment, which the server keeps.
 #[derive(Debug)]
 pub struct View {
-    /// The newest name of it.
+    /// Its newest id.
     pub id: String,
-    /// Documents in it that travel.
+    /// Documents in it that are migrated.
     pub rows: u64,
-    /// The highest number of one in the order that it is read in, or -1.
+    /// The highest number of a document in the order of reading, or -1.
     pub last: i64,
-    /// The order of its documents is this state's own, which was opened then; else it is that of `_seq_no`, which outlives
-    /// it.
+    /// When it was opened, if the order of its documents is valid in this state only; otherwise the order is that of
+    /// `_seq_no`, which outlives the state.
     pub opened: Option<i64>,
-    /// Vectors that documents must have to travel.
+    /// Vectors that a document needs to be migrated.
     needs: Vec<String>,
-    /// Documents that do not travel because they lack one.
+    /// Documents that are not migrated because they lack one.
     pub lacking: u64,
 }
 
 impl Cluster {
-    /// Connects, and asks who answers.
+    /// Connects, and asks which server answers.
     pub fn open(settings: &Settings) -> Result<Cluster> {
         let tls = settings.tls.read()?;
         let open = |address: &String| {
@@ -111,7 +111,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Which server it is, for people.
+    /// Which server it is, for messages.
     pub fn server(&self) -> &str {
         &self.words
     }
@@ -121,7 +121,7 @@ impl Cluster {
         self.nodes[0].address()
     }
 
-    /// Asks a node; where it is not there, the next. Any status is an answer.
+    /// Calls a node, or the next one if it is unreachable. Any status is an answer.
     pub fn ask(&self, ask: &Ask<'_>, answer: &mut Vec<u8>) -> Result<u16> {
         let first = self.node.load(Ordering::Relaxed);
         let mut failed = None;
@@ -140,12 +140,12 @@ impl Cluster {
         Err(failed.expect("there is a node, and it failed"))
     }
 
-    /// The error that an answer is.
+    /// The error that an answer stands for.
     pub fn refusal(&self, call: &'static str, status: u16, answer: &[u8]) -> Error {
         let node = &self.nodes[self.node.load(Ordering::Relaxed)];
         let error = node.refusal(call, status, &words(answer));
         let text = String::from_utf8_lossy(&answer[..answer.len().min(1 << 16)]);
-        // A server whose memory is full, that is starting or without a shard for a moment says so with several statuses.
+        // A server that is out of memory, starting, or briefly without a shard reports it with various statuses.
         let passing = [
             "circuit_breaking_exception",
             "rejected_execution",
@@ -158,7 +158,7 @@ impl Cluster {
         }
     }
 
-    /// Asks, and takes the answer apart; every status but 2xx is an error.
+    /// Calls, and parses the answer; every status except 2xx is an error.
     pub fn json(
         &self,
         call: &'static str,
@@ -177,7 +177,7 @@ impl Cluster {
         }
     }
 
-    /// Asks: the status, and the answer.
+    /// Calls: the status, and the answer.
     pub fn answered(
         &self,
         call: &'static str,
@@ -195,11 +195,12 @@ impl Cluster {
         Ok((status, answer))
     }
 
-    /// Has the server keep the state of a shard, and looks how much there is.
+    /// Has the server keep the state of a shard, and counts its documents.
     pub fn view(&self, index: &Index, shard: u32) -> Result<View> {
         let name = encoded(&index.name);
         let keep = &self.keep_alive;
-        // One shard each: a state that several have is shared by no two readers, and has no order that outlives it.
+        // One state per shard: readers need not share a state, and a state of several shards has no order that outlives
+        // it.
         let path = match self.dialect {
             Dialect::Elasticsearch => {
                 format!("/{name}/_pit?keep_alive={keep}&preference=_shards:{shard}")
@@ -228,7 +229,7 @@ impl Cluster {
         };
         let mut looked = self.look(&mut view);
         if looked.is_ok() && self.skips {
-            // Left out by the server, so that the rest is counted exactly.
+            // Filtered by the server, so that the rest is counted exactly.
             let all = view.rows;
             view.needs = index.vector_names();
             looked = self.look(&mut view);
@@ -236,7 +237,7 @@ impl Cluster {
         }
         match looked {
             Ok(()) => Ok(view),
-            // Lost as soon as it was made: the next one may stay.
+            // Lost right after it was opened: the next one may last.
             Err(error) if Cluster::is_gone(&error) => Err(error.with_kind(Kind::Busy)),
             Err(error) => {
                 self.close(&view);
@@ -245,7 +246,7 @@ impl Cluster {
         }
     }
 
-    /// Counts what is in a state, and finds the highest number.
+    /// Counts the documents in a state, and finds the highest number.
     fn look(&self, view: &mut View) -> Result<()> {
         let mut body = self.search(view, i64::MIN, i64::MAX, 1);
         body["sort"] = json!([{self.order(view): "desc"}]);
@@ -270,17 +271,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// What a state's documents are sorted by.
+    /// The sort key of a state's documents.
     fn order(&self, view: &View) -> &'static str {
         match (view.opened, self.dialect) {
             (None, _) => "_seq_no",
             (Some(_), Dialect::Elasticsearch) => "_shard_doc",
-            // The same, of a state of one shard.
+            // The same, for a state of one shard.
             (Some(_), Dialect::OpenSearch) => "_doc",
         }
     }
 
-    /// A search for documents behind a number, up to and with another.
+    /// A search for the documents after one number, up to and including another.
     pub fn search(&self, view: &View, after: i64, upto: i64, rows: u64) -> Value {
         let mut filter = Vec::new();
         if view.opened.is_none() {
@@ -305,7 +306,7 @@ impl Cluster {
         body
     }
 
-    /// Searches; the answer is whole, and the state has its newest name.
+    /// Searches; the answer is never partial, and the id of the state is updated.
     pub fn searched(
         &self,
         body: &Value,
@@ -337,12 +338,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whether an error says that the server no longer keeps a state.
+    /// Whether an error means that the server no longer keeps a state.
     pub fn is_gone(error: &Error) -> bool {
         error.kind() == Kind::Changed
     }
 
-    /// The server need not keep a state any longer.
+    /// Tells the server that it need not keep a state any longer.
     pub fn close(&self, view: &View) {
         let (path, body) = match self.dialect {
             Dialect::Elasticsearch => ("/_pit", json!({"id": view.id})),
@@ -354,8 +355,8 @@ impl Cluster {
     }
 }
 
-/// Whether a refusal says that the server no longer keeps a state. Of a node that was started again it says so only in the
-/// causes that it lists, and in its own words that all shards failed.
+/// Whether a refusal means that the server no longer keeps a state. After a restart of a node, only the listed causes
+/// say so; the main message is that all shards failed.
 fn is_of_a_lost_state(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(&answer[..answer.len().min(1 << 16)]);
     let words = [
@@ -367,7 +368,8 @@ fn is_of_a_lost_state(answer: &[u8]) -> bool {
     words.iter().any(|word| text.contains(word))
 }
 
-/// Tenths of seconds since 2024 began: enough to tell states apart, and few enough to stand before a document's number.
+/// Tenths of seconds since the start of 2024: fine enough to tell states apart, and small enough to precede a
+/// document's number.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let millis = since.map_or(0, |since| since.as_millis() as i64);

@@ -1,4 +1,4 @@
-//! Which indices are meant, and what are they? Settings and mappings, as servers give them, become columns.
+//! Which indices are wanted, and what do they hold? Turns settings and mappings from the server into columns.
 
 use serde_json::{Map, Value};
 
@@ -15,32 +15,32 @@ use crate::source::documents::Typed;
 pub struct Index {
     /// Its own name.
     pub name: String,
-    /// What the job calls it: an alias of this index alone, or its own name.
+    /// Its name in the job: an alias of this index alone, or its own name.
     pub called: String,
-    /// What tells it from another one of its name.
+    /// Distinguishes it from another index of the same name.
     pub uuid: String,
     /// How many shards it has.
     pub shards: u32,
-    /// Whether documents of one `_id` may be in several shards.
+    /// Whether several shards may hold documents with the same `_id`.
     pub is_routed: bool,
-    /// Whether vectors are left out of `_source` unless one asks for them.
+    /// Whether `_source` leaves vectors out unless they are requested.
     pub hides_vectors: bool,
-    /// Whether it numbers its documents in the order of their writes.
+    /// Whether it numbers its documents in the order of writes.
     pub is_numbered: bool,
     /// Fields that become columns.
     pub typed: Vec<Typed>,
-    /// Fields that could, if the job named them.
+    /// Fields that could become columns, if the job named them.
     pub others: Vec<String>,
-    /// What a search asks for beside documents.
+    /// What a search requests in addition to documents.
     pub asked: Vec<Value>,
     /// What the operator should know.
     pub notes: Vec<String>,
     vectors: Vec<Column>,
 }
 
-/// The column of documents' names.
+/// The column of document ids.
 pub fn key() -> Column {
-    // The longest that servers take.
+    // The longest that servers accept.
     Column::key(
         "_id",
         ColumnType::VarChar {
@@ -66,7 +66,7 @@ impl Index {
     }
 }
 
-/// The indices that a job means, in the order of their names.
+/// The indices that a job names, in the order of their names.
 pub fn find(cluster: &Cluster, settings: &Settings) -> Result<Vec<Index>> {
     let mut all: Vec<Index> = Vec::new();
     for name in &settings.index {
@@ -84,7 +84,7 @@ pub fn find(cluster: &Cluster, settings: &Settings) -> Result<Vec<Index>> {
     Ok(all)
 }
 
-/// The uuid of an index; `None`: there is none of this name.
+/// The uuid of an index; `None` if there is none of this name.
 pub fn uuid(cluster: &Cluster, name: &str) -> Result<Option<String>> {
     let path = format!("/{}/_settings?flat_settings=true", encoded(name));
     match cluster.answered("settings", Method::Get, &path, None)? {
@@ -99,7 +99,7 @@ pub fn uuid(cluster: &Cluster, name: &str) -> Result<Option<String>> {
 }
 
 fn named(cluster: &Cluster, name: &str, columns: &[String]) -> Result<Vec<Index>> {
-    // Commas and stars mean what they mean to the server.
+    // Commas and stars keep the meaning that they have for the server.
     let spelt = encoded(name).replace("%2A", "*").replace("%2C", ",");
     let path = format!("/{spelt}/_settings?flat_settings=true");
     let settings = match cluster.answered("settings", Method::Get, &path, None)? {
@@ -172,7 +172,7 @@ fn of(
     let hides = match (cluster.dialect, excluded) {
         (Dialect::OpenSearch, _) => false,
         (Dialect::Elasticsearch, Some(said)) => said == "true",
-        // New indices hide them unless told otherwise, and servers do not print what is so by default.
+        // New indices hide them by default, and servers do not print defaults.
         (Dialect::Elasticsearch, None) => cluster.version >= (9, 2),
     };
     let routed = flag(&mapping["_routing"]["required"]) == Some(true);
@@ -211,7 +211,7 @@ fn of(
     })
 }
 
-/// A word of a mapping: OpenSearch gives some back in capitals.
+/// A keyword of a mapping: OpenSearch returns some in capitals.
 fn word(value: &Value) -> Option<String> {
     value.as_str().map(str::to_lowercase)
 }
@@ -220,7 +220,7 @@ struct Fields<'f> {
     vectors: Vec<Column>,
     notes: Vec<String>,
     wrong: Option<String>,
-    /// Fields that hold values, but for vectors.
+    /// Fields that hold values, except vectors.
     leaves: Vec<Field>,
     settings: &'f Value,
     name: &'f str,
@@ -277,7 +277,7 @@ impl Fields<'_> {
 
     /// Elasticsearch's vectors.
     fn dense(&mut self, name: &str, field: &Value) {
-        // A field that no document has had a vector in has no dimensions yet.
+        // A field has no dimensions until a document has a vector in it.
         if field["dims"].is_null() {
             self.notes
                 .push(format!("{}: `{name}` has had no vector yet", self.name));

@@ -1,7 +1,7 @@
 //! Which fields of a mapping become columns, and of what type? Those that a job names.
 //!
-//! Numbers and texts are read from the documents. How moments and places are spelt there only the server knows, with its
-//! formats: it is asked for them in one spelling, beside each document.
+//! Numbers and texts are read from the documents. Only the server knows how dates and places are written there, since
+//! it knows their formats: it is asked to return them in one format along with each document.
 
 use serde_json::{Value, json};
 
@@ -15,13 +15,13 @@ use crate::source::documents::Typed;
 pub struct Field {
     /// Its name, with dots between the names of objects.
     pub name: String,
-    /// What the mapping says that it is.
+    /// Its type in the mapping.
     pub kind: String,
-    /// Whether it lies in nested objects, which are several in a document.
+    /// Whether it is in nested objects, of which a document may have several.
     pub nested: bool,
 }
 
-/// The type of a field's column, and the spelling that the server is asked for.
+/// The type of a field's column, and the format that the server is asked for.
 fn column(kind: &str) -> Option<(ColumnType, Option<&'static str>)> {
     let scalar = |scalar| Some((ColumnType::Scalar(scalar), None));
     let text = ColumnType::VarChar { max_bytes: None };
@@ -33,7 +33,7 @@ fn column(kind: &str) -> Option<(ColumnType, Option<&'static str>)> {
         "long" => scalar(Scalar::Int64),
         "half_float" | "float" => scalar(Scalar::Float),
         "double" | "scaled_float" => scalar(Scalar::Double),
-        // No type of Milvus holds all of the last two but text.
+        // Only text holds every value of the last two in Milvus.
         "keyword" | "text" | "wildcard" | "match_only_text" | "search_as_you_type" | "ip"
         | "version" | "binary" | "unsigned_long" => Some((text, None)),
         "date" => Some((ColumnType::Timestamptz, Some("epoch_millis"))),
@@ -43,7 +43,7 @@ fn column(kind: &str) -> Option<(ColumnType, Option<&'static str>)> {
     }
 }
 
-/// Fields that could be columns, and that the job does not name.
+/// Fields that could be columns but that the job does not name.
 pub fn others(fields: &[Field], typed: &[Typed]) -> Vec<String> {
     let is_free = |field: &&Field| {
         let is_taken = typed.iter().any(|typed| typed.column.name == field.name);
@@ -53,7 +53,7 @@ pub fn others(fields: &[Field], typed: &[Typed]) -> Vec<String> {
     free.map(|field| field.name.clone()).collect()
 }
 
-/// The columns that the job names, in the order of the mapping, and what a search asks for so that the server spells
+/// The columns that the job names, in the order of the mapping, and what a search requests so that the server formats
 /// some of them.
 pub fn columns(
     index: &str,
@@ -90,7 +90,7 @@ pub fn columns(
                 );
                 return Err(wrong(what));
             }
-            // A name says more than a glob does.
+            // An exact name takes precedence over a glob.
             if !is_glob || list.is_none() {
                 *list = Some(is_list);
             }

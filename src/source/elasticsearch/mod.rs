@@ -1,14 +1,14 @@
-//! elasticsearch, opensearch: how is an index of a running server read? Each of its shards from a state that the server
-//! keeps for us, in the order of the numbers that it gave to writes.
+//! elasticsearch, opensearch: how is an index of a running server read? Each shard from a state that the server keeps
+//! for us, in the order of the sequence numbers of its writes.
 //!
 //! ```text
 //! index ─┬─ shard 0: point in time ──► documents 1..=900 behind _seq_no 0 ──► 901..=1800 ──► … highest
 //!        └─ shard 1: point in time ──► …
 //! ```
 //!
-//! A document's `_seq_no` is its own within its shard, and stays what it is until the document is written again: then it
-//! gets a higher one than all there are. So a position in that order outlives the state that it was found in, and what was
-//! written since comes at its end.
+//! A document's `_seq_no` is unique within its shard, and does not change until the document is written again: then it
+//! gets a number higher than all others. So a position in that order outlives the state in which it was found, and
+//! later writes come at the end.
 
 mod cluster;
 mod indices;
@@ -43,7 +43,7 @@ pub const KIND: SourceKind = SourceKind {
     read: settings::read,
 };
 
-/// The same under the name of the other server: which of them answers is asked.
+/// The same under the name of the other server: whichever of them answers is detected.
 pub const OPENSEARCH: SourceKind = SourceKind {
     name: "opensearch",
     summary: "indices of a running OpenSearch 2.4 or later, or Elasticsearch",
@@ -67,19 +67,19 @@ impl AnySpec for Settings {
     }
 }
 
-/// A cluster, and what of it is read.
+/// A cluster, and what is read from it.
 struct Elastic {
     cluster: Cluster,
     settings: Settings,
     admitted: Globs,
-    /// What is read, once it was looked at.
+    /// What is read, once it is known.
     shards: OnceLock<Vec<Piece>>,
-    /// Documents that were left behind.
+    /// Documents that were skipped.
     without_vector: AtomicU64,
     pace: Pace,
 }
 
-/// An index that travels: what its documents become.
+/// An index that is migrated, and what its documents become.
 struct Whole {
     index: Index,
     name: TargetName,
@@ -92,13 +92,13 @@ struct Piece {
     whole: Arc<Whole>,
     /// Its number in the index.
     shard: u32,
-    /// One request at a time: each may give the state another name.
+    /// One request at a time: each may change the id of the state.
     view: Mutex<Option<View>>,
-    /// Documents in the state that it was first seen in.
+    /// Documents in its first state.
     rows: u64,
-    /// Whether anything was read from another state than that.
+    /// Whether anything was read from a later state.
     renewed: AtomicBool,
-    /// When its last state was opened that has an order of its own.
+    /// When its last state with its own order was opened.
     state: AtomicI64,
 }
 
@@ -107,7 +107,7 @@ impl Piece {
         self.view.lock().expect("no one panics with it locked")
     }
 
-    /// Notes a state; each is later than the one before it.
+    /// Records a state; each is later than the one before it.
     fn opened(&self, view: &mut View) {
         let Some(opened) = &mut view.opened else {
             return;
@@ -121,7 +121,7 @@ impl Piece {
 }
 
 impl Elastic {
-    /// What is read, looked at once.
+    /// What is read, looked up once.
     fn pieces(&self) -> Result<&[Piece]> {
         if self.shards.get().is_none() {
             let found = self.look()?;
@@ -264,7 +264,7 @@ impl Source for Elastic {
             let shown = others.len().min(limits::FILES_LISTED);
             let dots = if shown < others.len() { ", …" } else { "" };
             let names = others[..shown].join(", ");
-            // A comment behind a block that can be pasted into a job.
+            // A comment after a block that can be pasted into a job.
             lines.push(format!(
                 "# or by the mapping, in the source: columns: [{names}{dots}]; \"name[]\" where documents have lists"
             ));
@@ -278,7 +278,8 @@ impl Source for Elastic {
             .get()
             .and_then(|all| all.get(shard.part as usize));
         piece.is_some_and(|piece| {
-            // No state outlives the program that had it made, and only numbers go on in another.
+            // No state outlives the program that opened it, and reading resumes in another one only by sequence
+            // numbers.
             let goes_on = earlier && piece.whole.index.is_numbered;
             goes_on || piece.renewed.load(Ordering::Relaxed)
         })
@@ -312,7 +313,7 @@ impl Source for Elastic {
                     );
                     return Err(Error::new(Kind::Changed, what));
                 }
-                // Who is silent has not changed.
+                // A server that does not answer has not changed.
                 Err(error) if error.kind().is_silence() => {}
                 Err(error) => return Err(error),
             }
@@ -332,7 +333,7 @@ impl Source for Elastic {
 impl Drop for Elastic {
     fn drop(&mut self) {
         for piece in self.shards.get().into_iter().flatten() {
-            // The server forgets it in a few minutes where it cannot be told.
+            // If this call does not get through, the server drops the state itself after a few minutes.
             if let Some(view) = piece.view().take() {
                 self.cluster.close(&view);
             }

@@ -1,28 +1,28 @@
-//! What is in the answer to a search? Documents, read in one pass over its bytes.
+//! What is in the answer to a search? Documents, read in one pass over the bytes.
 
 use crate::source::documents::{Read, Rows, Scan};
 
 /// The end of a page.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// How many documents the server gave.
+    /// How many documents the server returned.
     pub hits: u64,
     /// The number of each row that was kept, in order.
     pub numbers: Vec<i64>,
-    /// The number of the last document that it gave.
+    /// The number of the last document that it returned.
     pub last: Option<i64>,
-    /// Documents without their vector that were left behind.
+    /// Documents that were skipped because they lack their vector.
     pub without_vector: u64,
 }
 
 /// What is wrong with an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// It is not whole, for now.
+    /// It is incomplete for now.
     Partial(String),
-    /// It is not what such a server answers.
+    /// It is not a valid answer of such a server.
     Odd(String),
-    /// A document cannot be carried.
+    /// A document cannot be migrated.
     Document { id: String, what: String },
 }
 
@@ -31,17 +31,17 @@ pub enum Wrong {
 pub enum Lack {
     /// It is a row.
     Keep,
-    /// It stays behind.
+    /// It is skipped.
     Skip,
-    /// It is a mistake.
+    /// It is an error.
     Refuse,
 }
 
-/// The newest name of a state, in an answer: a key of the outermost object, before or behind the documents.
+/// The newest id of a state, in an answer: a key of the outermost object, before or after the documents.
 pub fn id(answer: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(answer).ok()?;
     let mut id = None;
-    // Servers put it first: the rest need not be read then.
+    // Servers put it first, so the rest need not be read.
     let found = Scan::new(text).members(|key, _, scan| {
         if key == "pit_id" {
             id = Some(scan.string()?.into_owned());
@@ -106,7 +106,7 @@ fn hit(scan: &mut Scan<'_>, rows: &mut Rows<'_>, lack: Lack, page: &mut Page) ->
                 let read = rows.read(scan);
                 let failed = read.is_err();
                 document = Some(read);
-                // What is left of it cannot be passed.
+                // The rest of it cannot be skipped.
                 if failed {
                     return Err(String::new());
                 }

@@ -1,8 +1,8 @@
-//! How is a shard read? Window by window of its numbers: what is in a window is found without looking at the rest, and
-//! however much is deleted, a window holds no more than its width.
+//! How is a shard read? In windows of sequence numbers: the server finds a window's documents without scanning the
+//! rest, and a window never holds more documents than it is wide, however many are deleted.
 //!
-//! An index may keep no such numbers. Then documents are read in the order that they have in one state, page behind page,
-//! and a position says which state that was: once it is gone, nobody knows what is left.
+//! An index may keep no such numbers. Its documents are then read in the order that they have in one state, page by
+//! page, and a position records which state that was: once that state is gone, what is left is unknown.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -35,10 +35,10 @@ pub struct Pages<'s> {
     answer: Vec<u8>,
 }
 
-/// Bits of a position that are a document's, of a state's own order; those above are the state's.
+/// The low bits of a position in a state's own order: the document's number; the bits above are the state's.
 const DOCUMENT_BITS: u32 = 32;
 
-/// The number that a position is behind.
+/// The number that a position follows.
 fn number(at: &Position) -> i64 {
     match at {
         Position::After(Key::Int(number)) => *number,
@@ -56,7 +56,7 @@ impl<'s> Pages<'s> {
         limits: Limits,
     ) -> Pages<'s> {
         let (row_bytes, _) = piece.whole.layout.columns().row_bytes();
-        // How long texts are shows with the first page.
+        // The length of texts is known from the first page on.
         let each = row_bytes.saturating_mul(3) + 1024;
         let first = (limits.batch_bytes / each).min(limits::SEARCH_FIRST_PAGE_ROWS);
         let most = source.settings.page.min(limits.batch_rows).max(1);
@@ -113,7 +113,7 @@ impl<'s> Pages<'s> {
                     *view = None;
                     continue;
                 }
-                // Less at a time may get through.
+                // A smaller page may get through.
                 Err(error) if error.kind() == Kind::TooBig && self.page > 1 => {
                     self.page = (self.page / 2).max(1);
                     self.window = self.window.min(self.page as i64);
@@ -132,8 +132,7 @@ impl<'s> Pages<'s> {
         Ok(())
     }
 
-    /// Where positions of a state begin that has an order of its own. What was read of another state tells nothing about
-    /// it.
+    /// The first position of a state that has its own order. Positions in another state say nothing about this one.
     fn begun(&self, opened: i64) -> Result<i64> {
         let is_of_it = |at: i64| at < 0 || at == i64::MAX || at >> DOCUMENT_BITS == opened;
         if is_of_it(self.at) && is_of_it(self.end) {
@@ -149,7 +148,7 @@ impl<'s> Pages<'s> {
         Err(Error::new(Kind::Changed, what).hint(hint))
     }
 
-    /// Asks for the documents of a window.
+    /// Requests the documents of a window.
     fn ask(&mut self, view: &mut View, base: i64, upto: i64) -> Result<()> {
         let cluster = &self.source.cluster;
         let index = &self.piece.whole.index;
@@ -186,7 +185,7 @@ impl<'s> Pages<'s> {
         }
     }
 
-    /// Makes rows of an answer.
+    /// Turns an answer into rows.
     fn take(&mut self, base: i64, upto: i64) -> Result<()> {
         let layout = &self.piece.whole.layout;
         let lack = match self.source.settings.missing {
@@ -204,7 +203,7 @@ impl<'s> Pages<'s> {
             return Err(self.wrong(Wrong::Odd(what)));
         }
         (self.source.without_vector).fetch_add(found.without_vector, Ordering::Relaxed);
-        // A full page may have left some of the window.
+        // After a full page, the window may have more documents.
         let full = found.hits >= self.page;
         self.at = match found.last {
             Some(last) if full => last,
@@ -234,7 +233,7 @@ impl<'s> Pages<'s> {
         )?;
         let len = page.len();
         self.row += len as u64;
-        // An answer has some three times the bytes of its rows.
+        // An answer takes about three times the bytes of its rows.
         let most = self.source.settings.page.min(self.limits.batch_rows).max(1);
         let roomy =
             limits::SEARCH_ANSWER_BYTES as u64 * len as u64 / (self.answer.len() as u64).max(1);

@@ -1,4 +1,4 @@
-//! What may a job say of an Elasticsearch or OpenSearch? Reads the settings, noting every mistake.
+//! Which settings does a job have for Elasticsearch or OpenSearch? Reads them, and reports every mistake.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::job::{Form, Setting, Takes};
 use crate::limits;
 use crate::source::Spec;
 
-/// Where servers listen unless told otherwise.
+/// The default port of servers.
 const PORT: u16 = 9200;
 
 /// The settings.
@@ -81,15 +81,15 @@ const ANYTHING: &[Takes] = &[
 /// What becomes of documents that lack a vector.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Missing {
-    /// They end the job.
+    /// They fail the job.
     Fail,
-    /// They stay behind, and are counted.
+    /// They are skipped and counted.
     Skip,
-    /// They are rows without one.
+    /// They become rows without one.
     Null,
 }
 
-/// The settings, read.
+/// The parsed settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub addresses: Vec<String>,
@@ -97,7 +97,7 @@ pub struct Settings {
     pub tls: TlsSettings,
     pub index: Vec<String>,
     pub query: Option<Json>,
-    /// Fields that become columns; `[]` behind a name: of lists.
+    /// Fields that become columns; a trailing `[]` marks lists.
     pub columns: Vec<String>,
     pub missing: Missing,
     pub keep_alive: Duration,
@@ -106,7 +106,7 @@ pub struct Settings {
     pub rows_per_s: Option<u64>,
 }
 
-/// Reads them; `None` when there are mistakes.
+/// Reads them; `None` if there are mistakes.
 pub fn read(form: &mut Form) -> Option<Box<dyn Spec>> {
     let addresses = addresses(form);
     let mut headers = access::read_headers(form);
@@ -177,7 +177,7 @@ fn addresses(form: &mut Form) -> Option<Vec<String>> {
     Some(all)
 }
 
-/// `name:base64(host$elasticsearch$kibana)`, the host with a port or without.
+/// `name:base64(host$elasticsearch$kibana)`, the host with or without a port.
 fn cloud_address(id: &str) -> Option<String> {
     let (_, code) = id.rsplit_once(':')?;
     let mut bytes = Vec::new();
@@ -209,7 +209,7 @@ fn login(form: &mut Form) -> Option<Header> {
         return None;
     }
     if let Some(key) = key {
-        // The server prints both, and the two in one.
+        // The server prints both parts, and also the two in one.
         let key = match key.contains(':') {
             true => base64::encode(key.as_bytes()),
             false => key,
