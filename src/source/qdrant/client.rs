@@ -1,4 +1,4 @@
-//! How does one talk to Qdrant? Calls that change nothing, and what their failures mean.
+//! How is Qdrant called? Calls that change nothing, and what their failures mean.
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -17,7 +17,7 @@ use crate::call::{self, Connection, Failure, Secret, Tls};
 use crate::error::{Error, Kind, Place, Result};
 use crate::limits;
 
-/// The port Qdrant listens on for gRPC where nobody says otherwise, its cloud too.
+/// Qdrant's default port for gRPC, also in its cloud.
 pub const PORT: u16 = 6334;
 
 /// A server, and the connections to it. Shared by all threads; its calls block.
@@ -25,16 +25,16 @@ pub struct Client {
     address: String,
     headers: HeaderMap,
     connections: Vec<Connection>,
-    /// Its version, as it says it.
+    /// Its version, as it reports it.
     pub version: String,
 }
 
-/// Where points are looked for: a collection, or what of it has a shard key.
+/// Where points are read from: a collection, or the part of it with a shard key.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Where {
     /// The collection.
     pub collection: String,
-    /// The shard key, where the collection is divided by such keys.
+    /// The shard key, if the collection is divided by such keys.
     pub shard_key: Option<ShardKey>,
 }
 
@@ -45,12 +45,12 @@ impl Where {
     }
 }
 
-/// What of points is asked for.
+/// Which data of points are requested.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
     /// Vectors and payloads.
     All,
-    /// Nothing but ids.
+    /// Only ids.
     Ids,
 }
 
@@ -63,7 +63,7 @@ impl Wanted {
 }
 
 impl Client {
-    /// Connects, and asks the server what it is.
+    /// Connects, and asks the server for its version.
     pub fn open(
         address: &str,
         api_key: Option<&Secret>,
@@ -89,7 +89,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Where it is, without credentials.
+    /// Its address, without credentials.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -103,7 +103,7 @@ impl Client {
         Ok(names)
     }
 
-    /// Other names of collections, each with what it is one of.
+    /// Aliases, each with its collection.
     pub fn aliases(&self) -> Result<Vec<(String, String)>> {
         let answer: ListAliasesResponse =
             self.ask("Collections/ListAliases", &ListAliasesRequest {})?;
@@ -113,7 +113,7 @@ impl Client {
             .collect())
     }
 
-    /// What a collection is; `None`: there is none (any more).
+    /// The description of a collection; `None` if there is none (any more).
     pub fn collection(&self, name: &str) -> Result<Option<CollectionInfo>> {
         let request = CollectionRequest {
             collection_name: name.to_owned(),
@@ -139,12 +139,12 @@ impl Client {
         Ok(keys)
     }
 
-    /// How many points there are, all of them counted.
+    /// The exact number of points.
     pub fn count(&self, place: &Where) -> Result<u64> {
         self.counted(place, None)
     }
 
-    /// How many points have no vector of this name; `None`: the server is too old to tell.
+    /// How many points have no vector of this name; `None` if the server is too old to tell.
     pub fn count_without(&self, place: &Where, vector: &str) -> Result<Option<u64>> {
         let without = Condition {
             has_vector: Some(HasVectorCondition {
@@ -187,7 +187,7 @@ impl Client {
         answer.map_err(|failure| self.failed("Points/Scroll", failure))
     }
 
-    /// Points with these ids, those that are there: the bytes of a `GetResponse`.
+    /// The points with these ids, as far as they exist: the bytes of a `GetResponse`.
     pub fn points(&self, place: &Where, ids: &[Id]) -> Result<Bytes> {
         let request = GetPoints {
             collection_name: place.collection.clone(),
@@ -216,7 +216,7 @@ impl Client {
         })
     }
 
-    /// On the connection with the fewest calls out.
+    /// Calls on the connection with the fewest pending calls.
     fn exchange(
         &self,
         call: &'static str,
@@ -257,7 +257,7 @@ fn headers(api_key: Option<&Secret>) -> Result<HeaderMap> {
     Ok(headers)
 }
 
-/// What a failure means. All we ask may be asked again.
+/// What a failure means. Every call made here may be repeated.
 fn meaning(failure: Failure) -> Error {
     let unanswered = |words: String| {
         Error::new(
@@ -277,7 +277,7 @@ fn meaning(failure: Failure) -> Error {
 const PORTS: &str =
     "is the address that of Qdrant's gRPC port, such as 6334? 6333 is its HTTP port";
 
-/// By the gRPC status code, as Qdrant uses them (lib/storage/src/content_manager/conversions.rs).
+/// Based on the gRPC status code, as Qdrant uses them (lib/storage/src/content_manager/conversions.rs).
 fn status(code: i32, message: &str) -> Error {
     let said = call::describe(code, message);
     match code {
@@ -292,18 +292,18 @@ fn status(code: i32, message: &str) -> Error {
             format!("the server does not know this call: {said}"),
         )
         .hint(PORTS),
-        // Our own bound on answers says so too.
+        // Our own limit on answers is reported the same way.
         8 if message.contains("an answer of more than") => Error::new(Kind::TooBig, said),
         8 => Error::new(Kind::Busy, format!("the server said: {said}")),
         1 | 4 => Error::new(Kind::Slow, format!("the server said: {said}")),
         14 => Error::new(Kind::Unreachable, format!("the server said: {said}")),
-        // A point whose data are damaged, or more of them than there is memory for: fewer at a time may do.
+        // A point whose data are damaged, or not enough memory for so many: fewer at a time may work.
         2 | 13 => Error::new(Kind::TooMuch, format!("the server said: {said}")),
         _ => Error::new(Kind::Refused, format!("the server said: {said}")),
     }
 }
 
-/// The same of a server that was never heard of before.
+/// The same for a server that has not answered before.
 fn first_contact(error: Error, address: &str) -> Error {
     match error.kind() {
         Kind::Unreachable if address.ends_with(":6333") => error.hint(PORTS),

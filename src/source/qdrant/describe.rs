@@ -1,4 +1,4 @@
-//! What do Qdrant's words about a collection mean? Vectors become columns, the payload the dynamic field.
+//! What does Qdrant's description of a collection mean? Vectors become columns, the payload the dynamic field.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::schema::{
     Column, ColumnType, Columns, Element, Index, Metric, Role, Scalar, VectorType,
 };
 
-/// A collection as rows have it.
+/// A collection as its rows are read.
 #[derive(Clone, Debug)]
 pub struct Described {
-    /// How rows are known.
+    /// How rows are identified.
     pub keyed: Keyed,
-    /// What they have: the key first, the payload last.
+    /// Their columns: the key first, the payload last.
     pub columns: Arc<Columns>,
-    /// Vectors, and which columns they are.
+    /// Vectors and their columns.
     pub slots: Vec<Slot>,
     /// The number of the payload's column.
     pub payload: usize,
@@ -31,13 +31,13 @@ pub struct Described {
 /// A vector of a collection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Slot {
-    /// What Qdrant calls it; empty: the one without a name.
+    /// Its name in Qdrant; empty for the one without a name.
     pub name: String,
     /// The number of its column.
     pub column: usize,
 }
 
-/// Points without a vector, by its name; `None`: nobody can tell.
+/// The number of points without a vector, by its name; `None` if unknown.
 pub type Without = BTreeMap<String, Option<u64>>;
 
 /// The vectors of a collection, dense ones first, by name.
@@ -64,12 +64,12 @@ fn sparse(params: &CollectionParams) -> BTreeMap<&str, bool> {
         .collect()
 }
 
-/// Whether points lie in shards that were named when they were written.
+/// Whether points are in shards that were named when they were written.
 pub fn is_divided(params: &CollectionParams) -> bool {
     params.sharding_method == Some(CUSTOM_SHARDING)
 }
 
-/// What rows of a collection have.
+/// The columns of a collection's rows.
 pub fn describe(
     name: &str,
     info: &CollectionInfo,

@@ -1,8 +1,9 @@
-//! What is a point known by, and where does it stand? Numbers of 64 bits come first, UUIDs behind all of them.
+//! How is a point identified and ordered? 64-bit numbers come first, then UUIDs.
 //!
-//! A log knows positions by the keys of rows. Where all ids fit an int64 these are numbers. Else keys are text, and texts
-//! are in the order of their bytes: UUIDs in their canonical form are so too, numbers only where they have as many digits.
-//! Numbers of each length are therefore a range of their own, and a bound that is no id is written with zeros in front.
+//! A log records positions by the keys of rows. If all ids fit an int64, these are numbers. Otherwise keys are text,
+//! which sorts by bytes: UUIDs in their canonical form sort correctly, numbers only among those with the same number of
+//! digits. Numbers of each length are therefore a range of their own, and a bound that is not an id is written with
+//! leading zeros.
 
 use crate::batch::{Key, Position};
 
@@ -18,7 +19,7 @@ pub enum Id {
 }
 
 impl Id {
-    /// The id next behind it; `None`: it is the last of all.
+    /// The next id after it; `None` for the last possible one.
     pub fn next(self) -> Option<Id> {
         match self {
             Id::Num(u64::MAX) => Some(Id::Uuid(0)),
@@ -27,7 +28,7 @@ impl Id {
         }
     }
 
-    /// As a text, as rows are known by it.
+    /// As text, which identifies rows.
     pub fn text(self) -> String {
         match self {
             Id::Num(num) => num.to_string(),
@@ -45,7 +46,7 @@ impl Id {
         }
     }
 
-    /// The id of a text: digits, or a UUID in any of its spellings.
+    /// Parses an id: digits, or a UUID in any of its spellings.
     pub fn of(text: &str) -> Option<Id> {
         if !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit()) {
             return text.parse().ok().map(Id::Num);
@@ -55,7 +56,7 @@ impl Id {
         is_uuid.then(|| u128::from_str_radix(&hex, 16).ok().map(Id::Uuid))?
     }
 
-    /// As a request has it.
+    /// As it is in a request.
     pub fn to_proto(self) -> PointId {
         let kind = match self {
             Id::Num(num) => PointIdKinds::Num(num),
@@ -65,7 +66,7 @@ impl Id {
     }
 }
 
-/// How rows of a collection are known.
+/// How rows of a collection are identified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Keyed {
     /// By numbers that all fit an int64.
@@ -75,7 +76,7 @@ pub enum Keyed {
 }
 
 impl Keyed {
-    /// What a row is known by; `None`: a number that does not fit, or a UUID among numbers.
+    /// The key of a row; `None` for a number that does not fit, or a UUID among numbers.
     pub fn key(self, id: Id) -> Option<Key> {
         match (self, id) {
             (Keyed::ByInt, Id::Num(num)) => i64::try_from(num).ok().map(Key::Int),
@@ -84,18 +85,18 @@ impl Keyed {
         }
     }
 
-    /// The position behind the row of an id.
+    /// The position after the row with an id.
     pub fn behind(self, id: Id) -> Option<Position> {
         self.key(id).map(Position::After)
     }
 }
 
-/// Behind all numbers, before any UUID.
+/// After all numbers, before any UUID.
 pub fn before_uuids() -> Position {
     Position::After(Key::Text("".into()))
 }
 
-/// Just before a number, among those of as many digits.
+/// Just before a number, among those with as many digits.
 pub fn before_num(num: u64) -> Position {
     let digits = num.to_string().len();
     match num.checked_sub(1) {
@@ -104,7 +105,7 @@ pub fn before_num(num: u64) -> Position {
     }
 }
 
-/// The first id that may stand behind a position; `None`: none can.
+/// The first id that may follow a position; `None` if none can.
 pub fn first_behind(position: &Position) -> Option<Id> {
     match position {
         Position::Start => Some(Id::Num(0)),

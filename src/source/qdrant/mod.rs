@@ -1,7 +1,7 @@
 //! qdrant: how is a running Qdrant read? Over gRPC, by ranges of ids, page by page; nothing is changed there.
 //!
-//! Written from Qdrant's messages. The tests' server is a stand-in (tests/support/fake_qdrant.py), whose answers are compared
-//! with the engine itself (`qdrant-edge`).
+//! Written from Qdrant's message definitions. The tests' server is a stand-in (tests/support/fake_qdrant.py), whose
+//! answers are compared with those of the engine itself (`qdrant-edge`).
 
 mod client;
 mod describe;
@@ -120,8 +120,8 @@ impl AnySpec for Spec {
     }
 }
 
-/// The columns of the points in an answer to `Points/Scroll`, of a collection with one vector that has no name: what a reader
-/// makes of it, without a server.
+/// The columns of the points in an answer to `Points/Scroll`, for a collection with one unnamed vector: what a
+/// reader makes of it, without a server.
 pub fn scrolled(dimension: u64, answer: &[u8]) -> Result<Vec<ArrayRef>> {
     let vector = VectorParams {
         size: dimension,
@@ -145,23 +145,24 @@ pub fn scrolled(dimension: u64, answer: &[u8]) -> Result<Vec<ArrayRef>> {
     Ok(page.columns)
 }
 
-/// A server, and what of it is read.
+/// A server, and what is read from it.
 struct Qdrant {
     client: Client,
     spec: Spec,
     admitted: Globs,
-    /// What is read, once it was looked at.
+    /// What is read, once it is known.
     stretches: OnceLock<Vec<Stretch>>,
     pace: Pace,
-    /// No more points are asked for at a time: lower once an answer was too long, or too much for the server.
+    /// The largest number of points to ask for at a time: reduced when an answer was too long, or too much for the
+    /// server.
     page_max: AtomicU64,
-    /// Points that were gone when they were asked for by their ids.
+    /// Points that were gone when they were requested by their ids.
     vanished: AtomicU64,
-    /// Points whose ids are of a kind that none had when the job was planned.
+    /// Points with ids of a kind that did not exist when the job was planned.
     strangers: AtomicU64,
 }
 
-/// A collection, or what of it has a shard key.
+/// A collection, or the part of it with a shard key.
 struct Stretch {
     name: TargetName,
     place: Where,
@@ -170,19 +171,19 @@ struct Stretch {
     /// How many points it has.
     count: u64,
     ranges: Vec<Range>,
-    /// For each of them, how many points are in it.
+    /// The number of points in each of them.
     rows: Vec<u64>,
-    /// Whether ids are asked for first: with many shards each of them is asked for whole pages otherwise.
+    /// Whether ids are requested first: with many shards, each shard would otherwise be asked for whole pages.
     by_ids: bool,
-    /// Where its rows lie, for people.
+    /// Where its rows are, for messages.
     path: Arc<Path>,
 }
 
-/// From this many shards on a page is asked for by its ids.
+/// From this many shards on, a page is requested by ids.
 const MANY_SHARDS: u32 = 3;
 
 impl Qdrant {
-    /// What is read, looked at once.
+    /// What is read, looked up once.
     fn stretches(&self) -> Result<&[Stretch]> {
         if self.stretches.get().is_none() {
             let found = self.look()?;
@@ -233,7 +234,7 @@ impl Qdrant {
                 }
             }
         }
-        // Parts of one collection have the same columns, whatever ids and vectors are in each.
+        // Parts of one collection have the same columns, whichever ids and vectors they contain.
         let mut found = Vec::new();
         for parts in all.chunk_by(|a, b| a.0.collection == b.0.collection) {
             let mut keyed = Keyed::ByInt;
@@ -272,7 +273,8 @@ impl Qdrant {
         Ok(found)
     }
 
-    /// How many points each range has. The server counts collections only: with points in several ranges, ids are read.
+    /// How many points each range has. The server counts whole collections only: with points in several ranges, ids are
+    /// read.
     fn counted(&self, place: &Where, keyed: Keyed, ranges: &[Range]) -> Result<Vec<u64>> {
         let alone = ranges.iter().filter(|range| range.is_filled).count() == 1;
         let counted = ranges.iter().map(|range| match (range.is_filled, alone) {
@@ -304,7 +306,7 @@ impl Qdrant {
         Ok(self.next_id(place, Id::Num(1 << 63))?.is_none())
     }
 
-    /// The first id at or behind one.
+    /// The first id equal to or after one.
     fn next_id(&self, place: &Where, from: Id) -> Result<Option<Id>> {
         let answer = self.client.scroll(place, from, 1, Wanted::Ids)?;
         let page = points::ids(&answer, Id::Uuid(u128::MAX))?;
@@ -312,7 +314,7 @@ impl Qdrant {
     }
 }
 
-/// A shard key as a partition is called.
+/// The partition name for a shard key.
 fn tag(key: &ShardKey) -> String {
     match &key.key {
         Some(ShardKeyKinds::Keyword(word)) => word.clone(),
@@ -438,7 +440,7 @@ impl Source for Qdrant {
             last = Some(name);
             let found = match self.client.collection(name) {
                 Ok(found) => found,
-                // Who is silent has not changed.
+                // A server that does not answer has not changed.
                 Err(error) if error.kind().is_silence() => continue,
                 Err(error) => return Err(error),
             };

@@ -1,15 +1,15 @@
-//! What does a payload say? Values of Qdrant's messages to JSON text: whole numbers and doubles stay what they are, keys
-//! come in the order of their bytes, so that the same payload is always the same text.
+//! What does a payload say? Converts values of Qdrant's messages to JSON text: whole numbers and doubles keep their
+//! type, and keys are sorted by their bytes, so that the same payload always yields the same text.
 
 use super::wire::{Broken, Fields, Value};
 use crate::limits;
 
-/// Why a payload cannot be told.
+/// Why a payload cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Odd {
-    /// The message breaks the rules.
+    /// The message is malformed.
     Broken,
-    /// Maps and lists lie too deep in one another.
+    /// Maps and lists are nested too deeply.
     Deep,
 }
 
@@ -24,7 +24,7 @@ pub fn object(mut entries: Vec<(&str, &[u8])>, depth: usize, out: &mut Vec<u8>) 
     if depth > limits::QDRANT_PAYLOAD_DEPTH_MAX {
         return Err(Odd::Deep);
     }
-    // Of a key that is there twice the last counts, as protobuf has it.
+    // For a duplicate key the last entry counts, as in protobuf.
     entries.sort_by_key(|(key, _)| *key);
     out.push(b'{');
     let mut any = false;
@@ -65,7 +65,7 @@ fn value(bytes: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Odd> {
     match last {
         Some((2, Value::Fixed64(bytes))) => match f64::from_le_bytes(bytes) {
             float if float.is_finite() => out.extend(format!("{float:?}").into_bytes()),
-            // Qdrant keeps payloads as JSON, which has no such numbers.
+            // Qdrant stores payloads as JSON, which has no such numbers.
             _ => out.extend(b"null"),
         },
         Some((3, Value::Varint(whole))) => out.extend((whole as i64).to_string().into_bytes()),
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn what_lies_too_deep_is_refused() {
         let mut bytes = vec![8, 0];
-        // Longer ones need more than a byte of length.
+        // Longer ones need more than one byte for the length.
         for _ in 0..30 {
             bytes = nested(7, &nested(1, &bytes));
         }

@@ -16,12 +16,12 @@ use crate::batch::Key;
 use crate::error::{Error, Kind, Result};
 use crate::schema::ColumnType;
 
-/// The number of the field that points are in, of a `ScrollResponse`.
+/// The number of the field with the points of a `ScrollResponse`.
 pub const SCROLLED: u32 = 2;
-/// The same of a `GetResponse`.
+/// The same for a `GetResponse`.
 pub const GOT: u32 = 1;
 
-/// What was read, unless the message breaks the rules.
+/// What was read, unless the message is malformed.
 type Read<T> = std::result::Result<T, Broken>;
 
 /// What an answer holds.
@@ -29,21 +29,21 @@ type Read<T> = std::result::Result<T, Broken>;
 pub struct Page {
     /// The ids of its points, up to the last one that was wanted.
     pub ids: Vec<Id>,
-    /// What they have, column by column; none where only ids were read.
+    /// Their columns; none if only ids were read.
     pub columns: Vec<ArrayRef>,
-    /// The first id behind them that was not wanted.
+    /// The first id after them that was not wanted.
     pub beyond: Option<Id>,
-    /// Where the next page starts; `None`: there is none.
+    /// Where the next page starts; `None` if there is none.
     pub next: Option<Id>,
 }
 
-/// Only the ids of an answer, as far as `last`.
+/// Only the ids of an answer, up to `last`.
 pub fn ids(answer: &[u8], last: Id) -> Result<Page> {
     let (page, _) = located(answer, SCROLLED, last).map_err(|Broken| broken())?;
     Ok(page)
 }
 
-/// The points of an answer, as far as `last`.
+/// The points of an answer, up to `last`.
 pub fn read(described: &Described, answer: &[u8], number: u32, last: Id) -> Result<Page> {
     let (mut page, points) = located(answer, number, last).map_err(|Broken| broken())?;
     let mut filling = Filling::new(described, page.ids.len());
@@ -58,7 +58,7 @@ fn broken() -> Error {
     Error::new(Kind::Refused, "the answer is no message of Qdrant's")
 }
 
-/// The points of an answer, not looked into.
+/// The points of an answer, unparsed.
 fn located(answer: &[u8], number: u32, last: Id) -> Read<(Page, Vec<&[u8]>)> {
     let (mut page, mut points) = (Page::default(), Vec::new());
     for field in Fields(answer) {
@@ -87,7 +87,7 @@ fn located(answer: &[u8], number: u32, last: Id) -> Read<(Page, Vec<&[u8]>)> {
 }
 
 fn point_id(bytes: &[u8]) -> Read<Id> {
-    // A number that is 0 is sent, as a member of a oneof.
+    // A number 0 is sent too, because it is a member of a oneof.
     let mut id = None;
     for field in Fields(bytes) {
         id = match field? {
@@ -109,9 +109,9 @@ type Floats<'m> = Cow<'m, [u8]>;
 #[derive(Debug, Default)]
 struct Vector<'m> {
     dense: Floats<'m>,
-    /// Of a sparse one.
+    /// For a sparse vector.
     indices: Option<Vec<u32>>,
-    /// Of one that is several.
+    /// For a multivector.
     rows: Option<Vec<Floats<'m>>>,
 }
 
@@ -121,7 +121,7 @@ impl<'m> Vector<'m> {
         let mut count = None;
         for field in Fields(bytes) {
             match field? {
-                // Servers before 1.14 say it so; later ones say it twice.
+                // Servers before 1.14 send it here; later ones send it in both places.
                 (1, value) => floats(&mut vector.dense, value)?,
                 (2, Value::Bytes(bytes)) => vector.indices = Some(numbers(bytes, 1)?),
                 (3, Value::Varint(rows)) => count = Some(rows),
@@ -165,7 +165,7 @@ fn dense(bytes: &[u8]) -> Read<Floats<'_>> {
     Ok(all)
 }
 
-/// Adds to floats what stands in a field of them: all at once as a rule, one by one where a writer packs none.
+/// Appends the content of a field of floats: normally packed, but one by one if the writer does not pack.
 fn floats<'m>(all: &mut Floats<'m>, value: Value<'m>) -> Read<()> {
     match value {
         Value::Bytes(packed) if !packed.len().is_multiple_of(4) => return Err(Broken),
@@ -195,10 +195,10 @@ fn numbers(bytes: &[u8], number: u32) -> Read<Vec<u32>> {
     Ok(all)
 }
 
-/// Values of a column while they are collected.
+/// Values of a column while they are being collected.
 struct Column {
     bytes: Vec<u8>,
-    /// Where each value ends, where they are not all as long.
+    /// Where each value ends, if their lengths differ.
     ends: Vec<usize>,
     valid: Vec<bool>,
 }
@@ -250,7 +250,7 @@ impl<'d> Filling<'d> {
         })?;
         dynamic.ends.push(dynamic.bytes.len());
         dynamic.valid.push(true);
-        // What it has none of.
+        // Fills in the vectors that the point does not have.
         for slot in &self.described.slots {
             let column = &self.described.columns.all()[slot.column];
             let values = &mut self.columns[slot.column];
@@ -396,7 +396,7 @@ impl Column {
                 Arc::new(LargeBinaryArray::try_new(offsets, bytes, nulls).map_err(odd)?)
             }
             _ => {
-                // An answer is shorter than this many bytes, and what is made of it a small multiple of that.
+                // An answer is shorter than this many bytes, and its columns are a small multiple of that.
                 let ends = self.ends.iter().map(|end| i32::try_from(*end));
                 let offsets = [Ok(0)].into_iter().chain(ends);
                 let offsets: std::result::Result<Vec<i32>, _> = offsets.collect();

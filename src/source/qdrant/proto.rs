@@ -1,5 +1,5 @@
-//! What do we say to Qdrant, and what does it say back? The messages we speak, as prost derives; answers with points are
-//! read in `points`. Field numbers are those of Qdrant 1.19, which only ever adds to them; unknown fields are skipped.
+//! Which messages are exchanged with Qdrant? Those used here, with prost derives; answers with points are read in
+//! `points`. Field numbers are those of Qdrant 1.19, which only ever adds to them; unknown fields are skipped.
 
 #![allow(missing_docs)] // A message's fields are documented in Qdrant's proto files; the numbers are the contract.
 
@@ -50,7 +50,7 @@ pub struct AliasDescription {
     pub collection_name: String,
 }
 
-/// Of what takes no more than a collection's name: `Get` of its description, and its shard keys.
+/// For calls that take only a collection's name: `Get` of its description, and its shard keys.
 #[derive(Clone, PartialEq, Message)]
 pub struct CollectionRequest {
     #[prost(string, tag = "1")]
@@ -144,7 +144,7 @@ pub mod distance {
     pub const MANHATTAN: i32 = 4;
 }
 
-/// `Datatype`: those whose values are not what was sent.
+/// `Datatype`: those that store values differently from how they were sent.
 pub mod datatype {
     pub const UINT8: i32 = 2;
     pub const FLOAT16: i32 = 3;
@@ -247,7 +247,7 @@ pub struct ScrollPoints {
 /// `WithPayloadSelector` and `WithVectorsSelector`: all, or none.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct Selector {
-    // A oneof's member is sent even where it is false.
+    // A oneof's member is sent even if it is false.
     #[prost(bool, optional, tag = "1")]
     pub enable: Option<bool>,
 }

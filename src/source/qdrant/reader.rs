@@ -1,4 +1,4 @@
-//! How is a range of ids read? Page by page, from the id behind the last one; pages are cut into batches.
+//! How is a range of ids read? Page by page, each from the id after the last one; pages are cut into batches.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use crate::source::{Files, Reader, cut};
 pub struct Points<'s> {
     source: &'s Qdrant,
     stretch: &'s Stretch,
-    /// The first id that was not asked for; `None`: there is none.
+    /// The first id that was not requested yet; `None` if there is none.
     next: Option<Id>,
     last: Id,
     end: Position,
@@ -46,7 +46,7 @@ impl<'s> Points<'s> {
             last,
             end,
             limits,
-            // How long payloads are shows with the first page.
+            // The length of payloads is known from the first page on.
             page: fits.clamp(1, limits::QDRANT_FIRST_PAGE_POINTS),
             row: 0,
             cuts: VecDeque::new(),
@@ -87,7 +87,7 @@ impl<'s> Points<'s> {
                 points::read(described, &answer, points::GOT, self.last)?
             }
         };
-        // Who was deleted in between is left out of the answer without a word.
+        // Points deleted in the meantime are silently left out of the answer.
         let gone: Vec<&Id> = asked
             .ids
             .iter()
@@ -110,7 +110,7 @@ impl<'s> Points<'s> {
         })
     }
 
-    /// Asks for less, where that may help.
+    /// Asks for fewer points, if that may help.
     fn fewer(&mut self, from: Id, most: u64, error: Error) -> Result<()> {
         let is_much = matches!(error.kind(), Kind::TooBig | Kind::TooMuch | Kind::Slow);
         if is_much && most > 1 {
@@ -139,7 +139,7 @@ impl<'s> Points<'s> {
         }
     }
 
-    /// Takes a page over: cuts it into batches, and moves on.
+    /// Takes a page: cuts it into batches and moves on.
     fn take(&mut self, from: Id, page: Page) -> Result<()> {
         check(self.stretch, from, &page.ids)?;
         let described = &self.stretch.described;
@@ -152,7 +152,7 @@ impl<'s> Points<'s> {
             self.source.strangers.fetch_add(1, Ordering::Relaxed);
         }
         let behind = page.ids.last().and_then(|id| id.next());
-        // Where all points of a page are gone, it goes on where the server says.
+        // If all points of a page are gone, reading continues where the server says.
         let on = behind.max(page.next);
         self.next = match page.next.is_none() || page.beyond.is_some() {
             true => None,
@@ -200,7 +200,7 @@ impl<'s> Points<'s> {
     }
 }
 
-/// Ids must be what was asked for, in their order.
+/// Ids must be the requested ones, in order.
 fn check(stretch: &Stretch, from: Id, ids: &[Id]) -> Result<()> {
     let odd = ids.first().filter(|id| **id < from);
     let pairs = ids.windows(2).find(|pair| pair[0] >= pair[1]);

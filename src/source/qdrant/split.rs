@@ -1,6 +1,6 @@
-//! Where is a collection divided, so that several read it at a time? Between ids, found by asking what the next id behind
-//! one is: nobody has to count, and ids need not be there. Pieces without points go to their neighbours; uneven pieces do
-//! no harm.
+//! Where is a collection divided, so that several readers can work at a time? Between ids, found by asking for the next
+//! id after a given one: no counting is needed, and the given ids need not exist. Pieces without points are merged into
+//! their neighbours; uneven pieces do no harm.
 
 use super::ids::{self, Id, Keyed};
 use crate::batch::Position;
@@ -10,15 +10,15 @@ use crate::limits;
 /// A range of ids, and whether there are points in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Range {
-    /// Behind this.
+    /// After this position.
     pub start: Position,
-    /// Up to and with this.
+    /// Up to and including this one.
     pub end: Position,
     /// Whether there are points.
     pub is_filled: bool,
 }
 
-/// A piece of a stretch of ids of one kind: where it begins, where its first point is, and up to where it may have more.
+/// A piece of a stretch of ids of one kind: where it begins, its first point, and up to where it may have more.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     from: u128,
@@ -26,7 +26,7 @@ struct Piece {
     upto: u128,
 }
 
-/// A stretch of ids whose positions are in their order.
+/// A stretch of ids whose positions sort like the ids.
 struct Stretch {
     is_uuid: bool,
     first: u128,
@@ -43,7 +43,7 @@ impl Stretch {
         }
     }
 
-    /// The first id at or behind one, within the stretch.
+    /// The first id equal to or after one, within the stretch.
     fn next(&self, ask: &Next<'_>, at: u128) -> Result<Option<u128>> {
         let found = match (ask(self.id(at))?, self.is_uuid) {
             (Some(Id::Uuid(uuid)), true) => Some(uuid),
@@ -66,7 +66,7 @@ impl Stretch {
 
 type Next<'n> = dyn Fn(Id) -> Result<Option<Id>> + 'n;
 
-/// The ranges of a collection, about so many of them with points; `ask` tells the first id at or behind one.
+/// The ranges of a collection, about this many of them with points; `ask` finds the first id equal to or after one.
 pub fn ranges(keyed: Keyed, wanted: usize, ask: &Next<'_>) -> Result<Vec<Range>> {
     let mut all = Vec::new();
     for stretch in stretches(keyed) {
@@ -97,7 +97,7 @@ pub fn ranges(keyed: Keyed, wanted: usize, ask: &Next<'_>) -> Result<Vec<Range>>
     Ok(all)
 }
 
-/// All ids there can be.
+/// All possible ids.
 fn stretches(keyed: Keyed) -> Vec<Stretch> {
     if keyed == Keyed::ByInt {
         return vec![Stretch {
@@ -108,7 +108,7 @@ fn stretches(keyed: Keyed) -> Vec<Stretch> {
             end: Position::End,
         }];
     }
-    // Of one digit, of two, up to the twenty of 2^64 - 1.
+    // One digit, two digits, up to the twenty of 2^64 - 1.
     let mut all: Vec<Stretch> = (0..20)
         .map(|zeros| {
             let first = if zeros == 0 { 0 } else { 10u64.pow(zeros) };
@@ -132,7 +132,7 @@ fn stretches(keyed: Keyed) -> Vec<Stretch> {
     all
 }
 
-/// Pieces with points, in order; none: the stretch has no points.
+/// Pieces with points, in order; none if the stretch has no points.
 fn pieces(stretch: &Stretch, wanted: usize, ask: &Next<'_>) -> Result<Vec<Piece>> {
     let mut asked = 1;
     let Some(first) = stretch.next(ask, stretch.first)? else {
@@ -144,7 +144,7 @@ fn pieces(stretch: &Stretch, wanted: usize, ask: &Next<'_>) -> Result<Vec<Piece>
         upto: stretch.last,
     }];
     while pieces.len() < wanted && asked < limits::QDRANT_PROBES {
-        // The one that may hold the most.
+        // The one that may hold the most points.
         let width = |number: &usize| pieces[*number].upto - pieces[*number].first;
         let widest = (0..pieces.len()).max_by_key(width);
         let widest = widest.expect("there is at least one");
@@ -160,7 +160,7 @@ fn pieces(stretch: &Stretch, wanted: usize, ask: &Next<'_>) -> Result<Vec<Piece>
         let mut at = piece.first;
         for part in 1..PARTS {
             let from = piece.first + step * part;
-            // What was found behind an earlier bound tells of all bounds up to it.
+            // What was found after an earlier bound holds for all bounds up to it.
             if at < from {
                 asked += 1;
                 match stretch.next(ask, from)? {
@@ -194,7 +194,8 @@ mod tests {
 
     use super::*;
 
-    /// Ranges cover all ids, none twice, and each point is in one that says so; at least so many are filled.
+    /// Checks that ranges cover all ids, none twice, that each point is in a range marked as filled, and that at least
+    /// so many are filled.
     #[track_caller]
     fn check(keyed: Keyed, points: impl IntoIterator<Item = Id>, at_least: usize) {
         let points: BTreeSet<Id> = points.into_iter().collect();

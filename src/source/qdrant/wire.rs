@@ -1,6 +1,6 @@
-//! Which fields has a message? Protobuf read in place: nothing is copied, nothing allocated.
+//! Which fields does a message have? Protobuf read in place: nothing is copied, nothing allocated.
 
-/// A field's value, as its wire type has it.
+/// A field's value, by its wire type.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Value<'m> {
     /// A varint.
@@ -13,11 +13,11 @@ pub enum Value<'m> {
     Fixed32([u8; 4]),
 }
 
-/// A message that breaks the rules.
+/// A malformed message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Broken;
 
-/// The fields of a message, in its order.
+/// The fields of a message, in order.
 pub struct Fields<'m>(pub &'m [u8]);
 
 impl<'m> Iterator for Fields<'m> {
@@ -49,7 +49,7 @@ impl<'m> Fields<'m> {
                 Value::Bytes(bytes)
             }
             5 => Value::Fixed32(self.array()?),
-            // Groups, which nobody uses any more.
+            // Groups, which are obsolete.
             _ => return None,
         };
         Some((number, value))
