@@ -1,4 +1,4 @@
-//! How does one speak with Pinecone? The four calls that read an index.
+//! How is Pinecone called? The four calls that read an index.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::http::{Ask, Method, Server, encoded, words};
 use crate::limits;
 use crate::retry::Backoff;
 
-/// The release of its API that is asked for.
+/// The version of the API that is requested.
 pub const API: &str = "2025-10";
 
 /// An index.
@@ -18,12 +18,12 @@ pub struct Client {
     pub server: Server,
 }
 
-/// What the service says of an index.
+/// The service's description of an index.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Stats {
     /// None for an index of sparse vectors alone.
     pub dimension: Option<u32>,
-    /// `cosine`, `dotproduct`, `euclidean`; early releases do not tell.
+    /// `cosine`, `dotproduct`, `euclidean`; early versions do not report it.
     pub metric: Option<String>,
     /// Rows of each namespace.
     pub namespaces: BTreeMap<String, u64>,
@@ -33,13 +33,13 @@ pub struct Stats {
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Listed {
     pub ids: Vec<String>,
-    /// How the next page is asked for; none: there is none.
+    /// The token for the next page; `None` on the last one.
     pub next: Option<String>,
 }
 
 impl Client {
-    /// Asks, and again a few times where the service says "later": a page takes several requests, and one that is put off
-    /// must not cost those that went well.
+    /// Calls, and retries a few times if the service says "later": a page takes several requests, and one that is put
+    /// off must not cost those that succeeded.
     fn ask(
         &self,
         call: &'static str,
@@ -97,7 +97,7 @@ impl Client {
             .map_err(|e| self.odd(call, &format!("the answer is no JSON: {e}")))
     }
 
-    /// What there is.
+    /// The index's statistics.
     pub fn stats(&self) -> Result<Stats> {
         let call = "describe_index_stats";
         let answer = self.ask(call, Method::Post, "/describe_index_stats", Some("{}"))?;
@@ -123,7 +123,7 @@ impl Client {
         })
     }
 
-    /// A page of the ids of a namespace that begin so.
+    /// A page of a namespace's ids with a prefix.
     pub fn list(
         &self,
         namespace: &str,
@@ -152,7 +152,7 @@ impl Client {
         Ok(listed)
     }
 
-    /// The rows of these ids, as the service writes them; of those that are not there, nothing.
+    /// The rows with these ids, as the service writes them; ids that do not exist are left out.
     pub fn fetch(&self, namespace: &str, ids: &[String]) -> Result<Vec<u8>> {
         let mut path = format!("/vectors/fetch?{}", &place(namespace)[1..]);
         for id in ids {
@@ -163,7 +163,7 @@ impl Client {
     }
 }
 
-/// The namespace, as part of a query.
+/// The namespace as part of a query string.
 fn place(namespace: &str) -> String {
     match namespace {
         super::DEFAULT => "&namespace=".to_owned(),
@@ -171,7 +171,7 @@ fn place(namespace: &str) -> String {
     }
 }
 
-/// Ids in groups that requests have room for: addresses longer than some kilobytes are refused on the way.
+/// Ids in groups that fit into requests: URLs longer than a few kilobytes are refused along the way.
 pub fn groups(ids: &[String]) -> Vec<&[String]> {
     let (mut first, mut bytes, mut all) = (0, 0, Vec::new());
     for (at, id) in ids.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Which rows does a directory hold as Pinecone imports them? Parquet files below a directory for each namespace: `id`,
-//! `values`, `sparse_values` and `metadata`, which is JSON. Other columns that exporters add do not travel.
+//! Which rows does a directory in Pinecone's import format hold? Parquet files below a directory for each namespace:
+//! `id`, `values`, `sparse_values` and `metadata`, which is JSON. Other columns, added by exporters, are left out.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::source::files::natural;
 use crate::source::parquet::open_named;
 use crate::source::{Files, Reader, Source, Survey};
 
-/// The columns that travel beside `id`, and what they become.
+/// The columns that are migrated besides `id`, and what they become.
 const COLUMNS: [(&str, &str); 3] = [
     ("values", "float_vector"),
     ("sparse_values", "sparse_float_vector"),
@@ -68,11 +68,11 @@ pub fn open(path: &Path, settings: &Settings, admitted: &Globs) -> Result<Box<dy
     Ok(Box::new(Layout { source, columns }))
 }
 
-/// The columns of files, and what they become: those that the service's API gives, in its order.
+/// The columns of files, and what they become: those that the service's API returns, in its order.
 struct Made {
     stored: Arc<Columns>,
     made: Arc<Columns>,
-    /// Of each column its number in the files; `None`: none of them has it.
+    /// The number of each column in the files; `None` if no file has it.
     from: Vec<Option<usize>>,
 }
 
@@ -104,7 +104,7 @@ impl Made {
         })
     }
 
-    /// A part of the files as it travels, with an empty object where a row has no metadata.
+    /// A part of the files as it is migrated, with an empty object where a row has no metadata.
     fn part(&self, part: &Part) -> Result<Part> {
         let values = self
             .made
@@ -129,7 +129,7 @@ impl Made {
     }
 }
 
-/// The Parquet files of a directory, and of those below it, by what the namespace is called.
+/// The Parquet files of a directory and its subdirectories, by namespace.
 fn below(path: &Path) -> Result<Vec<(String, Vec<PathBuf>)>> {
     let mut all = Vec::new();
     let entries = |dir: &Path| -> Result<Vec<PathBuf>> {
@@ -158,10 +158,10 @@ fn below(path: &Path) -> Result<Vec<(String, Vec<PathBuf>)>> {
     Ok(all)
 }
 
-/// Parquet files whose metadata are the dynamic field.
+/// Parquet files whose metadata become the dynamic field.
 struct Layout {
     source: Box<dyn Source>,
-    /// Of each target.
+    /// For each target.
     columns: Vec<Made>,
 }
 
@@ -219,7 +219,7 @@ impl Source for Layout {
     }
 }
 
-/// Rows with an empty object where they have no metadata.
+/// Rows, with an empty object for those without metadata.
 struct Filled<'s> {
     layout: &'s Layout,
     reader: Box<dyn Reader + 's>,

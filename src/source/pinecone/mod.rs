@@ -1,5 +1,5 @@
-//! pinecone: how is an index of Pinecone read? From the service, whose ids are listed in the order of their bytes and fetched
-//! page by page; or from a directory of Parquet files, as Pinecone imports them.
+//! pinecone: how is an index of Pinecone read? From the service, whose ids are listed in byte order and fetched page by
+//! page; or from a directory of Parquet files in Pinecone's import format.
 
 mod client;
 mod layout;
@@ -65,13 +65,13 @@ pub const KIND: SourceKind = SourceKind {
     read,
 };
 
-/// What a job says.
+/// The settings of a job.
 #[derive(Clone)]
 struct Settings {
     at: At,
     namespaces: Vec<String>,
     collection: Option<String>,
-    /// None: as the first rows show.
+    /// `None`: decided by the first rows.
     sparse: Option<bool>,
     headers: Vec<Header>,
     tls: TlsSettings,
@@ -91,7 +91,7 @@ enum At {
 fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     let at = match (form.text("host"), form.text("path")) {
         (Some(host), None) => {
-            // Hosts are printed without the scheme that they need.
+            // Pinecone prints hosts without the scheme, which is needed here.
             let full = match host.contains("://") {
                 true => host,
                 false => format!("https://{host}"),
@@ -166,10 +166,10 @@ impl AnySpec for Settings {
     }
 }
 
-/// What the namespace without a name is called where it has to have one.
+/// The name of the unnamed namespace where it needs one.
 const DEFAULT: &str = "__default__";
 
-/// A namespace as a partition is called.
+/// The partition name for a namespace.
 fn partition(namespace: &str) -> String {
     match namespace {
         DEFAULT => String::new(),
@@ -178,7 +178,7 @@ fn partition(namespace: &str) -> String {
 }
 
 impl Settings {
-    /// The namespaces that a job means, of those that there are.
+    /// The existing namespaces that a job selects.
     fn chosen(&self, there: &[String]) -> Result<Vec<String>> {
         super::named::chosen("namespace", &self.namespaces, there, &[])
     }

@@ -1,5 +1,5 @@
-//! How is a namespace read? Ids are listed page by page, in the order of their bytes, and several pages are fetched side by
-//! side; what was listed and is not there any more is asked for again, and then counted.
+//! How is a namespace read? Ids are listed page by page, in byte order, and several pages are fetched in parallel;
+//! listed rows that are missing are requested again, and then counted.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -17,11 +17,11 @@ use crate::source::{Files, Reader, cut};
 pub struct Pages<'s> {
     source: &'s Pinecone,
     stretch: &'s Stretch,
-    /// What all ids of the range begin with.
+    /// The common prefix of all ids of the range.
     prefix: String,
     /// Everything up to this id was read.
     after: Option<String>,
-    /// The last id; none: there is none.
+    /// The last id; `None` if there is none.
     last: Option<String>,
     end: Position,
     list: List,
@@ -33,7 +33,7 @@ pub struct Pages<'s> {
 /// How far ids were listed.
 #[derive(Default)]
 struct List {
-    /// The id that was listed last.
+    /// The last id listed.
     at: Option<String>,
     token: Option<String>,
     done: bool,
@@ -55,7 +55,7 @@ impl<'s> Pages<'s> {
         limits: Limits,
     ) -> Pages<'s> {
         let (after, last) = (id(from), id(&shard.end));
-        // Ids between two others begin with what both begin with.
+        // Ids between two others share their common prefix.
         let prefix = match (&after, &last) {
             (Some(after), Some(last)) => common(after, last),
             _ => "",
@@ -81,7 +81,7 @@ impl<'s> Pages<'s> {
     fn read(&mut self) -> Result<()> {
         while self.cuts.is_empty() && !self.list.done {
             let mut ids = Vec::new();
-            // As many as are fetched side by side.
+            // As many as are fetched in parallel.
             for _ in 0..self.source.settings.connections {
                 if self.list.done {
                     break;
@@ -96,7 +96,7 @@ impl<'s> Pages<'s> {
         Ok(())
     }
 
-    /// Lists a page: adds the ids of it that are behind those that were read.
+    /// Lists a page: adds its ids that come after those already read.
     fn list(&mut self, ids: &mut Vec<String>) -> Result<()> {
         let namespace = &self.stretch.namespace;
         let client = &self.source.client;
@@ -104,7 +104,7 @@ impl<'s> Pages<'s> {
         let token = self.list.token.clone();
         let page = client.list(namespace, &self.prefix, most, token.as_deref());
         let page = match page {
-            // A token that is too old: the list begins again, and what was read is passed over.
+            // The token has expired: the list starts again, and what was read is skipped.
             Err(error) if error.kind() == Kind::Refused && token.is_some() => {
                 tracing::info!("{}: the list begins again: {error:#}", self.stretch.name);
                 self.list = List::default();
@@ -132,7 +132,7 @@ impl<'s> Pages<'s> {
                 ids.push(id);
             }
         }
-        // A page may be empty, and others follow.
+        // A page may be empty although others follow.
         self.list.done = page.next.is_none();
         self.list.token = page.next;
         Ok(())
@@ -150,7 +150,7 @@ impl<'s> Pages<'s> {
             .filter(|id| !found.contains_key(*id))
             .cloned()
             .collect();
-        // What was written a moment ago may be listed, and not be there yet.
+        // A row written a moment ago may be listed but not yet be readable.
         let (mut later, mut left) = (Vec::new(), missing);
         for wait_ms in limits::PINECONE_LOOKS_AGAIN_MS {
             if left.is_empty() {
@@ -204,7 +204,7 @@ impl<'s> Pages<'s> {
         Ok(())
     }
 
-    /// What the server answers to several requests at a time.
+    /// The answers to several parallel requests.
     fn answers(&self, ids: &[String]) -> Result<Vec<Vec<u8>>> {
         let (client, namespace) = (&self.source.client, &self.stretch.namespace);
         let groups = groups(ids);
@@ -241,7 +241,7 @@ impl<'s> Pages<'s> {
     }
 }
 
-/// What two texts begin with.
+/// The common prefix of two texts.
 fn common<'t>(one: &'t str, two: &str) -> &'t str {
     let same = one.bytes().zip(two.bytes()).take_while(|(a, b)| a == b);
     let mut len = same.count();

@@ -18,15 +18,15 @@ use crate::source::documents;
 use crate::source::pace::Pace;
 use crate::source::{Reader, Source, Stillness, Survey};
 
-/// An index, and what of it is read.
+/// An index, and what is read from it.
 pub struct Pinecone {
     pub client: Client,
     pub settings: Settings,
     admitted: Globs,
-    /// What is read, once it was looked at.
+    /// What is read, once it is known.
     looked: OnceLock<Looked>,
     pub pace: Pace,
-    /// Rows that were listed, and not there when they were asked for.
+    /// Rows that were listed, but missing when they were requested.
     pub vanished: AtomicU64,
 }
 
@@ -43,7 +43,7 @@ pub struct Stretch {
     pub shape: Shape,
     pub columns: Arc<Columns>,
     count: u64,
-    /// Where its rows lie, for people.
+    /// Where its rows are, for messages.
     pub place: Arc<Path>,
 }
 
@@ -59,7 +59,7 @@ impl Pinecone {
         }
     }
 
-    /// What is read, looked at once.
+    /// What is read, looked up once.
     fn looked(&self) -> Result<&Looked> {
         if self.looked.get().is_none() {
             let found = self.look()?;
@@ -70,7 +70,7 @@ impl Pinecone {
 
     fn look(&self) -> Result<Looked> {
         let mut stats = self.client.stats()?;
-        // An index without rows is a collection without rows.
+        // An index without rows becomes a collection without rows.
         if stats.namespaces.is_empty() {
             stats.namespaces.insert(super::DEFAULT.to_owned(), 0);
         }
@@ -86,14 +86,14 @@ impl Pinecone {
         let (mut has_sparse, mut looked_at, mut cost) = (false, 0, 0.0);
         for namespace in sampled {
             let mut listed = self.client.list(namespace, "", self.settings.page, None)?;
-            // A page may be empty, and others follow.
+            // A page may be empty although others follow.
             while let Some(next) = listed.next.take().filter(|_| listed.ids.is_empty()) {
                 listed = (self.client).list(namespace, "", self.settings.page, Some(&next))?;
             }
             for ids in groups(&listed.ids) {
                 let answer = self.client.fetch(namespace, ids)?;
                 let mut rows = Fetched::new();
-                // What is wrong with an answer is said when its rows are read.
+                // Errors in an answer are reported when its rows are read.
                 if vectors::fetched(&answer, &mut rows).is_ok() {
                     has_sparse |= vectors::any_sparse(&rows);
                 }
@@ -141,7 +141,7 @@ impl Pinecone {
     }
 }
 
-/// What the index is called, by its host: `products-abc1234.svc.…`.
+/// The name of the index, from its host: `products-abc1234.svc.…`.
 fn index_name(address: &str) -> String {
     let host = address.split_once("://").map_or(address, |(_, host)| host);
     let label = host.split(['.', ':', '/']).next().unwrap_or_default();
@@ -152,7 +152,7 @@ fn index_name(address: &str) -> String {
     }
 }
 
-/// How sparse values are searched: there is but one way.
+/// How sparse values are searched: there is only one way.
 pub fn sparse() -> (Option<Metric>, Option<Index>) {
     let index = Index {
         kind: "SPARSE_INVERTED_INDEX".to_owned(),
@@ -161,7 +161,7 @@ pub fn sparse() -> (Option<Metric>, Option<Index>) {
     (Some(Metric::Ip), Some(index))
 }
 
-/// What rows of an index have.
+/// The columns of an index's rows.
 fn shape(stats: &Stats, has_sparse: bool) -> Result<(Shape, Arc<Columns>, Vec<String>)> {
     let metric = stats.metric.as_deref().map(|metric| match metric {
         "cosine" => Metric::Cosine,
@@ -183,7 +183,7 @@ fn shape(stats: &Stats, has_sparse: bool) -> Result<(Shape, Arc<Columns>, Vec<St
             ..Column::new("values", ColumnType::Vector(kind))
         });
     }
-    // An index without a dimension is one of sparse values.
+    // An index without a dimension has sparse values only.
     let sparse = has_sparse || dense.is_none();
     let mut notes = vec![
         "all numbers of metadata are doubles in Pinecone, which travel as it writes them"
@@ -260,7 +260,7 @@ impl Source for Pinecone {
         Stillness::Live
     }
 
-    /// Each reads several pages at a time.
+    /// Each reader fetches several pages at a time.
     fn reads_at_once(&self) -> Option<usize> {
         Some(1)
     }
@@ -297,7 +297,7 @@ impl Source for Pinecone {
                 Kind::Changed,
                 "the index was made anew since it was looked at: it has another dimension",
             )),
-            // Who is silent has not changed.
+            // A server that does not answer has not changed.
             Err(error) if error.kind().is_silence() => Ok(()),
             Err(error) => Err(error),
         }

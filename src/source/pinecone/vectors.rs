@@ -1,4 +1,4 @@
-//! What is in the answer to a fetch? Rows by their ids, in no order: they are put into that of the list.
+//! What is in the answer to a fetch? Rows by id, in no particular order: they are put into that of the list.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::source::documents::{Found, Read, Scan, vector};
 /// The columns that rows become: id, values, sparse values, metadata.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
-    /// None where the index has sparse values only.
+    /// `None` if the index has sparse values only.
     pub dense: Option<VectorType>,
     /// Whether there is a column of sparse values.
     pub sparse: bool,
@@ -22,16 +22,16 @@ pub struct Shape {
 /// What is wrong with an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// It is not what the service answers.
+    /// It is not a valid answer of the service.
     Odd(String),
-    /// A row cannot be carried.
+    /// A row cannot be migrated.
     Row { id: String, what: String },
 }
 
-/// The rows of an answer, as they are written, by their ids.
+/// The rows of an answer by id, as they are written.
 pub type Fetched<'t> = HashMap<String, &'t str>;
 
-/// Takes an answer apart.
+/// Parses an answer.
 pub fn fetched<'t>(answer: &'t [u8], all: &mut Fetched<'t>) -> Result<(), Wrong> {
     let text = std::str::from_utf8(answer)
         .map_err(|_| Wrong::Odd("the answer is not UTF-8".to_owned()))?;
@@ -54,7 +54,7 @@ pub fn fetched<'t>(answer: &'t [u8], all: &mut Fetched<'t>) -> Result<(), Wrong>
     }
 }
 
-/// Rows that are made one after another.
+/// Rows that are built one after another.
 pub struct Rows {
     shape: Shape,
     ids: StringBuilder,
@@ -154,7 +154,7 @@ impl Rows {
     }
 }
 
-/// `{"indices": […], "values": […]}`, in the order of indices.
+/// `{"indices": […], "values": […]}`, sorted by index.
 fn pairs(scan: &mut Scan<'_>) -> Read<Vec<(u32, f32)>> {
     let (mut indices, mut values) = (Vec::new(), Vec::new());
     scan.members(|key, _, scan| match key {
@@ -189,7 +189,7 @@ fn pairs(scan: &mut Scan<'_>) -> Read<Vec<(u32, f32)>> {
     }
 }
 
-/// What an answer cost, in Pinecone's units of reading.
+/// What an answer cost, in Pinecone's read units.
 pub fn cost(answer: &[u8]) -> Option<f64> {
     let answer: serde_json::Value = serde_json::from_slice(answer).ok()?;
     let usage = &answer["usage"];
