@@ -1,4 +1,4 @@
-//! What is in a file of Haystack's InMemoryDocumentStore? Its documents, and how it measures distances.
+//! What is in a file of Haystack's InMemoryDocumentStore? Its documents, and its similarity function.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::input::Access;
 use crate::schema::Metric;
 use crate::source::documents::{Read, Scan};
 
-/// Keys of a document that are neither its metadata nor read otherwise.
+/// Keys of a document that are neither metadata nor read elsewhere.
 const OTHERS: [&str; 3] = ["blob", "score", "sparse_embedding"];
 
 pub fn open(path: &Path, access: Access) -> Result<rows::Store> {
@@ -64,7 +64,7 @@ fn read(text: &str) -> Read<Found> {
     Ok(found)
 }
 
-/// A document; none where it has no embedding.
+/// A document; `None` if it has no embedding.
 fn document(scan: &mut Scan<'_>, more: &mut bool) -> Read<Option<Row>> {
     let (mut id, mut vector, mut text) = (None, None, None);
     let mut metadata = String::from("{");
@@ -82,7 +82,7 @@ fn document(scan: &mut Scan<'_>, more: &mut bool) -> Read<Option<Row>> {
                 let value = scan.value()?;
                 *more |= key != "score" && value != "null";
             }
-            // Where metadata are not a map of their own.
+            // Metadata that are not in a map of their own.
             _ => add(&mut metadata, raw, scan.value()?),
         }
         Ok(())

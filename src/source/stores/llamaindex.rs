@@ -1,4 +1,5 @@
-//! What is in a directory that LlamaIndex persists? Vectors of the simple vector store, and their nodes in docstore.json.
+//! What is in a directory that LlamaIndex persists? Vectors of the simple vector store, and their nodes in
+//! docstore.json.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -78,7 +79,7 @@ fn places(text: &str) -> Read<Vec<(String, Range<usize>)>> {
     }
 }
 
-/// Text and metadata of each node.
+/// The text and metadata of each node.
 type Texts = HashMap<String, (Option<String>, String)>;
 
 fn texts(text: &str) -> Read<Texts> {
@@ -89,7 +90,7 @@ fn texts(text: &str) -> Read<Texts> {
             let mut node = None;
             scan.members(|key, _, scan| {
                 match (key, scan.peek()) {
-                    // Some releases write a node as a text that is JSON.
+                    // Some releases write a node as a JSON string.
                     ("__data__", Some(b'"')) => {
                         let inner = scan.string()?;
                         node = Some(read_node(&mut Scan::new(&inner))?);

@@ -1,5 +1,5 @@
-//! llamaindex, haystack: how are the JSON files read that their in-memory stores save? Ids, texts and metadata are held, vectors
-//! are read where they lie.
+//! llamaindex, haystack: how are the JSON files of their in-memory stores read? Ids, texts and metadata are held in
+//! memory, vectors are read in place.
 //!
 //! ```text
 //! default__vector_store.json  {"embedding_dict": {id: [0.1, …]}, …}    docstore.json  {"docstore/data": {id: {"__data__": …}}}
@@ -76,11 +76,11 @@ impl Spec for Wanted {
     }
 }
 
-/// A row, but for its vector.
+/// A row without its vector.
 #[derive(Clone, Debug)]
 struct Row {
     id: String,
-    /// Where its vector is in the text of the file.
+    /// The position of its vector in the text of the file.
     vector: Range<usize>,
     text: Option<String>,
     /// A JSON object.
@@ -94,7 +94,7 @@ struct Found {
     notes: Vec<String>,
 }
 
-/// A file of JSON.
+/// Opens a JSON file.
 fn open(path: &Path, access: Access) -> Result<View> {
     let view = View::open(path, access)?;
     if view.len() > limits::STORE_BYTES_MAX {
@@ -108,7 +108,7 @@ fn open(path: &Path, access: Access) -> Result<View> {
     Ok(view)
 }
 
-/// Hands the text of a file to what reads it.
+/// Passes the text of a file to its reader.
 fn parsed<T>(view: &View, read: impl FnOnce(&str) -> Read<T>) -> Result<T> {
     let bytes = view.bytes()?;
     let text = std::str::from_utf8(&bytes)

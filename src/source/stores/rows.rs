@@ -1,4 +1,4 @@
-//! Rows of a store as a source: stretches of its list as shards.
+//! Rows of a store as a source: ranges of its list as shards.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::source::documents::{self, Scan, vector};
 use crate::source::files::{add_shards, identities};
 use crate::source::{Files, Reader, Source, Survey, content};
 
-/// A store that was looked at.
+/// An opened store.
 pub struct Store {
     /// The file that vectors are in.
     view: View,
@@ -127,7 +127,7 @@ impl Store {
     }
 }
 
-/// An id that is there twice.
+/// A duplicate id.
 fn twice(rows: &[Row]) -> Option<&str> {
     let mut ids = HashSet::with_capacity(rows.len());
     let mut all = rows.iter().map(|row| &*row.id);
@@ -196,7 +196,7 @@ impl Source for Store {
     }
 }
 
-/// Reads a stretch of the rows.
+/// Reads a range of the rows.
 struct Rows<'s> {
     store: &'s Store,
     next: usize,
