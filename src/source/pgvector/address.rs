@@ -1,28 +1,28 @@
-//! Where is the server, and who are we there? Reads a URL as libpq reads it. No error repeats it: it may hold a password.
+//! Where is the server, and how do we log in? Parses a URL as libpq does. No error repeats it: it may hold a password.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How the line is encrypted: the words of libpq's `sslmode`.
+/// How the connection is encrypted: the values of libpq's `sslmode`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TlsMode {
     /// Never.
     Disable,
-    /// If the server has it; its certificate is not checked.
+    /// If the server supports it; its certificate is not checked.
     Prefer,
     /// Always; the server's certificate is not checked.
     Require,
-    /// Always, with a server whose certificate an authority vouches for.
+    /// Always, and an authority must vouch for the server's certificate.
     VerifyCa,
-    /// The same, and the certificate is for this host.
+    /// The same, and the certificate must be for this host.
     VerifyFull,
 }
 
-/// What a URL says.
+/// A parsed URL.
 #[derive(Clone)]
 pub struct Address {
-    /// A name or number, or the directory of a socket.
+    /// A host name or IP address, or the directory of a socket.
     pub host: String,
     pub port: u16,
     pub user: String,
@@ -36,7 +36,7 @@ pub struct Address {
     pub connect_timeout: Duration,
 }
 
-/// Without the login.
+/// Without the credentials.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -154,7 +154,7 @@ fn port_of(text: &str) -> Result<u16, String> {
     }
 }
 
-/// Text with each `%xx` replaced by its byte.
+/// Decodes each `%xx` into its byte.
 fn decoded(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

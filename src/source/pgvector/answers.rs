@@ -1,12 +1,12 @@
-//! What does a message of the server say? Rows, columns, and errors with what happens next. Pure.
+//! What does a message of the server say? Rows, columns, and errors with what to do about them. Pure.
 
 use crate::error::{Error, Kind, Result};
 
-/// A column that a statement gives.
+/// A column of a statement's result.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Described {
     pub name: String,
-    /// The number of its type; a domain's is that of what it is made of.
+    /// The OID of its type; for a domain, that of its base type.
     pub type_oid: u32,
     pub typmod: i32,
 }
@@ -75,10 +75,10 @@ pub fn failed(body: &[u8]) -> Error {
     }
 }
 
-/// What happens next.
+/// What to do about an error code.
 fn kind_of(code: &str) -> Kind {
     match (code, code.get(..2).unwrap_or_default()) {
-        // Tables, columns, schemas, databases and functions that are not there, and statements that are none.
+        // Missing tables, columns, schemas, databases and functions, and invalid statements.
         ("3D000" | "3F000", _) => Kind::Job,
         ("42501", _) => Kind::Refused,
         (_, "42") => Kind::Job,
@@ -92,7 +92,7 @@ fn kind_of(code: &str) -> Kind {
     }
 }
 
-/// Text of the server's; it converts all to UTF-8.
+/// Text from the server, which converts everything to UTF-8.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

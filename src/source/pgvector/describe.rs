@@ -1,4 +1,4 @@
-//! What do the columns become? Types of the server in the words of Milvus, and what is asked of the server for each.
+//! What do the columns become? The server's types as types of Milvus, and the SQL that selects each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,43 +12,43 @@ use crate::job::did_you_mean;
 use crate::limits;
 use crate::schema::{Column, ColumnType, Columns, Scalar};
 
-/// A column that travels.
+/// A column that is migrated.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Field {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What is asked for.
+    /// The SQL expression that selects it.
     pub sql: String,
     pub codec: Codec,
     pub kind: ColumnType,
     pub nullable: bool,
-    /// What only the rows tell.
+    /// What can only be found out from the rows.
     pub open: Option<Open>,
 }
 
-/// What only the rows tell of a column.
+/// What can only be found out about a column from the rows.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Open {
-    /// How many dimensions its vectors have: what counts them.
+    /// How many dimensions its vectors have: the expression that counts them.
     Dimension(String),
     /// Whether all its arrays are lists without gaps.
     Lists,
 }
 
-/// How keys are asked for, ordered and compared.
+/// How keys are selected, ordered and compared.
 #[derive(Clone, PartialEq, Debug)]
 pub struct KeyField {
     pub name: String,
-    /// In the order of which rows are read.
+    /// The order in which rows are read.
     pub order: String,
-    /// What stands behind a literal of a key.
+    /// The cast that follows a literal of a key.
     pub cast: &'static str,
     pub is_text: bool,
     /// Whether an index makes it unique, and it is never null.
     pub is_proven: bool,
 }
 
-/// What travels of a relation: the key first.
+/// The columns of a relation that are migrated: the key first.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Fields {
     pub key: KeyField,
@@ -76,18 +76,18 @@ impl Fields {
     }
 }
 
-/// A type, as the catalogue has it.
+/// A type from the catalogue.
 struct Type {
     schema: String,
     name: String,
-    /// `e` for enumerations, `c` for rows, `p` for what is none.
+    /// `e` for enumerations, `c` for composites, `p` for pseudo-types.
     class: String,
     is_array: bool,
     /// The type of its elements.
     of: Option<Box<Type>>,
 }
 
-/// Looks at the columns of a relation.
+/// Looks up the columns of a relation.
 pub fn describe(
     connection: &mut Connection,
     relation: &Relation,
@@ -154,7 +154,7 @@ pub fn describe(
 impl KeyField {
     fn of(name: &str, kind: &Type, is_c: bool, is_proven: bool) -> KeyField {
         let column = format!("q.{}", identifier(name));
-        // Positions are compared by the bytes of a text, and rows have to come in that order.
+        // Positions are compared by the bytes of a text, so rows must come in that order.
         let (order, cast, is_text) = match kind.name.as_str() {
             "int2" | "int4" | "int8" => (column, "::bigint", false),
             "uuid" => (column, "::uuid", true),
@@ -172,7 +172,7 @@ impl KeyField {
     }
 }
 
-/// The column of this name, as it is or as SQL reads it.
+/// The column of this name, exactly or as SQL reads it.
 fn named<'d>(found: &'d [Described], name: &str) -> Option<&'d Described> {
     let exact = found.iter().find(|column| column.name == name);
     exact.or_else(|| found.iter().find(|c| c.name == name.to_lowercase()))
@@ -245,7 +245,7 @@ impl Type {
         self.schema == "pg_catalog"
     }
 
-    /// How values that are no vectors are sent; `None`: in a way of their own.
+    /// How values that are not vectors are sent; `None` if they need special handling.
     fn codec(&self) -> Option<Codec> {
         if self.class == "e" || self.name == "citext" {
             return Some(Codec::Text);
@@ -273,7 +273,7 @@ impl Type {
     }
 }
 
-/// Bytes of the longest text of a type, where that says; characters have up to four.
+/// Bytes of the longest text of a type, if it has a limit; characters have up to four.
 fn longest(name: &str, typmod: i32) -> Option<u32> {
     let bytes = match name {
         "varchar" | "bpchar" => u32::try_from(typmod).ok()?.checked_sub(4)?.checked_mul(4)?,
@@ -297,7 +297,7 @@ impl Field {
         }
     }
 
-    /// The column that rows are known by: an int64 or text.
+    /// The key column: an int64 or text.
     fn of_key(column: &Described, kind: &Type) -> Result<Field> {
         let sql = format!("q.{}", identifier(&column.name));
         let max = longest(&kind.name, column.typmod);
@@ -420,7 +420,7 @@ impl Field {
         }
     }
 
-    /// The same once the rows told what they have: not all are lists.
+    /// The same after the rows showed that not all values are lists.
     pub fn of_json(&self) -> Field {
         Field {
             sql: format!("pg_catalog.to_json({})::text", self.sql),
@@ -431,7 +431,7 @@ impl Field {
         }
     }
 
-    /// The same once the rows told how many dimensions they have.
+    /// The same after the rows showed how many dimensions they have.
     pub fn of_dimension(&self, dimension: u32) -> Field {
         let codec = match self.codec {
             Codec::Halfvec(_) => Codec::Halfvec(dimension),

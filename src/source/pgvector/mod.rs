@@ -1,7 +1,7 @@
-//! pgvector: how are tables of a Postgres server read? By ranges of keys under one exported snapshot, with COPY in binary.
+//! pgvector: how are tables of a Postgres server read? In ranges of keys under one exported snapshot, with binary COPY.
 //!
-//! A snapshot ends with its server, and with the program: what is read after that is read as it is then, behind the last
-//! key that arrived. Positions are keys for that reason, and not places in the table: an update moves a row.
+//! A snapshot ends when its server or the program does: what is read later is read in its state at that time, after the
+//! last key that arrived. This is why positions are keys, not places in the table: an update moves a row.
 
 mod address;
 mod answers;
@@ -138,7 +138,7 @@ impl AnySpec for Spec {
 }
 
 impl Spec {
-    /// Looks at what the job means, and begins to keep it as it is.
+    /// Looks up what the job selects, and starts to hold a snapshot of it.
     fn look(&self, mut connection: Connection) -> Result<(Found, Exporter)> {
         let system = system(&mut connection, &self.address)?;
         let relation = Relation::find(&mut connection, &self.wanted)?;
@@ -163,7 +163,7 @@ impl Spec {
     }
 }
 
-/// What tells this database from others, wherever it is reached.
+/// Distinguishes this database from others, whichever address it is reached at.
 fn system(connection: &mut Connection, address: &Address) -> Result<String> {
     let database = connection.query(
         "SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
@@ -179,14 +179,14 @@ fn system(connection: &mut Connection, address: &Address) -> Result<String> {
     }
 }
 
-/// What was found of what the job means.
+/// What was found for the job.
 struct Found {
     system: String,
     relation: Relation,
     fields: Fields,
     columns: Arc<Columns>,
     ranges: Vec<Counted>,
-    /// Where its rows lie, for people.
+    /// Where its rows are, for messages.
     place: Arc<Path>,
 }
 
@@ -212,7 +212,7 @@ impl Pgvector {
         self.sessions.session(&|connection| self.still(connection))
     }
 
-    /// Complains of a relation that is another one now: after the server was away.
+    /// Refuses a relation that has been replaced, which is possible after the server was away.
     fn still(&self, connection: &mut Connection) -> Result<()> {
         let before = &self.found;
         let changed = |what: &str| {
@@ -325,7 +325,7 @@ impl Source for Pgvector {
         Ok(Box::new(rows::Rows::open(self, from, end, limits)?))
     }
 
-    /// Under a snapshot nothing changes; whether a table is another one is looked at when a new snapshot is taken.
+    /// Under a snapshot nothing changes; whether a table was replaced is checked when a new snapshot is taken.
     fn unchanged(&self) -> Result<()> {
         Ok(())
     }

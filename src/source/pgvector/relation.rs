@@ -1,4 +1,4 @@
-//! Which rows does the job mean? A table, a view or a query, and what the catalogue knows of it.
+//! Which rows does the job select? A table, a view or a query, and what the catalogue knows of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,49 +12,49 @@ use crate::schema::{Index, Metric};
 pub enum Wanted {
     /// A table or view, with or without its schema.
     Table(String),
-    /// A statement.
+    /// A query.
     Query(String),
 }
 
 /// Rows of the server, and what is known of them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Relation {
-    /// What stands behind FROM; columns are those of `q`.
+    /// The expression after FROM; columns are those of `q`.
     pub from: String,
-    /// What it is called in a plan; empty for a query.
+    /// Its name in a plan; empty for a query.
     pub name: String,
-    /// The same with its schema.
+    /// Its name with the schema.
     pub full_name: String,
-    /// Its number; none for a query.
+    /// Its OID; `None` for a query.
     pub oid: Option<String>,
-    /// Whether a sample can be had without reading all, and of how many rows.
+    /// The estimated number of rows, if a sample can be taken without reading all of them.
     pub sampled_rows: Option<f64>,
     pub not_null: BTreeSet<String>,
-    /// Columns of which each has an index that makes its values unique.
+    /// Columns that a unique index of their own makes unique.
     pub unique: BTreeSet<String>,
     /// The columns of the primary key.
     pub primary: Vec<String>,
-    /// How vectors are measured, and their index.
+    /// The metric and index of vectors.
     pub indexes: BTreeMap<String, (Metric, Option<Index>)>,
 }
 
-/// Text as SQL spells it.
+/// Text as an SQL literal.
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// A name as SQL spells it.
+/// A name as an SQL identifier.
 pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A value of a row; empty where there is none.
+/// A value of a row; empty if there is none.
 pub fn cell(row: &Row, number: usize) -> &str {
     row.get(number).and_then(Option::as_deref).unwrap_or("")
 }
 
 impl Relation {
-    /// Looks for what the job names. To be called outside of a transaction.
+    /// Finds what the job names. To be called outside a transaction.
     pub fn find(connection: &mut Connection, wanted: &Wanted) -> Result<Relation> {
         match wanted {
             Wanted::Table(name) => table(connection, name),
@@ -109,7 +109,7 @@ fn table(connection: &mut Connection, name: &str) -> Result<Relation> {
             .contains(&kind)
             .then(|| cell(&found, 4).parse().unwrap_or(0.0)),
         not_null: not_null.map(|row| cell(row, 0).to_owned()).collect(),
-        // An index of a table says nothing of the tables that inherit from it; partitions share theirs.
+        // An index of a table does not cover the tables that inherit from it; partitions share theirs.
         unique: match has_children && kind == "r" {
             true => BTreeSet::new(),
             false => names(&unique).into_iter().collect(),
@@ -119,7 +119,7 @@ fn table(connection: &mut Connection, name: &str) -> Result<Relation> {
     })
 }
 
-/// A table by its name as SQL reads it, else by these very letters.
+/// A table by its name as SQL reads it, otherwise by its exact name.
 fn look_up(connection: &mut Connection, name: &str) -> Result<Option<Row>> {
     let sql = |condition: String| {
         format!(
@@ -131,7 +131,7 @@ fn look_up(connection: &mut Connection, name: &str) -> Result<Option<Row>> {
     let read = format!("c.oid = pg_catalog.to_regclass({})", literal(name));
     match connection.query(&sql(read)) {
         Ok(mut rows) if !rows.is_empty() => return Ok(Some(rows.swap_remove(0))),
-        // It may be no name of SQL's, and one of a table all the same.
+        // It may not be a valid SQL name, but still be the name of a table.
         Err(error) if error.kind().is_silence() => return Err(error),
         _ => {}
     }
@@ -218,7 +218,7 @@ fn metric(class: &str) -> Option<Metric> {
     Metric::named(name)
 }
 
-/// The same index in Milvus, where it has one.
+/// The equivalent index in Milvus, if there is one.
 fn index(method: &str, class: &str, options: &str) -> Option<Index> {
     if class.starts_with("bit") || class.starts_with("sparsevec") {
         return None;

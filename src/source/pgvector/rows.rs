@@ -1,4 +1,4 @@
-//! How do the bytes of a COPY become batches? Row after row in the order of keys, cut by what the values weigh.
+//! How do the bytes of a COPY become batches? Row by row in key order, cut by the size of the values.
 
 use arrow_array::Array;
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Place, Result};
 use crate::limits;
 use crate::source::{Files, Reader};
 
-/// What a COPY begins with, before its flags and the length of what else its head has.
+/// The signature of a COPY, before the flags and the length of the header extension.
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 
 /// Reads a range of keys, forward.
@@ -27,7 +27,7 @@ pub struct Rows<'s> {
 }
 
 impl<'s> Rows<'s> {
-    /// A reader of the keys behind a position.
+    /// A reader of the keys after a position.
     pub fn open(
         source: &'s Pgvector,
         from: Position,
@@ -149,7 +149,7 @@ impl Reader for Rows<'_> {
 }
 
 impl Rows<'_> {
-    /// Keys must ascend, within the range: all that is known of what has arrived rests on that.
+    /// Keys must ascend within the range: resuming relies on it.
     fn check(&self, part: &Part) -> Result<()> {
         let outside = |key: Key| {
             let what = format!("the server gave the row {key} out of the order of keys");
@@ -176,18 +176,18 @@ impl Rows<'_> {
     }
 }
 
-/// The rows of a COPY. A row mostly lies where it arrived; one that comes in pieces is put together.
+/// The rows of a COPY. A row is normally read in place; one that arrives in pieces is joined.
 struct Copy<'s> {
     session: Option<Session<'s>>,
     columns: usize,
-    /// The bytes of a message that are not taken yet.
+    /// The bytes of a message that are not consumed yet.
     message: std::ops::Range<usize>,
-    /// Pieces, where a row or the head came in several.
+    /// Pieces, if a row or the header arrived in several.
     pieces: Vec<u8>,
     is_pieces: bool,
     has_begun: bool,
     has_ended: bool,
-    /// Where the values of the next row lie, and where it ends; none is known before it was looked for.
+    /// Where the values of the next row are, and where it ends; unknown until it was looked for.
     values: Vec<Option<std::ops::Range<usize>>>,
     end: Option<usize>,
 }
@@ -261,7 +261,7 @@ impl<'s> Copy<'s> {
         }
     }
 
-    /// Takes the next message, behind what is left.
+    /// Takes the next message, and appends it to what is left.
     fn more(&mut self) -> Result<()> {
         let session = self.session.as_mut().expect("it is open until its end");
         if !self.is_pieces && !self.message.is_empty() {
@@ -286,7 +286,7 @@ impl<'s> Copy<'s> {
         Ok(())
     }
 
-    /// Reads to the end of the answer: the session can be used again then.
+    /// Reads to the end of the answer, so that the session can be used again.
     fn close(&mut self) -> Result<()> {
         self.has_ended = true;
         if let Some(mut session) = self.session.take() {
@@ -305,7 +305,7 @@ enum Look {
     Trailer,
 }
 
-/// Bytes of the head; `None` where it is not all there.
+/// Bytes of the header; `None` if it is incomplete.
 ///
 /// ```text
 /// | signature 11 | flags 4 | bytes of more 4 | more … |
@@ -329,7 +329,7 @@ fn head(bytes: &[u8]) -> Result<Option<usize>> {
     Ok((bytes.len() >= len).then_some(len))
 }
 
-/// Where the values of a row lie.
+/// Where the values of a row are.
 ///
 /// ```text
 /// | columns 2 | (bytes 4, value) … |      none: bytes are −1; the end: columns are −1

@@ -1,4 +1,4 @@
-//! How do all who read see one moment? One connection exports a snapshot and keeps it; others adopt it.
+//! How do all readers see the same state? One connection exports a snapshot and keeps it; others adopt it.
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
@@ -8,8 +8,8 @@ use super::relation::cell;
 use super::wire::Connection;
 use crate::error::{Error, Kind, Place, Result};
 
-/// What every session wants: nothing is written, no row is left out without a word, nobody's time is up, and values are
-/// spelt alike everywhere.
+/// The settings of every session: read-only, no row silently left out, no timeouts, and the same output format
+/// everywhere.
 const SETTINGS: &str = "SET default_transaction_read_only = on; SET statement_timeout = 0; SET row_security = off; \
     SET standard_conforming_strings = on; SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'; \
     SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET client_min_messages = error; \
@@ -26,7 +26,7 @@ pub fn connect(address: &Address) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Who keeps a snapshot.
+/// The connection that holds a snapshot.
 pub struct Exporter {
     pub connection: Connection,
     snapshot: String,
@@ -35,7 +35,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Begins to keep the state of now.
+    /// Begins to hold a snapshot of the current state.
     pub fn begin(mut connection: Connection, number: u64) -> Result<Exporter> {
         connection.query(BEGIN)?;
         let rows = connection.query("SELECT pg_catalog.pg_export_snapshot()")?;
@@ -52,12 +52,12 @@ impl Exporter {
 pub struct Sessions {
     address: Address,
     exporter: Mutex<Exporter>,
-    /// Those that nobody uses, and the number of the snapshot each has adopted.
+    /// Idle connections, each with the number of the snapshot that it has adopted.
     idle: Mutex<Vec<(u64, Connection)>>,
 }
 
 impl Sessions {
-    /// All that see what this one sees.
+    /// Sessions that see the state of this exporter.
     pub fn new(address: Address, exporter: Exporter) -> Sessions {
         Sessions {
             address,
@@ -74,8 +74,8 @@ impl Sessions {
         self.idle.lock().expect("no one panics with it locked")
     }
 
-    /// A session. If the snapshot is gone, because the server was started again, `renewed` looks whether another may
-    /// take its place.
+    /// A session. If the snapshot is gone because the server was restarted, `renewed` checks whether a new one may
+    /// replace it.
     pub fn session(&self, renewed: &dyn Fn(&mut Connection) -> Result<()>) -> Result<Session<'_>> {
         let (number, adopted) = self.adopt()?;
         let connection = match adopted {
@@ -106,7 +106,7 @@ impl Sessions {
         }
     }
 
-    /// A connection that has adopted the snapshot, or why it could not; and the number of the snapshot.
+    /// A connection that has adopted the snapshot, or the reason why it could not, and the number of the snapshot.
     fn adopt(&self) -> Result<(u64, Result<Connection>)> {
         let (number, snapshot) = {
             let exporter = self.exporter();
@@ -125,7 +125,7 @@ impl Sessions {
         Ok((number, adopted.map(|_| connection)))
     }
 
-    /// Has another snapshot taken, unless somebody did already.
+    /// Has a new snapshot taken, unless another thread already did.
     fn renew(&self, lost: u64, renewed: &dyn Fn(&mut Connection) -> Result<()>) -> Result<()> {
         let mut exporter = self.exporter();
         if exporter.number != lost {
@@ -138,7 +138,7 @@ impl Sessions {
     }
 }
 
-/// A connection that somebody uses. It goes back when its request has been answered, and is closed otherwise.
+/// A connection in use. It is returned when its request has been answered, and closed otherwise.
 pub struct Session<'s> {
     sessions: &'s Sessions,
     number: u64,
@@ -168,7 +168,7 @@ impl Drop for Session<'_> {
     }
 }
 
-/// The error that a statement about the job ended with, at the server.
+/// The error of a statement of the job, with the server's address.
 pub fn at(address: &Address, error: Error) -> Error {
     error.at(Place::Remote {
         address: address.to_string(),

@@ -1,4 +1,5 @@
-//! How many rows are there, what do only they tell, and at which keys are they divided, so that several read at a time?
+//! How many rows are there, what can only be found out from them, and at which keys is the relation divided, so that
+//! several readers can work at a time?
 
 use super::describe::{Fields, KeyField, Open};
 use super::relation::{Relation, cell, literal};
@@ -11,7 +12,7 @@ use crate::limits;
 pub type Counted = (Position, Position, u64);
 
 impl KeyField {
-    /// The condition for keys behind a position, up to and with another; empty for all.
+    /// The condition for keys after one position, up to and including another; empty for all.
     pub fn within(&self, from: &Position, to: &Position) -> Result<String> {
         let bound = |position: &Position, sign: &str| match (position, self.is_text) {
             (Position::After(Key::Int(key)), false) => {
@@ -37,7 +38,7 @@ impl KeyField {
     }
 }
 
-/// Counts rows, fills in what only they tell, and divides them.
+/// Counts rows, fills in what can only be found out from them, and divides them.
 pub fn count(
     connection: &mut Connection,
     relation: &Relation,
@@ -54,7 +55,7 @@ pub fn count(
         at = bound;
     }
     ranges.push((at, Position::End));
-    // One look for all that is to be counted.
+    // One pass for everything to be counted.
     let mut asked = vec![format!("count(*) FILTER (WHERE {order} IS NULL)")];
     for (from, to) in &ranges {
         asked.push(match fields.key.within(from, to)?.as_str() {
@@ -99,7 +100,7 @@ pub fn count(
     Ok(all.map(|((from, to), rows)| (from, to, rows)).collect())
 }
 
-/// Puts into the fields what the rows tell; there are three numbers for each behind those of the ranges.
+/// Fills in the fields from the rows; there are three numbers for each field, after those of the ranges.
 fn tell(fields: &mut Fields, row: &Row, first: usize) -> Result<()> {
     for (number_of, field) in fields.all[1..].iter_mut().enumerate() {
         let at = first + number_of * 3;
@@ -143,7 +144,7 @@ fn tell(fields: &mut Fields, row: &Row, first: usize) -> Result<()> {
     Ok(())
 }
 
-/// Complains of keys that are there twice: a batch that ends between two rows of one key would lose the second.
+/// Refuses duplicate keys: a batch that ends between two rows with one key would lose the second.
 fn unique(connection: &mut Connection, relation: &Relation, fields: &Fields) -> Result<()> {
     if fields.key.is_proven {
         return Ok(());
@@ -172,7 +173,7 @@ fn unique(connection: &mut Connection, relation: &Relation, fields: &Fields) -> 
     ))
 }
 
-/// The keys between ranges of about as many rows, found in a sample.
+/// The keys between ranges of roughly equal numbers of rows, found in a sample.
 fn bounds(
     connection: &mut Connection,
     relation: &Relation,

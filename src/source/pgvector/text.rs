@@ -1,11 +1,11 @@
-//! How are dates, moments and decimals spelt? Exactly, and so that text of one column sorts as its values do where years
+//! How are dates, times and decimals written? Exactly, and so that the text of a column sorts like its values if years
 //! have four digits. Pure.
 
 use std::fmt::Write;
 
 use crate::schema::moment;
 
-/// Days from 1970-01-01 to 2000-01-01, which Postgres counts from.
+/// Days from 1970-01-01 to 2000-01-01, the epoch of Postgres.
 const EPOCH_DAYS: i64 = 10_957;
 const DAY_US: i64 = 86_400_000_000;
 
@@ -21,7 +21,7 @@ pub fn date(days: i32, out: &mut String) {
     }
 }
 
-/// A moment in microseconds from 2000-01-01; `zone`: what stands behind it.
+/// A timestamp in microseconds from 2000-01-01; `zone` is appended.
 pub fn moment(us: i64, zone: &str, out: &mut String) {
     match us {
         i64::MAX => out.push_str("infinity"),
@@ -39,7 +39,7 @@ pub fn moment(us: i64, zone: &str, out: &mut String) {
     }
 }
 
-/// Writes year, month and day, and returns what has to stand at the end.
+/// Writes year, month and day, and returns what has to be appended at the end.
 fn day(days: i64, out: &mut String) -> &'static str {
     let (year, month, day) = moment::civil(days + EPOCH_DAYS);
     let (year, era) = match year {
@@ -156,7 +156,7 @@ mod tests {
             let mut out = String::new();
             numeric(&bytes, &mut out).map(|()| out)
         };
-        let minus = u16::MAX; // Of a weight: -1.
+        let minus = u16::MAX; // As a weight: -1.
         for (words, expected) in [
             (&[0, 0, 0, 0][..], "0"),
             (&[0, 0, 0, 3], "0.000"),

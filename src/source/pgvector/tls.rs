@@ -1,4 +1,4 @@
-//! Is the line encrypted, and is the server the one that is meant? As `sslmode` asks for it.
+//! Is the connection encrypted, and to the right server? As `sslmode` requires.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -17,10 +17,10 @@ use rustls::{
 use super::address::{Address, TlsMode};
 use crate::error::{Error, Kind, Result};
 
-/// An encrypted line.
+/// An encrypted connection.
 pub type Line = StreamOwned<ClientConnection, TcpStream>;
 
-/// Encrypts a line on which the server has agreed to that.
+/// Encrypts a connection after the server has agreed.
 pub fn encrypt(address: &Address, mut line: TcpStream) -> Result<Line> {
     let provider = Arc::new(ring::default_provider());
     let failed = |what: String| Error::new(Kind::Refused, format!("TLS: {what}"));
@@ -108,7 +108,7 @@ fn unread(path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::path(Kind::Job, path, format!("cannot read it: {error}"))
 }
 
-/// Takes any certificate: the line is encrypted, and that is all. What `sslmode=require` means in libpq.
+/// Accepts any certificate: the connection is encrypted, and nothing else. This is `sslmode=require` in libpq.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 
@@ -149,7 +149,7 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-/// Takes a certificate that an authority vouches for, whatever host it is for.
+/// Accepts a certificate that an authority vouches for, whichever host it is for.
 #[derive(Debug)]
 struct AnyName(Arc<WebPkiServerVerifier>);
 

@@ -1,4 +1,4 @@
-//! What do the bytes of a value mean? From the big-endian words that COPY sends straight into columns. Pure.
+//! What do the bytes of a value mean? Converts the big-endian data of COPY directly into columns. Pure.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::simd::kernels;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Codec {
     Bool,
-    /// Signed, of so many bytes.
+    /// Signed, with this many bytes.
     Int(usize),
     /// Unsigned, 4 bytes.
     Oid,
@@ -24,7 +24,7 @@ pub enum Codec {
     Double,
     Text,
     Json,
-    /// A version, and text.
+    /// A version number, then text.
     Jsonb,
     Uuid,
     Numeric,
@@ -32,18 +32,18 @@ pub enum Codec {
     Timestamp,
     Timestamptz,
     Bytea,
-    /// Of so many dimensions.
+    /// With this many dimensions.
     Vector(u32),
     Halfvec(u32),
     Sparsevec,
-    /// So many bits.
+    /// This many bits.
     Bits(u32),
-    /// One dimension, and none missing.
+    /// One dimension, no nulls.
     Array(Box<Codec>),
 }
 
 impl Codec {
-    /// What its values become; texts are of at most so many bytes.
+    /// The type that its values become; texts have at most `max_bytes` bytes.
     pub fn kind(&self, max_bytes: Option<u32>) -> ColumnType {
         let vector = |element, dimension| ColumnType::Vector(VectorType { element, dimension });
         match self {
@@ -76,7 +76,7 @@ impl Codec {
         }
     }
 
-    /// Bytes that a value of so many takes in a batch; those of text within a few.
+    /// Bytes that a value of length `len` takes in a batch; for text, to within a few bytes.
     pub fn weight(&self, len: usize, kind: ColumnType) -> u64 {
         let len = len as u64;
         kind.value_bytes().unwrap_or(match self {
@@ -89,13 +89,13 @@ impl Codec {
     }
 }
 
-/// Values of a column, as they come.
+/// Builds the values of a column one by one.
 pub struct Maker {
     kind: ColumnType,
     values: Values,
     nulls: NullBufferBuilder,
     len: usize,
-    /// Text on its way.
+    /// Buffer for formatted text.
     spelt: String,
 }
 
@@ -116,7 +116,7 @@ impl Values {
     fn of_scalar(scalar: Scalar) -> Values {
         match scalar {
             Scalar::Bool => Values::Bool(BooleanBufferBuilder::new(0)),
-            // There is none in Postgres.
+            // Postgres has no such type.
             Scalar::Int8 | Scalar::Int16 => Values::Int16(Vec::new()),
             Scalar::Int32 => Values::Int32(Vec::new()),
             Scalar::Int64 => Values::Int64(Vec::new()),
@@ -138,7 +138,7 @@ impl Values {
         }
     }
 
-    /// A placeholder where there is no value.
+    /// Adds a placeholder for a missing value.
     fn put_nothing(&mut self) {
         match self {
             Values::Bool(bits) => bits.append(false),
@@ -243,7 +243,7 @@ impl Maker {
         }
     }
 
-    /// Adds a value, or that there is none.
+    /// Adds a value, or a null.
     pub fn put(&mut self, codec: &Codec, bytes: Option<&[u8]>) -> Result<(), String> {
         match bytes {
             Some(bytes) => {
@@ -264,7 +264,7 @@ impl Maker {
         self.len
     }
 
-    /// The values so far; it is empty then.
+    /// The values so far; the builder is then empty.
     pub fn finish(&mut self) -> Result<ArrayRef, String> {
         let done = std::mem::replace(self, Maker::new(self.kind));
         let mut nulls = done.nulls;

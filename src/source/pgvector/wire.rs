@@ -1,5 +1,5 @@
-//! How does one speak with a Postgres server? Messages both ways, a login, answers in text, and the bytes of COPY.
-//! Knows no table. Blocking: what it reads lies in one buffer, so that a row of COPY is looked at where it arrived.
+//! How is a Postgres server called? Messages in both directions, a login, answers in text, and the bytes of COPY.
+//! Knows no tables. Blocking: everything is read into one buffer, so that a row of COPY can be parsed in place.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -27,7 +27,7 @@ pub struct Connection {
     stream: Stream,
     address: String,
     buffer: Vec<u8>,
-    /// What was read and not yet looked at.
+    /// What was read but not yet parsed.
     unread: Range<usize>,
     /// Whether the server waits for a request.
     is_idle: bool,
@@ -92,7 +92,7 @@ impl Connection {
         let timed = connection.stream.wait_at_most(limit);
         timed.map_err(|e| place(silent(&e)))?;
         connection.log_in(address).map_err(place)?;
-        // A query may take long before its first row: a peer that is gone is noticed by the keep-alive.
+        // A query may take long before its first row: keep-alive detects a peer that is gone.
         let timed = connection.stream.wait_at_most(None);
         timed.map_err(|e| place(silent(&e)))?;
         Ok(connection)
@@ -127,7 +127,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Answers what the server asks of a login.
+    /// Answers the server's authentication requests.
     fn authenticate(
         &mut self,
         address: &Address,
@@ -189,7 +189,7 @@ impl Connection {
         self.send(&out)
     }
 
-    /// Runs a statement, or several, and gives the rows of all as text.
+    /// Runs one or more statements, and returns the rows of all as text.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
         self.answered("query", |connection| {
             let mut out = BytesMut::new();
@@ -210,7 +210,7 @@ impl Connection {
         })
     }
 
-    /// The columns that a statement gives; it must be a single one, and is not run.
+    /// The columns of a statement's result; it must be a single one, and is not run.
     pub fn describe(&mut self, sql: &str) -> Result<Vec<Described>> {
         self.answered("describe", |connection| {
             let mut out = BytesMut::new();
@@ -268,7 +268,7 @@ impl Connection {
         next
     }
 
-    /// Bytes that [`Connection::copied`] gave last.
+    /// The bytes that [`Connection::copied`] returned last.
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.buffer[range]
     }
@@ -285,7 +285,7 @@ impl Connection {
         })
     }
 
-    /// Does something whose answer ends with the server being ready again.
+    /// Runs an exchange that ends when the server is ready again.
     fn answered<T>(
         &mut self,
         call: &'static str,
@@ -295,7 +295,7 @@ impl Connection {
         done.map_err(|e| self.placed(e, call))
     }
 
-    /// Looks at messages until the server waits for the next request; the first error it sends is the outcome.
+    /// Handles messages until the server waits for the next request; the first error it sends is the result.
     fn until_ready(&mut self, mut look: impl FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
         self.is_idle = false;
         let mut outcome = Ok(());
@@ -318,7 +318,7 @@ impl Connection {
         self.stream.write_all(bytes).map_err(|e| silent(&e))
     }
 
-    /// The next message: its tag, and where its body lies in the buffer until the next is asked for.
+    /// The next message: its tag, and where its body is in the buffer until the next call.
     fn message(&mut self) -> Result<(u8, Range<usize>)> {
         loop {
             let there = &self.buffer[self.unread.clone()];
@@ -367,7 +367,7 @@ impl Drop for Connection {
         if self.is_idle {
             let mut out = BytesMut::new();
             frontend::terminate(&mut out);
-            // It would notice by itself.
+            // The server would notice the closed connection anyway.
             let _ = self.stream.write_all(&out);
         }
     }
