@@ -1,4 +1,4 @@
-//! What does the pickle beside an index hold? Documents by the labels of the index's rows.
+//! What does the pickle next to an index hold? Documents by the labels of the index's rows.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,7 +10,7 @@ use crate::limits;
 /// Module and name.
 type Class = (&'static str, &'static str);
 
-/// Classes whose objects hold what is read here, whatever LangChain's release.
+/// Classes whose objects hold what is read here, in all releases of LangChain.
 const STORES: [Class; 4] = [
     ("langchain_community.docstore.in_memory", "InMemoryDocstore"),
     ("langchain_classic.docstore.in_memory", "InMemoryDocstore"),
@@ -24,7 +24,7 @@ const DOCUMENTS: [Class; 4] = [
     ("langchain.docstore.document", "Document"),
 ];
 
-/// A document, as it travels.
+/// A document as it is migrated.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Document {
     pub id: String,
@@ -37,7 +37,7 @@ pub struct Document {
 #[derive(Debug)]
 pub struct Companion {
     documents: HashMap<i64, Document>,
-    /// Documents of no row.
+    /// Documents that belong to no row.
     left_over: usize,
 }
 
@@ -66,7 +66,7 @@ impl Companion {
         })
     }
 
-    /// The documents that a pickle holds; where it is wrong, and what is.
+    /// The documents in a pickle; on an error, its position and description.
     pub fn of(bytes: &[u8]) -> std::result::Result<Companion, (usize, String)> {
         let is_known = |module: &str, name: &str| {
             [STORES, DOCUMENTS]
@@ -140,7 +140,7 @@ impl Companion {
 const NOT_LANGCHAIN: &str =
     "is no pair of a store and the ids of rows, as LangChain's FAISS store saves it";
 
-/// What an object of one of these classes holds, by name.
+/// The fields of an object of one of these classes, by name.
 fn state<'b>(
     made: &Pickle<'b>,
     value: Value<'b>,
@@ -157,7 +157,7 @@ fn state<'b>(
     }
     let state = object.state;
     let state = state.ok_or_else(|| format!("has an object of {module}.{name} that is empty"))?;
-    // Objects of pydantic keep their fields a step below.
+    // Objects of pydantic keep their fields one level down.
     Ok(made.get(state, "__dict__").unwrap_or(state))
 }
 
@@ -242,7 +242,7 @@ fn spelt(text: &str) -> String {
     serde_json::to_string(text).expect("text is JSON")
 }
 
-/// The entries of a dictionary; of those with one key, the last.
+/// The entries of a dictionary; for duplicate keys, the last.
 fn last_of_each<'b>(
     entries: &[(Value<'b>, Value<'b>)],
 ) -> std::result::Result<Vec<(String, Value<'b>)>, String> {

@@ -1,5 +1,5 @@
-//! langchain: how are directories read that LangChain's FAISS store saves? The index as Faiss knows it; ids, texts and
-//! metadata from the pickle beside it, of which nothing is run.
+//! langchain: how are directories of LangChain's FAISS store read? The index as in Faiss; ids, texts and metadata from
+//! the pickle next to it, none of which is executed.
 
 mod companion;
 
