@@ -1,4 +1,4 @@
-//! How is a range of keys asked for, and is it whole? Rows, keys at a distance, counts; and what is told by comparing them.
+//! How is a range of keys queried, and is it complete? Rows, keys at a distance, counts, and what comparing them shows.
 
 use arrow_array::ArrayRef;
 
@@ -9,10 +9,10 @@ use crate::milvus::Range;
 use crate::milvus::proto::load_state;
 use crate::schema::ColumnType;
 
-/// How many questions are asked to tell which keys of a page are there more than once.
+/// How many queries may be spent to find out which keys of a page exist more than once.
 const QUESTIONS: u32 = 256;
 
-/// A partition or collection to ask.
+/// A partition or collection to query.
 #[derive(Clone, Copy)]
 pub struct Asked<'s> {
     pub source: &'s Milvus,
@@ -24,7 +24,7 @@ impl<'s> Asked<'s> {
         Asked { source, stretch }
     }
 
-    /// Whether keys are texts.
+    /// Whether keys are text.
     pub fn is_text(&self) -> bool {
         matches!(self.stretch.columns.key().kind, ColumnType::VarChar { .. })
     }
@@ -49,7 +49,7 @@ impl<'s> Asked<'s> {
         rows.map_err(|e| self.unloaded(e))
     }
 
-    /// The key of a row with so many before it in a range.
+    /// The key of the row that has this many rows before it in a range.
     pub fn key_at(&self, after: &Position, upto: &Position, before: u64) -> Result<Option<Key>> {
         let range = self.range(after, upto);
         let client = &self.stretch.home.client;
@@ -57,7 +57,7 @@ impl<'s> Asked<'s> {
         key.map_err(|e| self.unloaded(e))
     }
 
-    /// Rows of a range, all copies of a key counted.
+    /// The number of rows in a range, counting all copies of a key.
     pub fn count(&self, after: &Position, upto: &Position) -> Result<u64> {
         let range = self.range(after, upto);
         let client = &self.stretch.home.client;
@@ -72,8 +72,8 @@ impl<'s> Asked<'s> {
         count.map_err(|e| self.unloaded(e))
     }
 
-    /// A server that was started again loads what was loaded, which takes a while: what it refuses till then it will
-    /// answer later.
+    /// A restarted server reloads what was loaded, which takes a while: it will answer later what it refuses until
+    /// then.
     fn unloaded(&self, error: Error) -> Error {
         if error.kind() != Kind::Refused {
             return error;
@@ -101,8 +101,8 @@ impl<'s> Asked<'s> {
         }
     }
 
-    /// How many rows of a range have the key of another row, where `counted` are there and rows with these keys, in
-    /// order, were given. `None`: rows are there that were not given.
+    /// How many rows of a range share the key of another row. `counted` rows exist, and rows with these keys, in order,
+    /// were returned. `None` if rows exist that were not returned.
     pub fn copies(
         &self,
         (after, upto): (&Position, &Position),
@@ -121,7 +121,7 @@ impl<'s> Asked<'s> {
         let (left, right) = match keys {
             [] => return Ok(None),
             [key] => {
-                // Rows with this key, and rows between it and the neighbours.
+                // Rows with this key, and rows between it and its neighbours.
                 let at = Position::After(key.clone());
                 let upto_it = self.count(after, &at)?;
                 let behind = self.count(&at, upto)?;
@@ -141,8 +141,8 @@ impl<'s> Asked<'s> {
         Ok(others.map(|others| copies + others))
     }
 
-    /// Which rows of a range are there twice: how many copies there are of the keys that were given. Complains of rows
-    /// that the server counts and does not give.
+    /// How many rows of a range are further copies of the returned keys; `None` if the server counts rows that it does
+    /// not return.
     pub fn check_whole(
         &self,
         after: &Position,

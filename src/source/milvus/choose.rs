@@ -1,4 +1,4 @@
-//! Which databases, collections and partitions of a server are meant? Names and globs.
+//! Which databases, collections and partitions of a server are selected? Names and globs.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub const COLLECTIONS: Setting = Setting::new(
 )
 .example("[products]");
 
-/// A database, and how it is asked.
+/// A database and its client.
 #[derive(Clone)]
 pub struct Home {
     /// Its name.
@@ -30,11 +30,11 @@ pub struct Home {
     pub client: Arc<Client>,
 }
 
-/// Names or globs of databases; none: the default one.
+/// Names or globs of databases; if empty, the default one.
 #[derive(Clone, Debug, Default)]
 pub struct Databases(Vec<String>);
 
-/// The database that is meant where none is named.
+/// The default database.
 pub const DEFAULT: &str = "default";
 
 impl Databases {
@@ -43,7 +43,7 @@ impl Databases {
         Databases(form.list(DATABASES.name).unwrap_or_default())
     }
 
-    /// The one that is named, empty where none is; `None`: only the server knows how many are meant.
+    /// The one that is named, empty if none is; `None` if only the server knows how many are selected.
     pub fn alone(&self) -> Option<&str> {
         match self.0.as_slice() {
             [] => Some(""),
@@ -52,7 +52,7 @@ impl Databases {
         }
     }
 
-    /// Those that are meant, in order. One that fits nothing is a mistake. `client` is one of that which stands alone.
+    /// The selected ones, in order. A name that matches nothing is an error. `client` is used if only one is selected.
     pub fn homes(&self, client: &Arc<Client>) -> Result<Vec<Home>> {
         if let Some(alone) = self.alone() {
             let db = if alone.is_empty() { DEFAULT } else { alone };
@@ -84,10 +84,10 @@ fn is_glob(name: &str) -> bool {
     name.contains(['*', '?'])
 }
 
-/// A collection of one of the databases, and globs of its partitions; none: all.
+/// A collection of one of the databases, and globs of its partitions; if empty, all.
 type Chosen<'h> = (&'h Home, String, Vec<String>);
 
-/// Collections, each with partitions; none: all of them.
+/// Collections, each with partitions; if empty, all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Choice(Vec<(String, Vec<String>)>);
 
@@ -117,7 +117,7 @@ impl Choice {
         Choice(wanted)
     }
 
-    /// The collections that are meant, in order. A name that fits nothing is a mistake.
+    /// The selected collections, in order. A name that matches nothing is an error.
     pub fn collections<'h>(&self, homes: &'h [Home]) -> Result<Vec<Chosen<'h>>> {
         let mut there: Vec<(&Home, String)> = Vec::new();
         for home in homes {
@@ -150,7 +150,7 @@ impl Choice {
             for (home, name) in hits {
                 let mut others = chosen.iter_mut();
                 match others.find(|(h, other, _)| h.db == home.db && *other == name) {
-                    // All of it, whatever else is said.
+                    // All of it, whatever else is selected.
                     Some((_, _, all)) if tags.is_empty() || all.is_empty() => all.clear(),
                     Some((_, _, all)) => all.extend(tags.iter().cloned()),
                     None => chosen.push((home, name, tags.clone())),
@@ -162,7 +162,7 @@ impl Choice {
     }
 }
 
-/// Of a collection's partitions those that are meant, the default one with an empty name.
+/// The selected partitions of a collection, the default one with an empty name.
 pub fn partitions(collection: &str, globs: &[String], there: Vec<String>) -> Result<Vec<String>> {
     let shown = |glob: &str| {
         if glob.is_empty() {

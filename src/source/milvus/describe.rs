@@ -1,4 +1,4 @@
-//! What do a server's words about a collection mean? Fields become columns; the rest is what goes with them.
+//! What does a server's description of a collection mean? Fields become columns; the rest becomes traits.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use crate::schema::{
 /// Which fields of a collection are read.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// These, and the key; `None`: all of them.
+    /// These and the key; `None` for all.
     pub columns: Option<Vec<String>>,
-    /// Whether the dynamic field is.
+    /// Whether the dynamic field is read.
     pub dynamic: bool,
 }
 
@@ -31,7 +31,7 @@ impl Wanted {
         found.is_dynamic && self.dynamic && self.takes(DYNAMIC)
     }
 
-    /// Complains of names that are no fields.
+    /// Refuses names that are not fields.
     fn check(&self, found: &Collection) -> Result<()> {
         let outputs = found.fields.iter().filter(|f| f.is_function_output);
         let outputs: Vec<&str> = outputs.map(|f| &*f.name).collect();
@@ -57,7 +57,7 @@ impl Wanted {
     }
 }
 
-/// The columns that rows of a collection have: the key first, the dynamic field last.
+/// The columns of a collection's rows: the key first, the dynamic field last.
 pub fn columns(client: &Client, found: &Collection, wanted: &Wanted) -> Result<Arc<Columns>> {
     wanted.check(found)?;
     if let Some(name) = found.structs.iter().find(|name| wanted.takes(name)) {
@@ -89,7 +89,7 @@ pub fn columns(client: &Client, found: &Collection, wanted: &Wanted) -> Result<A
     Columns::new(all)
 }
 
-/// What a collection is beside these columns.
+/// Everything else about a collection.
 pub fn traits(client: &Client, found: &Collection, columns: &Columns) -> Result<CollectionTraits> {
     let vector = |field: &str| {
         let field = found.field(field);
@@ -126,7 +126,7 @@ pub fn traits(client: &Client, found: &Collection, columns: &Columns) -> Result<
             .collect(),
         aliases: found.aliases.clone(),
     };
-    // What is about fields that are not read stays behind with them.
+    // Traits of fields that are not read are left out with them.
     Ok(traits.renamed(|name| columns.named(name).map(|_| name.to_owned())))
 }
 

@@ -1,8 +1,8 @@
-//! milvus: how is a running Milvus 2.x read? By ranges of keys, each whole: pages with limits lose rows on real servers.
+//! milvus: how is a running Milvus 2.x read? In complete ranges of keys: paging with limits loses rows on real servers.
 //!
-//! What was measured on them shaped this: a limit may end a page too early wherever a key is there twice; a query for one
-//! partition sees keys that another partition has too; what is not loaded cannot be read; and a server that was started
-//! again says for a while that nothing is loaded.
+//! Measurements on such servers shaped this: a limit may end a page too early where a key exists twice; a query of one
+//! partition sees keys that another partition has too; what is not loaded cannot be read; and a restarted server
+//! reports for a while that nothing is loaded.
 
 mod ask;
 mod choose;
@@ -143,20 +143,20 @@ impl AnySpec for Spec {
     }
 }
 
-/// A server, and what of it is read.
+/// A server, and what is read from it.
 struct Milvus {
     client: Arc<Client>,
     spec: Spec,
     admitted: Globs,
-    /// What is read, once it was looked at.
+    /// What is read, once it is known.
     stretches: OnceLock<Vec<Stretch>>,
     /// How stretches were divided, for batches of this size: a plan asks more than once.
     divided: Mutex<BTreeMap<(usize, u64, u64), Vec<split::Counted>>>,
-    /// What was written before it is seen.
+    /// The timestamp of the state that is read: everything written before it is visible.
     since: OnceLock<Option<u64>>,
     /// What was loaded for the job.
     loaded: Mutex<Vec<(Home, String)>>,
-    /// Rows that have the key of another: the server gives one row of each key.
+    /// Rows that share the key of another: the server returns one row per key.
     copies: AtomicU64,
     pace: Pace,
 }
@@ -165,22 +165,22 @@ struct Milvus {
 struct Stretch {
     home: Home,
     name: TargetName,
-    /// The name, for people: with the database before it, where several are read.
+    /// Its name for messages: with the database if several are read.
     shown: String,
-    /// The server's number for the collection.
+    /// The server's id of the collection.
     collection: i64,
     look_up: LookUp,
     columns: Arc<Columns>,
     traits: Arc<CollectionTraits>,
     auto_id: bool,
-    /// Whether it could be read when it was looked at.
+    /// Its load state when it was looked up.
     load_state: i32,
-    /// Where its rows lie, for people.
+    /// Where its rows are, for messages.
     place: Arc<Path>,
 }
 
 impl Milvus {
-    /// What is read, looked at once.
+    /// What is read, looked up once.
     fn stretches(&self) -> Result<&[Stretch]> {
         if self.stretches.get().is_none() {
             let found = self.look()?;
@@ -264,12 +264,12 @@ impl Milvus {
         Ok(ranges)
     }
 
-    /// Whether each partition is read by itself: a key may be in several, and a query for all gives it once.
+    /// Whether each partition is read separately: a key may be in several, and a query of all returns it once.
     fn by_partition(&self, found: &Collection) -> bool {
         self.client.server().has_partitions() && !found.has_partition_key()
     }
 
-    /// Of a server that was started again, or is asked while somebody loads.
+    /// The error for a server that was restarted, or is still loading.
     fn loading(&self, stretch: &Stretch) -> Error {
         let what = format!("the server is still loading {}", stretch.shown);
         Error::new(Kind::Busy, what).hint("it can be read in a while")
@@ -448,7 +448,7 @@ impl Source for Milvus {
                     let what = format!("{name} was dropped, or made anew, since it was looked at");
                     return Err(Error::new(Kind::Changed, what));
                 }
-                // Who is silent has not changed.
+                // A server that does not answer has not changed.
                 Err(error) if error.kind().is_silence() => {}
                 Err(error) => return Err(error),
             }

@@ -1,4 +1,4 @@
-//! How is a range of keys read? Page by page: where a page ends is asked first, then all rows up to there.
+//! How is a range of keys read? Page by page: first the end of a page is queried, then all rows up to there.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::source::{Files, Reader};
 
-/// How often one row is looked for that is counted and not given.
+/// How often to look again for a row that is counted but not returned.
 const ATTEMPTS: u32 = 5;
 /// How long to wait before that.
 const WAIT: Duration = Duration::from_millis(200);
@@ -28,9 +28,9 @@ pub struct Pages<'s> {
     limits: Limits,
     /// Rows of the next page.
     page: u64,
-    /// No more are asked for; lower once an answer was too long.
+    /// The largest number to ask for: reduced when an answer was too long.
     page_max: u64,
-    /// Whether the keys of the last page were numbers without a gap.
+    /// Whether the keys of the last page were consecutive numbers.
     dense: bool,
     /// Rows so far.
     row: u64,
@@ -42,7 +42,7 @@ impl<'s> Pages<'s> {
         let (row_bytes, others) = asked.stretch.columns.row_bytes();
         let page_max = asked.source.spec.page.min(limits.batch_rows);
         let rows = limits.batch_bytes / row_bytes.max(1);
-        // How long texts are shows with the first page.
+        // The length of texts is known from the first page on.
         let first = match others {
             true => rows.min(limits::MILVUS_FIRST_PAGE_ROWS),
             false => rows,
@@ -103,7 +103,7 @@ impl<'s> Pages<'s> {
         Ok(())
     }
 
-    /// Where the next page ends, and rows up to there.
+    /// Where the next page ends, and the number of rows up to there.
     fn page_end(&self) -> Result<(Position, u64)> {
         let (at, end) = (&self.at, &self.end);
         let last = self.asked.key_at(at, end, self.page - 1)?;
@@ -118,7 +118,8 @@ impl<'s> Pages<'s> {
         Ok((upto, counted))
     }
 
-    /// The same where keys go on without a gap, as counting shows: it saves the server a pass over the rest of the range.
+    /// The same if keys go on consecutively, which a count shows: it saves the server a pass over the rest of the
+    /// range.
     fn guess(&mut self) -> Result<Option<(Position, u64)>> {
         let (true, Position::After(Key::Int(at))) = (std::mem::take(&mut self.dense), &self.at)
         else {
@@ -127,13 +128,13 @@ impl<'s> Pages<'s> {
         let upto = at.saturating_add_unsigned(self.page);
         let upto = Position::After(Key::Int(upto)).min(self.end.clone());
         let counted = self.asked.count(&self.at, &upto)?;
-        // Where other keys than these are there, the page ends elsewhere.
+        // If other keys than these exist, the page ends elsewhere.
         let is_page = counted == self.page || counted < self.page && upto == self.end;
         Ok((is_page && upto > self.at).then_some((upto, counted)))
     }
 
-    /// All rows up to there, in the order of their keys; `None`: more are counted than are given, and no key is there more
-    /// than once instead.
+    /// All rows up to there, in key order; `None` if more are counted than returned, and duplicate keys do not explain
+    /// it.
     fn whole(&mut self, upto: &Position, before: u64) -> Result<Option<Vec<ArrayRef>>> {
         let key = self.asked.stretch.columns.key_number();
         let mut rows = self.asked.rows(&self.at, upto)?;
@@ -147,7 +148,7 @@ impl<'s> Pages<'s> {
         self.check(&keys, upto)?;
         self.dense = is_dense(&keys);
         let given = keys.len() as u64;
-        // What comes and goes is counted otherwise from one moment to the next.
+        // Rows that come and go are counted differently from one moment to the next.
         let counted = match before > given {
             true => before.min(self.asked.count(&self.at, upto)?),
             false => before,
@@ -169,7 +170,7 @@ impl<'s> Pages<'s> {
         )
     }
 
-    /// Keys must be within what was asked for, each once.
+    /// Keys must be within the requested range, each once.
     fn check(&self, keys: &[Key], upto: &Position) -> Result<()> {
         for key in [keys.first(), keys.last()].into_iter().flatten() {
             let at = Position::After(key.clone());
@@ -264,7 +265,7 @@ fn keys(column: &ArrayRef) -> Result<Vec<Key>> {
     }
 }
 
-/// Whether keys in order are numbers without a gap.
+/// Whether sorted keys are consecutive numbers.
 fn is_dense(keys: &[Key]) -> bool {
     match (keys.first(), keys.last()) {
         (Some(Key::Int(first)), Some(Key::Int(last))) => {
@@ -274,7 +275,7 @@ fn is_dense(keys: &[Key]) -> bool {
     }
 }
 
-/// The rows of a column in another order.
+/// A column's rows in another order.
 fn taken(column: &ArrayRef, order: &[usize]) -> ArrayRef {
     let data = column.to_data();
     let mut out = MutableArrayData::new(vec![&data], false, order.len());

@@ -1,5 +1,5 @@
-//! Where is a collection divided, so that several read it at a time? At keys, found by counting: rows need not be there.
-//! Uneven pieces do no harm.
+//! Where is a collection divided, so that several readers can work at a time? At keys found by counting, which need not
+//! exist. Uneven pieces do no harm.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::limits;
 /// A range of keys, and how many rows are in it.
 pub type Counted = (Position, Position, u64);
 
-/// The ranges of what is loaded.
+/// The ranges of a loaded collection or partition.
 pub fn ranges(asked: &Asked<'_>, limits: Limits) -> Result<Vec<Counted>> {
     let all = asked.count(&Position::Start, &Position::End)?;
     check_last_key(asked)?;
@@ -51,7 +51,7 @@ pub fn ranges(asked: &Asked<'_>, limits: Limits) -> Result<Vec<Counted>> {
     Ok(counted.collect())
 }
 
-/// The one range of what is not loaded; rows as the statistics have them.
+/// The single range of what is not loaded; the number of rows comes from the statistics.
 pub fn unknown(asked: &Asked<'_>) -> Result<Vec<Counted>> {
     let look_up = &asked.stretch.look_up;
     let client = &asked.stretch.home.client;
@@ -59,7 +59,7 @@ pub fn unknown(asked: &Asked<'_>) -> Result<Vec<Counted>> {
     Ok(vec![(Position::Start, Position::End, rows)])
 }
 
-/// Servers until the end of 2025 count a row with the greatest key there is, and give it to no query.
+/// Servers until the end of 2025 count a row with the greatest possible key, but return it to no query.
 fn check_last_key(asked: &Asked<'_>) -> Result<()> {
     if asked.is_text() {
         return Ok(());
@@ -85,17 +85,17 @@ fn check_last_key(asked: &Asked<'_>) -> Result<()> {
     )))
 }
 
-/// Rows up to a key; a key is asked for once, however often it is wanted.
+/// The number of rows up to a key; each key is queried once, however often it is needed.
 type Count<'c> = dyn Fn(&Key) -> Result<u64> + 'c;
 
-/// Whether so many rows are near enough to what is wanted.
+/// Whether a number of rows is close enough to the wanted one.
 fn is_near(found: u64, wanted: u64, all: u64, pieces: u64) -> bool {
     found.abs_diff(wanted) <= all / pieces / 8
 }
 
 fn numbers(count: &Count<'_>, first: i64, all: u64, pieces: u64) -> Result<Vec<Key>> {
     let mut keys = Vec::new();
-    // Behind the first key: four times as far until all are found.
+    // After the first key: four times as far until all are found.
     let mut high = (i64::MAX, all);
     let mut step = 1i64;
     while let Some(key) = first.checked_add(step) {
@@ -113,7 +113,8 @@ fn numbers(count: &Count<'_>, first: i64, all: u64, pieces: u64) -> Result<Vec<K
     for piece in 1..pieces {
         let wanted = all * piece / pieces;
         let (mut from, mut to) = (low, high);
-        // Where the keys would lie evenly, and in the middle, by turns: keys that lie unevenly cost twice a bisection.
+        // Alternates between where evenly spaced keys would be and the middle: uneven keys cost at most twice a
+        // bisection.
         let mut is_even = true;
         while from.0 < to.0 {
             let middle = match is_even {
@@ -137,8 +138,8 @@ fn numbers(count: &Count<'_>, first: i64, all: u64, pieces: u64) -> Result<Vec<K
     Ok(keys)
 }
 
-/// The key up to which there would be so many rows, if keys lay evenly between two with so many up to them; below the
-/// second.
+/// The key with the wanted number of rows up to it, if keys were evenly spaced between two with known numbers; below
+/// the second.
 fn between((from, before): (i64, u64), (to, upto): (i64, u64), wanted: u64) -> i64 {
     let (span, rows) = (to.abs_diff(from), upto.saturating_sub(before).max(1));
     let part = wanted.saturating_sub(before).min(rows);
@@ -147,7 +148,7 @@ fn between((from, before): (i64, u64), (to, upto): (i64, u64), wanted: u64) -> i
     from.wrapping_add_unsigned(far)
 }
 
-/// Characters that texts are divided at: those that ASCII can print, in the order of their bytes.
+/// Characters at which texts are divided: printable ASCII, in byte order.
 const PRINTABLE: (u8, u8) = (0x20, 0x7e);
 
 fn texts(count: &Count<'_>, all: u64, pieces: u64) -> Result<Vec<Key>> {
@@ -155,7 +156,7 @@ fn texts(count: &Count<'_>, all: u64, pieces: u64) -> Result<Vec<Key>> {
     for piece in 1..pieces {
         let wanted = all * piece / pieces;
         let mut prefix = String::new();
-        // Character by character: the last with which there are not more than wanted.
+        // Character by character: the last one with no more rows than wanted.
         'longer: while prefix.len() < limits::MILVUS_SPLIT_CHARS {
             let (mut from, mut to) = (PRINTABLE.0, PRINTABLE.1 + 1);
             while from < to {
@@ -171,7 +172,7 @@ fn texts(count: &Count<'_>, all: u64, pieces: u64) -> Result<Vec<Key>> {
                     false => to = middle,
                 }
             }
-            // The one before the first that is too many, and what follows on it.
+            // The character before the first one that is too many, and what follows it.
             let last = from.saturating_sub(1).max(PRINTABLE.0);
             prefix.push(char::from(last));
         }
@@ -198,7 +199,7 @@ mod tests {
             Key::Text(_) => texts(&count, len, pieces).unwrap(),
         };
         assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
-        // However many rows there are: a divide costs some questions, not a pass over what lies before it.
+        // However many rows there are: a division costs some queries, not a pass over what comes before it.
         let most = 7 * if even { 70 } else { 700 };
         let questions = asked.borrow().len();
         assert!(questions < most, "{questions} questions");
@@ -233,7 +234,7 @@ mod tests {
         check((0..1000).map(|k| text("", k)).collect(), true);
         let long = "https://example.com/documents/";
         check((0..1000).map(|k| text(long, k)).collect(), true);
-        // Characters beyond ASCII cannot be divided between, and nothing goes wrong.
+        // Texts cannot be divided between characters beyond ASCII, but nothing breaks.
         check((0..1000).map(|k| text("日本", k)).collect(), false);
         check(vec![Key::Int(5); 1000], false);
     }
