@@ -1,6 +1,6 @@
 //! Milvus Lite 3.x: what does a directory hold? Databases, collections, and the files that each says are live.
 //!
-//! A file that no manifest names is left over from a death, and nobody's; one that a manifest names must be there.
+//! A file that no manifest names is left over from a crash and is ignored; one that a manifest names must exist.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::input::{Access, View};
 use crate::limits;
 use crate::schema::{Bounds, CollectionTraits, Index};
 
-/// The database that needs no name.
+/// The database that is used if none is named.
 pub const DEFAULT: &str = "default";
 /// The partition that every collection has.
 pub const DEFAULT_PARTITION: &str = "_default";
@@ -24,7 +24,7 @@ const SCHEMA: &str = "schema.json";
 const MANIFEST: &str = "manifest.json";
 const ALIASES: &str = "aliases.json";
 
-/// Over how many partitions rows with a partition key are spread.
+/// The number of partitions over which rows with a partition key are spread.
 const BUCKETS: u32 = 16;
 
 /// Whether a directory is one of Milvus Lite's.
@@ -63,7 +63,7 @@ pub fn collections(root: &Path, db: &str) -> Result<Vec<(String, PathBuf)>> {
         let dir = dir.join(&name);
         (name, dir)
     });
-    // One that was being made when the program died has no schema yet, and no rows.
+    // One that was being created when the program died has no schema and no rows yet.
     Ok(all.filter(|(_, dir)| dir.join(SCHEMA).exists()).collect())
 }
 
@@ -90,19 +90,19 @@ fn directories(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What is written down of a collection.
+/// What is recorded about a collection.
 pub struct Entry {
     pub described: Described,
-    /// Whether its partitions are where a partition key spreads rows: nobody names those.
+    /// Whether its partitions are those over which a partition key spreads rows, which have no user-visible names.
     pub is_bucketed: bool,
-    /// Of each partition the live files, data and deletions.
+    /// The live files of each partition, data and deletions.
     pub files: BTreeMap<String, Listed>,
-    /// The logs of what was not flushed, of rows and of deletions.
+    /// The logs of unflushed rows and deletions.
     pub row_logs: Vec<PathBuf>,
     pub deletion_logs: Vec<PathBuf>,
     /// What the operator should know.
     pub notes: Vec<String>,
-    /// The files that say so.
+    /// The files that this was read from.
     pub views: Vec<View>,
 }
 
@@ -114,7 +114,7 @@ pub struct Listed {
 }
 
 impl Entry {
-    /// Reads what a collection says of itself.
+    /// Reads the description of a collection.
     pub fn read(root: &Path, db: &str, name: &str, dir: &Path) -> Result<Entry> {
         let schema = Json::read(&dir.join(SCHEMA))?;
         let mut notes = Vec::new();
@@ -174,7 +174,7 @@ impl Entry {
     }
 }
 
-/// The logs of a directory, in the order of their numbers.
+/// The logs of a directory, ordered by number.
 fn logs(dir: &Path) -> Result<Vec<PathBuf>> {
     if !dir.is_dir() {
         return Ok(Vec::new());
@@ -224,7 +224,7 @@ impl Json {
         Error::path(Kind::Unsupported, self.view.path(), what)
     }
 
-    /// The members of an object under a key; none where there is no such key.
+    /// The members of an object under a key; none if there is no such key.
     fn members<'j>(
         &self,
         of: &'j Map<String, Value>,
@@ -284,7 +284,7 @@ impl Json {
         }
     }
 
-    /// What a schema says.
+    /// Reads a schema.
     fn said(&self, name: &str, notes: &mut Vec<String>) -> Result<Said> {
         if let Some(version) = self.root.get("schema_format_version")
             && version.as_u64().is_none_or(|version| version > 2)
@@ -376,7 +376,7 @@ impl Json {
         })
     }
 
-    /// The files that a manifest says are live.
+    /// The files that a manifest lists as live.
     fn files(&self, dir: &Path, into: &mut BTreeMap<String, Listed>) -> Result<()> {
         if let Some(version) = self.root.get("manifest_format_version")
             && version.as_u64().is_none_or(|version| version > 2)
@@ -392,7 +392,7 @@ impl Json {
             let place = dir.join("partitions").join(partition);
             let within = |key: &str| -> Result<Vec<PathBuf>> {
                 let paths = self.texts(of, key)?.into_iter().map(|path| {
-                    // As Windows separates names.
+                    // Windows separates names with backslashes.
                     let path = PathBuf::from(path.replace('\\', "/"));
                     let is_below = path.components().all(|c| matches!(c, Component::Normal(_)));
                     match is_below {
@@ -445,7 +445,7 @@ impl Json {
     }
 }
 
-/// Whether this is the name of one directory.
+/// Whether this is the name of a single directory.
 fn is_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     matches!(

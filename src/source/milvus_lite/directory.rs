@@ -22,14 +22,14 @@ use crate::source::cut::Cutter;
 use crate::source::files::identities;
 use crate::source::{Files, Reader, Source, Survey, content};
 
-/// A directory whose collections were looked at.
+/// An opened directory.
 pub struct Directory {
     root: PathBuf,
     collections: Vec<Named>,
-    /// What travels: collections and partitions by their numbers here.
+    /// What is migrated: collections and partitions by their numbers here.
     chosen: Vec<Chosen>,
     warnings: Vec<String>,
-    /// Held while it is read: no Milvus Lite starts here meanwhile.
+    /// Held during reading: no Milvus Lite can start here meanwhile.
     _lock: Option<fs::File>,
 }
 
@@ -39,7 +39,7 @@ struct Named {
 }
 
 impl Directory {
-    /// Looks at what is wanted of a directory.
+    /// Opens the selected collections of a directory.
     pub fn open(wanted: &Wanted) -> Result<Directory> {
         let root = &wanted.path;
         let lock = match lock::share(root) {
@@ -54,7 +54,7 @@ impl Directory {
         let there = catalog::collections(root, db)?;
         let names: Vec<&str> = there.iter().map(|(name, _)| &**name).collect();
         let (mut collections, mut warnings) = (Vec::new(), Vec::new());
-        // Partitions are known once a collection was opened.
+        // Partitions are known once a collection has been opened.
         let mut tags: Vec<Vec<String>> = vec![Vec::new(); there.len()];
         let mut opened = vec![0; there.len()];
         for number in wanted.choice.collections(&names, root)? {
@@ -93,7 +93,7 @@ impl Directory {
         })
     }
 
-    /// All pieces, in the order that shards number them by.
+    /// All pieces, in the order in which shards number them.
     fn pieces(&self) -> impl Iterator<Item = (&Named, &Piece)> {
         let all = self.collections.iter();
         all.flat_map(|named| named.rows.pieces.iter().map(move |piece| (named, piece)))
@@ -207,7 +207,7 @@ impl Source for Directory {
 
 enum Blocks<'s> {
     File(Box<parquet::Rows<'s>>),
-    /// The number of the batch that comes next.
+    /// The number of the next batch.
     Log(usize),
 }
 
@@ -272,7 +272,7 @@ impl Reader for PieceReader<'_> {
     }
 }
 
-/// The dynamic field, an empty object where a row has nothing in it.
+/// The dynamic field, with an empty object for rows that have nothing in it.
 fn filled(values: ArrayRef) -> ArrayRef {
     if values.null_count() == 0 {
         return values;

@@ -1,4 +1,4 @@
-//! What does a collection have? Fields, however they are written down, become columns.
+//! What does a collection have? Fields, whichever way they are recorded, become columns.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::schema::{
     Function, FunctionKind, Index, Metric, Role, Scalar,
 };
 
-/// What the dynamic field is called.
+/// The name of the dynamic field.
 pub const DYNAMIC: &str = "$meta";
 
 /// A field as Milvus Lite describes it.
 #[derive(Default)]
 pub struct Field {
     pub name: String,
-    /// Milvus' name of its type, arrays as `array<…>`.
+    /// Milvus's name of its type, arrays as `array<…>`.
     pub word: String,
     pub bounds: Bounds,
     pub is_key: bool,
@@ -29,33 +29,33 @@ pub struct Field {
     pub params: Vec<(String, String)>,
 }
 
-/// An index, and the field it is on.
+/// An index and its field.
 pub struct OnField {
     pub field: String,
     pub metric: Option<String>,
     pub index: Index,
 }
 
-/// What is said of a collection.
+/// What is known of a collection.
 #[derive(Default)]
 pub struct Said {
     pub fields: Vec<Field>,
     pub is_dynamic: bool,
     pub indexes: Vec<OnField>,
-    /// Whatever is about no field; its outputs and indexes are put in.
+    /// Traits that do not belong to a field; function outputs and indexes are filled in.
     pub traits: CollectionTraits,
 }
 
-/// The columns of a collection's rows, and what it is beside them.
+/// The columns of a collection's rows, and everything else about it.
 pub struct Described {
-    /// As they travel.
+    /// As they are migrated.
     pub columns: Arc<Columns>,
     pub traits: Arc<CollectionTraits>,
     pub auto_id: bool,
 }
 
 impl Said {
-    /// Puts together what was said; a sentence where it makes no collection.
+    /// Combines what is known; an error message if it does not make a collection.
     pub fn described(self) -> Result<Described, String> {
         let auto_id = self
             .fields
@@ -116,7 +116,7 @@ impl Field {
     fn column(self) -> Result<Column, String> {
         let is_text = matches!(self.word.as_str(), "varchar" | "array<varchar>");
         let is_dense = self.word.ends_with("_vector") && !self.word.starts_with("sparse");
-        // Descriptions may have more bounds than a type knows.
+        // Descriptions may have more bounds than the type supports.
         let bounds = Bounds {
             dim: self.bounds.dim.filter(|_| is_dense),
             max_length: self.bounds.max_length.filter(|_| is_text),
@@ -130,7 +130,7 @@ impl Field {
                 (_, true) => Role::PartitionKey,
                 _ => Role::Plain,
             },
-            // Vectors that are missing are kept as zeros.
+            // Missing vectors are stored as zeros.
             nullable: self.nullable && !kind.is_vector(),
             traits: ColumnTraits {
                 description: self.description,
@@ -143,7 +143,7 @@ impl Field {
     }
 }
 
-/// What Milvus calls a function of this number.
+/// Milvus's name for a function of this number.
 pub fn function(
     number: u64,
     name: &str,
@@ -163,7 +163,7 @@ pub fn function(
     })
 }
 
-/// A default that is written as JSON, for a field of this type; `None`: fields of this type have none in Milvus.
+/// A default written as JSON, for a field of this type; `None` if fields of this type have no defaults in Milvus.
 pub fn default_of(word: &str, value: &Value) -> Option<DefaultValue> {
     match Scalar::named(word)? {
         Scalar::Bool => value.as_bool().map(DefaultValue::Bool),
@@ -176,7 +176,7 @@ pub fn default_of(word: &str, value: &Value) -> Option<DefaultValue> {
     }
 }
 
-/// A JSON value as the text that Milvus takes for a parameter.
+/// A JSON value as the text that Milvus accepts for a parameter.
 pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

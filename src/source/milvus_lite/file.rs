@@ -1,4 +1,4 @@
-//! Milvus Lite 2.x as a source: stretches of tables as shards.
+//! Milvus Lite 2.x as a source: ranges of tables as shards.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::source::files::{add_shards, identities};
 use crate::source::sqlite::Sqlite;
 use crate::source::{Files, Reader, Source, Survey, content};
 
-/// A file whose collections were looked at.
+/// An opened file.
 pub struct LiteFile {
     sqlite: Sqlite,
     tables: Vec<Table>,
@@ -23,7 +23,7 @@ pub struct LiteFile {
 }
 
 impl LiteFile {
-    /// Looks at what is wanted of a file.
+    /// Opens the selected collections of a file.
     pub fn open(wanted: &Wanted) -> Result<LiteFile> {
         if let Some(db) = wanted
             .db
@@ -122,7 +122,7 @@ impl Source for LiteFile {
     }
 }
 
-/// Reads a stretch of a table.
+/// Reads a range of a table.
 struct TableReader<'s> {
     sqlite: &'s Sqlite,
     connection: Connection,

@@ -1,4 +1,4 @@
-//! What does a file or directory of Milvus Lite hold, and what of it can be read? Rows are counted, not read.
+//! What does a file or directory of Milvus Lite hold, and what of it can be read? Counts rows, but does not read them.
 
 use std::fmt;
 use std::path::Path;
@@ -15,10 +15,10 @@ use crate::error::Result;
 use crate::input::Access;
 use crate::source::sqlite::Sqlite;
 
-/// What there is.
+/// What was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Description {
-    /// What it is, with the versions that write such.
+    /// What it is, with the versions that write it.
     pub kind: &'static str,
     /// Where it is.
     pub path: String,
@@ -46,19 +46,19 @@ pub struct DescribedCollection {
     pub columns: Vec<String>,
     /// Indexes: the field, the type, the metric.
     pub indexes: Vec<String>,
-    /// Other names it goes by.
+    /// Its aliases.
     pub aliases: Vec<String>,
     /// Whether its keys were made by Milvus Lite.
     pub auto_id: bool,
-    /// Rows that live.
+    /// Live rows.
     pub rows: u64,
-    /// Rows that are deleted, or were written again, and are still there.
+    /// Rows that are deleted or were overwritten, but are still stored.
     pub rows_dead: u64,
     /// Live rows that are only in the log.
     pub rows_unflushed: u64,
-    /// Its partitions; none where there are no others than the default one.
+    /// Its partitions; empty if there is only the default one.
     pub partitions: Vec<DescribedPartition>,
-    /// What is lost, and what was never whole.
+    /// What is lost, and what was damaged.
     pub notes: Vec<String>,
     /// Why it cannot be read, if so.
     pub problem: Option<String>,
@@ -69,9 +69,9 @@ pub struct DescribedCollection {
 pub struct DescribedPartition {
     /// Its name.
     pub name: String,
-    /// Rows that live.
+    /// Live rows.
     pub rows: u64,
-    /// Rows that are deleted or were written again.
+    /// Rows that are deleted or were overwritten.
     pub rows_dead: u64,
 }
 

@@ -1,5 +1,5 @@
-//! Which row of each key lives? The one that was written last, unless its key was deleted after it.
-//! Takes 32 bytes for each row and each deletion until all are told.
+//! Which row of each key is live? The one that was written last, unless its key was deleted after it.
+//! Takes 32 bytes for each row and each deletion until the result is known.
 
 use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
@@ -13,7 +13,7 @@ pub struct Latest {
 }
 
 struct Entry {
-    /// The key, or of text two digests that nobody can foresee.
+    /// The key; for text, two unpredictable digests.
     key: [u64; 2],
     /// When it was written.
     at: u64,
@@ -39,7 +39,7 @@ impl Latest {
         }
     }
 
-    /// Notes a row of a piece.
+    /// Records a row of a piece.
     pub fn row(&mut self, key: Key<'_>, at: u64, piece: u32, row: u32) {
         let key = self.key(key);
         self.entries.push(Entry {
@@ -50,14 +50,14 @@ impl Latest {
         });
     }
 
-    /// Notes that rows of a key written before this moment are dead.
+    /// Records that rows of a key written before this moment are dead.
     pub fn deletion(&mut self, key: Key<'_>, at: u64) {
         self.row(key, at, DELETION, 0);
     }
 
-    /// For each of so many pieces the stretches of rows that live.
+    /// The ranges of live rows for each of this many pieces.
     pub fn living(mut self, pieces: usize) -> Vec<Vec<Range<u64>>> {
-        // Of one moment a row outlives a deletion, and of two copies the one in the first piece.
+        // At the same moment, a row outlives a deletion, and of two copies the one in the first piece lives.
         self.entries.sort_unstable_by_key(|entry| {
             let is_row = entry.piece != DELETION;
             (
@@ -105,7 +105,7 @@ mod tests {
         latest.deletion(Key::Int(2), 5);
         latest.deletion(Key::Int(4), 5);
         latest.deletion(Key::Int(9), 7);
-        // A copy of a row that a death left in two places, and a later one.
+        // A copy of a row that a crash left in two places, and a later one.
         latest.row(Key::Int(3), 4, 1, 0);
         latest.row(Key::Int(1), 8, 1, 1);
         latest.row(Key::Int(7), 9, 1, 2);

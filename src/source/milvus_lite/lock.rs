@@ -1,4 +1,4 @@
-//! Is a Milvus Lite running on this directory? While it is read none may start there.
+//! Is a Milvus Lite running on this directory? None may start there while it is read.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -8,20 +8,20 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-/// Its name in the directory.
+/// The name of the lock file in the directory.
 pub const LOCK: &str = "LOCK";
 
-/// What became of an attempt to share the lock.
+/// The result of an attempt to share the lock.
 pub enum Lock {
-    /// It is shared until this is dropped; `None`: there is none to share.
+    /// It is shared until this is dropped; `None` if there is none to share.
     Shared(Option<File>),
-    /// A Milvus Lite holds it: this process, where that can be told.
+    /// A Milvus Lite holds it: its process id, if known.
     Held(Option<u32>),
 }
 
 /// Shares the lock of a directory with other readers.
 pub fn share(root: &Path) -> Lock {
-    // A copy of a directory need not have one, and some file systems know no locks.
+    // A copy of a directory need not have one, and some file systems do not support locks.
     let Ok(file) = File::open(root.join(LOCK)) else {
         return Lock::Shared(None);
     };
@@ -32,7 +32,7 @@ pub fn share(root: &Path) -> Lock {
     }
 }
 
-/// Who holds the lock, as Linux tells.
+/// The process that holds the lock, according to Linux.
 fn holder(file: &File) -> Option<u32> {
     let inode = file.metadata().ok()?.ino().to_string();
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
@@ -45,15 +45,15 @@ fn holder(file: &File) -> Option<u32> {
     })
 }
 
-/// The holder, for people.
+/// The holder, for messages.
 pub fn named(holder: Option<u32>) -> String {
     holder.map_or(String::new(), |pid| format!(" (process {pid})"))
 }
 
-/// Who writes to a SQLite file at this moment, where somebody does; within, this process, where that can be told.
+/// The process that is writing to a SQLite file right now, if any: the inner option is its id, if known.
 pub fn writer(path: &Path) -> Option<Option<u32>> {
     let file = File::open(path).ok()?;
-    // SQLite's readers share locks too: only those of a writer stand in the way of one more.
+    // SQLite's readers share locks too: only a writer's locks prevent another shared lock.
     let held = fcntl_getlk(&file, &Flock::from(FlockType::ReadLock)).ok()??;
     Some(
         held.pid

@@ -1,5 +1,5 @@
-//! How is what Milvus Lite keeps read? The SQLite file of 2.x, the directory of 3.x, what was not flushed included.
-//! Never writes anything; in a directory it shares the lock, so that no Milvus Lite starts there meanwhile.
+//! How are the files of Milvus Lite read? The SQLite file of 2.x, the directory of 3.x, including unflushed rows.
+//! Never writes anything; in a directory it shares the lock, so that no Milvus Lite can start there meanwhile.
 
 mod catalog;
 mod directory;
@@ -37,7 +37,7 @@ pub const KIND: SourceKind = SourceKind {
     read: |form| Some(Box::new(Wanted::read(form)?)),
 };
 
-/// What a job wants of a file or directory.
+/// What a job selects of a file or directory.
 struct Wanted {
     path: PathBuf,
     db: Option<String>,
@@ -108,13 +108,13 @@ impl Kept {
     }
 }
 
-/// Whether a file begins as SQLite's do.
+/// Whether a file begins with the SQLite signature.
 fn is_sqlite(view: &View) -> bool {
     let mut found = [0; tables::SIGNATURE.len()];
     view.read(0, &mut found).is_ok() && found == *tables::SIGNATURE
 }
 
-/// Whether a path is of Milvus Lite, as far as its first bytes or names tell.
+/// Whether a path belongs to Milvus Lite, judging by its first bytes or its names.
 pub fn is_it(path: &Path) -> bool {
     if path.is_dir() {
         return catalog::is_it(path);

@@ -1,5 +1,5 @@
-//! Milvus Lite 3.x: where do the rows of a collection lie, and which of them live? In files of partitions, and in the
-//! logs of what was not flushed; of a key that is written twice, anywhere in the collection, the last row lives.
+//! Milvus Lite 3.x: where are the rows of a collection, and which of them are live? In files of partitions, and in the
+//! logs of unflushed rows; if a key was written more than once, anywhere in the collection, the last row is live.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,17 +18,17 @@ use crate::input::{Access, View};
 use crate::parquet::{self, File, Stream};
 use crate::schema::{Column, ColumnType, Columns, Role, Scalar};
 
-/// The column that says when a row was written.
+/// The column that records when a row was written.
 const SEQ: &str = "_seq";
-/// The column that says which partition a logged row belongs to.
+/// The column that records which partition a logged row belongs to.
 const PARTITION: &str = "_partition";
 
-/// A collection whose files were opened.
+/// A collection with its files open.
 pub struct Collection {
     pub described: Described,
-    /// Its columns as they are stored: where nothing is in the dynamic field, there is no value.
+    /// Its columns as stored: a row without dynamic values has a null there.
     pub stored: Arc<Columns>,
-    /// Its partitions, the default one first; where a partition key spreads rows, that one stands for all.
+    /// Its partitions, the default one first; if a partition key spreads rows, that one stands for all.
     pub partitions: Vec<Partition>,
     pub pieces: Vec<Piece>,
     /// Live rows that are only in the log.
@@ -49,11 +49,11 @@ pub struct Piece {
     pub content: Content,
     /// Number of the partition.
     pub partition: usize,
-    /// Rows that live, by their numbers in the file.
+    /// Live rows, by their numbers in the file.
     pub living: Vec<Range<u64>>,
 }
 
-/// What a piece is read from.
+/// The file that a piece is read from.
 #[derive(Clone)]
 pub enum Content {
     File(File),
@@ -78,19 +78,19 @@ impl Content {
 }
 
 impl Piece {
-    /// How many rows live.
+    /// The number of live rows.
     pub fn rows(&self) -> u64 {
         self.living.iter().map(|rows| rows.end - rows.start).sum()
     }
 }
 
-/// A file, and to which partition its rows belong: from each of these rows on to that one.
+/// A file, and the partitions of its rows: from each of these rows on, the rows belong to that partition.
 struct Opened {
     content: Content,
     owners: Vec<(u64, usize)>,
 }
 
-/// What is found while files are looked through.
+/// What is collected while files are scanned.
 struct Look {
     entry_partitions: BTreeMap<String, usize>,
     partitions: Vec<Partition>,
@@ -118,7 +118,7 @@ impl Look {
 }
 
 impl Collection {
-    /// Opens the files of a collection, and tells which rows live.
+    /// Opens the files of a collection, and determines which rows are live.
     pub fn open(entry: Entry, access: Access) -> Result<Collection> {
         let columns = &entry.described.columns;
         let stored = columns.all().iter().cloned().map(|column| Column {
@@ -218,7 +218,7 @@ impl Collection {
         })
     }
 
-    /// All files that were looked at.
+    /// All files that were opened.
     pub fn views(&self) -> &[View] {
         &self.views
     }
@@ -228,7 +228,7 @@ fn piece_number(count: usize) -> u32 {
     u32::try_from(count).expect("a manifest has fewer files")
 }
 
-/// For each partition that a file has rows of: those that live, and how many there are.
+/// For each partition that a file has rows of: the live ones, and their number.
 fn split(file: &Opened, living: Vec<Range<u64>>) -> Vec<(usize, Vec<Range<u64>>, u64)> {
     if let [(_, partition)] = &file.owners[..] {
         return vec![(*partition, living, file.content.rows())];
@@ -260,7 +260,7 @@ fn split(file: &Opened, living: Vec<Range<u64>>) -> Vec<(usize, Vec<Range<u64>>,
 /// Opens a Parquet file that has these columns.
 fn open(path: &Path, access: Access, columns: &[&Columns]) -> Result<File> {
     let file = File::open(path, access)?;
-    // Each row has a number of its own, which takes a byte at least.
+    // Each row has a number of its own, which takes at least a byte.
     if file.rows > file.view.len() || u32::try_from(file.rows).is_err() {
         let what = format!("{} rows in {} bytes", file.rows, file.view.len());
         return Err(Error::path(Kind::Corrupt, path, what));
@@ -287,7 +287,7 @@ fn log(path: &Path, access: Access, notes: &mut Vec<String>) -> Result<Stream> {
     Ok(stream)
 }
 
-/// Notes the rows of a log, and tells from which row on they belong to which partition.
+/// Records the rows of a log, and finds from which row on they belong to which partition.
 fn log_rows(
     stream: &Stream,
     columns: &Columns,
@@ -325,7 +325,7 @@ fn each_key(file: &File, columns: &Columns, mut each: impl FnMut(Key<'_>, u64, u
     Ok(())
 }
 
-/// The same of rows that were read, the first of which has this number.
+/// The same for rows that were read, the first of which has this number.
 fn of_keys(values: &[ArrayRef], first: u64, mut each: impl FnMut(Key<'_>, u64, u32)) {
     let at = values[1].as_primitive::<Int64Type>().values();
     let numbers = first as u32..;

@@ -1,7 +1,7 @@
 //! Milvus Lite 2.x: what does a SQLite file hold? A table for each collection, a row for each of its rows.
 //!
-//! Deletions are gone from the file and upserts have replaced what was there, but a key that was inserted twice is
-//! there twice: Milvus Lite answers with the last one.
+//! Deleted rows are gone from the file, and upserts have replaced the old rows, but a key that was inserted twice is
+//! stored twice: Milvus Lite returns the last one.
 
 use std::ops::Range;
 use std::path::Path;
@@ -17,16 +17,16 @@ use crate::milvus::{default_of, lite};
 use crate::schema::{Bounds, CollectionTraits, Index};
 use crate::source::sqlite::Sqlite;
 
-/// What every SQLite file begins with.
+/// The first bytes of every SQLite file.
 pub const SIGNATURE: &[u8; 16] = b"SQLite format 3\0";
 
 const META: &str = "collection_meta";
 
-/// A collection whose table was looked through.
+/// A scanned table of a collection.
 pub struct Table {
     pub name: String,
     pub described: Described,
-    /// The numbers of the rows that live, ascending.
+    /// The numbers of the live rows, ascending.
     pub rows: Vec<i64>,
     /// Rows whose key was inserted again later.
     pub repeated: u64,
@@ -37,7 +37,7 @@ pub fn is_it(sqlite: &Sqlite, connection: &Connection) -> Result<bool> {
     has_table(sqlite, connection, META)
 }
 
-/// Whether there is such a table; a view could say anything, and take forever to say it.
+/// Whether there is such a table; a view could return anything, and take forever to do so.
 fn has_table(sqlite: &Sqlite, connection: &Connection, name: &str) -> Result<bool> {
     let count = connection.query_row(
         "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND name = ?1",
@@ -82,7 +82,7 @@ fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
 }
 
 impl Table {
-    /// Looks through the table of a collection.
+    /// Scans the table of a collection.
     pub fn open(sqlite: &Sqlite, connection: &Connection, name: &str) -> Result<Table> {
         let said = said(sqlite, connection, name)?;
         let described = said.described().map_err(|what| {
@@ -129,7 +129,7 @@ impl Table {
         })
     }
 
-    /// Reads some rows from one of those that live on, as columns; says how many live rows they are.
+    /// Reads some rows from a live one on, as columns; returns how many live rows they are.
     pub fn block(
         &self,
         sqlite: &Sqlite,
@@ -182,12 +182,12 @@ impl Table {
     }
 }
 
-/// A name as SQL takes it.
+/// A name quoted for SQL.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// What the file says of a collection.
+/// The file's description of a collection.
 fn said(sqlite: &Sqlite, connection: &Connection, name: &str) -> Result<Said> {
     let read = || -> rusqlite::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let sql = "SELECT meta_type, blob_field FROM collection_meta WHERE collection_name = ?1";
@@ -247,7 +247,7 @@ fn on_field(field: &FieldSchema, params: &[KeyValue]) -> OnField {
 }
 
 fn of_schema(schema: &CollectionSchema) -> std::result::Result<Said, String> {
-    /// Fields below are Milvus' own.
+    /// Fields below are internal to Milvus.
     const FIRST: i64 = 100;
     let own = schema.fields.iter().filter(|f| f.field_id >= FIRST);
     let is_dynamic = schema.enable_dynamic_field || own.clone().any(|f| f.is_dynamic);
@@ -309,7 +309,7 @@ fn field(schema: &CollectionSchema, field: &FieldSchema) -> Field {
     }
 }
 
-/// Complains of a file that a process is writing to at this moment.
+/// Refuses a file that a process is writing to right now.
 pub fn check_unlocked(path: &Path) -> Result<()> {
     match super::lock::writer(path) {
         None => Ok(()),
