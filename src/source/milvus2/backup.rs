@@ -1,4 +1,4 @@
-//! What did milvus-backup write? Metadata as JSON, whole or by level, and binlogs as they were. The settings of
+//! What did milvus-backup write? Metadata as JSON, in one file or one per level, and unchanged binlogs. The settings of
 //! `milvus_backup`.
 
 use std::collections::BTreeMap;
@@ -85,13 +85,13 @@ impl Spec for Settings {
     }
 }
 
-/// A backup whose metadata were read.
+/// A backup with its metadata.
 pub struct Backup {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// The release of the Milvus that it is of.
+    /// The version of the Milvus that it was taken from.
     pub version: String,
-    /// The file that the metadata are in, the first of several.
+    /// The metadata file; if there are several, the first.
     pub meta: PathBuf,
     /// Its collections.
     pub collections: Vec<Collection>,
@@ -154,7 +154,7 @@ pub fn read(path: &Path, volume: &Volume) -> Result<Backup> {
 
 fn json<T: DeserializeOwned>(path: &Path, volume: &Volume) -> Result<T> {
     let view = match volume {
-        // What is mapped may change while it is read.
+        // A mapped file may change while it is read.
         Volume::Disk(_) => Volume::Disk(Access::Read).open(path)?,
         Volume::Remote(_) => volume.open(path)?,
     };
@@ -174,7 +174,7 @@ fn json<T: DeserializeOwned>(path: &Path, volume: &Volume) -> Result<T> {
     })
 }
 
-/// Puts together what older backups have in four files.
+/// Combines the four metadata files of older backups.
 fn by_level(dir: &Path, volume: &Volume) -> Result<Info> {
     let mut info: Info = json(&dir.join(TOP), volume)?;
     let collections: Level<OfCollection> = json(&dir.join("collection_meta.json"), volume)?;
@@ -356,7 +356,7 @@ fn pairs(pairs: Vec<Pair>) -> Vec<KeyValue> {
         .collect()
 }
 
-/// Pairs that stand as a list of keys and values, or as a map.
+/// Pairs given as a list of keys and values, or as a map.
 fn any_pairs(value: Value) -> Vec<KeyValue> {
     match value {
         Value::Object(map) => {
@@ -374,7 +374,7 @@ fn text(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Names that stand as texts, or as things that have a name.
+/// Names given as strings, or as objects with a name.
 fn names(value: &Value) -> Vec<String> {
     let all = value.as_array().into_iter().flatten();
     let name = |value: &Value| {
@@ -404,7 +404,7 @@ fn collection(of: OfCollection, root: &Root<'_>) -> std::result::Result<Collecti
         properties: any_pairs(of.properties),
         aliases: names(&of.aliases),
         indexes: of.index_infos.into_iter().map(index).collect(),
-        // A moment as Milvus stamps it has its milliseconds above 18 other bits.
+        // A Milvus timestamp has its milliseconds above 18 other bits.
         as_of: Some(of.backup_timestamp).filter(|stamp| *stamp > 1 << 56),
         ..Collection::default()
     };
@@ -537,7 +537,7 @@ fn field(of: OfField) -> std::result::Result<FieldSchema, String> {
     })
 }
 
-/// The default of a field: a message in base64 or as it is; in older backups by the name of its member.
+/// The default of a field: a message, plain or in base64; in older backups, under the name of its member.
 fn default(of: &OfField) -> std::result::Result<Option<ValueField>, ()> {
     let message = match (&*of.default_value_base64, &*of.default_value_proto) {
         ("", "") => None,
@@ -573,7 +573,7 @@ fn default(of: &OfField) -> std::result::Result<Option<ValueField>, ()> {
     }
 }
 
-/// Bytes of base64, as RFC 4648 has it.
+/// Bytes decoded from base64 as in RFC 4648.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut word, mut bits) = (0u32, 0);

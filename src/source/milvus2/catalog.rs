@@ -1,4 +1,4 @@
-//! What do metadata say is there? Collections with their fields, partitions, segments and logs, wherever that was read.
+//! What do the metadata list? Collections with their fields, partitions, segments and logs, wherever it was read from.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,57 +7,57 @@ use crate::milvus::proto::{
     CollectionSchema, FieldBinlog, KeyValue, LEVEL_0, LogInfo, SegmentInfo, segment_state as state,
 };
 
-/// The field of the moments in which rows were written.
+/// The field with the timestamps of writes.
 pub const TIMESTAMP: i64 = 1;
-/// The first field that a user made.
+/// The first field number for user-defined fields.
 pub const FIRST_FIELD: i64 = 100;
-/// What Milvus calls the partition that each collection has.
+/// Milvus's name for the partition that every collection has.
 pub const DEFAULT_PARTITION: &str = "_default";
-/// The partition of deletions that are about all partitions.
+/// The partition id of deletions that apply to all partitions.
 pub const ALL_PARTITIONS: i64 = -1;
 
 /// A collection.
 #[derive(Clone, Debug, Default)]
 pub struct Collection {
-    /// Its number.
+    /// Its id.
     pub id: i64,
     /// The database it is in.
     pub db: String,
     /// Its name.
     pub name: String,
-    /// Its fields, with those that Milvus adds where the metadata list them.
+    /// Its fields, including those that Milvus adds if the metadata list them.
     pub schema: CollectionSchema,
     /// How many shards it has.
     pub shards: i32,
-    /// What queries see that do not say it, by Milvus' number.
+    /// The default consistency level of queries, by Milvus's number.
     pub consistency: i32,
     /// Names and values.
     pub properties: Vec<KeyValue>,
-    /// Other names it goes by.
+    /// Its aliases.
     pub aliases: Vec<String>,
     /// Indexes on its fields.
     pub indexes: Vec<Index>,
-    /// Partitions that are there, the default one first.
+    /// Existing partitions, the default one first.
     pub partitions: Vec<Partition>,
     /// Segments that hold its rows and deletions.
     pub segments: Vec<Segment>,
-    /// Segments that do not count, by what they are: how many, and rows they are said to have.
+    /// Segments that do not count, by kind: how many there are, and the rows they have according to the metadata.
     pub skipped: BTreeMap<String, (u64, i64)>,
-    /// Up to when all that was written is in its segments, as Milvus stamps time.
+    /// The Milvus timestamp up to which all writes are in its segments.
     pub as_of: Option<u64>,
 }
 
 /// A partition of a collection.
 #[derive(Clone, Debug)]
 pub struct Partition {
-    /// Its number.
+    /// Its id.
     pub id: i64,
-    /// Its name; empty: the default one.
+    /// Its name; empty for the default one.
     pub tag: String,
 }
 
 impl Partition {
-    /// A partition by Milvus' name for it.
+    /// A partition from Milvus's name for it.
     pub fn new(id: i64, name: &str) -> Partition {
         let tag = if name == DEFAULT_PARTITION { "" } else { name };
         Partition {
@@ -72,30 +72,30 @@ impl Partition {
 pub struct Index {
     /// The field it is on.
     pub field: String,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Its type, its metric, and what else it was made with.
+    /// Its type, its metric, and its other build parameters.
     pub params: Vec<KeyValue>,
 }
 
 /// A segment that counts.
 #[derive(Clone, Debug)]
 pub struct Segment {
-    /// Its number.
+    /// Its id.
     pub id: i64,
     /// The partition it is in, or [`ALL_PARTITIONS`].
     pub partition: i64,
     /// The channel that its rows and deletions came through.
     pub channel: String,
-    /// Rows that it is said to have.
+    /// Its number of rows according to the metadata.
     pub rows: i64,
-    /// What state it is in, by Milvus' number.
+    /// Its state, by Milvus's number.
     pub state: i32,
     /// Whether it holds deletions only.
     pub is_level_0: bool,
     /// 0 and 1: a binlog for each field.
     pub storage_version: i64,
-    /// When all its rows were written, if not when they say.
+    /// When all its rows were written, if this overrides their own timestamps.
     pub commit_timestamp: u64,
     /// Its directory.
     pub dir: PathBuf,
@@ -110,15 +110,15 @@ pub struct Segment {
 pub struct Log {
     /// The segment it belongs to.
     pub segment: i64,
-    /// Its number: logs of a field are in the order of these.
+    /// Its id: logs of a field are ordered by it.
     pub id: i64,
     /// Where it is.
     pub path: PathBuf,
-    /// Rows it is said to have; 0: nobody says.
+    /// Its number of rows according to the metadata; 0 if unknown.
     pub rows: i64,
 }
 
-/// Where files of segments are: below `insert` and `deletions`, by the numbers of what they belong to.
+/// Where files of segments are: below `insert` and `deletions`, by the ids of collection, partition and segment.
 pub struct Root<'r> {
     /// `insert_log`.
     pub insert: &'r Path,
@@ -127,7 +127,7 @@ pub struct Root<'r> {
 }
 
 impl Root<'_> {
-    /// The directory of a segment; `group` is a level that backups have between partition and segment.
+    /// The directory of a segment; `group` is a directory level that backups have between partition and segment.
     fn dir(&self, root: &Path, segment: &SegmentInfo, group: Option<i64>) -> PathBuf {
         let mut dir = root.join(segment.collection.to_string());
         dir.push(segment.partition.to_string());
@@ -138,7 +138,7 @@ impl Root<'_> {
         dir
     }
 
-    /// The logs of a segment, wherever its metadata say that they were.
+    /// The logs of a segment, whatever paths the metadata record.
     pub fn segment(
         &self,
         info: &SegmentInfo,
@@ -174,7 +174,7 @@ impl Root<'_> {
     }
 }
 
-/// A log in its directory. Its name is its number, which old metadata tell by its path only.
+/// A log in its directory. Its name is its id, which old metadata record only in its path.
 fn file(segment: i64, dir: &Path, log: &LogInfo) -> Log {
     let name = log.path.rsplit('/').next().unwrap_or_default();
     let id = match log.id {
@@ -189,10 +189,10 @@ fn file(segment: i64, dir: &Path, log: &LogInfo) -> Log {
     }
 }
 
-/// What segments are called whose rows will be there later.
+/// Kinds of segments whose rows will be available later.
 pub const WAITING: [&str; 4] = ["growing", "sealed", "importing", "not yet visible"];
 
-/// Why a segment does not count; `None`: it does.
+/// Why a segment does not count; `None` if it does.
 pub fn why_skipped(info: &SegmentInfo, has_partition: bool, has_logs: bool) -> Option<String> {
     if !has_partition {
         return Some("of partitions that are gone".to_owned());
@@ -209,7 +209,7 @@ pub fn why_skipped(info: &SegmentInfo, has_partition: bool, has_logs: bool) -> O
     }
 }
 
-/// Milliseconds since 1970 of a moment as Milvus stamps it.
+/// Milliseconds since 1970 of a Milvus timestamp.
 pub fn millis(stamp: u64) -> u64 {
     stamp >> 18
 }

@@ -1,4 +1,5 @@
-//! Which columns have the rows of a collection, and which field is which? Its schema, its indexes, and what goes with them.
+//! Which columns do the rows of a collection have, and which field is which? Reads its schema, its indexes and its
+//! traits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,23 +12,23 @@ use crate::schema::{
     CollectionTraits, Column, ColumnType, Columns, Consistency, FieldIndex, Metric, Role,
 };
 
-/// What rows of a collection have.
+/// The structure of a collection's rows.
 #[derive(Clone, Debug)]
 pub struct Shape {
     /// The columns: the key first, the dynamic field last.
     pub columns: Arc<Columns>,
-    /// For each, the number of its field.
+    /// The field number of each column.
     pub fields: Vec<i64>,
-    /// What the collection is beside them.
+    /// Everything else about the collection.
     pub traits: Arc<CollectionTraits>,
     /// Whether the server made its keys.
     pub auto_id: bool,
-    /// Whether a column decides on the partition, so that none is named.
+    /// Whether a column determines the partition, so that none is named.
     pub has_partition_key: bool,
 }
 
 impl Shape {
-    /// What the metadata say.
+    /// Reads it from the metadata.
     pub fn of(collection: &Collection) -> Result<Shape> {
         let wrong = |what: String| {
             let what = format!("collection {}: {what}", collection.name);
@@ -82,7 +83,7 @@ impl Shape {
     }
 }
 
-/// The dynamic field of metadata that do not list it: the one that there are logs of beside the fields.
+/// The dynamic field, if the metadata do not list it: the one that has logs but is not among the fields.
 fn dynamic(collection: &Collection, fields: &[&FieldSchema]) -> Option<(i64, Column)> {
     let listed: BTreeSet<i64> = fields.iter().map(|field| field.field_id).collect();
     let logs = collection.segments.iter().flat_map(|s| s.fields.keys());
@@ -92,7 +93,7 @@ fn dynamic(collection: &Collection, fields: &[&FieldSchema]) -> Option<(i64, Col
         role: Role::Dynamic,
         ..Column::new(DYNAMIC, ColumnType::Json)
     };
-    // Without any rows, nobody has to know.
+    // Without any rows, it does not matter.
     let id = match others.next() {
         Some(id) => *id,
         None => listed.last().map_or(FIRST_FIELD, |last| last + 1),

@@ -1,5 +1,5 @@
-//! Which keys were deleted, and when? The last moment of each, out of all logs of a segment, whatever their format.
-//! Bounded: of what holds more, a share of the keys is held at a time.
+//! Which keys were deleted, and when? The last timestamp of each, from all logs of a segment, in every format.
+//! Bounded: if there are too many, a share of the keys is held at a time.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,23 +21,23 @@ use crate::limits;
 use crate::parquet::{self, File, Values};
 use crate::schema::{ColumnType, Scalar};
 
-/// What stands in the place of a field's number in logs of deletions.
+/// Replaces the field number in logs of deletions.
 const NO_FIELD: i64 = -1;
 const INT64: ColumnType = ColumnType::Scalar(Scalar::Int64);
 const TEXT: ColumnType = ColumnType::VarChar { max_bytes: None };
 
-/// Keys that were deleted, each with the last moment in which it was.
+/// Deleted keys, each with its last timestamp.
 #[derive(Debug)]
 pub enum Deletions {
-    /// Of numbers.
+    /// Numeric keys.
     Int(HashMap<i64, u64>),
-    /// Of texts.
+    /// Text keys.
     Text(HashMap<Box<str>, u64>),
 }
 
 impl Deletions {
-    /// The rows among these that are dead: their key was deleted after they were written. An upsert writes both with
-    /// one stamp, and what it wrote lives.
+    /// Marks the dead rows among these: their key was deleted after they were written. An upsert writes both with one
+    /// timestamp, and the row it wrote is live.
     pub fn dead(&self, keys: &ArrayRef, stamps: &[u64], dead: &mut [bool]) {
         let mut note = |row: usize, at: Option<&u64>| {
             dead[row] |= at.is_some_and(|at| *at > stamps[row]);
@@ -66,19 +66,19 @@ impl Deletions {
     }
 }
 
-/// Logs of deletions that are about the same rows, read when they are needed.
+/// Logs of deletions that apply to the same rows, read when they are needed.
 #[derive(Debug)]
 pub struct Group {
     collection: i64,
     logs: Vec<Log>,
     is_text: bool,
     volume: Volume,
-    /// What was read, as long as somebody uses it.
+    /// The deletions, as long as they are in use.
     read: Mutex<Weak<Deletions>>,
 }
 
 impl Group {
-    /// These logs of a collection.
+    /// Groups these logs of a collection.
     pub fn new(collection: i64, logs: Vec<Log>, is_text: bool, volume: &Volume) -> Group {
         Group {
             collection,
@@ -99,9 +99,9 @@ impl Group {
         self.logs.iter().map(|log| &log.path)
     }
 
-    /// What the logs say; `None`: more than may be held.
+    /// The deletions in the logs; `None` if there are more than may be held.
     pub fn load(&self) -> Result<Option<Arc<Deletions>>> {
-        // Threads that need the same wait for it, and do not read it twice.
+        // Threads that need the same deletions wait here instead of reading them twice.
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = read.upgrade() {
             return Ok(Some(held));
@@ -113,7 +113,7 @@ impl Group {
         Ok(all)
     }
 
-    /// What the logs say of a share of the keys; `None`: more than may be held.
+    /// The deletions of a share of the keys; `None` if there are more than may be held.
     pub fn share(&self, share: Share) -> Result<Option<Deletions>> {
         let mut loading = Loading {
             share,
@@ -137,7 +137,7 @@ impl Group {
             if loading.is_full {
                 return Ok(None);
             }
-            // Another log of the segment may lie in its place.
+            // Another log of the segment may be in its place.
             if log.rows > 0 && log.rows.unsigned_abs() != loading.seen {
                 let (seen, rows) = (loading.seen, log.rows);
                 let what = format!("has {seen} deletions, the metadata say {rows}");
@@ -156,12 +156,12 @@ struct Record<'r> {
     ts: u64,
 }
 
-/// The keys that one in so many digests falls to.
+/// The share of keys whose digest falls into one of several classes.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
-    /// Which: less than `of`.
+    /// The number of the class: less than `of`.
     pub number: u64,
-    /// Of how many.
+    /// The number of classes.
     pub of: u64,
 }
 
@@ -175,9 +175,9 @@ struct Loading {
     share: Share,
     all: Deletions,
     texts: u64,
-    /// Deletions in the log that is read, of whatever share.
+    /// Deletions in the log that is being read, of all shares.
     seen: u64,
-    /// Whether it holds more than it may, so that nothing more is taken up.
+    /// Whether the limit is exceeded, so that nothing more is added.
     is_full: bool,
 }
 
@@ -205,7 +205,7 @@ impl Loading {
         Ok(())
     }
 
-    /// Keys and stamps as two columns.
+    /// Reads keys and timestamps from two columns.
     fn columns(&mut self, file: &File) -> Result<()> {
         if file.columns.len() != 2 {
             let what = format!(
@@ -242,7 +242,7 @@ impl Loading {
         Ok(())
     }
 
-    /// Keys and stamps as text: JSON, or what the first releases wrote.
+    /// Reads keys and timestamps from text: JSON, or the format of the first releases.
     fn records(&mut self, file: &File) -> Result<()> {
         let mut values = Blocks::new(file, 0, TEXT)?;
         let mut row = 0u64;
@@ -321,7 +321,7 @@ impl Loading {
     }
 }
 
-/// The values of a column, as they are wanted.
+/// The values of a column, in the form needed.
 struct Blocks<'f> {
     file: &'f File,
     values: Values,
@@ -359,7 +359,7 @@ impl<'f> Blocks<'f> {
     }
 }
 
-/// As many values of two columns side by side as both have at hand.
+/// As many values of two parallel columns as both have ready.
 fn both(one: &mut Blocks<'_>, two: &mut Blocks<'_>) -> Result<Option<(ArrayRef, ArrayRef)>> {
     let (Some(a), Some(b)) = (one.next()?, two.next()?) else {
         return Ok(None);
@@ -400,7 +400,7 @@ mod tests {
         let of_texts: ArrayRef = Arc::new(StringArray::from_iter_values(&texts));
         let of_numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(-250..250));
         for (is_text, keys) in [(true, of_texts), (false, of_numbers)] {
-            // Deleted at 5 and 9, the even ones at 7 and 3: what was written at 8 outlives these.
+            // Odd keys were deleted at 5 and 9, even ones at 7 and 3: rows written at 8 outlive only the latter.
             let mut found = vec![0; 500];
             for number in 0..4 {
                 let mut loading = loading(is_text, Share { number, of: 4 });

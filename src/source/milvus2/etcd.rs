@@ -1,4 +1,4 @@
-//! Which keys does etcd hold, as its file or it itself tells? The newest revision of each below Milvus' prefix.
+//! Which keys does etcd hold, according to its file or the server? The newest revision of each below Milvus's prefix.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,26 +13,26 @@ use crate::input::{Access, View, Volume};
 use crate::limits;
 use crate::milvus::proto::Revision;
 
-/// Where etcd keeps its file below its data directory.
+/// The path of etcd's file below its data directory.
 pub const FILE: &str = "member/snap/db";
-/// What stands in the place of a value that was deleted.
+/// Marks a deleted value.
 const TOMBSTONE: &[u8] = &[0xe2, 0x9b, 0xbc];
-/// Bytes of the sum that `etcdctl snapshot save` appends.
+/// Bytes of the checksum that `etcdctl snapshot save` appends.
 const SUM_BYTES: u64 = 32;
-/// What the length of etcd's file is a multiple of, without that sum.
+/// The length of etcd's file is a multiple of this, without that checksum.
 const BLOCK: u64 = 512;
 
 /// Keys and values below a prefix.
 pub struct Keys {
-    /// The file they were read from, or the address of that etcd.
+    /// The file they were read from, or the address of the etcd.
     pub file: PathBuf,
-    /// The prefix, without the `/` behind it.
+    /// The prefix, without the trailing `/`.
     pub prefix: String,
     all: BTreeMap<Bytes, Bytes>,
 }
 
 impl Keys {
-    /// Those of the installation that is meant.
+    /// The keys of the selected installation.
     pub fn of(from: &Path, all: BTreeMap<Bytes, Bytes>, prefix: Option<&str>) -> Result<Keys> {
         Ok(Keys {
             prefix: choose(from, &all, prefix)?,
@@ -41,7 +41,7 @@ impl Keys {
         })
     }
 
-    /// Keys and values whose keys begin so below the prefix, each without what it begins with.
+    /// Keys that start with this path below the prefix, without that part, and their values.
     pub fn below<'k>(&'k self, path: &str) -> impl Iterator<Item = (&'k str, &'k Bytes)> {
         let start = format!("{}/{path}", self.prefix).into_bytes();
         let skip = start.len();
@@ -61,7 +61,7 @@ impl Keys {
     }
 }
 
-/// Reads the keys of a file; where they lie below several prefixes, `prefix` says which are meant.
+/// Reads the keys of a file; if there are several prefixes, `prefix` selects one.
 pub fn read(path: &Path, volume: &Volume, prefix: Option<&str>) -> Result<Keys> {
     if volume.is_remote() {
         // Objects do not change while they are read.
@@ -83,7 +83,7 @@ pub fn read(path: &Path, volume: &Volume, prefix: Option<&str>) -> Result<Keys> 
                     .hint("read what `etcdctl snapshot save` writes, or a copy"));
             }
             Err(error) if !busy || tries == limits::ETCD_TRIES => return Err(error),
-            // A server that is running moves pages while they are read: what is damaged now may be whole next time.
+            // A running server moves pages while they are read: what is damaged now may be intact on the next attempt.
             _ => {}
         }
     }
@@ -91,7 +91,7 @@ pub fn read(path: &Path, volume: &Volume, prefix: Option<&str>) -> Result<Keys> 
 
 fn open(path: &Path) -> Result<View> {
     let length = std::fs::metadata(path).map_or(0, |meta| meta.len());
-    // What is held in memory cannot change while it is read.
+    // A copy in memory cannot change while it is read.
     let access = match length <= limits::ETCD_HELD_BYTES_MAX {
         true => Access::Read,
         false => Access::Map,
@@ -115,7 +115,7 @@ fn once(view: View, path: &Path, prefix: Option<&str>) -> Result<(Keys, u64)> {
         let revision = Revision::decode(value.clone());
         let revision = revision
             .map_err(|e| bolt.corrupt(&value, format!("a value of etcd cannot be read: {e}")))?;
-        // Behind the two numbers of a revision, `t` says that the key was deleted.
+        // After the two numbers of a revision, `t` marks the key as deleted.
         let is_deleted = name.get(17) == Some(&b't');
         let taken = take(&mut all, revision, is_deleted);
         taken.map_err(|what| bolt.corrupt(&value, what))
@@ -127,7 +127,7 @@ fn once(view: View, path: &Path, prefix: Option<&str>) -> Result<(Keys, u64)> {
     Ok((Keys::of(path, all, prefix)?, bolt.transaction))
 }
 
-/// Takes up what a key has become, where it is one of Milvus'.
+/// Records the new value of a key, if it is one of Milvus's.
 pub fn take(
     all: &mut BTreeMap<Bytes, Bytes>,
     revision: Revision,
@@ -146,7 +146,7 @@ pub fn take(
     }
 }
 
-/// Complains of a snapshot that has another sum than the one at its end.
+/// Refuses a snapshot whose checksum differs from the one at its end.
 fn check_sum(view: &View) -> Result<()> {
     if view.len() % BLOCK != SUM_BYTES {
         return Ok(());
@@ -167,9 +167,9 @@ fn check_sum(view: &View) -> Result<()> {
     }
 }
 
-/// What Milvus keeps its metadata below; the rest are copies, watches and sessions.
+/// The paths of Milvus's metadata; the rest are copies, watches and sessions.
 const KEPT: [&str; 3] = ["/root-coord/", "/datacoord-meta/", "/field-index/"];
-/// Older states of the same.
+/// The path of older states of the same metadata.
 const SNAPSHOTS: &str = "/snapshots";
 
 fn is_of_milvus(key: &[u8]) -> bool {
@@ -180,7 +180,7 @@ fn is_of_milvus(key: &[u8]) -> bool {
     at.is_some_and(|at| !key[..at].ends_with(SNAPSHOTS))
 }
 
-/// The prefix of the installation that is meant.
+/// The prefix of the selected installation.
 fn choose(path: &Path, all: &BTreeMap<Bytes, Bytes>, asked: Option<&str>) -> Result<String> {
     let of = |key: &Bytes| {
         let key = std::str::from_utf8(key).ok()?;

@@ -53,7 +53,7 @@ struct Settings {
     login: Login,
 }
 
-/// Databases that are meant.
+/// The selected databases.
 pub struct Dbs(Vec<String>);
 
 impl Dbs {
@@ -66,7 +66,7 @@ impl Dbs {
         })
     }
 
-    /// The collections of these databases. A name that fits none is a mistake.
+    /// The collections of these databases. A name that matches none is an error.
     pub fn of(&self, mut all: Vec<Collection>, place: &Path) -> Result<Vec<Collection>> {
         for glob in &self.0 {
             let is_default = glob == meta::DEFAULT_DB.1;
@@ -139,7 +139,7 @@ impl Spec for Settings {
     }
 }
 
-/// Where things are.
+/// Where storage and metadata are.
 pub struct Place {
     /// The directory that holds `insert_log`.
     pub root: PathBuf,
@@ -149,16 +149,16 @@ pub struct Place {
 
 /// Directories that only storage of Milvus 2.x has.
 const OURS: [&str; 3] = ["insert_log", "delta_log", "stats_log"];
-/// Where the storage is below what people name: Docker's volume, a bucket.
+/// Where the storage may be below the given path: Docker's volume, a bucket.
 const WITHIN: [&str; 4] = ["", "data", "files", "milvus"];
-/// Where etcd's data are, seen from the storage.
+/// Where etcd's data may be, relative to the storage.
 const ETCD: [&str; 6] = ["etcd.data", "", "etcd", "../etcd", "../etcd.data", ".."];
 
 impl Settings {
     /// The storage, and a file of its metadata.
     fn find(&self, volume: &Volume) -> Result<Place> {
         match &self.meta {
-            // An object is named in full: buckets have no directories of etcd.
+            // An object is named in full: buckets do not hold etcd's directories.
             Some(meta) if store::is_address(meta) => Ok(Place {
                 root: Place::root(&self.path, volume, true)?,
                 meta: meta.clone(),
@@ -169,7 +169,7 @@ impl Settings {
 }
 
 impl Place {
-    /// The directory of the storage at this path; where metadata are there, it may have no logs yet.
+    /// The storage directory at this path; if there are metadata, it may have no logs yet.
     fn root(path: &Path, volume: &Volume, has_meta: bool) -> Result<PathBuf> {
         if let Volume::Disk(_) = volume {
             let found = std::fs::metadata(path).map_err(|e| {
@@ -192,7 +192,7 @@ impl Place {
                 return Ok(root);
             }
         }
-        // An installation without a flushed row has no logs; a bucket without any object is a mistake.
+        // An installation without a flushed row has no logs; a bucket without any object is an error.
         if has_meta && !volume.is_remote() {
             return Ok(path.to_owned());
         }
@@ -243,7 +243,7 @@ fn beside(root: &Path) -> Option<PathBuf> {
     all.find(|file| file.is_file())
 }
 
-/// Etcd's file, as a job names it: itself, or the directory that it is in.
+/// Etcd's file, from the job's path: the file itself, or its directory.
 fn file(path: &Path) -> Result<PathBuf> {
     let all = [path.to_owned(), path.join(etcd::FILE), path.join("db")];
     let found = all.into_iter().find(|file| file.is_file());

@@ -1,7 +1,7 @@
-//! Storage V2 of Milvus 2.6: which file holds a field? A bare Parquet file for each group of columns, which are known by
-//! the numbers of their fields.
+//! Storage V2 of Milvus 2.6: which file holds a field? Each group of columns is a bare Parquet file, whose columns are
+//! identified by their field numbers.
 //!
-//! Written from the description of the format; it never ran against files of a server, which is in no registry.
+//! Written from the description of the format; never tried on files of a server, which no registry has.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::error::{Error, Kind, Result};
 use crate::input::Volume;
 use crate::parquet::File;
 
-/// The storage version of a segment that has such files.
+/// The storage version of segments with such files.
 pub const GROUPED: i64 = 2;
 
-/// The logs of each field of a segment: those of the group that it is in.
+/// The logs of each field of a segment: those of the field's group.
 pub fn fields(info: &catalog::Segment, volume: &Volume) -> Result<BTreeMap<i64, Vec<Log>>> {
     let mut fields: BTreeMap<i64, Vec<Log>> = BTreeMap::new();
     for logs in info.fields.values() {
@@ -42,7 +42,7 @@ pub fn fields(info: &catalog::Segment, volume: &Volume) -> Result<BTreeMap<i64, 
     Ok(fields)
 }
 
-/// The files of a stretch of rows, each opened once for all columns in it.
+/// The files of a range of rows, each opened once for all columns in it.
 #[derive(Default)]
 pub struct Opened(HashMap<PathBuf, File>);
 

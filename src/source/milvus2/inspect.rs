@@ -1,5 +1,5 @@
-//! What does a storage, a backup or a file of etcd hold, and what of it can be recovered?
-//! Describes what the source would refuse; counts rows that live, where the files are there.
+//! What does a storage, a backup or an etcd file hold, and what of it can be recovered?
+//! Also describes what the source would refuse; counts live rows if the files are there.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::input::{Access, View, Volume};
 use crate::schema::ColumnType;
 use crate::store::{self, Login};
 
-/// What there is of Milvus 2.x.
+/// What was found of Milvus 2.x.
 #[derive(Clone, Debug, Serialize)]
 pub struct Description {
     /// What it is.
@@ -29,9 +29,9 @@ pub struct Description {
     pub path: String,
     /// Where the metadata are.
     pub metadata: String,
-    /// Collections that are alive, in the order they were made.
+    /// Live collections, in order of creation.
     pub collections: Vec<DescribedCollection>,
-    /// What can be recovered, in a sentence.
+    /// What can be recovered, in one sentence.
     pub recovery: String,
 }
 
@@ -42,21 +42,21 @@ pub struct DescribedCollection {
     pub database: String,
     /// Its name.
     pub name: String,
-    /// Its columns; what is wrong with them, where they cannot be read.
+    /// Its columns, or what is wrong with them if they cannot be read.
     pub columns: String,
-    /// Other names it goes by.
+    /// Its aliases.
     pub aliases: Vec<String>,
     /// Its indexes, such as `v HNSW L2`.
     pub indexes: Vec<String>,
     /// Its partitions, the default one first.
     pub partitions: Vec<DescribedPartition>,
-    /// Segments that do not count, by what they are: how many, and rows that the metadata say they have.
+    /// Segments that do not count, by kind: how many there are, and their rows according to the metadata.
     pub skipped: BTreeMap<String, (u64, i64)>,
-    /// Segments that hold deletions only.
+    /// Segments that only hold deletions.
     pub segments_of_deletions: u64,
-    /// Segments by the version of their storage.
+    /// The number of segments by storage version.
     pub storage_versions: BTreeMap<i64, u64>,
-    /// Up to when all that was written is in its segments.
+    /// The time up to which all writes are in its segments.
     pub as_of: Option<String>,
     /// Why none of it can be recovered, if so.
     pub problem: Option<String>,
@@ -67,11 +67,11 @@ pub struct DescribedCollection {
 pub struct DescribedPartition {
     /// Its name.
     pub name: String,
-    /// Rows that live and can be recovered; `null`: their files were not looked at.
+    /// Live rows that can be recovered; `null` if their files were not examined.
     pub rows: Option<u64>,
-    /// Rows that were deleted or replaced and are still stored.
+    /// Rows that were deleted or replaced but are still stored.
     pub rows_deleted: Option<u64>,
-    /// Stored rows, as the metadata count them.
+    /// Stored rows according to the metadata.
     pub rows_in_metadata: i64,
     /// Segments.
     pub segments: u64,
@@ -79,7 +79,7 @@ pub struct DescribedPartition {
     pub problems: Vec<String>,
 }
 
-/// Describes what is at this path; `None`: it is nothing of Milvus 2.x.
+/// Describes what is at this path; `None` if it is nothing of Milvus 2.x.
 pub fn inspect(path: &Path) -> Result<Option<Description>> {
     let volume = store::volume(path, Access::Map, &Login::default())?;
     if volume.is_remote() || path.is_dir() {

@@ -1,4 +1,4 @@
-//! How is a running etcd asked for Milvus' metadata? All keys as of one revision, page by page. Only reads.
+//! How are Milvus's metadata read from a running etcd? All keys as of one revision, page by page. Only reads.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,10 +25,10 @@ const LOGIN: &[Setting] = &[
     call::TLS,
 ];
 
-/// The port that etcd listens on where nobody says otherwise.
+/// The default port of etcd.
 const PORT: u16 = 2379;
 
-/// A running etcd, and who asks.
+/// A running etcd, and the login.
 pub struct Live {
     address: String,
     login: Option<(String, Secret)>,
@@ -36,7 +36,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Reads `etcd`; `None` where metadata are no address of a server.
+    /// Reads `etcd`; `None` if `meta` is not the address of a server.
     pub fn read(form: &mut Form, meta: Option<&str>) -> Option<Live> {
         let is_live = meta.is_some_and(|m| m.starts_with("http://") || m.starts_with("https://"));
         let (mut login, mut tls) = (None, None);
@@ -69,19 +69,19 @@ impl Live {
         }
     }
 
-    /// Where it is.
+    /// Its address.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The keys that it holds now; where they lie below several prefixes, `prefix` says which are meant.
+    /// The keys that it holds now; if there are several prefixes, `prefix` selects one.
     pub fn keys(&self, prefix: Option<&str>) -> Result<Keys> {
         let mut client = self.open()?;
         let mut tries = 0;
         loop {
             tries += 1;
             match client.all(prefix) {
-                // The revision that was read was compacted away meanwhile.
+                // The revision was compacted away meanwhile.
                 Err(error) if error.kind() == Kind::Changed && tries < limits::ETCD_TRIES => {}
                 all => return Keys::of(Path::new(&self.address), all?, prefix),
             }
@@ -125,7 +125,7 @@ struct Client {
 impl Client {
     fn all(&mut self, prefix: Option<&str>) -> Result<BTreeMap<Bytes, Bytes>> {
         let mut all = BTreeMap::new();
-        // Behind the last key that begins so, or behind all.
+        // After the last key with this prefix, or after all keys.
         let (mut key, end) = match prefix.map(|prefix| prefix.trim_matches('/')) {
             Some(prefix) => (Bytes::from(format!("{prefix}/")), format!("{prefix}0")),
             None => (Bytes::from_static(b"\0"), "\0".to_owned()),

@@ -1,4 +1,4 @@
-//! How are the values of a field read? Out of the Parquet files in its binlogs, as a column has them.
+//! How are the values of a field read? From the Parquet files in its binlogs, converted to the column's type.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::milvus::values;
 use crate::parquet::{self, File, Values, Wrong};
 use crate::schema::{Column, ColumnType, DefaultValue, Scalar};
 
-/// Opens a file that metadata name: where it is missing, it is the data that are wrong.
+/// Opens a file that the metadata name: if it is missing, the data are at fault.
 pub fn open(path: &Path, volume: &Volume) -> Result<View> {
     let is_there = match volume {
         Volume::Disk(_) => path.try_exists().unwrap_or(true),
@@ -32,7 +32,7 @@ pub fn open(path: &Path, volume: &Volume) -> Result<View> {
     }
 }
 
-/// A file that metadata name is not there.
+/// The error for a file that the metadata name but that does not exist.
 pub fn missing(path: &Path) -> Error {
     let what = "is missing: the metadata name it";
     Error::path(Kind::Corrupt, path, what).hint(
@@ -41,14 +41,14 @@ pub fn missing(path: &Path) -> Error {
     )
 }
 
-/// Complains of a column whose values cannot become such.
+/// Refuses a column whose values cannot become this type.
 pub fn check(file: &File, column: usize, kind: ColumnType) -> Result<()> {
     let stored = file.columns.get(column);
     let fits = stored.is_some_and(|stored| match kind {
         ColumnType::Array { .. } | ColumnType::Sparse => stored.arrow == DataType::Binary,
         ColumnType::Vector(vector) => match stored.arrow {
             DataType::FixedSizeBinary(width) => i64::from(width) == vector.row_bytes() as i64,
-            // Where rows may have none.
+            // The type of nullable vectors.
             DataType::Binary => stored.optional,
             _ => false,
         },
@@ -76,7 +76,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Complains of a log that belongs elsewhere.
+    /// Refuses a log that belongs elsewhere.
     pub fn check(self, log: &Binlog, view: &View) -> Result<()> {
         let found = (log.collection, log.segment, log.field);
         if found == (self.collection, self.segment, self.field) {
@@ -91,7 +91,7 @@ impl Owner {
     }
 }
 
-/// A Parquet file, and which of its columns is meant.
+/// A Parquet file, and one of its columns.
 #[derive(Clone)]
 pub struct Stored {
     /// The file.
@@ -115,29 +115,29 @@ pub fn files(view: &View, owner: Owner) -> Result<Vec<Stored>> {
     files.collect()
 }
 
-/// Rows of some files.
+/// The number of rows in some files.
 pub fn rows(files: &[Stored]) -> u64 {
     files.iter().map(|stored| stored.file.rows).sum()
 }
 
-/// The values of one field of a stretch of rows, forward.
+/// The values of one field for a range of rows, read forward.
 pub struct Field {
     kind: ColumnType,
     nullable: bool,
     name: String,
-    /// Files that were not begun yet, and where to begin in the first.
+    /// Files not started yet, and where to start in the first.
     files: std::vec::IntoIter<Stored>,
     skip: u64,
     reading: Option<(Stored, Values)>,
-    /// What all rows have, where the field has no log of them.
+    /// The value of all rows, if the field has no log of them.
     fill: Option<Option<DefaultValue>>,
     held: Option<ArrayRef>,
-    /// The row of the segment that comes next.
+    /// The next row of the segment.
     row: u64,
 }
 
 impl Field {
-    /// Values of a column in these files, from a row on; `first` is the row of the segment that they begin with.
+    /// Values of a column in these files, from a row on; `first` is the row of the segment with which they begin.
     pub fn new(column: &Column, files: Vec<Stored>, first: u64, skip: u64) -> Result<Field> {
         for stored in &files {
             check(&stored.file, stored.column, column.kind)?;
@@ -165,7 +165,7 @@ impl Field {
         }
     }
 
-    /// How many rows can be taken at once, some at least where there are any.
+    /// How many rows can be taken at once: at least one if there are any.
     pub fn ready(&mut self) -> Result<usize> {
         if self.fill.is_some() {
             return Ok(limits::PARQUET_BLOCK_ROWS_MAX as usize);
@@ -208,7 +208,7 @@ impl Field {
         Ok(self.held.as_ref().map_or(0, |held| held.len()))
     }
 
-    /// So many values, no more than are ready.
+    /// The next `count` values, at most as many as are ready.
     pub fn take(&mut self, count: usize) -> ArrayRef {
         self.row += count as u64;
         if let Some(value) = &self.fill {
@@ -227,7 +227,7 @@ fn none(row: usize) -> Wrong {
     (row, "there is no value".to_owned())
 }
 
-/// Arrays, which are messages each.
+/// Arrays, each of which is a message.
 fn arrays(
     block: &ArrayRef,
     of: Scalar,
@@ -283,7 +283,7 @@ fn sparse(block: &ArrayRef, nullable: bool) -> std::result::Result<ArrayRef, Wro
     Ok(Arc::new(values.collect::<LargeBinaryArray>()))
 }
 
-/// As many rows that have the same value.
+/// `count` rows with the same value.
 fn same(kind: ColumnType, value: Option<&DefaultValue>, count: usize) -> ArrayRef {
     match (value, kind) {
         (Some(DefaultValue::Bool(value)), _) => Arc::new(BooleanArray::from(vec![*value; count])),

@@ -1,4 +1,4 @@
-//! What do etcd's keys say of collections? Only what is alive: dropped ones keep their keys for a while.
+//! What do etcd's keys say about collections? Only live ones: dropped ones keep their keys for a while.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::milvus::proto::{
     object_state,
 };
 
-/// The database that is meant where none is named, and its number.
+/// The default database and its id.
 pub const DEFAULT_DB: (i64, &str) = (1, "default");
 
-/// All collections that are alive, in the order they were made. `root` holds `insert_log`.
+/// All live collections, in order of creation. `root` holds `insert_log`.
 pub fn collections(keys: &Keys, root: &Path) -> Result<Vec<Collection>> {
     let mut dbs = BTreeMap::from([(DEFAULT_DB.0, DEFAULT_DB.1.to_owned())]);
     each(
@@ -64,7 +64,7 @@ pub fn collections(keys: &Keys, root: &Path) -> Result<Vec<Collection>> {
     })?;
     describe(keys, &mut all)?;
     segments(keys, root, &mut all)?;
-    // The oldest of the moments that its channels were read to.
+    // The oldest of the timestamps that its channels were read to.
     each(
         keys,
         "datacoord-meta/channel-cp/",
@@ -87,7 +87,7 @@ pub fn collections(keys: &Keys, root: &Path) -> Result<Vec<Collection>> {
     Ok(all)
 }
 
-/// Reads each value below a path, with what follows in its key.
+/// Reads each value below a path, with the rest of its key.
 fn each<M: Message + Default>(
     keys: &Keys,
     path: &str,
@@ -100,12 +100,12 @@ fn each<M: Message + Default>(
     Ok(())
 }
 
-/// The number at the beginning of what follows in a key.
+/// The number at the beginning of the rest of a key.
 fn first(key: &str) -> Option<i64> {
     key.split('/').next()?.parse().ok()
 }
 
-/// Fields, functions, partitions, other names and indexes.
+/// Reads fields, functions, partitions, aliases and indexes.
 fn describe(keys: &Keys, all: &mut BTreeMap<i64, Collection>) -> Result<()> {
     each(keys, "root-coord/fields/", |key, field: FieldSchema| {
         if let Some(collection) = first(key).and_then(|id| all.get_mut(&id))
@@ -195,7 +195,7 @@ fn segments(keys: &Keys, root: &Path, all: &mut BTreeMap<i64, Collection>) -> Re
         };
         let mut fields = binlogs.remove(&info.id).unwrap_or_default();
         let mut deleted = deletions.remove(&info.id).unwrap_or_default();
-        // Until 2.1 they stood in the segment's own value.
+        // Until 2.1 they were in the segment's own value.
         fields.extend(info.binlogs.iter().cloned());
         deleted.extend(info.deltalogs.iter().cloned());
         let mut partitions = collection.partitions.iter();

@@ -1,9 +1,9 @@
-//! How is Milvus 2.x read at rest? Metadata from etcd, its file or a backup's, rows from the binlogs of segments, storage
-//! V1, on a disk or in a bucket. Never writes, locks or creates anything; never asks a Milvus.
+//! How is Milvus 2.x read at rest? Metadata from etcd, its file or a backup's, rows from the binlogs of segments,
+//! storage V1, on a disk or in a bucket. Never writes, locks or creates anything; never calls a Milvus.
 //!
-//! Only what is alive travels: collections and partitions that are created, segments that hold flushed rows and were not
-//! dropped or merged into others, rows whose key was not deleted after they were written. What was never flushed is only
-//! in the log of a running server: it is counted and said, with the moment up to which all is there.
+//! Only live data are migrated: existing collections and partitions, segments with flushed rows that were not dropped
+//! or merged into others, rows whose key was not deleted after they were written. Rows that were never flushed are only
+//! in the log of a running server: they are counted and reported, with the time up to which the data are complete.
 
 mod backup;
 mod catalog;
@@ -44,13 +44,13 @@ pub use backup::BACKUP;
 pub use files::FILES;
 pub use inspect::{Description, inspect};
 
-/// An installation or a backup, looked at: what is alive in it, and where.
+/// An opened installation or backup: its live data and where they are.
 struct Stored {
-    /// As the job names it.
+    /// Its place as the job names it.
     place: String,
     tables: Vec<Table>,
     segments: Vec<Segment>,
-    /// Which segments were opened to be read.
+    /// Which segments were opened for reading.
     touched: Vec<AtomicBool>,
     warnings: Vec<String>,
     identity: BTreeMap<String, String>,
@@ -59,20 +59,20 @@ struct Stored {
     is_remote: bool,
 }
 
-/// What will travel as one target: a partition, or a collection whose rows find their partition themselves.
+/// What will become one target: a partition, or a collection whose rows determine their partition themselves.
 struct Table {
     name: TargetName,
     shape: Shape,
     segments: Range<usize>,
 }
 
-/// Whether a column of a collection decides on partitions.
+/// Whether a column of a collection determines partitions.
 fn has_partition_key(collection: &Collection) -> bool {
     let mut fields = collection.schema.fields.iter();
     fields.any(|field| field.is_partition_key)
 }
 
-/// The names of collections and the partitions of theirs that can be meant.
+/// The names of collections and of their selectable partitions.
 fn named(collections: &[Collection]) -> Vec<(&str, Vec<&str>)> {
     let named = collections.iter().map(|collection| {
         let tags = collection.partitions.iter().map(|part| &*part.tag);
@@ -86,7 +86,7 @@ fn named(collections: &[Collection]) -> Vec<(&str, Vec<&str>)> {
 }
 
 impl Stored {
-    /// Looks at what is chosen of these collections. `place` is where they are, `meta` where that is told.
+    /// Opens the selected collections. `place` is where they are, `meta` is where their metadata are.
     fn open(
         collections: &[Collection],
         choice: &Choice,
@@ -134,7 +134,7 @@ impl Stored {
         Ok(source)
     }
 
-    /// Looks at all segments of some partitions of a collection.
+    /// Opens all segments of some partitions of a collection.
     fn add(&mut self, of: &Collection, partitions: &[usize], volume: &Volume) -> Result<()> {
         let shape = Shape::of(of)?;
         for dir in roots(of) {
@@ -159,7 +159,7 @@ impl Stored {
             )
         });
         let apart: Vec<(i64, &str, Arc<Group>)> = apart.collect();
-        // Held, so that they are read once for all segments.
+        // Held, so that they are read only once for all segments.
         let held: Vec<Option<Arc<Deletions>>> = (apart.iter())
             .map(|(_, _, group)| group.load())
             .collect::<Result<_>>()?;
@@ -220,7 +220,7 @@ impl Stored {
         Ok(())
     }
 
-    /// The target and the segment of a number. Segments are numbered through all targets in order.
+    /// The target and the segment with a number. Segments are numbered across all targets in order.
     fn segment(&self, part: usize) -> Option<(&Table, &Segment)> {
         let first = self.tables.partition_point(|t| t.segments.end <= part);
         let found = (self.tables.get(first)?, self.segments.get(part)?);
@@ -229,7 +229,7 @@ impl Stored {
     }
 }
 
-/// The directories that hold all files of a collection: those of its partitions are in them.
+/// The directories that hold all files of a collection, including those of its partitions.
 fn roots(of: &Collection) -> BTreeSet<PathBuf> {
     let id = of.id.to_string();
     let logs = of.segments.iter().flat_map(|segment| {
@@ -244,7 +244,7 @@ fn roots(of: &Collection) -> BTreeSet<PathBuf> {
     logs.filter_map(root).collect()
 }
 
-/// What is not in the segments of these collections, as far as their metadata tell.
+/// What is missing from the segments of these collections, as far as their metadata say.
 fn said(collections: &[&Collection]) -> Vec<String> {
     let at = |stamp: u64| format!("as of {}", moment(catalog::millis(stamp)));
     let mut said = Vec::new();
@@ -272,7 +272,7 @@ fn said(collections: &[&Collection]) -> Vec<String> {
     said
 }
 
-/// Segments of a collection that are not in its storage, or not whole.
+/// Segments of a collection that are missing from its storage or incomplete.
 fn unflushed(of: &Collection) -> Vec<String> {
     let open = [segment_state::GROWING, segment_state::SEALED];
     let partly = of
@@ -303,7 +303,7 @@ fn segments(count: u64) -> String {
     format!("{count} segment{}", if count == 1 { "" } else { "s" })
 }
 
-/// A moment, UTC.
+/// A time in UTC.
 fn moment(millis: u64) -> String {
     crate::schema::moment::shown((millis / 1000 * 1_000_000) as i64)
 }
@@ -379,7 +379,7 @@ impl Source for Stored {
         Ok(Box::new(reader::Live::open(self, shard, &from, limits)?))
     }
 
-    /// All segments that were opened so far. Metadata may go on: what they named is read.
+    /// Checks all segments opened so far. Metadata may change meanwhile: the files they named are what is read.
     fn unchanged(&self) -> Result<()> {
         for (segment, touched) in self.segments.iter().zip(&self.touched) {
             if touched.load(Ordering::Relaxed) {
@@ -390,7 +390,7 @@ impl Source for Stored {
     }
 }
 
-/// Stored rows of a shard: a share of the target, no less than some batches, and whole blocks.
+/// Stored rows of a shard: a share of the target, at least a few batches, and whole blocks.
 fn shard_rows(rows: u64, row_bytes: u64, limits: Limits) -> u64 {
     const BATCHES_MIN: u64 = 8;
     let batch = (limits.batch_bytes / row_bytes.max(1)).min(limits.batch_rows);

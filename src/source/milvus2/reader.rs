@@ -1,4 +1,4 @@
-//! How are the live rows of a segment handed on? As they are decoded; dead ones between them cost a cut, not a copy.
+//! How are the live rows of a segment passed on? As they are decoded; dead rows in between cost a cut, not a copy.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::source::{Files, Reader};
 use super::Stored;
 use super::segment::Stretch;
 
-/// Reads a stretch of a segment.
+/// Reads a range of a segment.
 pub struct Live<'s> {
     stretch: Stretch<'s>,
     columns: &'s Arc<crate::schema::Columns>,

@@ -1,4 +1,4 @@
-//! Which rows has a segment, and which of them live? Looks at all its files when the source is opened; keeps none open.
+//! Which rows does a segment have, and which are live? Scans all its files when the source is opened; keeps none open.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,45 +21,45 @@ use crate::parquet::File;
 use crate::schema::{Column, ColumnType, Scalar};
 use crate::source::content;
 
-/// A segment whose files were looked at.
+/// A segment whose files were scanned.
 #[derive(Debug)]
 pub struct Segment {
     /// Its directory.
     pub dir: Arc<Path>,
-    /// Stored rows, dead ones too.
+    /// Stored rows, including dead ones.
     pub rows: u64,
-    /// Rows that live.
+    /// Live rows.
     pub live: u64,
-    /// Of what its files look like.
+    /// A digest of the identities of its files.
     pub identity: u64,
-    /// Of samples of its files, and their numbers.
+    /// A digest of samples of its files, and of their numbers.
     pub content: u64,
     collection: i64,
     id: i64,
     commit_timestamp: u64,
-    /// Whether its files hold a group of columns each.
+    /// Whether each of its files holds a group of columns.
     is_grouped: bool,
     chunks: Vec<Chunk>,
     groups: Vec<Arc<Group>>,
-    /// Live rows of each block; none where all live.
+    /// The number of live rows in each block; empty if all rows are live.
     blocks: Vec<u32>,
-    /// Which rows are dead, a bit each, where there are more deletions than are held at a time.
+    /// Which rows are dead, one bit each, if there are more deletions than are held at a time.
     dead: Option<Vec<u64>>,
     volume: Volume,
 }
 
-/// Rows that lie in files of their own.
+/// A range of rows with its own files.
 #[derive(Debug)]
 struct Chunk {
     first: u64,
     rows: u64,
-    /// The file of each column, where it has one of these rows.
+    /// The file of each column, if it has any of these rows.
     logs: Vec<Option<PathBuf>>,
     stamps: PathBuf,
 }
 
 impl Segment {
-    /// Looks at a segment of a collection, and at the deletions that are about it.
+    /// Scans a segment of a collection and the deletions that apply to it.
     pub fn look(
         collection: i64,
         info: &catalog::Segment,
@@ -128,7 +128,7 @@ impl Segment {
         Ok(segment)
     }
 
-    /// All its files, those with deletions among them.
+    /// All its files, including those with deletions.
     fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         let chunks = self.chunks.iter();
         let logs = chunks.flat_map(|c| c.logs.iter().flatten().chain([&c.stamps]));
@@ -143,7 +143,7 @@ impl Segment {
         }
     }
 
-    /// Notes which rows are dead, where there are too many deletions to be held: a share of the keys at a time.
+    /// Marks dead rows if there are too many deletions to be held: a share of the keys at a time.
     fn mark(&mut self, shape: &Shape) -> Result<()> {
         let mut of = 2;
         while of <= limits::DELETION_SHARES_MAX {
@@ -159,7 +159,7 @@ impl Segment {
         ))
     }
 
-    /// The same, with so many shares: a bit for each row; `None`: a share is still too much.
+    /// The same with this many shares: a bit for each row; `None` if a share is still too large.
     fn marked(&self, shape: &Shape, of: u64) -> Result<Option<Vec<u64>>> {
         let key = shape.columns.key_number();
         let mut dead = vec![0u64; self.rows.div_ceil(64) as usize];
@@ -181,7 +181,7 @@ impl Segment {
         Ok(Some(dead))
     }
 
-    /// Counts live rows: keys and stamps are read once.
+    /// Counts live rows: keys and timestamps are read once.
     fn count(&mut self, shape: &Shape) -> Result<()> {
         let mut is_too_much = false;
         for group in &self.groups {
@@ -204,7 +204,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Live rows of a stretch that begins with a block.
+    /// The number of live rows of a range that begins at a block boundary.
     pub fn live_in(&self, start: u64, end: u64) -> u64 {
         let block = limits::LIVE_BLOCK_ROWS;
         match self.blocks.is_empty() {
@@ -216,9 +216,9 @@ impl Segment {
         }
     }
 
-    /// Complains when a file no longer looks as it did.
+    /// Reports a file that has changed.
     pub fn unchanged(&self) -> Result<()> {
-        // What is in a bucket is read of the objects that were looked at, or not at all.
+        // Reads from a bucket return the objects that were scanned, or fail.
         if self.volume.is_remote() {
             return Ok(());
         }
@@ -238,20 +238,20 @@ impl Segment {
     }
 }
 
-/// What a file holds, as far as samples tell.
+/// A digest of what a file holds, from samples.
 fn content(path: &Path, file: &View, is_remote: bool) -> Result<String> {
     const SAMPLES: u64 = 2;
     let name = path.file_name().unwrap_or_default().display();
     let digest = match file.stamp() {
         _ if file.is_empty() => 0,
-        // A bucket knows its objects by a digest of its own.
+        // A bucket has its own digest of each object.
         Some(stamp) if is_remote => stamp.inode.1,
         _ => content::sample(file, SAMPLES)?,
     };
     Ok(format!("{name} {} {digest:016x}", file.len()))
 }
 
-/// Complains of a segment whose files have another format.
+/// Refuses a segment whose files have another format.
 fn supported(info: &catalog::Segment) -> Result<()> {
     let what = match info.storage_version {
         0 | 1 | GROUPED => return Ok(()),
@@ -263,7 +263,7 @@ fn supported(info: &catalog::Segment) -> Result<()> {
         .hint("copy the collection from the running server: `source: {milvus: …}`"))
 }
 
-/// For each column, its log of each chunk. What was added to a collection later has none of the first chunks.
+/// For each column, its log in each chunk. A column added to a collection later has none for the first chunks.
 fn aligned<'i>(
     info: &catalog::Segment,
     logs_of: &'i BTreeMap<i64, Vec<Log>>,
@@ -294,7 +294,7 @@ fn aligned<'i>(
     Ok(all)
 }
 
-/// Values of some columns of a segment's rows, forward.
+/// Values of some columns of a segment's rows, read forward.
 pub struct Stretch<'s> {
     segment: &'s Segment,
     shape: &'s Shape,
@@ -303,7 +303,7 @@ pub struct Stretch<'s> {
     at: u64,
     end: u64,
     open: Option<Open>,
-    /// The files that are open, and those that were since [`Stretch::evict`].
+    /// The files that are open, and those that were open since [`Stretch::evict`].
     pub views: Vec<View>,
 }
 
@@ -313,13 +313,13 @@ struct Open {
     stamps: Option<Field>,
 }
 
-/// Rows side by side.
+/// Rows in parallel columns.
 pub struct Rows {
     /// The number of the first in the segment.
     pub row: u64,
     /// A value for each, by column.
     pub values: Vec<ArrayRef>,
-    /// Whether each is dead; empty where none can be.
+    /// Whether each row is dead; empty if none can be.
     pub dead: Vec<bool>,
 }
 
@@ -344,7 +344,7 @@ impl<'s> Stretch<'s> {
         Ok(Stretch::of(segment, shape, which, range, deletions))
     }
 
-    /// The same, with these deletions.
+    /// The same with these deletions.
     fn of(
         segment: &'s Segment,
         shape: &'s Shape,
@@ -423,7 +423,7 @@ impl<'s> Stretch<'s> {
         dead
     }
 
-    /// Opens the files of the rows that come next.
+    /// Opens the files of the next rows.
     fn chunk(&mut self) -> Result<Open> {
         let chunks = &self.segment.chunks;
         let chunk = chunks
