@@ -1,4 +1,4 @@
-//! How is a packed member of an archive read? From its start, a step at a time, in memory that does not grow.
+//! How is a compressed member of an archive read? From its start, one step at a time, in constant memory.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -6,23 +6,23 @@ use crate::error::{Error, Kind, Result};
 use crate::input::View;
 use crate::limits::{INFLATE_STEP_BYTES, NPY_HEADER_BYTES_MAX};
 
-/// A stretch of a file packed by deflate, and what it becomes.
+/// A part of a file compressed by deflate, and its content.
 #[derive(Clone, Debug)]
 pub struct Packed {
     /// Where it starts in the file.
     pub at: u64,
-    /// Its length there.
+    /// Its compressed length.
     pub len: u64,
-    /// Its length unpacked.
+    /// Its uncompressed length.
     pub unpacked: u64,
-    /// Bytes before the first row, unpacked.
+    /// Uncompressed bytes before the first row.
     pub skip: u64,
-    /// The CRC-32 of all of it, unpacked.
+    /// The CRC-32 of the whole uncompressed content.
     pub crc32: u32,
 }
 
 impl Packed {
-    /// The first bytes of it, as many as a header can have.
+    /// Its first uncompressed bytes, as many as a header can have.
     pub fn head(&self, view: &View) -> Result<Vec<u8>> {
         let len = self.unpacked.min(NPY_HEADER_BYTES_MAX + 16);
         let mut head = vec![0; len as usize];
@@ -31,22 +31,22 @@ impl Packed {
     }
 }
 
-/// Unpacks forward.
+/// Decompresses forward.
 pub struct Inflater {
     view: View,
     packed: Packed,
     inflate: Decompress,
-    /// Bytes of the file that are used up, and the step that is being read.
+    /// Bytes of the file consumed so far, and the step being read.
     taken: u64,
     step: Vec<u8>,
     used: usize,
-    /// Bytes that came out.
+    /// Bytes produced so far.
     out: u64,
     crc32: crc32fast::Hasher,
 }
 
 impl Inflater {
-    /// Begins at the start of a member of the file.
+    /// Starts at the beginning of a member of the file.
     pub fn new(view: &View, packed: &Packed) -> Inflater {
         Inflater {
             view: view.clone(),
@@ -60,12 +60,12 @@ impl Inflater {
         }
     }
 
-    /// Bytes of rows that were unpacked.
+    /// The number of bytes of rows produced so far.
     pub fn at(&self) -> u64 {
         self.out.saturating_sub(self.packed.skip)
     }
 
-    /// Unpacks what comes before this byte of the rows, and throws it away.
+    /// Decompresses and discards what comes before this byte of the rows.
     pub fn skip_to(&mut self, at: u64) -> Result<()> {
         let mut left = (self.packed.skip + at).saturating_sub(self.out);
         let mut room = vec![0; left.min(INFLATE_STEP_BYTES) as usize];

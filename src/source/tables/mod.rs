@@ -1,5 +1,5 @@
-//! Tables of numbers in files: how do arrays and vector files of any kind become shards and batches?
-//! Knows where rows lie and what their numbers are; what a file's headers mean is for the kinds that open it.
+//! Tables of numbers in files: how do arrays and vector files of every kind become shards and batches?
+//! Knows where rows are and what type their numbers have; headers are parsed by the source that opens the file.
 
 mod inflate;
 mod read;
@@ -25,9 +25,9 @@ pub use rows::Rows;
 /// A table of numbers, all of one type.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// The file it lies in.
+    /// The file it is in.
     pub view: View,
-    /// The file's path, and the table's name in it where it has one.
+    /// The file's path, and the table's name in it if it has one.
     pub name: String,
     pub rows: u64,
     /// Numbers in a row.
@@ -39,18 +39,18 @@ pub struct Table {
 /// Where the rows of a table are.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// One behind the other, from this byte of the file.
+    /// One after another, from this byte of the file.
     Rows(u64),
-    /// From the start of the file, each behind the number of its columns, in four bytes.
+    /// From the start of the file, each preceded by the number of its columns in four bytes.
     Counted,
     /// Column by column, from this byte of the file.
     Columns(u64),
-    /// Packed, to be unpacked from the first row on.
+    /// Compressed: has to be decompressed from the first row on.
     Packed(Packed),
 }
 
 impl Place {
-    /// Its name, for people.
+    /// Its name for messages.
     pub fn name(&self) -> &'static str {
         match self {
             Place::Rows(_) => "row by row",
@@ -60,7 +60,7 @@ impl Place {
         }
     }
 
-    /// The first byte of the file that belongs to it.
+    /// The first byte of the file that belongs to the table.
     fn at(&self) -> u64 {
         match self {
             Place::Rows(at) | Place::Columns(at) => *at,
@@ -79,7 +79,7 @@ impl Table {
         self.columns * self.stored.bytes() as u64
     }
 
-    /// The type of its rows as vectors of this element, or why they are none.
+    /// The type of its rows as vectors of this element, or why they cannot be vectors.
     pub fn vector(&self, element: Element) -> Result<VectorType> {
         if !self.stored.can_be(element) {
             let what = format!(
@@ -123,24 +123,24 @@ impl Table {
     }
 }
 
-/// Vectors, and the ids beside them if there are any.
+/// Vectors, and their ids if there are any.
 pub struct Pair {
     pub vectors: Table,
     pub ids: Option<Table>,
 }
 
-/// Pairs of tables as a source of one target: rows go on from one to the next.
+/// Pairs of tables as a source with one target: rows continue from one pair to the next.
 pub struct Tables {
     pairs: Vec<Pair>,
     vector: VectorType,
     columns: Arc<Columns>,
-    /// The id of the first row where rows are numbered.
+    /// The id of the first row if rows are numbered.
     first_id: u64,
     warnings: Vec<String>,
 }
 
 impl Tables {
-    /// Puts tables together; refuses what cannot travel together. There is at least one.
+    /// Combines tables; refuses those that do not fit together. There is at least one.
     pub fn new(
         pairs: Vec<Pair>,
         element: Element,
@@ -205,7 +205,7 @@ impl Tables {
     }
 }
 
-/// Which ids the rows of each file get: their order is easily not what was meant.
+/// Which ids the rows of each file get: the order of the files may not be the intended one.
 fn numbered(pairs: &[Pair], first_id: u64) -> String {
     let mut next = first_id;
     let mut listed = Vec::new();
@@ -228,7 +228,7 @@ impl Source for Tables {
         let batch = limits.rows(self.vector);
         let (mut shards, mut first_row) = (Vec::new(), 0u64);
         for (part, Pair { vectors, .. }) in self.pairs.iter().enumerate() {
-            // What is packed is read from its start: by one thread, or each would unpack what others do.
+            // Compressed data is read from the start by one thread: several would each decompress the same data.
             let most = if matches!(vectors.place, Place::Packed(_)) {
                 1
             } else {
@@ -289,7 +289,7 @@ impl Source for Tables {
         let mut pieces = BTreeMap::new();
         for (number, pair) in (1..).zip(&self.pairs) {
             for table in std::iter::once(&pair.vectors).chain(&pair.ids) {
-                // Row numbers go on from file to file: their order is part of what they are.
+                // Row numbers continue from file to file, so the order of files is part of their identity.
                 let path = absolute(table.view.path());
                 let name = format!("file {number}: {}", path.display());
                 pieces.insert(name, content::of(&table.view)?);

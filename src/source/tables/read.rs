@@ -15,7 +15,7 @@ pub struct PairReader<'s> {
     ids: Option<Rows<'s>>,
     columns: &'s Arc<Columns>,
     element: Element,
-    /// The id of the file's first row where rows are numbered.
+    /// The id of the file's first row if rows are numbered.
     first_id: u64,
     row: u64,
     end: u64,

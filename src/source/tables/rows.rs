@@ -1,5 +1,5 @@
-//! How are rows of a table read, one stretch at a time? Contiguous rows as they lie; others gathered into memory for
-//! that stretch.
+//! How are rows of a table read, one range at a time? Contiguous rows in place; others are gathered into memory for
+//! that range.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::schema::Element;
 use crate::source::values::Wrong;
 
-/// Reads stretches of a table.
+/// Reads ranges of a table.
 pub struct Rows<'t> {
     table: &'t Table,
     inflater: Option<Inflater>,
@@ -29,7 +29,7 @@ impl<'t> Rows<'t> {
         self.table
     }
 
-    /// Rows as vectors of this element; not copied where they lie as they travel.
+    /// Rows as vectors of this element; not copied if they are stored in the format of the batches.
     pub fn vectors(&mut self, first: u64, count: u64, element: Element) -> Result<Bytes> {
         let stored = self.table.stored;
         let bytes = self.stored(first, count)?;
@@ -51,7 +51,7 @@ impl<'t> Rows<'t> {
         Ok(ids)
     }
 
-    /// Asks for rows ahead of use.
+    /// Prefetches rows.
     pub fn will_need(&self, first: u64, count: u64) {
         let stretch = match self.table.place {
             Place::Rows(at) => Some((at, self.table.row_bytes())),
@@ -71,7 +71,7 @@ impl<'t> Rows<'t> {
         Error::path(Kind::Unsupported, self.table.view.path(), what)
     }
 
-    /// Rows as they are stored, one behind the other.
+    /// Rows as they are stored, one after another.
     fn stored(&mut self, first: u64, count: u64) -> Result<Bytes> {
         let table = self.table;
         let (view, width) = (&table.view, table.row_bytes());
@@ -93,7 +93,7 @@ impl<'t> Rows<'t> {
         }
     }
 
-    /// Rows without the number before each, which must be the same in all.
+    /// Rows without their counts, which must all be the same.
     fn counted(&self, first: u64, count: u64) -> Result<Bytes> {
         let table = self.table;
         let width = (COUNT_BYTES + table.row_bytes()) as usize;
