@@ -1,5 +1,5 @@
-//! Documents: how do JSON documents become rows? Vectors go straight into their columns, the rest, as it is written,
-//! into the dynamic field, from where a job's `fields:` take what they name. Pure: asks no server.
+//! Documents: how do JSON documents become rows? Vectors go straight into their columns; the rest goes unchanged into
+//! the dynamic field, from which a job's `fields:` take what they name. Pure: calls no server.
 //!
 //! ```text
 //! {"title": "a", "v": [0.5, 1], "n": 7}   ──►   v: 0.5 1      $meta: {"title":"a","n":7}
@@ -26,7 +26,7 @@ pub use scan::{Read, Scan};
 pub use typed::Typed;
 pub use vector::{Found, vector};
 
-/// What the dynamic field is called.
+/// The name of the dynamic field.
 pub const REST: &str = "$meta";
 
 /// The columns that documents become: a text key, vectors, fields, and the rest.
@@ -48,13 +48,13 @@ enum Place {
 }
 
 impl Layout {
-    /// Rows known by this key, with these columns of dense vectors, which are called as they are in documents: a dot in a
-    /// name stands between the keys of objects in one another, as well as in a key.
+    /// A layout with this key and these columns of dense vectors, which have their names in the documents: a dot in a
+    /// name may separate the keys of nested objects, or be part of a key.
     pub fn new(key: Column, vectors: Vec<Column>) -> Result<Layout> {
         Layout::typed(key, vectors, Vec::new())
     }
 
-    /// The same with columns of fields, called in the same way.
+    /// The same with columns of fields, named in the same way.
     pub fn typed(key: Column, vectors: Vec<Column>, typed: Vec<Typed>) -> Result<Layout> {
         let kinds = vectors.iter().filter_map(|column| match column.kind {
             ColumnType::Vector(kind) => Some(kind),
@@ -83,7 +83,7 @@ impl Layout {
         &self.columns.all()[1..=self.vectors.len()]
     }
 
-    /// What the member of this name becomes, and whether the name of a column begins with this and a dot.
+    /// What the member of this name becomes, and whether a column's name begins with this name and a dot.
     fn place(&self, name: &str) -> (Place, bool) {
         let mut within = false;
         let made = &self.columns.all()[1..=self.vectors.len() + self.typed.len()];
@@ -102,20 +102,20 @@ impl Layout {
     }
 }
 
-/// Rows that are made of documents, one after another.
+/// Rows built from documents, one after another.
 pub struct Rows<'l> {
     layout: &'l Layout,
     keys: StringBuilder,
     vectors: Vec<Values>,
-    /// Of each field its values.
+    /// The values of each field.
     typed: Vec<Vec<Option<Value>>>,
     rest: StringBuilder,
-    /// The rest of the document at hand.
+    /// The rest of the current document.
     text: String,
-    /// What fields it has.
+    /// The fields of the current document.
     fields: Vec<Field>,
     len: usize,
-    /// Bytes of texts so far.
+    /// Bytes of text so far.
     texts: u64,
 }
 
@@ -125,7 +125,7 @@ struct Values {
     valid: Vec<bool>,
 }
 
-/// A field of the document at hand.
+/// A field of the current document.
 #[derive(Clone, Default)]
 struct Field {
     is_there: bool,
@@ -162,8 +162,8 @@ impl<'l> Rows<'l> {
         self.len == 0
     }
 
-    /// Reads the document that stands next, and holds it back until [`Rows::keep`] or [`Rows::drop_last`]. The name of the
-    /// first vector that it lacks, if it lacks one; a sentence where something in it cannot be read.
+    /// Reads the next document, and holds it until [`Rows::keep`] or [`Rows::drop_last`]. Returns the name of the
+    /// first vector that it lacks, if any; an error message if something in it cannot be read.
     pub fn read(&mut self, scan: &mut Scan<'_>) -> Read<Option<&'l str>> {
         self.drop_last();
         self.text.clear();
@@ -188,8 +188,8 @@ impl<'l> Rows<'l> {
         Ok(missing)
     }
 
-    /// What the server gives beside the document that was read: an object of lists. A sentence where a value of a field
-    /// is not among it.
+    /// Adds what the server returned along with the document just read: an object of lists. An error message if a value
+    /// of a field is not in it.
     pub fn give(&mut self, given: Option<&str>) -> Read<()> {
         if let Some(given) = given {
             Scan::new(given).members(|name, _, scan| {
@@ -211,7 +211,7 @@ impl<'l> Rows<'l> {
                     let (name, kind) = (&typed.column.name, typed.column.kind);
                     return Err(format!("`{name}` is no {kind} to the server"));
                 }
-                // What the mapping has for fields that are not there.
+                // A value that the mapping has for a missing field is ignored.
                 (false, Some(_)) => field.value = None,
                 _ => {}
             }
@@ -219,7 +219,7 @@ impl<'l> Rows<'l> {
         Ok(())
     }
 
-    /// The document that was read is a row with this key.
+    /// Makes the document just read a row with this key.
     pub fn keep(&mut self, key: &str) {
         for (values, field) in self.typed.iter_mut().zip(&mut self.fields) {
             values.push(field.value.take());
@@ -230,7 +230,7 @@ impl<'l> Rows<'l> {
         self.len += 1;
     }
 
-    /// The document that was read is no row.
+    /// Discards the document just read.
     pub fn drop_last(&mut self) {
         for (values, kind) in self.vectors.iter_mut().zip(&self.layout.vectors) {
             values.valid.truncate(self.len);
@@ -257,7 +257,7 @@ impl<'l> Rows<'l> {
     }
 }
 
-/// An object of a document: its vectors go to their columns, the rest to a text.
+/// An object of a document: its vectors go into their columns, the rest into a text.
 struct Object<'r> {
     layout: &'r Layout,
     vectors: &'r mut [Values],
@@ -268,7 +268,7 @@ struct Object<'r> {
 }
 
 impl Object<'_> {
-    /// Reads an object whose members are called `before` and their own name.
+    /// Reads an object whose members are named by `before` and their own name.
     fn read(&mut self, scan: &mut Scan<'_>, before: &str) -> Read<()> {
         self.text.push('{');
         let mut first = true;
@@ -303,7 +303,7 @@ impl Object<'_> {
         Ok(())
     }
 
-    /// Complains of fields within a list of objects: of which of them the column would be, nobody knows.
+    /// Refuses fields within a list of objects: the column could belong to any of them.
     fn look_into(&self, list: &str, before: &str) -> Read<()> {
         Scan::new(list).elements(|scan| {
             if scan.peek() != Some(b'{') {

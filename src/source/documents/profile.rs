@@ -1,5 +1,5 @@
-//! What do documents hold? The keys of a sample, their types, how often they are there, and how long; and the `columns:`
-//! that a job could have for them.
+//! What do documents hold? The keys of a sample, their types, frequency and length, and the `columns:` that a job could
+//! have for them.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ pub const SAMPLE: Limits = Limits {
     batch_rows: limits::PROFILE_DOCUMENTS as u64,
 };
 
-/// What some first rows of a shard hold beside vectors, as a job would say it.
+/// What the first rows of a shard hold besides vectors, in the format of a job.
 pub fn profile(source: &dyn Source, shard: &Shard) -> Result<Vec<String>> {
     let mut reader = source.open(shard, shard.start.clone(), SAMPLE)?;
     Ok(sample(&mut *reader)?.lines())
 }
 
-/// Notes what some first rows hold in their last column, the dynamic field.
+/// Records what the first rows hold in their last column, the dynamic field.
 pub fn sample(reader: &mut dyn Reader) -> Result<Profile> {
     let mut profile = Profile::default();
     let mut left = limits::PROFILE_DOCUMENTS;
@@ -42,12 +42,12 @@ pub fn sample(reader: &mut dyn Reader) -> Result<Profile> {
     Ok(profile)
 }
 
-/// What a sample of documents holds beside vectors.
+/// What a sample of documents holds besides vectors.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
     documents: u64,
     keys: BTreeMap<String, Seen>,
-    /// Keys beyond those that are told apart.
+    /// Whether there are keys beyond those that are counted.
     others: bool,
 }
 
@@ -56,7 +56,7 @@ pub struct Profile {
 struct Seen {
     there: u64,
     values: Values,
-    /// Values of lists.
+    /// Elements of lists.
     lists: u64,
     longest_list: u64,
     listed: Values,
@@ -107,7 +107,7 @@ impl Values {
         }
     }
 
-    /// Bytes that leave room for longer texts than were seen.
+    /// A length in bytes that leaves room for longer texts than those in the sample.
     fn max_length(&self) -> usize {
         let roomy = (self.longest_text * 2).next_power_of_two().max(64);
         roomy.min(limits::MILVUS_TEXT_BYTES_MAX)
@@ -115,7 +115,7 @@ impl Values {
 }
 
 impl Profile {
-    /// Notes what an object holds, which is the rest of a document beside its vectors.
+    /// Records the contents of an object, which is a document without its vectors.
     pub fn note(&mut self, object: &str) -> Read<()> {
         self.documents += 1;
         Scan::new(object).members(|key, _, scan| {
@@ -148,7 +148,7 @@ impl Profile {
         }
         let mut lines = vec!["fields:".to_owned(), "  columns:".to_owned()];
         for (key, seen) in &self.keys {
-            // A job cannot name such a key: a dot of its leads into objects.
+            // A job cannot name such a key: its dot would lead into objects.
             if key.contains('.') || key.is_empty() {
                 lines.push(format!(
                     "    # {} stays in the dynamic field",
@@ -178,7 +178,7 @@ impl Profile {
 }
 
 impl Seen {
-    /// What a column of these values could be, and what to know about it.
+    /// The column that these values could have, and a remark about it.
     fn column(&self) -> (String, String) {
         let longest = |values: &Values| match values.texts {
             0 => String::new(),
@@ -220,7 +220,7 @@ impl Seen {
     }
 }
 
-/// A name that Milvus takes for a field.
+/// A name that Milvus accepts for a field.
 fn name(key: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut name: String = key

@@ -1,11 +1,11 @@
-//! How is JSON read in one pass, strictly and without making anything of what nobody wants? A scanner over a text.
+//! How is JSON read in one pass, strictly and without building values that are not needed? A scanner over a text.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::limits;
 
-/// What was read, or what is wrong with the text.
+/// The result, or what is wrong with the text.
 pub type Read<T> = std::result::Result<T, String>;
 
 /// A place in a JSON text.
@@ -38,14 +38,14 @@ impl<'t> Scan<'t> {
         self.byte()
     }
 
-    /// Whether this comes next; it is passed then.
+    /// Whether this byte comes next; if so, it is consumed.
     pub fn next_is(&mut self, byte: u8) -> bool {
         let is = self.peek() == Some(byte);
         self.at += usize::from(is);
         is
     }
 
-    /// Passes this.
+    /// Consumes this byte, which must come next.
     pub fn expect(&mut self, byte: u8) -> Read<()> {
         match self.next_is(byte) {
             true => Ok(()),
@@ -53,12 +53,12 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// A sentence about the place.
+    /// An error message with the position.
     pub fn wrong(&self, what: &str) -> String {
         format!("is no JSON at byte {}: {what}", self.at)
     }
 
-    /// Complains of what stands behind the end.
+    /// Refuses anything after the end.
     pub fn end(&mut self) -> Read<()> {
         match self.peek() {
             None => Ok(()),
@@ -115,7 +115,7 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// The members of an object: name, name as it is written, and the place of the value, which has to be passed.
+    /// The members of an object: name, name as it is written, and the position of the value, which must be consumed.
     pub fn members(
         &mut self,
         mut each: impl FnMut(&str, &'t str, &mut Scan<'t>) -> Read<()>,
@@ -136,7 +136,7 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// The elements of an array, each of which has to be passed.
+    /// The elements of an array, each of which must be consumed.
     pub fn elements(&mut self, mut each: impl FnMut(&mut Scan<'t>) -> Read<()>) -> Read<()> {
         self.expect(b'[')?;
         if self.next_is(b']') {
@@ -158,7 +158,7 @@ impl<'t> Scan<'t> {
         Ok(&self.text[start..self.at])
     }
 
-    /// Passes a value of any kind: where it is in the text.
+    /// Skips a value of any kind, and returns its position in the text.
     pub fn place_of(&mut self) -> Read<Range<usize>> {
         let len = self.value()?.len();
         Ok(self.at - len..self.at)
@@ -187,7 +187,7 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// Whether `null` comes next; it is passed then.
+    /// Whether `null` comes next; if so, it is consumed.
     pub fn next_is_null(&mut self) -> bool {
         self.peek();
         let is = self.text.as_bytes()[self.at..].starts_with(b"null");
@@ -205,7 +205,7 @@ impl<'t> Scan<'t> {
             .map_err(|_| format!("{text} is no whole number of 64 bits"))
     }
 
-    /// A number: the double nearest to it.
+    /// A number, as the nearest double.
     pub fn number(&mut self) -> Read<f64> {
         self.peek();
         let bytes = self.text.as_bytes();
@@ -256,7 +256,8 @@ impl<'t> Scan<'t> {
             exponent = exponent.saturating_add(if down { -power } else { power });
         }
         self.at = at;
-        // A mantissa and a power that doubles hold make one rounding, the right one; for others the library does it.
+        // An exact mantissa and an exact power of ten need only one rounding, the correct one; others are left to the
+        // library.
         if whole + fraction <= 19 && mantissa <= 1 << 53 && exponent.unsigned_abs() <= 22 {
             let power = POWERS[exponent.unsigned_abs() as usize];
             let value = match exponent < 0 {

@@ -1,4 +1,4 @@
-//! Documents of all shapes, and what is none.
+//! Documents of all shapes, and invalid ones.
 
 use arrow_array::cast::AsArray;
 

@@ -1,5 +1,5 @@
-//! How do fields of documents become columns of their own? As a server that has a mapping for them reads them: one value
-//! or several, numbers out of texts, fractions cut off whole numbers.
+//! How do fields of documents become columns of their own? The way a server with a mapping reads them: one value or
+//! several, numbers from texts, whole numbers without fractions.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use crate::schema::{Column, ColumnType, Scalar};
 /// A field that becomes a column.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Typed {
-    /// The column, called as the field is.
+    /// The column, named like the field.
     pub column: Column,
-    /// Whether the server gives its values beside the document, since only the server knows how they are spelt there.
+    /// Whether the server returns its values along with the document, since only the server knows their format there.
     pub is_given: bool,
 }
 
@@ -26,14 +26,14 @@ pub struct Typed {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Value {
     Bool(bool),
-    /// A whole number, or a moment.
+    /// A whole number, or a timestamp.
     Whole(i64),
     Number(f64),
     Text(String),
     List(Vec<Value>),
 }
 
-/// What stands in the place of a field; `None`: nothing.
+/// The value of a field; `None` if there is nothing.
 pub fn value(scan: &mut Scan<'_>, kind: ColumnType) -> Read<Option<Value>> {
     let (of, is_list) = match kind {
         ColumnType::Array { of, .. } => (scalar(of), true),
@@ -43,7 +43,7 @@ pub fn value(scan: &mut Scan<'_>, kind: ColumnType) -> Read<Option<Value>> {
     values(scan, of, &mut all)?;
     match (all.len(), is_list) {
         (0, false) => Ok(None),
-        // A list of nothing is what a field that is not there is to a server.
+        // To a server, an empty list is the same as a missing field.
         (0, true) => Ok(None),
         (_, true) => Ok(Some(Value::List(all))),
         (1, false) => Ok(all.pop()),
@@ -60,7 +60,7 @@ fn scalar(of: Scalar) -> ColumnType {
     }
 }
 
-/// Lists in one another are one list.
+/// Nested lists are read as one list.
 fn values(scan: &mut Scan<'_>, kind: ColumnType, all: &mut Vec<Value>) -> Read<()> {
     match scan.peek() {
         Some(b'[') => {
@@ -87,7 +87,7 @@ fn odd(value: &str, kind: ColumnType) -> String {
     format!("is {shown}, which is no {kind}")
 }
 
-/// A value of this type; a text stood in quotes.
+/// A value of this type; `is_text` if it was in quotes.
 fn one(text: &str, is_text: bool, kind: ColumnType) -> Option<Value> {
     match kind {
         ColumnType::Scalar(Scalar::Bool) => match text {
@@ -177,7 +177,7 @@ pub fn array(kind: ColumnType, values: &[Option<Value>]) -> ArrayRef {
         ColumnType::Scalar(Scalar::Bool) => {
             Arc::new(each(values, Value::bool).collect::<BooleanArray>())
         }
-        // What does not fit into so many bits is no value of theirs.
+        // `one` has already refused values that do not fit into these types.
         ColumnType::Scalar(Scalar::Int8) => {
             Arc::new(each(values, |value| value.whole() as i8).collect::<Int8Array>())
         }

@@ -1,20 +1,20 @@
 //! How is a vector written in JSON? A list of numbers, or text: base64 of floats, hexadecimal of bytes.
 //!
-//! Numbers are rounded as servers that read JSON in Java do it: to the nearest double, and that to the nearest float.
+//! Numbers are rounded as Java servers that read JSON do it: to the nearest double, then to the nearest float.
 
 use super::scan::{Read, Scan};
 use crate::schema::{Element, VectorType};
 
-/// What stood in the place of a vector.
+/// What was found in the place of a vector.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
     /// A vector, which was added.
     Vector,
-    /// Null, or a list of nothing.
+    /// Null, or an empty list.
     Nothing,
 }
 
-/// Reads a vector, and adds its bytes; what is wrong with it, behind its name.
+/// Reads a vector, and appends its bytes; an error message that continues after the vector's name.
 pub fn vector(scan: &mut Scan<'_>, kind: VectorType, out: &mut Vec<u8>) -> Read<Found> {
     let width = kind.row_bytes() as usize;
     let before = out.len();
@@ -54,7 +54,7 @@ fn numbers(scan: &mut Scan<'_>, kind: VectorType, out: &mut Vec<u8>) -> Read<()>
     match kind.element {
         Element::Float32 => scan.elements(|scan| {
             let value = float(scan)?;
-            // What is longer is counted, and not kept.
+            // Components beyond the maximum are counted, but not kept.
             if out.len() < most + 4 {
                 out.extend_from_slice(&value.to_le_bytes());
             }
@@ -62,7 +62,7 @@ fn numbers(scan: &mut Scan<'_>, kind: VectorType, out: &mut Vec<u8>) -> Read<()>
         }),
         Element::BFloat16 => scan.elements(|scan| {
             let bits = float(scan)?.to_bits();
-            // To the nearest; of two as near, to the even one.
+            // Round to nearest, ties to even.
             let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
             if out.len() < most + 2 {
                 out.extend_from_slice(&(rounded as u16).to_le_bytes());
@@ -97,7 +97,7 @@ fn float(scan: &mut Scan<'_>) -> Read<f32> {
     }
 }
 
-/// Elasticsearch 9.3 keeps floats in base64, most significant byte first, and bytes in hexadecimal.
+/// Elasticsearch 9.3 writes floats in base64, most significant byte first, and bytes in hexadecimal.
 fn text(scan: &mut Scan<'_>, kind: VectorType, out: &mut Vec<u8>) -> Read<()> {
     let text = scan.string()?;
     let start = out.len();
