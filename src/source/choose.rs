@@ -1,5 +1,5 @@
-//! Which collections and partitions are wanted? The `collections` setting, and the job's allow and block lists.
-//! Knows names only.
+//! Which collections and partitions are selected? The `collections` setting, and the job's allow and block lists.
+//! Deals with names only.
 
 use std::path::Path;
 
@@ -19,16 +19,16 @@ pub const COLLECTIONS: Setting = Setting::new(
 )
 .example("[\"*\"]");
 
-/// What a job wants of a source.
+/// What a job selects from a source.
 #[derive(Clone, Default, Debug)]
 pub struct Choice {
-    /// Collections, each with partitions (empty: all of it); empty: everything there is.
+    /// Collections, each with partitions (if empty, all); if empty, everything there is.
     wanted: Vec<(String, Vec<String>)>,
-    /// What may travel of that.
+    /// What the allow and block lists admit of that.
     admitted: Globs,
 }
 
-/// A partition by its place in the lists of what is there.
+/// A partition, by its position in the lists of existing names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Chosen {
     /// Index of the collection.
@@ -79,8 +79,7 @@ impl Choice {
         }
     }
 
-    /// Of the collections that are there those of which something is meant, by their numbers. A name that fits nothing is
-    /// a mistake.
+    /// The indices of the existing collections of which anything is selected. A name that matches nothing is an error.
     pub fn collections(&self, names: &[&str], place: &Path) -> Result<Vec<usize>> {
         let mut meant = Vec::new();
         for (glob, _) in &self.wanted {
@@ -99,8 +98,8 @@ impl Choice {
         Ok(meant)
     }
 
-    /// The partitions that are meant, in the order of what is there: collections, each with its partitions, the default
-    /// one without a name. A name that fits nothing is a mistake.
+    /// The selected partitions, in the order of those that exist: collections, each with its partitions, the default
+    /// one without a name. A name that matches nothing is an error.
     pub fn choose(&self, all: &[(&str, Vec<&str>)], place: &Path) -> Result<Vec<Chosen>> {
         let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
         let everything = [("*".to_owned(), Vec::new())];
@@ -137,7 +136,7 @@ impl Choice {
                 }
                 there.extend(shown);
             }
-            // Of collections that do not travel anyway no partitions need be known.
+            // Partitions need not be known for collections that are left out anyway.
             if let Some((tag, _)) = tags.iter().zip(&met).find(|(_, met)| !**met)
                 && !there.is_empty()
             {
@@ -154,7 +153,7 @@ impl Choice {
     }
 }
 
-/// How the default partition is named by people.
+/// The default partition's name in messages.
 fn shown(tag: &str) -> &str {
     match tag {
         "" => "_default",
@@ -162,7 +161,7 @@ fn shown(tag: &str) -> &str {
     }
 }
 
-/// What fits a glob; a name that is exactly it wins, since tags may hold any character.
+/// The names that match a glob; an exact match wins, since tags may hold any character.
 fn hits(glob: &str, names: &[&str]) -> Vec<usize> {
     if let Some(exact) = names.iter().position(|n| *n == glob) {
         return vec![exact];

@@ -1,4 +1,4 @@
-//! Is it the same data? What a file's bytes come to, whatever its name, time and inode.
+//! Is it the same data? A digest of a file's bytes, independent of its name, time and inode.
 //! Reads short files whole, and samples of long ones.
 
 use std::collections::BTreeMap;
@@ -9,10 +9,10 @@ use crate::input::View;
 use crate::job::absolute;
 use crate::limits;
 
-/// What the word is that marks a digest of samples.
+/// The word that marks a digest of samples.
 pub const SAMPLED: &str = "sampled";
 
-/// The length of a file and a digest: of all its bytes, or of blocks spread over it, the first and last among them.
+/// The length of a file and a digest of all its bytes, or of blocks spread over it, including the first and the last.
 pub fn of(file: &View) -> Result<String> {
     let len = file.len();
     if len > limits::CONTENT_WHOLE_BYTES {
@@ -25,7 +25,7 @@ pub fn of(file: &View) -> Result<String> {
     Ok(format!("{len} bytes, digest {digest:016x}"))
 }
 
-/// What all of some files come to, each under its path.
+/// The digests of some files, by path.
 pub fn of_all<'v>(files: impl Iterator<Item = &'v View>) -> Result<BTreeMap<String, String>> {
     let pieces = files.map(|file| {
         let path = absolute(file.path()).display().to_string();
@@ -34,7 +34,7 @@ pub fn of_all<'v>(files: impl Iterator<Item = &'v View>) -> Result<BTreeMap<Stri
     pieces.collect()
 }
 
-/// A digest of so many blocks of a file, two at least: the first, the last, and some between.
+/// A digest of this many blocks of a file, at least two: the first, the last, and some between.
 pub fn sample(file: &View, count: u64) -> Result<u64> {
     let block = limits::CONTENT_BLOCK_BYTES.min(file.len());
     let spread = u128::from(file.len() - block);

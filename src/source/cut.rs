@@ -1,18 +1,18 @@
-//! How do rows that are read in blocks become batches? Cut by what their values weigh, whatever blocks they are read in.
+//! How do rows that are read in blocks become batches? Cut by the size of their values, independent of the blocks.
 
 use std::collections::VecDeque;
 
 use crate::batch::{Cut, Limits, Part, Position};
 use crate::error::Result;
 
-/// How many rows of a page's length fit into a batch.
+/// How many rows of a page's average size fit into a batch.
 #[cfg(feature = "network")]
 pub fn fitting(page: &Part, limits: Limits) -> u64 {
     let each = (page.bytes() / (page.len() as u64).max(1)).max(1);
     (limits.batch_bytes / each).clamp(1, limits.batch_rows.max(1))
 }
 
-/// A page that a server gave, in pieces that fit into batches; none is empty.
+/// A page from a server, in pieces that fit into batches; none is empty.
 #[cfg(feature = "network")]
 pub fn pieces(page: &Part, limits: Limits) -> Vec<Part> {
     let fits = fitting(page, limits) as usize;
@@ -33,9 +33,9 @@ pub fn pieces(page: &Part, limits: Limits) -> Vec<Part> {
 /// Cuts the rows of one file, in order.
 pub struct Cutter {
     limits: Limits,
-    /// The row that nothing is read beyond.
+    /// The row where reading stops.
     end: u64,
-    /// Rows that were read and not yet handed over.
+    /// Rows that were read but not yet returned.
     held: VecDeque<Part>,
 }
 
@@ -49,7 +49,7 @@ impl Cutter {
         }
     }
 
-    /// The next cut; `more` reads a block, as parts none of which is empty, or says that there is none.
+    /// The next cut; `more` reads a block as non-empty parts, or reports that there is none.
     pub fn next(
         &mut self,
         mut more: impl FnMut() -> Result<Option<Vec<Part>>>,
@@ -85,7 +85,7 @@ impl Cutter {
         Ok(Some(Cut { parts, next }))
     }
 
-    /// How many rows of a part fit into a cut that has some: at least one, where it has none.
+    /// How many rows of a part fit into a cut that has some already; at least one if it has none.
     fn fitting(&self, part: &Part, rows: u64, bytes: u64) -> usize {
         let most = self
             .limits
@@ -94,7 +94,7 @@ impl Cutter {
             .saturating_sub(rows)
             .min(part.len() as u64) as usize;
         let room = self.limits.batch_bytes.saturating_sub(bytes);
-        // Bytes of the first rows grow with their number.
+        // The size of the first rows grows with their number.
         let (mut fit, mut above) = (0, most + 1);
         while above - fit > 1 {
             let middle = fit + (above - fit) / 2;

@@ -1,4 +1,4 @@
-//! What do sources of files have in common? Which files are meant, what identifies them, where they are cut.
+//! What do file sources have in common? Which files are selected, what identifies them, where they are cut.
 //! Reads no rows.
 
 use std::cmp::Ordering;
@@ -12,13 +12,13 @@ use crate::input::{Access, View, Volume};
 use crate::job::{Form, Setting, is_glob, matches};
 use crate::limits;
 
-/// Which files a job names: one, a list in its order, or those of a directory or a glob in natural order.
+/// The files that a job names: one, a list in its order, or those of a directory or a glob in natural order.
 pub enum Named {
-    /// As they are listed; globs among them are files in natural order.
+    /// In the order listed; a glob among them stands for its files in natural order.
     Paths(Vec<PathBuf>),
-    /// All of a directory that have one of the source's endings.
+    /// All files in a directory that have one of the source's extensions.
     Dir(PathBuf),
-    /// All that fit, whatever their ending.
+    /// All that match, whatever their extension.
     Glob(String),
 }
 
@@ -37,7 +37,7 @@ pub const GLOB: Setting = Setting::path(
     "files whose path fits, such as shards/*.fbin, in natural order: 2 before 10",
 )
 .one_of();
-/// How bytes are got at.
+/// How bytes are read.
 pub const ACCESS: Setting = Setting::choice(
     "access",
     &["map", "read"],
@@ -86,7 +86,7 @@ impl Named {
 }
 
 impl Named {
-    /// What is named first: a file, a directory or a glob.
+    /// The first path named: a file, a directory or a glob.
     pub fn first(&self) -> &Path {
         match self {
             Named::Paths(paths) => paths.first().map_or(Path::new(""), PathBuf::as_path),
@@ -95,7 +95,7 @@ impl Named {
         }
     }
 
-    /// The same of a bucket, at least one.
+    /// The same for a bucket, at least one.
     pub fn objects(&self, volume: &Volume, ending: &str) -> Result<Vec<PathBuf>> {
         let dir = match self {
             Named::Paths(paths) => return Ok(paths.clone()),
@@ -129,7 +129,7 @@ pub fn access(form: &mut Form) -> Access {
     }
 }
 
-/// The files of a directory that have one of these endings, in natural order.
+/// The files of a directory that have one of these extensions, in natural order.
 fn in_directory(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
     let ends = |path: &PathBuf| {
         let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
@@ -165,7 +165,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The files whose path fits a glob, name by name, in natural order.
+/// The files whose path matches a glob, component by component, in natural order.
 fn fitting(glob: &str) -> Result<Vec<PathBuf>> {
     let mut found = vec![PathBuf::new()];
     for component in Path::new(glob).components() {
@@ -182,13 +182,13 @@ fn fitting(glob: &str) -> Result<Vec<PathBuf>> {
             } else {
                 dir
             };
-            // What is no directory has nothing that fits.
+            // Nothing can match in what is not a directory.
             if !within.is_dir() {
                 continue;
             }
             let names = entries(within)?.into_iter();
             let names = names.filter_map(|path| path.file_name().map(OsStr::to_owned));
-            // A hidden file has to be meant, as in a shell.
+            // As in a shell, hidden files must be matched explicitly.
             let fits =
                 |n: &str| matches(&name, n) && (!n.starts_with('.') || name.starts_with('.'));
             next.extend(
@@ -211,12 +211,12 @@ fn fitting(glob: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The order of people: numbers in names by their value, so that `part2` comes before `part10`.
+/// Natural order: numbers in names are compared by value, so that `part2` comes before `part10`.
 pub fn natural(one: &Path, two: &Path) -> Ordering {
     in_numbers(&one.to_string_lossy(), &two.to_string_lossy())
 }
 
-/// The order of people, of names.
+/// Natural order of names.
 pub fn in_numbers(one: &str, two: &str) -> Ordering {
     let (mut a, mut b) = (one.as_bytes(), two.as_bytes());
     let digits = |text: &[u8]| text.iter().take_while(|c| c.is_ascii_digit()).count();
@@ -242,19 +242,19 @@ pub fn in_numbers(one: &str, two: &str) -> Ordering {
     }
 }
 
-/// The digits behind leading zeros.
+/// The digits after leading zeros.
 fn significant(digits: &[u8]) -> &[u8] {
     let zeros = digits.iter().take_while(|c| **c == b'0').count();
     &digits[zeros..]
 }
 
-/// What identifies some files, each under its path as the job says it.
+/// What identifies some files, by their paths in the job.
 pub fn identities<'v>(files: impl Iterator<Item = &'v View>) -> Result<BTreeMap<String, String>> {
     let all = files.map(|file| Ok((file.path().display().to_string(), identity(file)?)));
     all.collect()
 }
 
-/// What identifies a file: when any of it differs, the data may.
+/// What identifies a file: if any of it differs, the data may too.
 pub fn identity(file: &View) -> Result<String> {
     let head = file.cut(0, file.len().min(limits::HEAD_BYTES))?.bytes()?;
     let head = format!("head_crc32 {:08x}", crc32fast::hash(&head));
@@ -267,7 +267,7 @@ pub fn identity(file: &View) -> Result<String> {
     })
 }
 
-/// Rows of a shard: whole batches and whole seams where that can be, and no more shards than `most`.
+/// The number of rows in a shard: whole batches and whole seams if possible, and no more shards than `most`.
 pub fn shard_rows(rows: u64, batch: u64, seam: u64, most: u64) -> u64 {
     let least = rows.div_ceil(most).max(1);
     let whole = |n: u64, unit: u64| n.div_ceil(unit).saturating_mul(unit);
@@ -278,8 +278,8 @@ pub fn shard_rows(rows: u64, batch: u64, seam: u64, most: u64) -> u64 {
     }
 }
 
-/// Cuts a part that is a whole target, and whose rows are looked up by their number, into shards. `name` stands before the
-/// rows in the name of a shard.
+/// Cuts a part that is a whole target, and whose rows are looked up by number, into shards. `name` precedes the rows
+/// in the name of a shard.
 pub fn add_shards(shards: &mut Vec<Shard>, target: usize, name: &str, rows: u64) {
     let each = shard_rows(rows, limits::LITE_SHARD_ROWS, 1, limits::SHARDS_PER_TARGET);
     let name = match name {

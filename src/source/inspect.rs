@@ -1,5 +1,5 @@
 //! What do vector files, arrays and archives hold? For people and for programs.
-//! Never fails on what a file holds: it says what cannot be read.
+//! Never fails on a file's contents: reports what cannot be read.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub struct Description {
     pub format: &'static str,
     /// Its length.
     pub bytes: u64,
-    /// Its arrays: one, but for archives.
+    /// Its arrays: only one, except in archives.
     pub arrays: Vec<Shown>,
 }
 
@@ -29,19 +29,19 @@ pub struct Description {
 pub struct Shown {
     /// Its name in an archive.
     pub name: Option<String>,
-    /// Its extents, rows first.
+    /// Its dimensions, rows first.
     pub shape: Vec<u64>,
-    /// What its values are, or why they cannot be read.
+    /// The type of its values, or why they cannot be read.
     pub values: String,
-    /// Where its rows are.
+    /// How its rows are stored.
     pub layout: &'static str,
     /// What it could be: vectors of a type, ids, or neither.
     pub could_be: String,
-    /// The least and the greatest id, where it could be ids.
+    /// The least and the greatest id, if it could hold ids.
     pub id_range: Option<(i64, i64)>,
 }
 
-/// Looks at a file, if its ending or its first bytes say that it is of these kinds.
+/// Describes a file, if its extension or its first bytes show that it is of one of these kinds.
 pub fn inspect(view: &View) -> Result<Option<Description>> {
     let (format, arrays) = if numpy::is_archive(view) {
         let members = numpy::members(view)?;
@@ -112,7 +112,7 @@ fn shown(name: Option<String>, array: Result<numpy::Array>) -> Shown {
     }
 }
 
-/// The range of ids, where they are not too many to look at.
+/// The range of ids, if there are not too many to read.
 fn range(ids: &Table) -> Option<(i64, i64)> {
     if ids.rows > limits::IDS_SCANNED_MAX || !matches!(ids.stored, Stored::Integer { .. }) {
         return None;

@@ -48,7 +48,7 @@ use crate::job::{Form, Globs, Setting};
 
 pub use inspect::inspect;
 
-/// A kind of source: what a job may name, and how its settings become one.
+/// A kind of source: its name in a job, and how its settings become a source.
 pub struct SourceKind {
     /// The key in the job, such as `faiss`.
     pub name: &'static str,
@@ -65,8 +65,8 @@ pub trait Spec {
     /// Opens the source.
     fn open(&self) -> Result<Box<dyn Source>>;
 
-    /// Opens the source, and looks only at what these globs admit, where it can: what is left out must not stand
-    /// in the way. The caller drops the rest in any case.
+    /// Opens the source, and looks only at what these globs admit, if it can: what is left out must not cause errors.
+    /// The caller drops the rest in any case.
     fn open_for(&self, _admitted: &Globs) -> Result<Box<dyn Source>> {
         self.open()
     }
@@ -81,43 +81,42 @@ pub trait Source: Send + Sync {
     /// (row ranges, inverted lists, segments), and an identity that changes when the data does.
     fn survey(&self, limits: Limits) -> Result<Survey>;
 
-    /// Whether it stays as it is while it is read.
+    /// Whether it stays unchanged while it is read.
     fn stillness(&self) -> Stillness {
         Stillness::Frozen
     }
 
-    /// How many readers at a time it serves well, where they wait for a network; `None`: as many as there are cores.
+    /// How many readers at a time it serves well, if they wait for a network; `None` for as many as there are cores.
     fn reads_at_once(&self) -> Option<usize> {
         None
     }
 
-    /// Makes readable what is not, as far as the job wants that; taken back when the source is dropped.
+    /// Makes data readable, such as by loading it, if the job asks for that; undone when the source is dropped.
     fn ready(&self) -> Result<()> {
         Ok(())
     }
 
-    /// What the operator should know once all was read.
+    /// Notes for the operator after everything was read.
     fn remarks(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Lines of YAML for a job: the columns that the payload of a shard's rows could have, by a sample. None where rows
-    /// have no payload without columns.
+    /// Lines of YAML for a job: the columns that the payload of a shard's rows could have, from a sample. None if the
+    /// rows have no payload outside columns.
     fn profile(&self, _shard: &Shard) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 
-    /// Whether rows of a shard that were read before may come once more, as they are now: since the state of one moment
-    /// that they were read from is gone, and the source gives rows that were written again another place in its order.
-    /// `earlier`: some of the shard was read by a program that has ended. Such rows come at the shard's end.
+    /// Whether rows of a shard that were read before may come again in their current state: because the state from
+    /// which they were read is gone, and the source moves rows that are written again to another place in its order.
+    /// `earlier`: a program that has ended read some of the shard. Such rows come at the shard's end.
     fn repeats(&self, _shard: &Shard, _earlier: bool) -> bool {
         false
     }
 
-    /// Opens a shard, which may be a stretch of one that the survey found, at a position. Of a frozen source the batches
-    /// that follow are a pure function of (source, shard, position, limits): this is what makes resuming possible. Of
-    /// others all that is certain is that they hold the rows behind the position, up to the shard's end, in the order
-    /// of their keys.
+    /// Opens a shard, which may be a part of one that the survey found, at a position. For a frozen source, the batches
+    /// that follow are a pure function of (source, shard, position, limits): this is what makes resuming possible. For
+    /// others, it is only certain that they hold the rows after the position, up to the shard's end, in key order.
     fn open<'s>(
         &'s self,
         shard: &Shard,
@@ -125,40 +124,40 @@ pub trait Source: Send + Sync {
         limits: Limits,
     ) -> Result<Box<dyn Reader + 's>>;
 
-    /// Opens a shard for a plan, which shows its first row: what takes long to check is not checked.
+    /// Opens a shard for a plan, which shows its first row: slow checks are skipped.
     fn peek<'s>(&'s self, shard: &Shard, limits: Limits) -> Result<Box<dyn Reader + 's>> {
         self.open(shard, shard.start.clone(), limits)
     }
 
-    /// What tells the data from other data wherever it lies and whenever it was written, piece by piece: a file, a
-    /// table. `None`: only [`Survey::identity`] can.
+    /// Identifies the data wherever it is and whenever it was written, piece by piece: a file, a table. `None` if only
+    /// [`Survey::identity`] can.
     fn content(&self) -> Result<Option<BTreeMap<String, String>>> {
         Ok(None)
     }
 
-    /// The file that a shard's part is, as the job calls it, where the source is files.
+    /// The file that a shard's part is, as the job names it, if the source is files.
     fn file(&self, _part: u32) -> Option<&Path> {
         None
     }
 
-    /// Complains, with `Kind::Changed`, when the source is no longer what was surveyed. Called when a target is
-    /// finished, and when a mapping may have broken under the sender.
+    /// Fails with `Kind::Changed` if the source is no longer what was surveyed. Called when a target is finished, and
+    /// when a mapping may have failed under the sender.
     fn unchanged(&self) -> Result<()>;
 }
 
-/// Whether a source stays as it is while it is read.
+/// Whether a source stays unchanged while it is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stillness {
-    /// Files: they do not change, or that is noticed.
+    /// Files: they do not change, or a change is noticed.
     Frozen,
-    /// A server keeps the state of one moment for us, as long as it can.
+    /// A server keeps a snapshot for us, as long as it can.
     Pinned,
-    /// Rows come and go meanwhile.
+    /// Rows come and go during reading.
     Live,
 }
 
 impl Stillness {
-    /// The word in plans and reports.
+    /// Its name in plans and reports.
     pub fn name(self) -> &'static str {
         match self {
             Stillness::Frozen => "frozen",
@@ -168,8 +167,8 @@ impl Stillness {
     }
 }
 
-/// Reads a shard, and goes on after an error where it was: asking for the next rows once more gets them, once the
-/// source gives them again.
+/// Reads a shard, and continues after an error where it was: once the source works again, asking for the next rows
+/// returns them.
 pub struct Steady<'s> {
     source: &'s dyn Source,
     shard: Shard,
@@ -214,7 +213,7 @@ impl<'s> Steady<'s> {
     /// The next rows, or `None` at the end.
     pub fn rows(&mut self) -> Result<Option<Cut>> {
         let reader = self.opened()?;
-        // What seems broken while it is read may have been whole when it was surveyed.
+        // Data that seem damaged during reading may have been intact when they were surveyed.
         let cut = reader.next();
         let cut = cut.map_err(|e| reader.files().unchanged().err().unwrap_or(e));
         match &cut {
@@ -226,16 +225,16 @@ impl<'s> Steady<'s> {
     }
 }
 
-/// What a look at a source found.
+/// The result of surveying a source.
 #[derive(Clone, Debug)]
 pub struct Survey {
-    /// What would travel, targets named as they are in the source.
+    /// What would be migrated, with targets named as in the source.
     pub manifest: Manifest,
-    /// What identifies the data: file, and its size, time, inode and header digest. Printed when it differs.
+    /// What identifies the data: a file's path, size, time, inode and header digest. Printed if it differs.
     pub identity: BTreeMap<String, String>,
-    /// What the operator should know: rows of a table that metadata counts otherwise, lossy decoding.
+    /// Notes for the operator: metadata with different row counts, lossy decoding.
     pub warnings: Vec<String>,
-    /// Where the files of a target are indexed otherwise, which has what: there is no one index to make anew.
+    /// If the files of a target have different indexes, which file has which: there is no single index to rebuild.
     pub indexes_differ: Option<String>,
 }
 
@@ -248,19 +247,19 @@ pub trait Reader: Send {
     fn files(&self) -> Files;
 }
 
-/// Files, as they were opened. Kept with what was read until that has arrived: pages of a mapping are taken from the
-/// file once more when they are sent.
+/// Open files. Kept with the rows read from them until those have arrived: pages of a mapping are read from the file
+/// again when they are sent.
 #[derive(Clone)]
 pub struct Files(Arc<[View]>);
 
 impl Files {
-    /// The files that these lie in.
+    /// The files of these views.
     pub fn new<'v>(views: impl IntoIterator<Item = &'v View>) -> Files {
         Files(views.into_iter().cloned().collect())
     }
 
-    /// Complains, with `Kind::Changed`, when one no longer looks as it did when it was opened, and with `Kind::Io` when a
-    /// part could not be read. Cheap: called after each batch is packed, and after it was delivered.
+    /// Fails with `Kind::Changed` if a file has changed since it was opened, and with `Kind::Io` if a part could not be
+    /// read. Cheap: called after each batch is packed, and after it was delivered.
     pub fn unchanged(&self) -> Result<()> {
         self.0.iter().try_for_each(View::unchanged)
     }

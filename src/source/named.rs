@@ -1,4 +1,4 @@
-//! Which of a server's collections are meant? Names and globs of a job.
+//! Which of a server's collections are selected? Names and globs of a job.
 
 use crate::error::{Error, Kind, Result};
 use crate::job::{Setting, did_you_mean, matches};
@@ -8,8 +8,8 @@ use crate::limits;
 pub const COLLECTIONS: Setting =
     Setting::texts("collections", "names or globs; left out: all").example("[products]");
 
-/// The names that globs mean, in order; without globs all. `aliases` are other names, each with what it is one of. A glob
-/// that fits nothing is a mistake.
+/// The names that globs match, in order; all if there are no globs. `aliases` are other names, each with the name it
+/// stands for. A glob that matches nothing is an error.
 pub fn chosen(
     what: &str,
     globs: &[String],

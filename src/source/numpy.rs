@@ -1,5 +1,5 @@
 //! numpy: how do .npy files, and arrays in .npz archives, become vectors and ids?
-//! Arrays that are not packed are mapped, and travel as they lie where they hold float32 in rows.
+//! Uncompressed arrays are mapped, and passed on in place if they hold float32 in rows.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ struct Spec {
     access: Access,
 }
 
-/// Names of arrays, each in full: which ids belong to which vectors is not left to an order that nobody wrote down.
+/// Names of arrays, each in full: which ids belong to which vectors must not depend on an implicit order.
 fn each(form: &mut Form, key: &'static str) -> Option<Vec<String>> {
     let names = form.list(key)?;
     if let Some(name) = names.iter().find(|name| is_glob(name)) {
@@ -149,7 +149,7 @@ impl AnySpec for Spec {
     }
 }
 
-/// What values become where the job does not say.
+/// What values become by default.
 pub fn default(stored: Stored) -> Element {
     match stored {
         Stored::Integer {
@@ -162,13 +162,13 @@ pub fn default(stored: Stored) -> Element {
     }
 }
 
-/// The array of a name as vectors.
+/// The array with this name as vectors.
 fn vectors_of(name: &str, access: Access) -> Result<Table> {
     let array = open(name, access)?;
     array.vectors()
 }
 
-/// The array of a name as ids.
+/// The array with this name as ids.
 fn ids_of(name: &str, access: Access) -> Result<Table> {
     let array = open(name, access)?;
     array.ids()
@@ -177,9 +177,9 @@ fn ids_of(name: &str, access: Access) -> Result<Table> {
 /// An array in a file.
 pub struct Array {
     view: View,
-    /// The file's path, and the member's name where it is in an archive.
+    /// The file's path, and the member's name if it is in an archive.
     pub name: String,
-    /// What it says of itself.
+    /// Its header.
     pub header: Header,
     packed: Option<Packed>,
     /// Where its bytes begin in the file.
@@ -259,7 +259,7 @@ fn which(path: &Path, wanted: Option<&str>, members: &[Member]) -> Error {
 }
 
 impl Array {
-    /// The array that a file is.
+    /// The array in an .npy file.
     pub fn file(view: &View) -> Result<Array> {
         if !is_array(view)
             && let Some(error) = known::named(view, "NumPy array", "numpy")?
@@ -317,9 +317,9 @@ impl Array {
         Ok(array)
     }
 
-    /// Compares what the header says with how much is there.
+    /// Checks that as much data exists as the header says.
     fn check(&self, there: u64) -> Result<()> {
-        // Bytes of a value are counted otherwise where it is not a number.
+        // The size of values that are not numbers is counted differently.
         self.stored()?;
         let Header { shape, values, .. } = &self.header;
         let what = match self.header.array_bytes() {

@@ -1,4 +1,4 @@
-//! How fast may a server be read? Spares those that serve others too.
+//! How fast may a server be read? Spares servers that have other clients too.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ pub const ROWS_PER_S: Setting = Setting::number(
     "rows read a second, at most, to spare the server",
 );
 
-/// Lets so many rows through a second.
+/// Lets this many rows through per second.
 pub struct Pace {
     rows_per_s: Option<u64>,
     free_at: Mutex<Instant>,
 }
 
 impl Pace {
-    /// `None`: as fast as they come.
+    /// `None` for no limit.
     pub fn new(rows_per_s: Option<u64>) -> Pace {
         Pace {
             rows_per_s,
@@ -27,13 +27,13 @@ impl Pace {
         }
     }
 
-    /// Of so many rows those that may be asked for at a time: no wait is longer than a second a reader.
+    /// How many of these rows may be requested at a time: no wait is longer than a second per reader.
     #[cfg(any(feature = "chroma", feature = "pinecone", feature = "qdrant"))]
     pub fn most(&self, rows: u64) -> u64 {
         rows.min(self.rows_per_s.unwrap_or(u64::MAX)).max(1)
     }
 
-    /// Waits until so many rows more may be read.
+    /// Waits until this many more rows may be read.
     pub fn take(&self, rows: u64) {
         let Some(rate) = self.rows_per_s else {
             return;

@@ -1,8 +1,8 @@
-//! How is a SQLite file read without a trace? Never writes, locks or creates anything beside it.
+//! How is a SQLite file read without a trace? Never writes, locks or creates anything next to it.
 //!
-//! Opened plainly, even for reading, SQLite makes `-wal` and `-shm` files beside one in WAL mode, and fails if it may
-//! not; opened as immutable, it leaves out what a crash left in `-wal`, which may be every table there is, and takes for
-//! good what `-journal` would have undone. So: immutable where there is neither file, else a copy of both.
+//! Opened normally, even for reading, SQLite creates `-wal` and `-shm` files next to a file in WAL mode, and fails if
+//! it may not; opened as immutable, it ignores what a crash left in `-wal`, which may be every table there is, and
+//! accepts what `-journal` would have rolled back. So: immutable if neither file exists, otherwise a copy of both.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Sqlite {
     copy: Option<tempfile::TempDir>,
 }
 
-/// The files it was read from, to see whether they stay as they were.
+/// The files it was read from, to detect whether they change.
 pub struct Files {
     main: View,
     companions: Vec<Companion>,
@@ -40,7 +40,7 @@ impl Files {
     fn open(path: &Path) -> Result<Files> {
         let main = View::open(path, Access::Read)?;
         let mut companions = Vec::new();
-        // -wal as Milvus leaves it; -journal for a file that someone took out of WAL mode.
+        // -wal as Milvus leaves it; -journal for a file that was taken out of WAL mode.
         for suffix in ["-wal", "-journal"] {
             let mut name = path.as_os_str().to_owned();
             name.push(suffix);
@@ -54,14 +54,14 @@ impl Files {
         Ok(Files { main, companions })
     }
 
-    /// The views of those that are there.
+    /// The views of existing files.
     pub fn views(&self) -> impl Iterator<Item = &View> {
         let others = self.companions.iter().filter_map(|c| c.view.as_ref());
         std::iter::once(&self.main).chain(others)
     }
 
-    /// Complains of a file that is shorter than its header says, where nothing beside it knows better: rows of pages that
-    /// are cut off would not be missed.
+    /// Refuses a file that is shorter than its header says, unless a log next to it has newer information: rows in
+    /// pages that were cut off would not be noticed.
     pub fn check_whole(&self) -> Result<()> {
         if self.companions.iter().any(|c| c.view.is_some()) {
             return Ok(());
@@ -76,7 +76,7 @@ impl Files {
             let bytes = [header[at], header[at + 1], header[at + 2], header[at + 3]];
             u32::from_be_bytes(bytes)
         };
-        // Writers before 2010 did not keep the count; the change counter tells.
+        // Writers before 2010 did not maintain the page count; the change counter shows this.
         let pages = u64::from(number(28));
         if number(24) == number(92) && self.main.len() < pages * page {
             let what = format!("the file ends here: its header says {pages} pages of {page} bytes");
@@ -85,12 +85,12 @@ impl Files {
         Ok(())
     }
 
-    /// The file itself, for what is read from it.
+    /// The file itself, for rows read from it.
     pub fn main(&self) -> Views {
         Views::new([&self.main])
     }
 
-    /// Complains when the file is no longer what was read.
+    /// Fails if the file is no longer what was read.
     pub fn unchanged(&self) -> Result<()> {
         self.main.unchanged()?;
         for companion in &self.companions {
@@ -120,7 +120,7 @@ fn holds_anything(path: &Path) -> Result<bool> {
 }
 
 impl Sqlite {
-    /// Looks at the file at this path.
+    /// Opens the file at this path.
     pub fn open(path: &Path) -> Result<Sqlite> {
         let files = Files::open(path)?;
         let copy = match files.companions.iter().all(|c| c.view.is_none()) {
@@ -148,7 +148,7 @@ impl Sqlite {
                 let uri = format!("file:{}", encoded(&copy.path().join(NAME)));
                 let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE;
                 let connection = Connection::open_with_flags(uri, flags).map_err(wrong)?;
-                // What the copy has beside it is for all connections.
+                // All connections use what the copy has next to it.
                 connection
                     .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
                     .map_err(wrong)?;
@@ -164,7 +164,7 @@ impl Sqlite {
         Ok(connection)
     }
 
-    /// The files it lies in.
+    /// The files it consists of.
     pub fn files(&self) -> &Files {
         &self.files
     }
@@ -174,13 +174,13 @@ impl Sqlite {
         &self.path
     }
 
-    /// The files it was read from, once all is read; complains when they changed meanwhile.
+    /// The files it was read from, once everything is read; fails if they changed meanwhile.
     pub fn close(self) -> Result<Files> {
         self.files.unchanged()?;
         Ok(self.files)
     }
 
-    /// What SQLite says is wrong with the file.
+    /// The error for what SQLite reports about the file.
     pub fn failed(&self, error: &rusqlite::Error) -> Error {
         use rusqlite::ErrorCode;
         let kind = match error.sqlite_error_code() {
@@ -199,7 +199,7 @@ impl Sqlite {
 
 const NAME: &str = "copy.sqlite";
 
-/// A copy of the file and what belongs to it; without `-shm`, which SQLite makes anew.
+/// A copy of the file and its logs; without `-shm`, which SQLite recreates.
 fn copy(files: &Files) -> Result<tempfile::TempDir> {
     let here = std::env::temp_dir();
     let failed = |e: io::Error| Error::io(&here, "make a copy of the SQLite file in", &e);
@@ -223,7 +223,7 @@ fn copy(files: &Files) -> Result<tempfile::TempDir> {
             to(view, suffix)?;
         }
     }
-    // Two files are not copied at one moment: what was copied must be what is still there.
+    // Two files are not copied at the same moment: what was copied must still be there.
     files.unchanged()?;
     Ok(copy)
 }
@@ -281,7 +281,7 @@ mod tests {
                  INSERT INTO t SELECT zeroblob(3000) FROM n",
             )
             .unwrap();
-        // As a death in the middle leaves both.
+        // As a crash in the middle leaves them.
         let (killed, journal) = (
             dir.path().join("killed.db"),
             dir.path().join("killed.db-journal"),

@@ -5,7 +5,7 @@ use crate::job::{Form, Setting};
 use crate::schema::Element;
 use crate::simd;
 
-/// The setting that [`read_as`] takes.
+/// The setting that [`read_as`] reads.
 pub const AS: Setting = Setting::choice(
     "as",
     &["float32", "int8", "binary"],
@@ -31,7 +31,7 @@ pub enum Stored {
     },
     /// Strings or opaque values of a fixed length: bytes as they are.
     Bytes(usize),
-    /// Booleans of a byte each, 0 or 1.
+    /// Booleans, one byte each, 0 or 1.
     Bool,
 }
 
@@ -46,7 +46,7 @@ impl Stored {
         }
     }
 
-    /// Its name for people, as numpy would have it.
+    /// Its name in messages, as numpy writes it.
     pub fn name(self) -> String {
         let order = |big_endian: bool| if big_endian { ", big-endian" } else { "" };
         match self {
@@ -67,11 +67,11 @@ impl Stored {
     }
 }
 
-/// Why a stretch of values could not become vectors or ids: the value's number in it, and what it is.
+/// Why a range of values could not become vectors or ids: the value's number in it, and the reason.
 pub type Wrong = (usize, String);
 
 impl Stored {
-    /// Whether these values can become vectors of this element at all; single ones may still be too large for it.
+    /// Whether these values can become vectors of this element at all; individual ones may still be too large for it.
     pub fn can_be(self, element: Element) -> bool {
         match self {
             Stored::Float { .. } => element == Element::Float32,
@@ -82,7 +82,7 @@ impl Stored {
         }
     }
 
-    /// Whether vectors of this element are stored just as they travel.
+    /// Whether vectors of this element are stored in the format of the batches.
     pub fn travels_as(self, element: Element) -> bool {
         match self {
             Stored::Float { bytes, big_endian } => {
@@ -96,10 +96,11 @@ impl Stored {
         }
     }
 
-    /// Appends stored values as they travel in vectors of this element: floats as float32, whole numbers as float32, as
-    /// signed bytes or as bytes of bits, where nothing is lost, and booleans as bits, the first the highest of its byte.
+    /// Appends stored values in the batch format of vectors of this element: floats as float32; whole numbers as
+    /// float32, as signed bytes or as bytes of bits if nothing is lost; booleans as bits, the first one in the highest
+    /// bit.
     ///
-    /// Rows are whole; those of booleans as bits have a multiple of eight.
+    /// Rows are complete; those of booleans as bits have a multiple of eight.
     pub fn vectors_into(
         self,
         element: Element,
@@ -165,14 +166,14 @@ impl Stored {
         Ok(())
     }
 
-    /// Whether every value is surely an id. Others are looked at before the first row travels.
+    /// Whether every value is certainly a valid id. Others are checked before the first row is sent.
     pub fn is_whole(self) -> bool {
         matches!(self, Stored::Integer { .. })
     }
 
     /// Appends stored values as ids: whole numbers, floats that are whole, digits.
     pub fn ids_into(self, from: &[u8], to: &mut Vec<i64>) -> Result<(), Wrong> {
-        // As they nearly always are.
+        // The usual case.
         if let (
             8,
             Stored::Integer {
@@ -191,7 +192,7 @@ impl Stored {
             return Ok(());
         }
         if let Stored::Float { bytes, .. } = self {
-            // Beyond these, neighbours of whole numbers are missing: an id may have been rounded to another's.
+            // Beyond this, floats skip whole numbers: an id may have been rounded to another one.
             let bits = match bytes {
                 8 => 53,
                 4 => 24,
@@ -252,7 +253,7 @@ impl Stored {
         })
     }
 
-    /// Stored whole numbers, one after the other.
+    /// Stored whole numbers, one after another.
     pub fn integers(self, from: &[u8]) -> impl Iterator<Item = i128> {
         let Stored::Integer {
             bytes,
@@ -281,7 +282,7 @@ impl Stored {
     }
 }
 
-/// The whole number that text is, spelt as numbers are: else texts that differ would be one id.
+/// The whole number that a text is, in canonical form: otherwise different texts could be the same id.
 fn digits(text: &[u8]) -> Result<i64, String> {
     let end = text.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
     let text = String::from_utf8_lossy(&text[..end]);
@@ -299,7 +300,7 @@ fn small_into(from: &[u8], to: &mut Vec<u8>, value: impl Fn(u8) -> f32) {
     }
 }
 
-/// Booleans as bits, eight to a byte, the first the highest: as `numpy.packbits` packs them.
+/// Booleans as bits, eight to a byte, the first one in the highest bit: as `numpy.packbits` does.
 fn bits_into(from: &[u8], to: &mut Vec<u8>) {
     let bytes = from.as_chunks::<8>().0.iter();
     to.extend(bytes.map(|eight| {
@@ -308,9 +309,9 @@ fn bits_into(from: &[u8], to: &mut Vec<u8>) {
     }));
 }
 
-/// Floats of so many bytes as float32, rounded to the nearest; one that is finite and would become infinite is refused.
+/// Floats of this many bytes as float32, rounded to the nearest; a finite one that would become infinite is refused.
 fn floats_into(bytes: usize, big_endian: bool, from: &[u8], to: &mut Vec<u8>) -> Result<(), Wrong> {
-    /// Bytes that are turned around at a time, in the cache.
+    /// Bytes converted at a time, in the cache.
     const BLOCK: usize = 4096;
     let convert = |from: &[u8], to: &mut [u8]| match bytes {
         2 => {

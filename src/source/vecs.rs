@@ -1,5 +1,6 @@
-//! Files of vectors as benchmarks publish them: fvecs, bvecs, ivecs, and fbin, u8bin, i8bin.
-//! Rows are numbered. What has two numbers at its start travels as it lies; rows that each have one are gathered.
+//! Files of vectors as published with benchmarks: fvecs, bvecs, ivecs, and fbin, u8bin, i8bin.
+//! Rows are numbered. Files with a header of two numbers are passed on in place; rows that each have a count are
+//! gathered.
 //!
 //! ```text
 //! | d 4 | component … | d 4 | component … |    fvecs (float32), ivecs (int32), bvecs (uint8)
@@ -120,7 +121,7 @@ impl AnySpec for Spec {
     }
 }
 
-/// What components become where the job does not say.
+/// What components become by default.
 pub fn default(stored: Stored) -> Element {
     match stored {
         Stored::Integer {
@@ -128,18 +129,18 @@ pub fn default(stored: Stored) -> Element {
             signed: true,
             ..
         } => Element::Int8,
-        // Milvus has no unsigned bytes, and people take these for numbers: float32 holds each of them.
+        // Milvus has no unsigned bytes, and these are normally used as numbers: float32 holds each of them.
         _ => Element::Float32,
     }
 }
 
-/// The format that a file's ending names.
+/// The format that a file's extension names.
 pub fn format_of(path: &Path) -> Option<&'static str> {
     let ending = path.extension().and_then(OsStr::to_str)?;
     FORMATS.into_iter().find(|f| f.eq_ignore_ascii_case(ending))
 }
 
-/// What a file of another kind is.
+/// The error for a file of another kind.
 fn other(view: &View) -> Result<Option<Error>> {
     known::named(view, "file of vectors", "vecs")
 }
@@ -180,7 +181,7 @@ pub fn table(view: &View, format: &str) -> Result<Table> {
     })
 }
 
-/// A file of rows that each say how many components they have. The file says nowhere how many rows there are.
+/// A file of rows that each have a count of their components. The file does not say how many rows there are.
 fn counted(view: &View, format: &str, stored: Stored) -> Result<(u64, u64, Place)> {
     if view.is_empty() {
         let what = "is empty: a file of this kind without rows does not say its dimension";
@@ -196,7 +197,7 @@ fn counted(view: &View, format: &str, stored: Stored) -> Result<(u64, u64, Place
         let error = view.corrupt(rows * row_bytes, what);
         return Err(error.hint("the file is cut short, damaged, or of another kind (`format:`)"));
     }
-    // A look at the last row tells files of another kind before the first row travels; all are checked when read.
+    // Checking the last row detects files of another kind before the first row is sent; all rows are checked when read.
     let mut last = Cursor::new(view.cut((rows - 1) * row_bytes, row_bytes)?);
     let found = last.i32("components of the last row")?;
     if i64::from(found) != columns as i64 {
@@ -223,7 +224,7 @@ fn dimension(cursor: &mut Cursor, view: &View, format: &str) -> Result<u64> {
     }
 }
 
-/// A file that says at its start how many rows it has, and of how many components.
+/// A file whose header has the number of rows and of components.
 fn headed(view: &View, format: &str, stored: Stored) -> Result<(u64, u64, Place)> {
     let mut cursor = Cursor::new(view.clone());
     let rows = u64::from(cursor.u32("rows")?);
