@@ -94,7 +94,7 @@ impl Cutter {
             .saturating_sub(rows)
             .min(part.len() as u64) as usize;
         let room = self.limits.batch_bytes.saturating_sub(bytes);
-        // The size of the first rows grows with their number.
+        // The bytes of the first rows grow with their number.
         let (mut fit, mut above) = (0, most + 1);
         while above - fit > 1 {
             let middle = fit + (above - fit) / 2;

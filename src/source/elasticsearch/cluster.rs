@@ -140,7 +140,7 @@ impl Cluster {
         Err(failed.expect("there is a node, and it failed"))
     }
 
-    /// The error that an answer stands for.
+    /// Converts an answer into an error.
     pub fn refusal(&self, call: &'static str, status: u16, answer: &[u8]) -> Error {
         let node = &self.nodes[self.node.load(Ordering::Relaxed)];
         let error = node.refusal(call, status, &words(answer));

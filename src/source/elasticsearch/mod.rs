@@ -2,7 +2,7 @@
 //! for us, in the order of the sequence numbers of its writes.
 //!
 //! ```text
-//! index ─┬─ shard 0: point in time ──► documents 1..=900 behind _seq_no 0 ──► 901..=1800 ──► … highest
+//! index ─┬─ shard 0: point in time ──► documents 1..=900 after _seq_no 0 ──► 901..=1800 ──► … highest
 //!        └─ shard 1: point in time ──► …
 //! ```
 //!

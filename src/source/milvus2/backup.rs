@@ -1,5 +1,4 @@
-//! What did milvus-backup write? Metadata as JSON, in one file or one per level, and unchanged binlogs. The settings of
-//! `milvus_backup`.
+//! What did milvus-backup write? JSON metadata in one file or four, and raw binlogs. The settings of `milvus_backup`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -113,7 +113,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     }))
 }
 
-/// The tables and views with vectors of the database at a URL, and where that is, without its login.
+/// The tables and views with vectors in the database at a URL, and its address without the login.
 pub fn tables(url: &str) -> Result<(String, Vec<String>)> {
     let address = Address::read(url);
     let address = address.map_err(|what| Error::new(Kind::Job, format!("the address {what}")))?;

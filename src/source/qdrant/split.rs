@@ -18,7 +18,7 @@ pub struct Range {
     pub is_filled: bool,
 }
 
-/// A piece of a stretch of ids of one kind: where it begins, its first point, and up to where it may have more.
+/// A piece of a range of ids of one kind: where it begins, its first point, and up to where it may have more.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     from: u128,
