@@ -95,7 +95,7 @@ pub struct Segment {
     pub is_level_0: bool,
     /// 0 and 1: a binlog for each field.
     pub storage_version: i64,
-    /// When all its rows were written, if this overrides their own timestamps.
+    /// The timestamp of all its rows, if it overrides their own.
     pub commit_timestamp: u64,
     /// Its directory.
     pub dir: PathBuf,
