@@ -1,5 +1,6 @@
 //! Is a value that was read back the one that was sent?
-//! Bit for bit, with two exceptions: JSON is compared by what it says, because servers rewrite it; and a NaN is a NaN.
+//! Compared bit for bit, with two exceptions: JSON is compared by content, because servers rewrite it; and any NaN
+//! equals any NaN.
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
@@ -69,7 +70,7 @@ mod tests {
             let kind = ColumnType::Scalar(Scalar::Double);
             values(kind, (&double(one), 0), (&double(other), 0))
         };
-        // As Milvus 2.3 gives it before a flush, and after.
+        // As Milvus 2.3 returns it before a flush, and after.
         assert!(same(0x7ff8_0000_0000_0000, 0x7ff8_0000_0000_0001));
         assert!(!same(0.0f64.to_bits(), (-0.0f64).to_bits()));
         assert!(!same(f64::NAN.to_bits(), 0));

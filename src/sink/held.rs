@@ -1,5 +1,5 @@
-//! What does a destination hold of what was delivered? Shapes for comparing rows with what is there.
-//! Changes nothing: neither here nor there.
+//! What does a destination hold of what was delivered? Types for comparing rows with what is there.
+//! Changes nothing at either end.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use crate::error::Result;
 pub enum Held<'s> {
     /// Its rows.
     Rows(Box<dyn Holder + 's>),
-    /// Nothing: why, and what the operator can do about it.
+    /// Nothing: the reason, and what the operator can do about it.
     Hidden {
         /// Such as `collection c is not loaded`.
         why: String,
-        /// What would let it be read.
+        /// What would make it readable.
         hint: String,
     },
-    /// What is there cannot be what was delivered, and why.
+    /// What is there cannot be what was delivered; the reason.
     Another(String),
 }
 
 impl Held<'_> {
-    /// The server made the ids of the target's rows.
+    /// The ids of the target's rows were made by the server.
     pub fn ids_of_the_servers_own(name: &TargetName) -> Self {
         Held::Hidden {
             why: format!(
@@ -32,12 +32,12 @@ impl Held<'_> {
         }
     }
 
-    /// There is no such collection any more.
+    /// The collection does not exist any more.
     pub fn no_collection(name: &TargetName) -> Self {
         Held::Another(format!("collection {} is not there", name.collection))
     }
 
-    /// There is no such partition any more.
+    /// The partition does not exist any more.
     pub fn no_partition(name: &TargetName) -> Self {
         Held::Another(format!("partition {name} is not there"))
     }
@@ -46,9 +46,9 @@ impl Held<'_> {
 /// How rows are found at a destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
-    /// By their ids: rows whose ids repeat are not told apart.
+    /// By their ids: rows with the same id are not told apart.
     ById,
-    /// By their place: all of them, ids too.
+    /// By their position: all of them, with their ids.
     InOrder,
 }
 
@@ -57,7 +57,7 @@ pub trait Holder {
     /// How rows are found there.
     fn way(&self) -> Way;
 
-    /// The rows of a batch as they were delivered: without those that the destination does not take.
+    /// The rows of a batch as they were delivered: without those that the destination does not accept.
     fn as_delivered(&self, batch: Batch) -> Result<Batch> {
         Ok(batch)
     }
@@ -65,44 +65,44 @@ pub trait Holder {
     /// Compares rows as they were delivered with what is there, bit for bit.
     fn compare(&mut self, batch: &Batch) -> Result<Compared>;
 
-    /// How many rows there have these keys, all copies counted; `None` where the destination cannot tell.
+    /// How many rows there have these keys, all copies counted; `None` if the destination cannot tell.
     fn copies(&mut self, _keys: &[Key]) -> Result<Option<u64>> {
         Ok(None)
     }
 
-    /// Which of these keys are there; `None` where the destination cannot be asked.
+    /// Which of these keys are there; `None` if the destination cannot be asked.
     fn present(&mut self, _keys: &[Key]) -> Result<Option<Vec<Key>>> {
         Ok(None)
     }
 
-    /// Why the destination does not give back some rows that are there.
+    /// Why the destination does not return some rows that are there.
     fn why_unread(&self) -> &'static str {
         ""
     }
 
-    /// Whether all that was compared so far is there in another order.
+    /// Whether everything compared so far is there, but in another order.
     fn only_order_differs(&self) -> bool {
         false
     }
 }
 
-/// What comparing some rows brought.
+/// The result of comparing some rows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Compared {
-    /// Rows whose ids and vectors were looked at there.
+    /// Rows whose ids and vectors were compared.
     pub rows: u64,
-    /// Rows that are there, but that the destination does not give back: their vectors were not looked at.
+    /// Rows that are there, but that the destination does not return: their vectors were not compared.
     pub unread: u64,
     /// Rows that differ.
     pub differing: u64,
-    /// Of these, rows that are not there: they were looked for, and not looked at.
+    /// Of these, rows that are missing: they were searched for, but not compared.
     pub missing: u64,
     /// The first of them.
     pub first: Option<Difference>,
 }
 
 impl Compared {
-    /// Notes a row that differs.
+    /// Records a row that differs.
     pub fn differs(&mut self, part: &Part, row: usize, what: What) {
         self.differing += 1;
         self.missing += u64::from(what == What::Missing);
@@ -114,7 +114,7 @@ impl Compared {
         });
     }
 
-    /// Adds what comparing other rows brought.
+    /// Adds the result of comparing other rows.
     pub fn add(&mut self, other: Compared) {
         self.rows += other.rows;
         self.unread += other.unread;
@@ -127,9 +127,9 @@ impl Compared {
 /// A row that is not there as it was delivered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Difference {
-    /// What it is known by.
+    /// What identifies it.
     pub key: Key,
-    /// The file of the source it lies in.
+    /// The source file that holds it.
     pub file: Arc<std::path::Path>,
     /// Its stored row number there.
     pub row: u64,
@@ -142,15 +142,15 @@ pub struct Difference {
 pub enum What {
     /// It is not there.
     Missing,
-    /// Its id is there more often than it was delivered: so many times.
+    /// Its id is there more often than it was delivered: this many times.
     Copies(u64),
-    /// Its id is there with another vector.
+    /// Its id is there with a different vector.
     OtherVector,
-    /// It is there with another value in this column.
+    /// It is there with a different value in this column.
     OtherValue(String),
-    /// Another id is in its place.
+    /// Another id is in its position.
     OtherId(Key),
-    /// What is in its place cannot be read, and why.
+    /// What is in its position cannot be read; the reason.
     Unreadable(String),
 }
 

@@ -21,7 +21,7 @@ use crate::progress::Phase;
 
 use held::Held;
 
-/// A kind of sink: what a job may name, and how its settings become one.
+/// A kind of sink: what a job may name, and how its settings become a sink.
 pub struct SinkKind {
     /// The key in the job, such as `milvus`.
     pub name: &'static str,
@@ -33,9 +33,9 @@ pub struct SinkKind {
     pub read: fn(&mut Form) -> Option<Box<dyn Spec>>,
 }
 
-/// A sink's settings, checked for shape; nothing touched yet.
+/// A sink's settings, checked for shape; nothing has been opened yet.
 pub trait Spec {
-    /// Opens the sink: connects, asks a server what it is. Changes nothing.
+    /// Opens the sink: connects, asks a server for its version. Changes nothing.
     fn open(&self, run: &RunSettings) -> Result<Box<dyn Sink>>;
 }
 
@@ -44,65 +44,65 @@ pub trait Sink: Send + Sync {
     /// What it is, for plans and reports: such as `Milvus v2.3.5 at http://127.0.0.1:19530`. No credentials.
     fn describe(&self) -> String;
 
-    /// The server and database, in the one spelling that stands for all ways of writing them; `None` for files.
+    /// The server and database, in one canonical spelling; `None` for files.
     fn address(&self) -> Option<String> {
         None
     }
 
-    /// What tells a target as it is now from one of the same name elsewhere, or made later; `None` where it is not
-    /// there, or nothing can tell.
+    /// Distinguishes the target as it is now from one of the same name elsewhere, or one created later; `None` if it
+    /// does not exist, or nothing can tell.
     fn incarnation(&self, _target: &Target) -> Result<Option<String>> {
         Ok(None)
     }
 
-    /// The next step of what the job wants done after the last row, to a target that an earlier run filled, as far as
-    /// it is not done: an index, loading.
+    /// The next step of what the job wants done after the last row, for a target that an earlier run filled, unless it
+    /// is done already: an index, loading.
     fn complete(&self, _target: &Target) -> Result<Finishing> {
         Ok(Finishing::Done)
     }
 
-    /// Tells it what is to travel, as the source calls it, before anything else is asked: so it chooses a way. `still`: the
-    /// source does not change while it is read.
+    /// Passes the description of the data, as the source gives it, before any other call, so that the sink can choose
+    /// how to write. `still`: the source does not change while it is read.
     fn choose(&self, _targets: &[Target], _still: bool) {}
 
-    /// The limits on batches that it accepts: never more than `wanted`, but where batches become files, which have a size
-    /// of their own.
+    /// The limits on batches that it accepts: never more than `wanted`, except where batches become files, which have a
+    /// size of their own.
     fn limits(&self, wanted: Limits) -> Limits;
 
-    /// The name a source's target gets here by this sink's settings (collection, partition), before `into:`.
+    /// The name that a source's target gets here by this sink's settings (collection, partition), before `into:`.
     fn name(&self, source: &TargetName) -> TargetName;
 
-    /// The name under which a target is held here when the one it would get from the source is not allowed, and
-    /// a sentence for people. `None`: the name may stay. Names the settings state are not replaced.
+    /// The replacement for a name from the source that is not allowed here, and a sentence for people. `None`: the name
+    /// may stay. Names stated in the settings are not replaced.
     fn allowed_name(&self, _name: &TargetName) -> Option<(TargetName, String)> {
         None
     }
 
-    /// Whether rows are told apart by their key, so that repeats have to be looked for before they travel.
+    /// Whether rows are told apart by their key, so that repeats have to be looked for before they are sent.
     fn keyed(&self, keys: Keys) -> bool;
 
-    /// Whether the batches of a target have to be packed and handed on in the order of their `first_row`.
-    /// A sink that says so still gets all rows right out of order, at the price of memory.
+    /// Whether the batches of a target have to be packed and handed on in the order of their `first_row`. A sink that
+    /// returns true still accepts all rows out of order, at the cost of memory.
     fn in_order(&self) -> bool {
         false
     }
 
-    /// Whether it is a server, of which only trial shows how many requests at a time it takes well.
+    /// Whether it is a server, where only trial shows how many requests at a time it handles well.
     fn remote(&self) -> bool {
         false
     }
 
-    /// How many parcels it takes at a time, where that is not to be found by trial.
+    /// How many parcels it takes at a time, if that is not to be found by trial.
     fn at_once(&self) -> Option<usize> {
         None
     }
 
-    /// Whether it knows batches again, so that of one that is sent twice one only counts.
+    /// Whether it recognises batches, so that one sent twice counts once.
     fn recognises(&self) -> bool {
         false
     }
 
-    /// The file a target will be, for sinks whose targets are files.
+    /// The file that a target will be, for sinks whose targets are files.
     fn file(&self, _target: &Target) -> Option<std::path::PathBuf> {
         None
     }
@@ -111,77 +111,77 @@ pub trait Sink: Send + Sync {
     /// dimensions, names, metrics, disk space). Changes nothing.
     fn decide(&self, target: &Target) -> Result<Decision>;
 
-    /// What a plan tells of a target beyond its rows. Changes nothing.
+    /// What a plan shows about a target besides its rows. Changes nothing.
     fn foresee(&self, _target: &Target, _decision: &Decision) -> Result<Foreseen> {
         Ok(Foreseen::default())
     }
 
-    /// Has the destination look at what it would otherwise refuse when all rows are in: an index. Leaves nothing behind.
+    /// Has the destination check what it would otherwise refuse only after all rows: an index. Leaves nothing behind.
     fn prove(&self, _target: &Target, _decision: &Decision) -> Result<()> {
         Ok(())
     }
 
-    /// Tells it the run's number, before anything is prepared: what it makes may bear it.
+    /// Passes the run's number, before anything is prepared: what the sink creates may be named after it.
     fn begin(&self, _run: u64) {}
 
-    /// Tells it, before anything is prepared, that the source may change while it is read: that targets have about as many
-    /// rows as they say.
+    /// Says, before anything is prepared, that the source may change while it is read: the row counts of targets are
+    /// then approximate.
     fn rows_may_change(&self) {}
 
-    /// Tells it, before anything is prepared, what was decided about a target: perhaps by an earlier start of the job, so
-    /// that what [`Sink::decide`] found this time is another thing.
+    /// Passes, before anything is prepared, the decision about a target. An earlier start of the job may have made it,
+    /// so that it differs from what [`Sink::decide`] found this time.
     fn decided(&self, _target: &Target, _decision: &Decision) {}
 
-    /// The destination's own number for where a target that is prepared goes: another one when that is dropped and made
-    /// anew. 0: it does not say.
+    /// The destination's own number of a prepared target: it changes when the target is dropped and created anew. 0:
+    /// the destination has no such number.
     fn place(&self, _target: &Target) -> Result<u64> {
         Ok(0)
     }
 
-    /// Carries the decision out; for several targets at a time where the destination is a server. The decision has been synced to the checkpoint; on
-    /// resume it is handed in again with `begun`, and must not be applied twice.
+    /// Carries out the decision; for several targets at a time if the destination is a server. The decision has been
+    /// synced to the checkpoint; on resume it is passed again with `begun`, and must not be applied twice.
     fn prepare(&self, target: &Target, decision: &Decision, begun: bool) -> Result<()>;
 
-    /// The decision as it stands once the target is prepared and before anything is sent. A sink that can count
-    /// only after a flush says here what the target really held; the answer takes the decision's place in the
-    /// checkpoint. Not called where rows may have been sent.
+    /// The decision as it stands once the target is prepared and before anything is sent. A sink that can count only
+    /// after a flush returns here what the target really held; the answer replaces the decision in the checkpoint. Not
+    /// called if rows may have been sent.
     fn settle(&self, _target: &Target, decision: Decision) -> Result<Decision> {
         Ok(decision)
     }
 
-    /// Packs a batch, reading each payload byte once: this is where pages fault in,
-    /// floats are checked, digests are taken. Long ranges stay where they are
-    /// mapped; envelope, ids and short ranges go into the buffer.
+    /// Packs a batch, reading each payload byte once: here pages fault in, floats are checked, digests are taken. Long
+    /// ranges stay where they are mapped; envelope, ids and short ranges go into the buffer.
     fn pack(&self, batch: Batch, buffer: Buffer) -> Result<Parcel>;
 
-    /// Delivers, and returns once the destination has accepted responsibility.
-    /// Never waits to try again: it says by the error's kind what happened.
+    /// Delivers, and returns once the destination has accepted responsibility. Never waits to try again: the error's
+    /// kind says what happened.
     fn deliver(&self, parcel: &Parcel, attempt: Attempt) -> Result<Receipt>;
 
     /// What a second arrival of a batch of this target would do.
     fn redelivery(&self, target: &Target, decision: &Decision) -> Redelivery;
 
-    /// Whether a half-filled target can be gone on with after the program died. Where not (files), the
-    /// target is begun anew and its receipts are forgotten.
+    /// Whether a half-filled target can be continued after the program died. If not (files), the target is started anew
+    /// and its receipts are discarded.
     fn resumable(&self) -> bool;
 
-    /// Whether an `Again` replaces what earlier attempts brought, whenever that came: it may then be sent at any time.
+    /// Whether an `Again` replaces what earlier attempts delivered, whenever that arrives: it may then be sent at any
+    /// time.
     fn replaces(&self) -> bool {
         false
     }
 
-    /// The next step of what follows when every shard of a target has been delivered: flush, build, load, rename. Called
-    /// until all is done; after an error it goes on where it was.
+    /// The next step after every shard of a target has been delivered: flush, build, load, rename. Called until all is
+    /// done; after an error it continues where it was.
     fn finish(&self, target: &Target) -> Result<Finishing>;
 
-    /// Rows were sent to a target once more: what `finish` did has to be done again.
+    /// Rows were sent to a target once more: the work of `finish` has to be repeated.
     fn unfinish(&self, _target: &Target) {}
 
-    /// How many rows the destination says the target has, and how much that is worth. Never builds or loads.
+    /// How many rows the destination reports for the target, and how reliable that is. Never builds or loads.
     fn count(&self, target: &Target) -> Result<Count>;
 
-    /// How many rows the server's statistics say the target has, where [`Sink::count`] may be a better figure: what
-    /// it held before was perhaps counted so.
+    /// How many rows the server's statistics report for the target. [`Sink::count`] may be more accurate, but the rows
+    /// that the target held before may have been counted this way.
     fn statistics(&self, _target: &Target) -> Result<Option<u64>> {
         Ok(None)
     }
@@ -189,8 +189,8 @@ pub trait Sink: Send + Sync {
     /// What can be read back of a target. Needs no preparation, changes nothing, never builds or loads.
     fn held<'s>(&'s self, target: &Target) -> Result<Held<'s>>;
 
-    /// Lets a target be read that cannot be as it is: makes an index where loading needs one, and loads. Each change is
-    /// noted before it is made, for [`Sink::give_back`]. `check` fails when the operator wants to stop.
+    /// Makes a target readable that is not: creates an index if loading needs one, and loads. Each change is passed on
+    /// before it is made, for [`Sink::give_back`]. `check` fails when the operator wants to stop.
     fn lend(
         &self,
         _target: &Target,
@@ -200,46 +200,46 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// Takes a change back that [`Sink::lend`] made.
+    /// Reverts a change that [`Sink::lend`] made.
     fn give_back(&self, _loan: &Loan) -> Result<()> {
         Ok(())
     }
 
-    /// Gives up a target that will not be finished: removes what must not be left looking whole, and says
-    /// what was left behind, if anything.
+    /// Gives up a target that will not be finished: removes what must not look complete, and returns what was left
+    /// behind, if anything.
     fn abandon(&self, target: &Target, decision: &Decision) -> Option<String>;
 }
 
-/// What a plan tells of a target beyond its rows; empty where a destination has no such thing.
+/// What a plan shows about a target besides its rows; empty if a destination has no such thing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Foreseen {
-    /// How rows get there: by inserts, or by files that the server imports.
+    /// How rows are written: by inserts, or by files that the server imports.
     pub way: String,
-    /// How distances are measured in the target, and who says so.
+    /// The metric of the target, and where it comes from.
     pub metric_in_target: Option<(String, String)>,
-    /// The index there will be, or is.
+    /// The index that will be built, or exists.
     pub index: String,
-    /// Whether, and when, it is loaded.
+    /// Whether it is loaded, and when.
     pub load: &'static str,
-    /// What the count at the end will rest on.
+    /// What the final count will be based on.
     pub rests_on: &'static str,
 }
 
 /// What will be done to a target.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Decision {
-    /// The deed.
+    /// The action.
     pub action: Action,
-    /// Rows the target had before; 0 where it is made or replaced.
+    /// Rows the target had before; 0 if it is created or replaced.
     pub rows_before: u64,
-    /// Whether this job made, emptied or found it empty, so that nobody else's rows can be in it.
+    /// Whether this job created it, emptied it or found it empty, so that it holds no other rows.
     pub ours: bool,
-    /// Why, for people: such as `collection products exists, mode is skip`.
+    /// The reason, for people: such as `collection products exists, mode is skip`.
     pub why: String,
-    /// Rows that are removed with what is replaced, where that is known.
+    /// Rows removed with what is replaced, if known.
     pub removes: Option<Count>,
-    /// The destination's own number for what is replaced: nothing else is removed, not even what bears its name by then.
-    /// 0: it does not say.
+    /// The destination's own number of what is replaced: nothing else is removed, even if it has the same name by then.
+    /// 0: the destination has no such number.
     pub replaces: u64,
 }
 
@@ -248,11 +248,11 @@ pub struct Decision {
 pub enum Action {
     /// Leave it alone.
     Skip,
-    /// Make it.
+    /// Create it.
     Create,
     /// Add to it.
     Append,
-    /// Remove it, then make it.
+    /// Remove it, then create it.
     Replace,
 }
 
@@ -268,28 +268,28 @@ impl Action {
     }
 }
 
-/// How far the finishing of a target is.
+/// How far the finishing of a target has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Finishing {
     /// All is done.
     Done,
-    /// A step is done, and the next can be taken.
+    /// A step is done; the next one can follow.
     Next,
-    /// Something is being done.
+    /// Something is in progress.
     Doing {
         /// What.
         phase: Phase,
-        /// A figure that moves while it gets on.
+        /// A figure that changes as it progresses.
         figure: u64,
-        /// How far it is, in hundredths, where that is known.
+        /// Its progress in percent, if known.
         percent: Option<u64>,
     },
 }
 
-/// A change to a collection that is taken back once it was read.
+/// A change to a collection that is reverted after reading.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Loan {
-    /// An index on this field was made.
+    /// An index on this field was created.
     Index {
         /// The collection.
         collection: String,
@@ -319,7 +319,7 @@ pub enum Attempt {
 pub enum Redelivery {
     /// Nothing: the destination recognises it, or it replaces itself.
     Harmless,
-    /// It would double rows, or remove some: the run must stop. Says why and what the choices are.
+    /// It would duplicate or remove rows: the run must stop. Says why and what the choices are.
     Doubles(String),
 }
 
@@ -327,7 +327,7 @@ pub enum Redelivery {
 pub struct Parcel {
     /// The batch's name.
     pub id: BatchId,
-    /// The batch it was packed from, rows that were left out removed: to pack it again in halves.
+    /// The batch it was packed from, without the rows that were left out: to pack it again in halves.
     pub batch: Batch,
     /// Rows in it.
     pub rows: u32,
@@ -364,32 +364,32 @@ impl Parcel {
 pub struct Receipt {
     /// Rows it took.
     pub rows: u32,
-    /// Whether they went as an upsert, which may have replaced rows of an earlier attempt.
+    /// Whether they were sent as an upsert, which may have replaced rows of an earlier attempt.
     pub upserted: bool,
 }
 
-/// A row count, and how much it is worth.
+/// A row count, and how reliable it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Count {
     /// Rows.
     pub rows: u64,
-    /// What the figure rests on.
+    /// What the figure is based on.
     pub strength: Strength,
 }
 
-/// What a count rests on.
+/// What a count is based on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Strength {
     /// Every live row was counted, and no two can have the same key.
     Unique,
     /// Every live row was counted.
     Exact,
-    /// The server's statistics: rows ever inserted, replaced and deleted ones too.
+    /// The server's statistics: rows ever inserted, including replaced and deleted ones.
     Statistics,
 }
 
 impl Strength {
-    /// The one of this word.
+    /// Finds the one with this name.
     pub fn named(word: &str) -> Strength {
         match word == Strength::Exact.to_string() {
             true => Strength::Exact,
@@ -407,7 +407,7 @@ impl fmt::Display for Strength {
     }
 }
 
-/// Refuses a target that has more than a sink of plain rows holds.
+/// Refuses a target that needs more than a sink of plain rows can hold.
 fn plain_only(target: &Target, what: &str) -> Result<()> {
     match target.plain() {
         Some(_) => Ok(()),
@@ -422,5 +422,5 @@ fn plain_only(target: &Target, what: &str) -> Result<()> {
     }
 }
 
-/// All kinds of sink. Adding one: its file, and its line here.
+/// All kinds of sink. To add one: its file, and a line here.
 pub const SINKS: &[SinkKind] = &[milvus::KIND, hdf5::KIND, milvus1::KIND, parquet::KIND];

@@ -47,12 +47,12 @@ fn encoded(name: &str) -> String {
     out
 }
 
-/// The stem with its ending; where that is too long, cut and told apart by a digest of the whole name.
+/// The stem with its ending; if that is too long, it is cut and made unique by a digest of the whole name.
 fn fitted(mut stem: String, ending: &str, name: &str) -> String {
     if stem.len() + ending.len() > NAME_BYTES_MAX {
         let digest = format!("~{:016x}", crate::digest::name(name.as_bytes()));
         let mut end = NAME_BYTES_MAX - ending.len() - digest.len();
-        // Neither a character nor an escape is cut through.
+        // Never cuts through a character or an escape.
         while !stem.is_char_boundary(end) {
             end -= 1;
         }

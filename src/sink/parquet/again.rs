@@ -1,5 +1,5 @@
-//! What did an earlier attempt write, and how much of it still holds? It is gone on with as far as its bytes are there and
-//! the source gives the same rows.
+//! What did an earlier attempt write, and how much of it is still valid? Its work is continued as far as the bytes are
+//! there and the source gives the same rows.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +14,8 @@ use crate::input::Volume;
 use crate::parquet::{Listed, Manifest};
 
 impl Filling {
-    /// Takes up what the journal says, as far as it is in the files; removes what else an earlier run left.
+    /// Takes over what the journal lists, as far as it is in the files; removes everything else that an earlier run
+    /// left.
     pub(super) fn take_up(&self, state: &mut State, lines: Vec<Line>) -> Result<()> {
         let mut kept: Vec<Line> = Vec::new();
         let (mut groups, mut whole): (Vec<Written>, BTreeMap<u64, Listed>) = Default::default();
@@ -58,7 +59,7 @@ impl Filling {
             }
             kept.push(line);
         }
-        // The file that is not whole: as far as its bytes are those that were written.
+        // The unfinished file: usable as far as its bytes are those that were written.
         let open = groups
             .last()
             .map(|group| group.file)
@@ -98,7 +99,7 @@ impl Filling {
         self.remove_others(state)
     }
 
-    /// Removes temporary files that the journal knows nothing of.
+    /// Removes temporary files that the journal does not list.
     fn remove_others(&self, state: &State) -> Result<()> {
         let known = state
             .whole
@@ -124,7 +125,8 @@ impl Filling {
         Ok(())
     }
 
-    /// Forgets what an earlier attempt wrote behind the rows that came again: a source that moves has others there by now.
+    /// Forgets what an earlier attempt wrote after the rows that were confirmed: a changing source has other rows there
+    /// by now.
     pub(super) fn forget(&self, state: &mut State) -> Result<()> {
         let row = state.next_row();
         let keeps = |file: u64| {
@@ -136,7 +138,7 @@ impl Filling {
             let (named, temporary) = (self.named(*number), self.temporary(*number));
             let is_here = temporary.try_exists().unwrap_or(true);
             match &self.away {
-                // No row of it stays.
+                // None of its rows are kept.
                 Some(away) if number.saturating_mul(self.shape.rows_per_file) >= row => {
                     away.remove(&self.name(*number))?;
                 }
@@ -164,7 +166,7 @@ impl Filling {
     }
 }
 
-/// Files that an attempt left under their names, by its journal: of the length that it says, and listed by no manifest.
+/// Files that an attempt finished and renamed, by its journal: of the length it gives, and listed in no manifest.
 pub(super) fn left(dir: &Path, away: Option<&Away>, noted: &[Line]) -> Result<Vec<String>> {
     let whole = noted.iter().filter_map(|line| match line {
         Line::Whole { file, bytes, .. } => Some((*file, *bytes)),
@@ -186,7 +188,7 @@ pub(super) fn left(dir: &Path, away: Option<&Away>, noted: &[Line]) -> Result<Ve
     Ok(there.collect())
 }
 
-/// Removes what an attempt of another run, or with other settings, left: it would lie beside the files of this one.
+/// Removes what an attempt of another run, or with other settings, left: it would lie among the files of this one.
 pub(super) fn remove_left(dir: &Path, away: Option<&Away>, noted: &[Line]) -> Result<()> {
     left(dir, away, noted)?
         .iter()
@@ -200,7 +202,7 @@ pub(super) fn remove_left(dir: &Path, away: Option<&Away>, noted: &[Line]) -> Re
         })
 }
 
-/// How many of a file's row groups are there as they were written, and the sum up to the last of them.
+/// How many of a file's row groups are there as they were written, and the checksum up to the end of the last one.
 fn good(path: &Path, groups: &[&Written]) -> (usize, crc32fast::Hasher) {
     let mut sum = crc32fast::Hasher::new();
     let Ok(mut file) = File::open(path) else {

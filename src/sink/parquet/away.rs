@@ -1,5 +1,5 @@
-//! Where do the files of a target go whose directory is in a bucket? Up, each as soon as it is whole, and off the disk;
-//! the manifest last. What was there before stays until then.
+//! How does a target get to a directory in a bucket? Each file is uploaded as soon as it is complete, then removed from
+//! the disk; the manifest goes last. What was there before stays until then.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::limits;
 use crate::parquet::{Listed, MANIFEST, Manifest};
 use crate::store::{self, Address, Bucket};
 
-/// What stands at the end of names of files, by turns.
+/// Suffixes of file names, used alternately.
 const SUFFIXES: [&str; 2] = ["", "-b"];
 
 /// A directory in a bucket.
@@ -23,12 +23,12 @@ pub struct Away {
     bucket: Arc<dyn Bucket>,
     dir: PathBuf,
     address: Address,
-    /// What was there when this began: none of its files is written over.
+    /// What was there when this began: none of its files is overwritten.
     before: Option<Manifest>,
 }
 
 impl Away {
-    /// A directory, which may hold a manifest that is replaced.
+    /// A directory, which may hold a manifest that will be replaced.
     pub fn new(bucket: Arc<dyn Bucket>, dir: &Path) -> Result<Away> {
         let address = Address::of(dir)?.ok_or_else(|| {
             let what = "is no address of a bucket";
@@ -36,7 +36,7 @@ impl Away {
         })?;
         let volume = store::volume_of(&address.bucket, bucket.clone());
         let before = match Manifest::read(dir, &volume) {
-            // One that cannot be read lists nothing that could be kept.
+            // An unreadable manifest lists nothing that could be kept.
             Err(error) if error.kind() == Kind::Corrupt => None,
             before => before?,
         };
@@ -48,7 +48,7 @@ impl Away {
         })
     }
 
-    /// What stands at the end of names, so that no file takes the name of one that is there and stays until the end.
+    /// Picks a suffix, so that no new file takes the name of an existing one, which stays until the end.
     pub fn suffix(&self) -> &'static str {
         let files = self.before.iter().flat_map(|manifest| &manifest.files);
         let is_plain = |file: &Listed| !file.name.ends_with("-b.parquet");
@@ -58,7 +58,7 @@ impl Away {
         }
     }
 
-    /// Which of these files are there, by their number and length, and listed by no manifest.
+    /// Which of these files are there, by number and length, and listed in no manifest.
     pub fn left(&self, whole: impl Iterator<Item = (u64, u64)>) -> Result<Vec<String>> {
         let is_listed = |name: &str| {
             let mut files = self.before.iter().flat_map(|manifest| &manifest.files);
@@ -82,13 +82,13 @@ impl Away {
         Ok(found.is_some_and(|found| found.bytes == bytes))
     }
 
-    /// Brings a whole file up, and takes it off the disk.
+    /// Uploads a complete file, and removes it from the disk.
     pub fn bring(&self, file: &Path, name: &str) -> Result<()> {
         self.bucket.upload(&self.address.below(name), file)?;
         std::fs::remove_file(file).map_err(|e| Error::io(file, "remove what was uploaded", &e))
     }
 
-    /// Brings a file back to the disk, so that it can be gone on with.
+    /// Downloads a file to the disk, so that it can be continued.
     pub fn fetch(&self, name: &str, file: &Path) -> Result<()> {
         let key = self.address.below(name);
         let Some(found) = self.bucket.look(&key)? else {
@@ -110,16 +110,16 @@ impl Away {
         std::fs::rename(&partial, file).map_err(io)
     }
 
-    /// Removes a file of which nothing is needed.
+    /// Removes a file that is no longer needed.
     pub fn remove(&self, name: &str) -> Result<()> {
         self.bucket.delete(&self.address.below(name))
     }
 
-    /// Writes the manifest, from which moment the files count, and removes those that it replaces.
+    /// Writes the manifest, which makes the files valid, and removes those that it replaces.
     pub fn publish(&self, manifest: &Manifest, replace: bool) -> Result<()> {
         let key = self.address.below(MANIFEST);
         let text = Bytes::from(manifest.to_text());
-        // It may be there by an attempt of this very run that failed behind it.
+        // An attempt of this same run that failed after this step may have written it.
         if !replace
             && let Some(found) = self.bucket.look(&key)?
             && (found.bytes != text.len() as u64
@@ -138,7 +138,7 @@ impl Away {
     }
 }
 
-/// The volume that such directories are on, as they are now.
+/// The store that holds such directories, as it is now.
 pub fn volume(bucket: Option<&(Address, Arc<dyn Bucket>)>) -> Volume {
     match bucket {
         None => Volume::default(),

@@ -1,5 +1,5 @@
 //! What do finished files hold? Their rows, in the order in which they were written.
-//! The files are somebody else's by now: nothing in them is believed.
+//! Other programs may have changed the files by now, so nothing in them is trusted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::schema::Columns;
 use crate::sink::equal;
 use crate::sink::held::{Compared, Held, Holder, Way, What};
 
-/// Opens a directory to be compared with what was written to it. The sums of its files are looked at first.
+/// Opens a directory to compare it with what was written to it. The checksums of its files are verified first.
 pub fn open(dir: &Path, volume: &Volume, target: &Target) -> Result<Held<'static>> {
     let another = |error: Error| Held::Another(format!("{error:#}"));
     let manifest = match Manifest::read(dir, volume) {
@@ -52,16 +52,16 @@ pub fn open(dir: &Path, volume: &Volume, target: &Target) -> Result<Held<'static
 
 /// Files with the columns that were written.
 struct Whole {
-    /// Each with how many rows lie before it.
+    /// Each with the number of rows before it.
     files: Vec<(u64, File)>,
     columns: Arc<Columns>,
-    /// Digests of all rows so far, as they were written and as they are there: sums, so that order does not matter.
+    /// Digests of all rows so far, as written and as found: sums, so that order does not matter.
     wanted: u64,
     found: u64,
 }
 
 impl Whole {
-    /// The rows that lie at these places.
+    /// The rows at these positions.
     fn rows(&self, first: u64, count: u64) -> Result<Vec<Part>> {
         let (mut parts, mut row, end) = (Vec::new(), first, first + count);
         for (before, file) in &self.files {
@@ -98,7 +98,7 @@ impl Holder for Whole {
                     compared.differs(part, 0, What::Unreadable(format!("{error:#}")));
                 }
                 compared.differing = rows;
-                // Whatever is there, it is not what was written.
+                // Whatever it is, it is not what was written.
                 self.wanted = self.wanted.wrapping_add(1);
                 return Ok(compared);
             }
@@ -110,7 +110,7 @@ impl Holder for Whole {
         };
         self.wanted = self.wanted.wrapping_add(sum(&batch.parts));
         self.found = self.found.wrapping_add(sum(&there));
-        // Stretches that lie in one part on both sides.
+        // Ranges that lie in one part on both sides.
         let (mut there, mut at) = (there.into_iter(), 0);
         let mut other: Option<Part> = there.next();
         for part in &batch.parts {
@@ -137,7 +137,7 @@ impl Holder for Whole {
     }
 }
 
-/// Compares rows of a part, from this one on, with those that are there.
+/// Compares rows of a part, starting with this one, with those that are there.
 fn compare(part: &Part, first: usize, there: &Part, compared: &mut Compared) {
     let wanted = part.slice(first, there.len());
     let same = (0..part.columns().all().len()).all(|n| same(&*wanted.column(n), &*there.column(n)));
@@ -168,7 +168,7 @@ fn compare(part: &Part, first: usize, there: &Part, compared: &mut Compared) {
     }
 }
 
-/// Whether two arrays of a type are the same, bit for bit.
+/// Whether two arrays of one type are the same, bit for bit.
 fn same(one: &dyn Array, two: &dyn Array) -> bool {
     one == two
 }

@@ -1,8 +1,9 @@
-//! How far is a target that is being written? A line for each row group and file, so that what a killed run wrote is gone
-//! on with, and not written twice.
+//! How much of an unfinished target has been written? One line for each row group and file, so that the work of a
+//! killed run is continued, not repeated.
 //!
-//! A line is `CRC32 JSON`. Row groups come to the file before their line comes to the journal: what has no line is cut
-//! off; what has one and is not in the file, after a power cut, is forgotten with all behind it.
+//! A line is `CRC32 JSON`. A row group is written to its file before its line is written to the journal. A row group
+//! without a line is cut off; a line whose row group is not in the file, after a power cut, is dropped with all lines
+//! after it.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -15,11 +16,11 @@ use crate::error::{Error, Result};
 /// A line.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Line {
-    /// Whose the journal is: the run, and what its bytes depend on.
+    /// Which run the journal belongs to, and the settings that its bytes depend on.
     Begin { run: u64, shape: String },
     /// A row group.
     Group(Written),
-    /// A file is whole.
+    /// A file is complete.
     Whole {
         file: u64,
         rows: u64,
@@ -32,29 +33,29 @@ pub enum Line {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Written {
     pub file: u64,
-    /// The first row, counted over the target.
+    /// The first row, counted from the start of the target.
     pub first: u64,
     pub rows: u64,
-    /// Of the rows.
+    /// The digest of its rows.
     pub digest: u64,
-    /// Where it ends in the file, and the sum of all bytes before.
+    /// Where it ends in the file, and the checksum of all bytes up to there.
     pub end: u64,
     pub crc32: u32,
-    /// What its footer says.
+    /// Its entry in the footer.
     pub footer: Vec<u8>,
 }
 
-/// A journal that is written to.
+/// A journal open for writing.
 pub struct Journal(File);
 
-/// What the journal of any run says, down to the first line that is torn; nothing if there is none.
+/// What any run's journal says, up to the first torn line; empty if there is none.
 pub fn noted(path: &Path) -> Vec<Line> {
     whole_lines(&std::fs::read(path).unwrap_or_default()).0
 }
 
 impl Journal {
-    /// Opens the journal of a run, and reads its lines; one of another run or shape is begun anew, once `anew` was told
-    /// what it says.
+    /// Opens the journal of a run, and reads its lines. One of another run or shape is started afresh, after its
+    /// contents were passed to `anew`.
     pub fn open(
         path: &Path,
         run: u64,
@@ -104,7 +105,7 @@ impl Journal {
             .map_err(|e| Error::io(path, "cut the journal", &e))
     }
 
-    /// All lines of it but the first.
+    /// All of its lines but the first.
     pub fn lines(&mut self, path: &Path) -> Result<Vec<Line>> {
         let mut text = Vec::new();
         let read = self.0.seek(SeekFrom::Start(0));
@@ -115,7 +116,7 @@ impl Journal {
         Ok(lines)
     }
 
-    /// Begins it anew with these lines.
+    /// Starts it afresh with these lines.
     pub fn rewrite(&mut self, path: &Path, run: u64, shape: &str, lines: &[Line]) -> Result<()> {
         self.cut(path, 0)?;
         let shape = shape.to_owned();
@@ -132,7 +133,7 @@ impl Journal {
     }
 }
 
-/// The lines of a journal up to the first that is torn, and where that begins.
+/// The lines of a journal up to the first torn one, and the offset of that one.
 fn whole_lines(text: &[u8]) -> (Vec<Line>, u64) {
     let (mut lines, mut end) = (Vec::new(), 0);
     for line in text.split_inclusive(|byte| *byte == b'\n') {

@@ -1,4 +1,4 @@
-//! Which directories did a job fill? Once all are whole, the list of the backup says so, beside what it listed before.
+//! Which directories did a job fill? Once all are complete, they are added to the list of the backup.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,17 +9,17 @@ use crate::error::{Error, Kind, Result};
 use crate::parquet::{BACKUP, Backup, Directory, Manifest};
 
 impl Parquet {
-    /// Writes the list, unless some target of this job is not whole yet: then that one does.
+    /// Writes the list, unless some target of this job is incomplete: then that target will write it.
     pub fn list(&self, target: &Target) -> Result<()> {
         if target.name.collection.is_empty() {
-            // Its manifest lies where the list would.
+            // Its manifest is where the list would go.
             return Ok(());
         }
-        // Two targets that end at once would write two lists.
+        // Two targets that end at once would write the list twice.
         let dirs = self.dirs.lock().expect("no one panics with it locked");
         let volume = self.volume();
         let mut filled = Vec::with_capacity(dirs.len());
-        // From the last one, since targets end in order.
+        // From the last one backwards, since targets end in order.
         for (_, dir) in dirs.values().rev() {
             let Ok(Some(manifest)) = Manifest::read(dir, &volume) else {
                 return Ok(());
@@ -27,13 +27,13 @@ impl Parquet {
             let path = dir.strip_prefix(&self.spec.dir).unwrap_or(dir);
             filled.push(Directory {
                 path: path.to_string_lossy().into_owned(),
-                // One of an earlier version has none, and is not listed.
+                // A manifest of an earlier version has no sum, and is not listed.
                 manifest: manifest.sum.unwrap_or(0),
             });
         }
         filled.retain(|directory| directory.manifest != 0);
         let before = match Backup::read(&self.spec.dir, &volume) {
-            // What cannot be read is replaced.
+            // An unreadable list is replaced.
             Err(error) if error.kind() == Kind::Corrupt => None,
             before => before?,
         };

@@ -1,5 +1,5 @@
 //! Parquet: how are rows of any columns written to files that every tool reads, with a manifest that restores them?
-//! Rows come in order, a batch a row group; what a killed run wrote is gone on with. Never reads a source.
+//! Rows arrive in order, and a batch becomes a row group; the work of a killed run is continued. Never reads a source.
 
 mod again;
 mod away;
@@ -119,15 +119,15 @@ impl super::Spec for Spec {
 /// Parquet files as a sink.
 struct Parquet {
     spec: Spec,
-    /// Where files go once they are whole, if not into `spec.dir`; until then they wait in `staging`, beside the checkpoint.
+    /// Where complete files go, if not into `spec.dir`; until then they wait in `staging`, next to the checkpoint.
     bucket: Option<(Address, Arc<dyn Bucket>)>,
     staging: PathBuf,
     run: AtomicU64,
     /// Whether the source may change while it is read.
     moving: AtomicBool,
-    /// The directory of each target that has been seen, by its number.
+    /// The directory of each target seen so far, by its number.
     dirs: Mutex<BTreeMap<u32, (TargetName, PathBuf)>>,
-    /// Targets that are being written; `None`: they are whole.
+    /// Targets that are being written; `None`: they are complete.
     open: RwLock<BTreeMap<u32, Option<Arc<Filling>>>>,
 }
 
@@ -137,7 +137,7 @@ impl Parquet {
         below(&self.spec.dir, name)
     }
 
-    /// The directory that its files are written in.
+    /// The directory where its files are written.
     fn written_in(&self, name: &TargetName) -> PathBuf {
         match self.bucket {
             Some(_) => below(&self.staging, name),
@@ -155,7 +155,7 @@ impl Parquet {
         away.transpose()
     }
 
-    /// Files of this target in the bucket that an earlier attempt at this very checkpoint brought there, by name.
+    /// Files of this target in the bucket that an earlier attempt with this checkpoint uploaded, by name.
     fn left(&self, name: &TargetName) -> Result<Vec<String>> {
         let noted = journal::noted(&self.written_in(name).join(target::JOURNAL));
         match self.bucket.is_some() && !noted.is_empty() {
@@ -180,7 +180,7 @@ fn below(dir: &Path, name: &TargetName) -> PathBuf {
     }
 }
 
-/// Complains of a directory that cannot be written to, or made.
+/// Returns an error if a directory cannot be created or written to.
 fn check_writable(dir: &Path) -> Result<()> {
     let there = dir
         .ancestors()
@@ -197,7 +197,7 @@ fn check_writable(dir: &Path) -> Result<()> {
         .map_err(|e| Error::io(there, "write in this directory", &e.into()).with_kind(Kind::Job))
 }
 
-/// A file of Parquet in a directory that no manifest speaks for, and that is none of ours.
+/// A Parquet file in a directory without a manifest that is none of ours.
 fn stray(dir: &Path, volume: &Volume, ours: &[String]) -> Result<Option<PathBuf>> {
     let ours: Vec<PathBuf> = ours.iter().map(|name| dir.join(name)).collect();
     let is_stray =
@@ -265,7 +265,7 @@ impl Sink for Parquet {
         let volume = self.volume();
         let found = match Manifest::read(&dir, &volume) {
             Ok(found) => found.map(|manifest| manifest.rows()),
-            // What is replaced may be no such file.
+            // What is replaced may not be such a file.
             Err(_) if self.spec.mode == Mode::Overwrite => Some(0),
             Err(error) if error.kind() == Kind::Corrupt => return Err(error.with_kind(Kind::Job)),
             Err(error) => return Err(error),
@@ -319,7 +319,7 @@ impl Sink for Parquet {
         self.moving.store(true, Ordering::Relaxed);
     }
 
-    /// An earlier start of the job may have decided.
+    /// An earlier start of the job may have decided already.
     fn decided(&self, target: &Target, _: &Decision) {
         let mut dirs = self.dirs.lock().expect("no one panics with it locked");
         dirs.insert(target.number, (target.name.clone(), self.dir(&target.name)));
@@ -331,8 +331,8 @@ impl Sink for Parquet {
         }
         let dir = self.written_in(&target.name);
         std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, "make the directory", &e))?;
-        // What was not there when this job began must not be there at its end, unless an earlier attempt of this very
-        // job renamed its own and died before it could say so.
+        // What was absent when this job began must be absent at its end, unless an earlier attempt of this job renamed
+        // its own file and died before it could record that.
         let replace = decision.action == Action::Replace || begun;
         let run = self.run.load(Ordering::Relaxed);
         let moving = self.moving.load(Ordering::Relaxed);
@@ -373,8 +373,8 @@ impl Sink for Parquet {
         Redelivery::Harmless
     }
 
-    /// Rows come again from the first; those that are in the files already are compared by their digests, and not
-    /// written again.
+    /// Rows come again from the first; those that are in the files already are compared by their digests, not written
+    /// again.
     fn resumable(&self) -> bool {
         false
     }
@@ -392,7 +392,7 @@ impl Sink for Parquet {
         let rows = filling.finish()?;
         self.list(target)?;
         if self.bucket.is_some() {
-            // Directories that others still wait in stay.
+            // Directories that other targets still wait in stay.
             let mut empty = self.written_in(&target.name);
             while empty.starts_with(&self.staging) && std::fs::remove_dir(&empty).is_ok() {
                 empty.pop();
@@ -411,7 +411,7 @@ impl Sink for Parquet {
             _ => e,
         })?;
         Ok(Count {
-            // Taken away since: it has no rows any more.
+            // Removed since: it has no rows any more.
             rows: manifest.map_or(0, |manifest| manifest.rows()),
             strength: Strength::Exact,
         })

@@ -1,4 +1,4 @@
-//! How is a batch cut into row groups, and how do these get into a file? From where they lie.
+//! How is a batch cut into row groups, and how are these written to a file? Straight from memory, without a copy.
 
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Write};
@@ -19,12 +19,12 @@ pub struct Piece {
 }
 
 pub enum Content {
-    /// An earlier attempt wrote just these rows.
+    /// An earlier attempt wrote exactly these rows.
     Written(Vec<Part>),
     Encoded(Encoded),
 }
 
-/// A row group as it is written.
+/// A row group ready to be written.
 pub struct Encoded {
     pub group: Group,
     pub len: u64,
@@ -37,7 +37,7 @@ impl Piece {
         (self.first, self.rows, self.digest) == (group.first, group.rows, group.digest)
     }
 
-    /// Bytes that are to be written.
+    /// Bytes to write.
     pub fn len(&self) -> u64 {
         match &self.content {
             Content::Written(_) => 0,
@@ -47,7 +47,7 @@ impl Piece {
 }
 
 impl Encoded {
-    /// Rows as a row group, and the sum of its bytes.
+    /// Makes a row group of rows, and the checksum of its bytes.
     pub fn new(writer: &Writer, parts: &[Part]) -> Result<Encoded> {
         let arrays = parts.iter().map(|part| {
             let columns = 0..part.columns().all().len();
@@ -61,7 +61,7 @@ impl Encoded {
     }
 }
 
-/// Writes stretches of bytes from where they lie.
+/// Writes ranges of bytes from where they lie in memory.
 pub fn write_all(file: &mut File, bytes: &[Bytes]) -> std::io::Result<()> {
     let mut slices: Vec<IoSlice> = bytes.iter().map(|bytes| IoSlice::new(bytes)).collect();
     let mut left = &mut slices[..];

@@ -1,5 +1,5 @@
-//! How do the rows of a target get into its files? In order, each row group behind the one before; files get their names
-//! once all are whole, the manifest last.
+//! How do the rows of a target get into its files? In order, each row group after the one before. Files get their final
+//! names once all are complete; the manifest is written last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -24,11 +24,11 @@ use crate::parquet::{Listed, MAGIC, MANIFEST, Manifest, Writer};
 /// The journal's name in the directory of a target.
 pub const JOURNAL: &str = ".milvusdm-journal";
 
-/// What a target's files are made of.
+/// What the files of a target need.
 #[derive(Clone, Debug)]
 pub struct Shape {
     pub rows_per_file: u64,
-    /// How pages are packed, where the job says.
+    /// How pages are compressed, if the job says so.
     pub packing: Option<&'static str>,
 }
 
@@ -38,11 +38,11 @@ pub struct Filling {
     pub(super) target: Target,
     pub(super) shape: Shape,
     writer: Writer,
-    /// Whether files of these names may be there already.
+    /// Whether files of these names may exist already.
     replace: bool,
-    /// Where whole files go, if they do not stay.
+    /// Where complete files go, if they do not stay.
     pub(super) away: Option<Away>,
-    /// Whether the source may by now have more rows, fewer, or others.
+    /// Whether the source may have more, fewer or other rows by now.
     pub(super) moving: bool,
     pub(super) run: u64,
     state: Mutex<State>,
@@ -51,18 +51,18 @@ pub struct Filling {
 
 pub(super) struct State {
     pub(super) journal: Journal,
-    /// Row groups in the files, in order; the first `confirmed` of them came in this run.
+    /// Row groups in the files, in order; the first `confirmed` of them arrived in this run.
     pub(super) groups: Vec<Written>,
     pub(super) confirmed: usize,
     pub(super) whole: BTreeMap<u64, Listed>,
-    /// Those of them that may have to be brought where they belong.
+    /// Those of them that may have to be moved to their destination.
     pub(super) waiting: BTreeSet<u64>,
-    /// The file that is not whole yet.
+    /// The unfinished file.
     pub(super) file: Option<Open>,
-    /// Pieces that came before their turn, by first row.
+    /// Pieces that arrived before their turn, by first row.
     early: BTreeMap<u64, Piece>,
     early_bytes: u64,
-    /// From this row on the source has others than an earlier attempt wrote.
+    /// From this row on, the source has other rows than an earlier attempt wrote.
     differs_from: Option<u64>,
     digest: u64,
 }
@@ -84,7 +84,7 @@ impl State {
 }
 
 impl Filling {
-    /// Goes on with what this run wrote before it died, or begins.
+    /// Continues what this run wrote before it died, or starts.
     pub fn open(
         dir: &Path,
         target: &Target,
@@ -141,7 +141,7 @@ impl Filling {
             .join(format!(".milvusdm-{}.tmp", self.name(number)))
     }
 
-    /// The digests of a batch's row groups, one behind the other, and their sum.
+    /// The digests of a batch's row groups, in order, and their sum.
     pub fn pack(&self, batch: &Batch) -> (Bytes, u64) {
         let (mut all, mut sum) = (Vec::new(), 0u64);
         for (_, parts) in pieces(batch, self.shape.rows_per_file) {
@@ -153,7 +153,7 @@ impl Filling {
         (all.into(), sum)
     }
 
-    /// A row group, as far as it has to be written.
+    /// A row group, encoded only if it has to be written.
     fn piece(&self, first: u64, parts: Vec<Part>, digest: u64) -> Result<Piece> {
         let rows = parts.iter().map(|part| part.len() as u64).sum();
         let content = match self.is_written(first, rows, digest) {
@@ -168,7 +168,7 @@ impl Filling {
         })
     }
 
-    /// Whether an earlier attempt wrote just these rows, and the same before them.
+    /// Whether an earlier attempt wrote exactly these rows, and the same ones before them.
     fn is_written(&self, first: u64, rows: u64, digest: u64) -> bool {
         let mut state = self.state();
         if state.differs_from.is_some_and(|row| row <= first) {
@@ -187,8 +187,8 @@ impl Filling {
         written
     }
 
-    /// Makes row groups of a batch whose digests these are, several batches at a time, and appends them when all before
-    /// them are there; keeps them until then.
+    /// Makes row groups of the batch with these digests, several batches at a time. Appends them once all before them
+    /// are there; keeps them until then.
     pub fn deliver(&self, batch: &Batch, digests: &[Bytes]) -> Result<()> {
         let digests = digests.iter().flat_map(|bytes| bytes.as_chunks::<8>().0);
         let pieces = pieces(batch, self.shape.rows_per_file).into_iter();
@@ -200,7 +200,7 @@ impl Filling {
             return Ok(());
         };
         let mut state = self.state();
-        // Delivery threads overtake each other by a parcel or two; the one that is ahead waits a while, never for ever.
+        // Delivery threads overtake each other by a parcel or two; the one ahead waits a while, but never forever.
         if first > state.next_row() && state.early_bytes > limits::PARQUET_EARLY_BYTES {
             let wait = Duration::from_millis(200);
             let behind =
@@ -208,7 +208,7 @@ impl Filling {
             let waited = self.moved.wait_timeout_while(state, wait, behind);
             state = waited.expect("no one panics with it locked").0;
         }
-        // Before anything is taken up: what fails is delivered again. So no more than one whole file waits.
+        // Before anything is accepted, because a failed batch is delivered again. So at most one complete file waits.
         self.bring(&mut state)?;
         for piece in pieces {
             let bytes = piece.len();
@@ -220,7 +220,7 @@ impl Filling {
             && *first <= state.next_row()
         {
             if self.is_stale(&state, piece) {
-                // It waits until that has gone well: in a bucket it may have to be tried again.
+                // It waits until that has succeeded: an upload may need several attempts.
                 self.forget(&mut state)?;
             }
             let (_, piece) = state.early.pop_first().expect("it was looked at");
@@ -233,7 +233,7 @@ impl Filling {
         Ok(())
     }
 
-    /// Brings whole files where they belong, if that is not here. May be tried again.
+    /// Moves complete files to their destination, if that is elsewhere. May be repeated.
     fn bring(&self, state: &mut State) -> Result<()> {
         let Some(away) = &self.away else {
             return Ok(());
@@ -248,14 +248,14 @@ impl Filling {
         Ok(())
     }
 
-    /// Whether an earlier attempt has other rows where these belong, and the source may have others by now.
+    /// Whether an earlier attempt wrote other rows at this position, and the source may have changed since.
     fn is_stale(&self, state: &State, piece: &Piece) -> bool {
         if !self.moving || piece.first != state.next_row() {
             return false;
         }
         match state.groups.get(state.confirmed) {
             Some(group) => !piece.is(group),
-            // An attempt that had no more rows ended the file that this one goes to.
+            // An attempt that found no more rows finished the file that this piece belongs to.
             None => {
                 let number = piece.first / self.shape.rows_per_file;
                 state.whole.contains_key(&number)
@@ -285,7 +285,7 @@ impl Filling {
         }
         let Encoded { group, len, sum } = match piece.content {
             Content::Encoded(encoded) => encoded,
-            // What an earlier attempt wrote was forgotten since this piece was looked up.
+            // What an earlier attempt wrote was discarded after this piece was looked up.
             Content::Written(parts) => Encoded::new(&self.writer, &parts)?,
         };
         let number = piece.first / self.shape.rows_per_file;
@@ -340,7 +340,7 @@ impl Filling {
         }
     }
 
-    /// Writes the end of the file that is open, and syncs it.
+    /// Writes the footer of the open file, and syncs it.
     fn close(&self, state: &mut State) -> Result<()> {
         let Some(mut open) = state.file.take() else {
             return Ok(());
@@ -386,7 +386,8 @@ impl Filling {
         Ok(())
     }
 
-    /// Checks that every row came, gives files their names, and writes the manifest. How many rows there are.
+    /// Checks that every row arrived, gives files their final names, and writes the manifest. Returns the number of
+    /// rows.
     pub fn finish(&self) -> Result<u64> {
         let mut state = self.state();
         let rows = state.next_row();
@@ -402,7 +403,7 @@ impl Filling {
             return Err(Error::path(Kind::Changed, &self.dir, what));
         }
         if rows == 0 && state.whole.is_empty() {
-            // A file without rows still says what columns there are.
+            // A file without rows still tells what columns there are.
             state.file = Some(self.begin(0)?);
         }
         self.close(&mut state)?;
@@ -429,7 +430,7 @@ impl Filling {
         }
         let journal = self.dir.join(JOURNAL);
         match std::fs::remove_file(&journal) {
-            // An attempt that failed behind this was the one that removed it.
+            // It was removed by an attempt that failed after this step.
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 Err(Error::io(&journal, "remove the journal", &e))
             }
@@ -437,7 +438,7 @@ impl Filling {
         }
     }
 
-    /// Gives files their names, and writes the manifest.
+    /// Gives files their final names, and writes the manifest.
     fn publish(&self, state: &State, manifest: &Manifest) -> Result<()> {
         if self.replace {
             self.remove_replaced(&manifest.files)?;
@@ -458,7 +459,7 @@ impl Filling {
         self.sync_dir()
     }
 
-    /// Removes the manifest that was there, then its files that do not get another of their name.
+    /// Removes the manifest that was there, then those of its files that are not replaced by new ones of the same name.
     fn remove_replaced(&self, files: &[Listed]) -> Result<()> {
         let Ok(Some(before)) = Manifest::read(&self.dir, &Volume::default()) else {
             return Ok(());
@@ -478,7 +479,7 @@ impl Filling {
         others.into_iter().try_for_each(remove)
     }
 
-    /// Gives a whole file its name. One that has it already was renamed before this program died.
+    /// Gives a complete file its final name. If one has that name already, it was renamed before this program died.
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         if !from.try_exists().unwrap_or(true) {
             return Ok(());
@@ -496,12 +497,12 @@ impl Filling {
     }
 }
 
-/// What a file of a target is called; in a bucket names of two kinds take turns.
+/// The name of a target's file; in a bucket two kinds of names alternate.
 pub(super) fn file_name(number: u64, suffix: &str) -> String {
     format!("part-{number:05}{suffix}.parquet")
 }
 
-/// What the bytes of a target depend on, as a journal notes it.
+/// What the bytes of a target depend on, as the journal records it.
 pub(super) fn told(target: &Target, shape: &Shape, moving: bool) -> String {
     let columns = target.columns.to_json();
     let rows = match moving {
