@@ -1,5 +1,5 @@
 //! Which rows of a file have arrived? Ranges, joined where they touch.
-//! Pure: knows numbers only.
+//! Pure: knows only numbers.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -44,7 +44,7 @@ fn columns(vector: VectorType) -> u64 {
     }
 }
 
-/// Bytes of a value in the file.
+/// Bytes of one value in the file.
 pub fn element_bytes(vector: VectorType) -> usize {
     (vector.row_bytes() / columns(vector)) as usize
 }
@@ -59,7 +59,7 @@ impl Shape {
             let bytes = if filtered {
                 limits::HDF5_PACKED_CHUNK_BYTES
             } else {
-                // All chunks of a file fit one node of its index, however long it is.
+                // All chunks of a file fit into one node of its index, however long the file is.
                 let least = rows.saturating_mul(row_bytes) / limits::HDF5_CHUNKS_TYPICAL;
                 least.max(limits::HDF5_CHUNK_BYTES)
             };
@@ -104,7 +104,7 @@ pub fn bytes(target: &Target, layout: &Layout) -> u64 {
     total.saturating_add(16 << 10)
 }
 
-/// Refuses values and chunks that HDF5 or this sink cannot have.
+/// Refuses values and chunks that HDF5 or this sink does not support.
 pub fn check(target: &Target, layout: &Layout, path: &Path) -> Result<()> {
     if target.vector().element == Element::BFloat16 {
         let what = "HDF5 has no bfloat16 that other programs read";
@@ -141,25 +141,25 @@ pub fn check(target: &Target, layout: &Layout, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where a file will be, and whether it may take another's place there.
+/// Where a file will be, and whether it may replace another one there.
 pub struct Claim {
     pub whole: PathBuf,
     pub replace: bool,
 }
 
-/// A file under its temporary name, in the directory where it will be. Removed when dropped, unless it was kept.
+/// A file under its temporary name, in its final directory. Removed when dropped, unless it was kept.
 pub struct Temporary {
     pub path: PathBuf,
-    /// The name it gets when it is whole.
+    /// The final name, which it gets when it is complete.
     pub whole: PathBuf,
     replace: bool,
     kept: AtomicBool,
-    /// Says to other runs that it is being written.
+    /// Tells other runs that it is being written.
     lock: OnceLock<File>,
 }
 
 impl Claim {
-    /// The temporary name for a file; what a killed run left under it is removed.
+    /// The temporary name of a file; what a killed run left there is removed.
     pub fn temporary(&self) -> Result<Temporary> {
         let Claim { whole, replace } = self;
         let name = whole.file_name().unwrap_or_default();
@@ -189,7 +189,7 @@ impl Claim {
 }
 
 impl Temporary {
-    /// Locks the file that was made under this name. Best effort: not every file system has locks.
+    /// Locks the file that was created under this name. Best effort: not every file system has locks.
     fn lock(&self) {
         if let Ok(file) = File::open(&self.path) {
             let _ = file.try_lock();
@@ -201,12 +201,12 @@ impl Temporary {
     pub fn write_back(&self, bytes: Range<u64>) {
         let len = NonZeroU64::new(bytes.end.saturating_sub(bytes.start));
         if let (Some(file), Some(len)) = (self.lock.get(), len) {
-            // Pages that are not on disk yet stay, and are begun with.
+            // Pages that are not on disk yet stay in memory; their write-back starts here.
             let _ = rustix::fs::fadvise(file, bytes.start, Some(len), Advice::DontNeed);
         }
     }
 
-    /// Syncs the whole file and gives it its name.
+    /// Syncs the whole file and gives it its final name.
     pub fn keep(&self) -> Result<()> {
         let io = |doing: &'static str| move |e: io::Error| Error::io(&self.whole, doing, &e);
         let file = File::open(&self.path).map_err(io("open it again"))?;
@@ -214,7 +214,7 @@ impl Temporary {
         self.rename()?;
         self.kept.store(true, Ordering::Release);
         if let Some(lock) = self.lock.get() {
-            // Closing would do, were it not for programs that were started meanwhile and hold the same file.
+            // Closing would be enough, but programs started in the meantime may hold the same file.
             let _ = lock.unlock();
         }
         let dir = self.whole.parent().filter(|p| !p.as_os_str().is_empty());
@@ -252,7 +252,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.kept.load(Ordering::Acquire) {
-            // It may never have come to be.
+            // It may never have been created.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -261,11 +261,11 @@ impl Drop for Temporary {
 /// Where the library puts chunks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Space {
-    /// All of them when the dataset is made.
+    /// All of them when the dataset is created.
     Early,
-    /// Each when it is written.
+    /// Each one when it is written.
     AsWritten,
-    /// There are none: the data lies in one piece.
+    /// There are no chunks: the data lies in one piece.
     OnePiece,
 }
 
@@ -276,7 +276,7 @@ pub struct Made {
     pub ids: hdf5::Dataset,
 }
 
-/// Makes the file of a target under its temporary name.
+/// Creates the file of a target under its temporary name.
 pub fn make(temporary: &Temporary, target: &Target, shape: &Shape, space: Space) -> Result<Made> {
     let made = build(&temporary.path, target, shape, space)
         .map_err(|e| h5::failed(Kind::Io, &temporary.whole, "make the file", &e))?;
@@ -286,8 +286,8 @@ pub fn make(temporary: &Temporary, target: &Target, shape: &Shape, space: Space)
 
 fn build(path: &Path, target: &Target, shape: &Shape, space: Space) -> hdf5::Result<Made> {
     let mut options = hdf5::File::with_options();
-    // Nothing is put between chunks: no other small data, and the index is one node, made before them.
-    // The lock is ours, not the library's: nobody can take that back before all who inherited the file close it.
+    // Nothing is placed between chunks: no other small data, and the index is one node, created before them.
+    // The lock is ours, not the library's: it lasts until all who inherited the file have closed it.
     options.fapl().small_data_block_size(0).file_locking(false);
     if space == Space::Early {
         let entries = shape.chunks().clamp(64, limits::HDF5_CHUNKS_MAX);

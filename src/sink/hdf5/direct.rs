@@ -1,5 +1,5 @@
-//! How do rows get to a file whose layout is fixed before the first of them comes?
-//! Straight to their place, from any thread, in any order; the library takes no part and holds no lock.
+//! How do rows get into a file whose layout is fixed before the first row arrives?
+//! Straight to their place, from any thread, in any order; the library is not involved and holds no lock.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -17,7 +17,7 @@ use crate::h5;
 use crate::limits;
 use crate::sink::Parcel;
 
-/// A file being written. It is made when its first batch comes: a job may have more targets than a process may
+/// A file being written. It is created when its first batch arrives: a job may have more targets than a process may
 /// have open files.
 pub struct Direct {
     target: Target,
@@ -31,17 +31,17 @@ pub struct Direct {
 struct Placed {
     temporary: Temporary,
     file: File,
-    /// Where the first row's vector and id are; the others follow on.
+    /// Where the first row's vector and id are; the others follow.
     vectors_at: u64,
     ids_at: u64,
 }
 
 impl Placed {
-    /// Makes the file with room for all rows.
+    /// Creates the file with room for all rows.
     fn new(target: &Target, shape: &Shape, temporary: Temporary) -> Result<Placed> {
         let mut places = place(&temporary, target, shape, Space::Early)?;
         if places.is_none() {
-            // This library does not put chunks one after the other: do without chunks.
+            // This library does not place chunks one after the other: write without chunks.
             places = place(&temporary, target, shape, Space::OnePiece)?;
         }
         let Some((vectors_at, ids_at)) = places else {
@@ -59,7 +59,7 @@ impl Placed {
     }
 
     fn write(&self, pieces: &[Bytes], mut at: u64) -> Result<()> {
-        /// The system takes no more pieces at once.
+        /// The system accepts no more pieces at once.
         const PIECES_MAX: usize = 1024;
         for pieces in pieces.chunks(PIECES_MAX) {
             let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|p| IoSlice::new(p)).collect();
@@ -87,7 +87,7 @@ impl Placed {
 }
 
 impl Direct {
-    /// Prepares to make the file.
+    /// Prepares to create the file.
     pub fn new(target: &Target, layout: &Layout, claim: Claim) -> Direct {
         Direct {
             target: target.clone(),
@@ -132,7 +132,7 @@ impl Direct {
         Ok(())
     }
 
-    /// Checks that every row came, and gives the file its name.
+    /// Checks that every row arrived, and gives the file its final name.
     pub fn finish(&self) -> Result<()> {
         let covered = self.covered.lock().expect("no one panics with it locked");
         covered.check(&self.target, &self.claim.whole)?;
@@ -141,14 +141,14 @@ impl Direct {
     }
 }
 
-/// Makes the file and says where its vectors and ids begin; `None` when either lies in more than one piece.
+/// Creates the file and returns where its vectors and ids begin; `None` if either lies in more than one piece.
 fn place(
     temporary: &Temporary,
     target: &Target,
     shape: &Shape,
     space: Space,
 ) -> Result<Option<(u64, u64)>> {
-    // A try before this one may have left its file.
+    // An earlier attempt may have left its file.
     let _ = std::fs::remove_file(&temporary.path);
     let made = create::make(temporary, target, shape, space)?;
     let begin = |dataset: &hdf5::Dataset, chunk_bytes: u64| {
@@ -158,8 +158,7 @@ fn place(
         if space == Space::OnePiece {
             return dataset.offset();
         }
-        // Chunks never overlap, so when the last is just where it would be with all in one row, the others
-        // are there too.
+        // Chunks never overlap: if the last one is exactly where it would be in a contiguous row, so are the others.
         let chunks = dataset.num_chunks()?;
         let (first, last) = (dataset.chunk_info(0)?, dataset.chunk_info(chunks - 1)?);
         let expected = first.addr.checked_add((chunks as u64 - 1) * chunk_bytes)?;
@@ -179,7 +178,7 @@ fn place(
     Ok(vectors.zip(ids))
 }
 
-/// A batch as it is written: its ids, then its vectors in as few pieces as they lie in.
+/// A batch as it is written: its ids, then its vectors in as few pieces as possible.
 pub fn pack(batch: &Batch, mut room: Buffer) -> Vec<Bytes> {
     enum Piece {
         Mapped(Bytes),
@@ -210,7 +209,7 @@ pub fn pack(batch: &Batch, mut room: Buffer) -> Vec<Bytes> {
     body
 }
 
-/// The ids of a batch as they are in the file.
+/// The ids of a batch as they are stored in the file.
 pub fn ids(batch: &Batch, to: &mut Vec<u8>) {
     for part in &batch.parts {
         if cfg!(target_endian = "little") {

@@ -15,7 +15,7 @@ use crate::schema::Element;
 use crate::simd;
 use crate::sink::held::{Compared, Held, Holder, Way, What};
 
-/// Opens a file to be compared with what was written to it.
+/// Opens a file to compare it with what was written to it.
 pub fn open(path: &Path, target: &Target, layout: &Layout) -> Result<Held<'static>> {
     match std::fs::File::open(path) {
         Ok(_) => {}
@@ -71,12 +71,12 @@ fn datasets(
     Ok((vectors, ids))
 }
 
-/// A file with the extents and types that were written.
+/// A file with the dimensions and types that were written.
 struct Whole {
     vectors: Dataset,
     ids: Dataset,
     row_bytes: u64,
-    /// Digests of all rows so far, as they were written and as they are there: sums, so that order does not matter.
+    /// Digests of all rows so far, as written and as found: sums, so that order does not matter.
     wanted: u64,
     found: u64,
 }
@@ -106,7 +106,7 @@ impl Holder for Whole {
                 compared.differs(part, 0, What::Unreadable(h5::cause(&error)));
             }
             compared.differing = rows as u64;
-            // Whatever is there, it is not what was written.
+            // Whatever it is, it is not what was written.
             self.wanted = self.wanted.wrapping_add(1);
             return Ok(compared);
         }

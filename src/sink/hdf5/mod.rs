@@ -1,9 +1,9 @@
 //! HDF5: how are vectors written to files that everything reads?
-//! A file is whole or absent: written under a temporary name, synced, renamed. Never reads a source.
+//! A file is complete or absent: written under a temporary name, synced, renamed. Never reads a source.
 //!
-//! Without filters every chunk has its place in the file before the first row comes ([`direct`]): rows are
-//! written there straight from where they are mapped, by any number of threads in any order. With filters
-//! chunks differ in length, so they are packed in parallel and appended in order ([`ordered`]).
+//! Without filters every chunk has its place in the file before the first row arrives ([`direct`]): rows are written
+//! there straight from where they are mapped, by any number of threads in any order. With filters chunks differ in
+//! length, so they are compressed in parallel and appended in order ([`ordered`]).
 
 mod covered;
 mod create;
@@ -79,7 +79,7 @@ enum Place {
     Dir(PathBuf),
 }
 
-/// How datasets are laid out.
+/// The layout of datasets.
 #[derive(Clone, Debug)]
 struct Layout {
     compression: Option<Filter>,
@@ -88,7 +88,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// The pipeline of a dataset of elements of so many bytes.
+    /// The filter pipeline of a dataset whose elements have this many bytes.
     fn filters(&self, element: usize) -> Vec<Filter> {
         let shuffle = self.shuffle.then_some(Filter::Shuffle(element));
         shuffle.into_iter().chain(self.compression).collect()
@@ -145,13 +145,13 @@ impl super::Spec for Spec {
 /// HDF5 files as a sink.
 struct Hdf5 {
     spec: Spec,
-    /// Targets by number, as far as they have been seen.
+    /// Targets seen so far, by number.
     targets: Mutex<BTreeMap<u32, Seen>>,
     /// Files being written, by the target's number.
     open: RwLock<BTreeMap<u32, Arc<Open>>>,
 }
 
-/// What the sink remembers of a target.
+/// What the sink remembers about a target.
 struct Seen {
     name: TargetName,
     path: PathBuf,
@@ -197,7 +197,7 @@ impl Hdf5 {
         })
     }
 
-    /// Refuses a second target for the same file, and what the disk has no room for.
+    /// Refuses a second target for the same file, and a target that the disk has no room for.
     fn admit(&self, target: &Target, path: &Path, writes: bool) -> Result<()> {
         let mut targets = self.targets.lock().expect("no one panics with it locked");
         let mut others = targets.iter().filter(|(n, _)| **n != target.number);
@@ -232,16 +232,16 @@ fn others_bytes(targets: &BTreeMap<u32, Seen>, number: u32) -> u64 {
     others.map(|(_, seen)| seen.bytes).sum()
 }
 
-/// The nearest directory above a file that exists.
+/// The closest existing directory above a file.
 fn directory_of(path: &Path) -> &Path {
     let there = path.ancestors().skip(1).find(|p| p.is_dir());
     let here = Path::new(".");
     there.filter(|p| !p.as_os_str().is_empty()).unwrap_or(here)
 }
 
-/// Refuses when the disk of `path` has not room for `bytes` besides what others were promised.
+/// Refuses if the disk of `path` has no room for `bytes` in addition to what other targets need.
 ///
-/// How far data can be compressed is not known before; a tenth of its bytes is asked for.
+/// How well data compresses is not known in advance; a tenth of its bytes is assumed.
 fn room_for(path: &Path, bytes: u64, promised: u64, compressed: bool) -> Result<()> {
     let Ok(stat) = rustix::fs::statvfs(directory_of(path)) else {
         return Ok(());
@@ -330,7 +330,7 @@ impl Sink for Hdf5 {
         }
         self.admit(target, &path, action != Action::Skip)?;
         let removes = match action {
-            // What is replaced may be no such file.
+            // What is replaced may not be such a file.
             Action::Replace => rows(&path).ok(),
             _ => None,
         };
@@ -370,8 +370,8 @@ impl Sink for Hdf5 {
             let dir = self.collection_dir(dir, &target.name);
             std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, "make the directory", &e))?;
         }
-        // A file that was not there when this job began must not be there at its end, unless an earlier
-        // attempt of this very job renamed its own and died before it could say so.
+        // A file that was absent when this job began must be absent at its end, unless an earlier attempt of this job
+        // renamed its own file and died before it could record that.
         let replace = decision.action == Action::Replace || begun;
         let claim = create::Claim {
             whole: path,
@@ -494,7 +494,7 @@ impl Sink for Hdf5 {
 
     fn count(&self, target: &Target) -> Result<Count> {
         let path = self.path(&target.name);
-        // Taken away since: it has no rows any more.
+        // Removed since: it has no rows any more.
         let there = path.try_exists().unwrap_or(true);
         Ok(Count {
             rows: if there { rows(&path)? } else { 0 },
@@ -508,14 +508,14 @@ impl Sink for Hdf5 {
 
     fn abandon(&self, target: &Target, _: &Decision) -> Option<String> {
         let mut open = self.open.write().expect("no one panics with it locked");
-        // Its temporary file goes with the last who holds it.
+        // Its temporary file is removed when the last reference to it is dropped.
         open.remove(&target.number);
         None
     }
 }
 
-/// Does with the files that these settings name, as far as they exist, what a job will do with the library before it
-/// writes or compares, and tells which one is next. Stops at none: what is no such file may be replaced.
+/// Does to the existing files that these settings name what a job will do with the library before it writes or
+/// compares, and reports each one first. Continues after every error: a file that is not HDF5 may be replaced.
 pub fn rehearse(form: &mut Form, next: &mut dyn FnMut(&Path)) {
     let Some(spec) = Spec::read(form) else { return };
     let mut files = Vec::new();
@@ -535,7 +535,7 @@ pub fn rehearse(form: &mut Form, next: &mut dyn FnMut(&Path)) {
     }
     for path in files.iter().filter(|path| path.is_file()) {
         next(path);
-        // What is wrong with it otherwise, the job says.
+        // If it has another fault, the job reports that.
         let _ = rows(path);
     }
 }
@@ -543,7 +543,7 @@ pub fn rehearse(form: &mut Form, next: &mut dyn FnMut(&Path)) {
 /// Rows of a finished file.
 fn rows(path: &Path) -> Result<u64> {
     std::fs::File::open(path).map_err(|e| Error::io(path, "count rows", &e))?;
-    // It was whole when it got its name: whatever the library cannot read was damaged since.
+    // It was complete when it got its name: whatever the library cannot read was damaged since.
     let wrong = |error| h5::failed(Kind::Differs, path, "count rows", &error);
     let file = hdf5::File::open(path).map_err(wrong)?;
     let shape = file.dataset(h5::VECTORS).and_then(|d| d.get_shape());

@@ -1,5 +1,5 @@
-//! How do chunks of unknown length get to a file in an order that does not depend on threads?
-//! Packed in parallel, appended in order; parcels that come early wait here.
+//! How do chunks of unknown length get into a file in an order that does not depend on threads?
+//! They are compressed in parallel and appended in order; parcels that arrive early wait here.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex};
@@ -20,7 +20,7 @@ use crate::limits;
 use crate::schema::VectorType;
 use crate::sink::Parcel;
 
-/// A file being written. It is made when its first batch comes: a job may have more targets than a process may
+/// A file being written. It is created when its first batch arrives: a job may have more targets than a process may
 /// have open files.
 pub struct Ordered {
     target: Target,
@@ -32,17 +32,17 @@ pub struct Ordered {
 
 #[derive(Default)]
 struct State {
-    /// Both are there from the first batch to the end; the file is closed before its name goes.
+    /// Both exist from the first batch to the end; the file is closed before it is renamed.
     made: Option<Made>,
     temporary: Option<Temporary>,
-    /// Rows written or in the fragments below.
+    /// Rows written, or held in the fragments below.
     next_row: u64,
     /// Bytes of chunks written so far.
     written: u64,
-    /// Parcels that came before their turn, by first row.
+    /// Parcels that arrived before their turn, by first row.
     early: BTreeMap<u64, (u64, Vec<Bytes>)>,
     early_bytes: u64,
-    /// Rows of the chunk that is not yet full, as they will be in the file.
+    /// Rows of the unfinished chunk, as they will be in the file.
     fragment: Vec<u8>,
     /// Ids not yet written.
     ids: Vec<u8>,
@@ -50,7 +50,7 @@ struct State {
 }
 
 impl State {
-    /// The earliest parcel that waits, if its turn has come.
+    /// The earliest waiting parcel, if its turn has come.
     fn ready(&mut self) -> Option<(u64, (u64, Vec<Bytes>))> {
         let entry = self.early.first_entry()?;
         if *entry.key() > self.next_row {
@@ -63,7 +63,7 @@ impl State {
 }
 
 impl Ordered {
-    /// Prepares to make the file.
+    /// Prepares to create the file.
     pub fn new(target: &Target, layout: &Layout, claim: Claim) -> Ordered {
         Ordered {
             target: target.clone(),
@@ -74,8 +74,8 @@ impl Ordered {
         }
     }
 
-    /// A batch as it is appended: ids; masks of its whole chunks; its rows before the first whole chunk; the
-    /// chunks, packed; its rows behind them.
+    /// A batch as it is appended: ids; masks of its whole chunks; its rows before the first whole chunk; the compressed
+    /// chunks; the rows after them.
     pub fn pack(&self, batch: &Batch, vector: VectorType, mut room: Buffer) -> Vec<Bytes> {
         let spans = Spans::of(batch.first_row, batch.rows(), self.shape.chunk_rows);
         let rows = Rows { batch, vector };
@@ -91,7 +91,7 @@ impl Ordered {
                 }
             }
         };
-        // On the pool this is called from: threads with nothing else to do take chunks.
+        // On the calling pool: idle threads take chunks.
         let packed: Vec<(u32, Vec<u8>)> = (0..spans.chunks as usize)
             .into_par_iter()
             .with_max_len(1)
@@ -120,8 +120,8 @@ impl Ordered {
     pub fn deliver(&self, parcel: &Parcel) -> Result<()> {
         let (first, rows) = (parcel.batch.first_row, u64::from(parcel.rows));
         let mut state = self.state.lock().expect("no one panics with it locked");
-        // Delivery threads overtake each other by a parcel or two; where one races far ahead it gives the
-        // others a while. Never for ever: when the run is being stopped, the parcel that is missing may not come.
+        // Delivery threads overtake each other by a parcel or two; one that is far ahead waits a while for the others.
+        // Never forever: when the run is being stopped, the missing parcel may not come.
         if first > state.next_row && state.early_bytes > limits::HDF5_EARLY_BYTES {
             let wait = Duration::from_millis(200);
             let behind =
@@ -130,7 +130,7 @@ impl Ordered {
             state = waited.expect("no one panics with it locked").0;
         }
         if first < state.next_row {
-            // It came before.
+            // It arrived before.
             return Ok(());
         }
         let early = state.early.insert(first, (rows, parcel.body.clone()));
@@ -193,7 +193,7 @@ impl Ordered {
         Ok(())
     }
 
-    /// Writes the chunk that was put together here, filled up with zeros.
+    /// Writes the chunk that was assembled here, padded with zeros.
     fn write_fragment(&self, state: &mut State, chunk: u64) -> Result<()> {
         let mut fragment = std::mem::take(&mut state.fragment);
         fragment.resize(self.shape.chunk_bytes() as usize, 0);
@@ -203,7 +203,7 @@ impl Ordered {
         self.write(state, chunk, mask, &bytes)
     }
 
-    /// Writes a chunk of vectors, and the ids' chunk that ends with it, if one does.
+    /// Writes a chunk of vectors, and the chunk of ids that ends with it, if one does.
     fn write(&self, state: &mut State, chunk: u64, mask: u32, bytes: &[u8]) -> Result<()> {
         let failed = |e| h5::failed(Kind::Io, &self.claim.whole, "write", &e);
         let Some(made) = &state.made else {
@@ -221,12 +221,12 @@ impl Ordered {
         Ok(())
     }
 
-    /// Writes the next chunk of ids, filled up with zeros.
+    /// Writes the next chunk of ids, padded with zeros.
     fn write_ids(&self, state: &mut State) -> Result<()> {
         let chunk_bytes = (self.shape.id_chunk_rows * 8) as usize;
         let rest = state.ids.split_off(state.ids.len().min(chunk_bytes));
         let mut ids = std::mem::replace(&mut state.ids, rest);
-        // The last one is filled up.
+        // The last one is padded.
         ids.resize(chunk_bytes, 0);
         let (mask, bytes) = Packer::new(&self.shape.id_filters).pack(&ids);
         let at = state.id_chunks * self.shape.id_chunk_rows;
@@ -243,7 +243,7 @@ impl Ordered {
         Ok(())
     }
 
-    /// Writes what is left, checks that every row came, and gives the file its name.
+    /// Writes what is left, checks that every row arrived, and gives the file its final name.
     pub fn finish(&self) -> Result<()> {
         let mut state = self.state.lock().expect("no one panics with it locked");
         let mut covered = Covered::default();
@@ -270,7 +270,7 @@ impl Ordered {
     }
 }
 
-/// How a batch lies to the chunks: rows before its first whole chunk, whole chunks, rows behind them.
+/// How a batch is aligned to the chunks: rows before its first whole chunk, whole chunks, rows after them.
 struct Spans {
     head: u64,
     chunks: u64,
@@ -296,7 +296,7 @@ struct Rows<'b> {
 }
 
 impl<'b> Rows<'b> {
-    /// Rows that lie together as they will be in the file.
+    /// Rows that are contiguous in memory as they will be in the file.
     fn together(&self, first: u64, count: u64) -> Option<&'b [u8]> {
         let bytes = self.pieces(first, count).next()?;
         (bytes.len() as u64 == count * self.vector.row_bytes()).then_some(bytes)

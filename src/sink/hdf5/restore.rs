@@ -1,4 +1,4 @@
-//! What brings a collection back? An H2M job beside its files.
+//! How can a collection be restored? By an H2M job that is written next to its files.
 //! Writes one small file; never touches one that somebody may have edited.
 
 use std::fs::File;
@@ -11,8 +11,8 @@ use crate::job::Mode;
 
 const NAME: &str = "H2M.yaml";
 
-/// Writes the job that restores the collection in `dir` with all its partitions. One that is there stays as it
-/// is, unless the mode is to overwrite: it names the directory, and so restores what was added since.
+/// Writes the job that restores the collection in `dir` with all its partitions. An existing one stays as it is, unless
+/// the mode is to overwrite: it names the directory, and so also restores files added since.
 pub fn write(dir: &Path, target: &Target, mode: Mode) -> Result<()> {
     let path = dir.join(NAME);
     if mode != Mode::Overwrite && path.exists() {
