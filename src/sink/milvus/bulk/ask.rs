@@ -1,4 +1,4 @@
-//! How is a server asked to import? By RPC until 2.3, over HTTP from 2.4 on; what it knows beyond that depends on its
+//! How is a server asked to import? By RPC until 2.3, over HTTP from 2.4 on; what else it supports depends on its
 //! version. Milvus Lite has no import.
 
 use std::collections::HashSet;
@@ -10,25 +10,25 @@ use crate::limits;
 use crate::milvus::Rest;
 use crate::milvus::{Client, Flavour, ImportJob, ImportState, Server, Settings};
 
-/// How long to wait at least, and at most, before asking again how far a job is.
+/// The shortest and longest waits before asking for a job's progress again.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// At least, by RPC: Milvus 2.3.5 ends when a program dies while it asks (a nil dereference in its proxy when the call is
-/// cancelled), so that it is not asked often.
+/// The shortest by RPC: Milvus 2.3.5 crashes if a client dies while it asks (a nil dereference in its proxy when the
+/// call is cancelled), so it is asked rarely.
 const ASK_RPC_EVERY: Duration = Duration::from_millis(500);
 
-/// Asks a server's import.
+/// A client of a server's import.
 pub struct Imports {
     #[cfg(feature = "network")]
     rest: Option<Rest>,
-    /// Whether a request that comes twice with the same key is done once.
+    /// Whether the server executes a request that is repeated with the same key only once.
     keyed: bool,
-    /// Whether rows can be held until they are committed.
+    /// Whether rows can be held back until they are committed.
     pub holds: bool,
     /// Seconds after which it may have forgotten a job.
     pub remembers_s: u64,
 }
 
-/// Why a server has no import that files can be given to.
+/// Why a server has no import that accepts files.
 pub fn missing(server: &Server) -> Option<String> {
     let old = server.release.is_some_and(|release| release < (2, 1));
     match server.flavour {
@@ -49,7 +49,7 @@ fn asks_by_rpc(server: &Server) -> bool {
 }
 
 impl Imports {
-    /// The import of a server that has one.
+    /// The import of a server, if it has one.
     pub fn of(server: &Server, settings: &Settings, address: Option<&str>) -> Result<Imports> {
         let by_rpc = asks_by_rpc(server);
         #[cfg(not(feature = "network"))]
@@ -80,7 +80,7 @@ impl Imports {
         None
     }
 
-    /// Has a set of files imported, which is known by `key`. The number of the job.
+    /// Has a set of files imported, identified by `key`. Returns the number of the job.
     pub fn import(
         &self,
         client: &Client,
@@ -94,7 +94,7 @@ impl Imports {
         }
     }
 
-    /// How far a job is; `None`: the server does not know it (any more).
+    /// The progress of a job; `None`: the server does not know it (any more).
     pub fn job(&self, client: &Client, number: i64) -> Result<Option<ImportJob>> {
         match self.rest() {
             Some(rest) => rest.import_job(number),
@@ -102,17 +102,17 @@ impl Imports {
         }
     }
 
-    /// Lets the rows of a job be seen.
+    /// Makes the rows of a job visible.
     pub fn commit(&self, number: i64) -> Result<()> {
         self.rest().map_or(Ok(()), |rest| rest.commit(number))
     }
 
-    /// Gives up a job whose rows are held.
+    /// Aborts a job whose rows are held back.
     pub fn abort(&self, number: i64) -> Result<()> {
         self.rest().map_or(Ok(()), |rest| rest.abort(number))
     }
 
-    /// How long to wait before a job is asked after again that has been asked after for so long.
+    /// How long to wait before asking again about a job that has been running for this long.
     pub fn pause(&self, asked: Duration) -> Duration {
         let least = match self.rest() {
             Some(_) => ASK_EVERY.0,
@@ -121,12 +121,12 @@ impl Imports {
         (asked / 16).clamp(least, ASK_EVERY.1)
     }
 
-    /// Whether a request can be repeated as it was: the server gives the number of the first job again.
+    /// Whether a request can be repeated unchanged: the server returns the number of the first job again.
     pub fn repeats(&self) -> bool {
         self.keyed
     }
 
-    /// The job that imports a set of files, if the server has one. Asked where there was no answer.
+    /// The job that imports a set of files, if the server has one. Called if a request got no answer.
     pub fn find(
         &self,
         client: &Client,
@@ -153,7 +153,7 @@ impl Imports {
                 if job.files.contains(&named) {
                     return Ok(Some(number));
                 }
-                // A job that has not begun to read does not say yet which files it is of.
+                // A job that has not begun to read does not list its files yet.
                 match job.state {
                     ImportState::Going(_) if job.files.trim().is_empty() => unclear = Some(number),
                     _ => drop(others.insert(number)),
@@ -175,7 +175,7 @@ impl Imports {
     }
 }
 
-/// What stands for a server asked over HTTP where nothing asks over HTTP.
+/// The placeholder for a client over HTTP where none is needed.
 #[cfg(not(feature = "network"))]
 mod none {
     use crate::error::Result;

@@ -1,4 +1,4 @@
-//! Inserts, or files that the server imports? By rates that were measured; `when: always` leaves no choice.
+//! Inserts, or files that the server imports? Chosen by measured rates; `when: always` leaves no choice.
 
 use std::fmt;
 
@@ -10,38 +10,38 @@ use crate::milvus::Server;
 use super::ask;
 use super::settings::{BulkSettings, When};
 
-/// Seconds that a standalone Milvus 2.3.5 takes for a job whatever its size, and bytes it imports a second beyond that: 104 MB of
-/// arrays in 3.2 s, four jobs of 26 MB in 10 s, two cores.
+/// Seconds that a standalone Milvus 2.3.5 takes for a job of any size, and the bytes it imports a second on top of
+/// that: 104 MB of arrays in 3.2 s, four jobs of 26 MB in 10 s, two cores.
 const JOB_S: f64 = 2.4;
 const IMPORTED_BYTES_PER_S: f64 = 130e6;
-/// Bytes that the same server takes by inserts, and seconds that it then flushes: 104 MB in 3.8 and 2.5 s.
+/// Bytes that the same server takes a second by inserts, and seconds for the flush after them: 104 MB in 3.8 and 2.5 s.
 const INSERTED_BYTES_PER_S: f64 = 27e6;
 const FLUSH_S: f64 = 2.5;
-/// What an import has to save to be worth a directory that the server sees.
+/// The share of the insert time that an import may take to be worth a directory that the server can see.
 const WORTH: f64 = 0.8;
 
-/// How rows get there, and why so.
+/// How rows are sent, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
-    /// Whether by files.
+    /// Whether by import.
     pub bulk: bool,
-    /// Why, in words.
+    /// The reason, for people.
     pub why: String,
 }
 
-/// What files there are to be.
+/// The size of what would be imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Load {
     /// Rows.
     pub rows: u64,
     /// Bytes of rows.
     pub bytes: u64,
-    /// Files, each a job.
+    /// Files, each of which is a job.
     pub files: u64,
 }
 
 impl Load {
-    /// What a target is, by files of so many bytes.
+    /// Measures a target, for files of this many bytes.
     pub fn of(target: &Target, settings: &BulkSettings) -> Load {
         let row_bytes = target.columns.row_bytes().0.max(1);
         Load {
@@ -59,7 +59,7 @@ impl Load {
         }
     }
 
-    /// Seconds by files, with so many jobs at work at a time.
+    /// Seconds by import, with this many jobs running at a time.
     pub fn bulk_s(&self, at_work: usize) -> f64 {
         (self.files as f64 * JOB_S + self.bytes as f64 / IMPORTED_BYTES_PER_S) / at_work as f64
     }
@@ -70,13 +70,14 @@ impl Load {
     }
 }
 
-/// Rows of a file of a target.
+/// Rows in each file of a target.
 pub fn file_rows(target: &Target, settings: &BulkSettings) -> u64 {
     let row_bytes = target.columns.row_bytes().0.max(1);
     (settings.file_bytes / row_bytes).clamp(1, limits::BULK_ROWS_MAX)
 }
 
-/// Jobs that a server has at work at a time: standalone ones, and those that do not say what they are, do one after the other.
+/// Jobs that a server runs at a time: standalone servers, and those that do not say what they are, run one after the
+/// other.
 pub fn at_work(server: &Server, settings: &BulkSettings) -> usize {
     match server.deployed.as_deref() {
         Some("cluster" | "distributed") => settings.jobs,
@@ -84,7 +85,7 @@ pub fn at_work(server: &Server, settings: &BulkSettings) -> usize {
     }
 }
 
-/// Chooses for all targets together.
+/// Chooses once for all targets.
 pub fn choose(
     settings: &BulkSettings,
     server: &Server,
@@ -132,7 +133,7 @@ impl fmt::Display for Load {
     }
 }
 
-/// So many files of a kind.
+/// A number of files of a format, for people.
 pub fn files(count: u64, kind: &str) -> String {
     let kind = match kind {
         "" => String::new(),
@@ -152,7 +153,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// How long, for people.
+/// A duration, for people.
 pub fn shown(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),

@@ -1,5 +1,5 @@
-//! What became of a batch's file? A few synced lines for each batch, so that no file is imported twice, however often the
-//! program dies.
+//! What became of a batch's file? A few synced lines for each batch, so that no file is imported twice, however often
+//! the program dies.
 //!
 //! ```text
 //! submitted FILES ──► accepted JOB ──► (committing JOB) ──► done
@@ -25,14 +25,14 @@ pub enum Entry {
         files: String,
         /// When, in seconds since 1970.
         at: u64,
-        /// Whether no row is to be seen before the job is told to commit.
+        /// Whether no row becomes visible before the job is told to commit.
         held: bool,
     },
-    /// It took them, as this job.
+    /// The server accepted the set, as this job.
     Accepted(String, i64),
     /// This job is being told to commit.
     Committing(String, i64),
-    /// The job, if there was one, brought no row.
+    /// The job, if there was one, imported no row.
     Failed(String, String),
     /// The rows are there.
     Done(u64),
@@ -46,8 +46,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens it, and reads what it says. A torn line, which a death left at the end, says nothing: what it was to say had
-    /// not been done yet, or is asked for again.
+    /// Opens it, and reads it. A torn line, left at the end by a crash, is ignored: what it would have recorded had not
+    /// been done yet, or is asked for again.
     pub fn open(path: &Path) -> Result<Ledger> {
         let io = |doing: &'static str| move |e: std::io::Error| Error::io(path, doing, &e);
         let options = File::options()
@@ -61,7 +61,7 @@ impl Ledger {
             .map_err(io("read the ledger"))?;
         let whole = text.rfind('\n').map_or(0, |last| last + 1);
         if whole < text.len() {
-            // Else the next line would make it one that says something.
+            // Otherwise the next line would complete it into a valid one.
             file.set_len(whole as u64).map_err(io("cut the ledger"))?;
         }
         let lines = text[..whole].lines();
@@ -73,18 +73,18 @@ impl Ledger {
         })
     }
 
-    /// What it says last.
+    /// The last entry.
     pub fn last(&self) -> Option<&Entry> {
         self.entries.last()
     }
 
-    /// How often it failed.
+    /// How often importing it failed.
     pub fn failures(&self) -> usize {
         let failed = |entry: &&Entry| matches!(entry, Entry::Failed(..));
         self.entries.iter().filter(failed).count()
     }
 
-    /// When these files were given to the server, and whether their rows are held; `None`: they were not.
+    /// When these files were submitted to the server, and whether their rows are held back; `None`: they were not.
     pub fn submitted(&self, set: &str) -> Option<(u64, bool)> {
         self.entries.iter().rev().find_map(|entry| match entry {
             Entry::Submitted { files, at, held } if files == set => Some((*at, *held)),

@@ -1,6 +1,6 @@
-//! The server's own import: how do batches become files, jobs, and rows that are there once?
-//! A batch is a file: staged while it is packed, under a name that nothing else ever has; imported while it is delivered,
-//! by a ledger that says what the server was asked. Never asks for the same file twice.
+//! The server's own import: how do batches become files, jobs, and rows that exist once?
+//! A batch is a file. It is staged while it is packed, under a name that is never reused, and imported while it is
+//! delivered; a ledger records what the server was asked. The same file is never submitted twice.
 
 mod ask;
 mod choose;
@@ -36,21 +36,22 @@ use stage::Staging;
 
 pub use settings::{BULK, BulkSettings, Format};
 
-/// The server's own import, as a job wants it.
+/// The server's own import, as configured by a job.
 pub struct Bulk {
-    /// What the job says.
+    /// The job's settings.
     pub settings: BulkSettings,
     imports: Imports,
     places: Places,
     choice: OnceLock<Choice>,
     run: AtomicU64,
     targets: RwLock<HashMap<u32, Arc<Staging>>>,
-    /// So that no two names are the same.
+    /// A counter that makes names unique.
     named: AtomicU64,
 }
 
 impl Bulk {
-    /// By what the job says, of a server that can be reached so. `checkpoint` is the log of what arrived.
+    /// Built from the job's settings, for the server at these connection settings. `checkpoint` is the log of what
+    /// arrived.
     pub fn new(
         settings: BulkSettings,
         server: &Server,
@@ -75,12 +76,12 @@ impl Bulk {
         self.choice.get_or_init(choice);
     }
 
-    /// Whether rows go by files.
+    /// Whether rows are sent as files.
     pub fn is_chosen(&self) -> bool {
         self.choice.get().is_none_or(|choice| choice.bulk)
     }
 
-    /// How a target's rows get there, and why so.
+    /// How a target's rows are sent, and why.
     pub fn way(&self, target: &Target, server: &Server) -> String {
         let why = self.choice.get().map_or("", |choice| &choice.why);
         if !self.is_chosen() {
@@ -103,7 +104,7 @@ impl Bulk {
         )
     }
 
-    /// Tells it the run's number, which its directory bears.
+    /// Passes the run's number, which its directory is named after.
     pub fn begin(&self, run: u64) {
         self.run.store(run, Ordering::Relaxed);
     }
@@ -112,7 +113,7 @@ impl Bulk {
         self.places.of_run(self.run.load(Ordering::Relaxed))
     }
 
-    /// What the files of a target are, and why.
+    /// The format of a target's files, and the reason.
     pub fn format(&self, target: &Target) -> (Format, &'static str) {
         let plain = target.plain().map(|kind| kind.element);
         match (self.settings.format, plain) {
@@ -128,7 +129,7 @@ impl Bulk {
         }
     }
 
-    /// Complains of what cannot be imported.
+    /// Returns an error about what cannot be imported.
     pub fn check(&self, target: &Target, server: &Server, existing: Existing) -> Vec<Error> {
         let mut wrong = Vec::new();
         if let Some(what) = ask::missing(server) {
@@ -152,12 +153,12 @@ impl Bulk {
         wrong
     }
 
-    /// Has the place of the files take one, before anything is made or removed for them.
+    /// Checks that files can be written to their place, before anything is created or removed for them.
     pub fn prove(&self) -> Result<()> {
         self.places.prove()
     }
 
-    /// Makes the way of a target's rows into a collection ready.
+    /// Prepares the import of a target's rows into a collection.
     pub fn prepare(&self, target: &Target, found: &Collection, auto_id: bool) -> Result<()> {
         let mut columns = Vec::new();
         for (number, column) in target.columns.all().iter().enumerate() {
@@ -237,7 +238,7 @@ impl Bulk {
         format!("{name}-{nanos:x}.{:x}.{count}", std::process::id())
     }
 
-    /// Has the server import what was staged, unless the ledger, or the server, says that it has done so.
+    /// Has the server import what was staged, unless the ledger, or the server, says that this has been done.
     pub(super) fn deliver(
         &self,
         milvus: &Milvus,
@@ -256,8 +257,8 @@ impl Bulk {
             place,
             staged: String::from_utf8_lossy(staged).into_owned(),
         };
-        // A batch is imported whole, or not at all: what is said of requests that are too big or slow does not
-        // concern it.
+        // A batch is imported whole or not at all: errors about requests that are too big or too slow do not apply to
+        // it.
         one.deliver().map_err(|error| match error.kind() {
             Kind::Slow | Kind::TooMuch => error.with_kind(Kind::Lost),
             Kind::TooBig => error.with_kind(Kind::Refused),
@@ -265,7 +266,7 @@ impl Bulk {
         })
     }
 
-    /// Removes all that was staged for a target whose rows are all there.
+    /// Removes everything staged for a target once all its rows are there.
     pub fn tidy(&self, target: &Target) -> Result<()> {
         match self.settings.keep {
             true => Ok(()),
@@ -274,7 +275,7 @@ impl Bulk {
     }
 }
 
-/// What all names of a batch begin with.
+/// The prefix of all names of a batch.
 fn name_of(target: u32, id: BatchId) -> String {
     format!("t{target}-{}-{}", id.shard, id.index)
 }

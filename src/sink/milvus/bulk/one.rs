@@ -1,4 +1,4 @@
-//! How is one batch imported, once? By its ledger, step by step, whatever died when.
+//! How is a batch imported exactly once? Step by step, by its ledger, wherever the program died before.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use super::ledger::{Entry, Ledger};
 use super::place::Place;
 use super::{Bulk, Milvus, Ready};
 
-/// A batch on its way.
+/// A batch being imported.
 pub(super) struct One<'b> {
     pub bulk: &'b Bulk,
     pub milvus: &'b Milvus,
@@ -21,7 +21,7 @@ pub(super) struct One<'b> {
     pub parcel: &'b Parcel,
     pub ledger: Ledger,
     pub place: Place,
-    /// What its staged set is called now.
+    /// The current name of its staged set.
     pub staged: String,
 }
 
@@ -77,7 +77,7 @@ impl One<'_> {
         })?;
         match self.ask(&set) {
             Ok(job) => self.ledger.add(Entry::Accepted(set, job)),
-            // What refused it may stand between here and a server that took it.
+            // The refusal may come from a proxy in front of a server that accepted it.
             Err(error) if error.kind() == Kind::Refused => self.unanswered(set, Some(error)),
             Err(error) => Err(error),
         }
@@ -98,12 +98,12 @@ impl One<'_> {
             .import(&self.milvus.client, to, &files, set)
     }
 
-    /// What became of a set that was offered, when no answer said so? The server's jobs tell.
+    /// Finds out what became of a submitted set whose request got no answer: the server's jobs tell.
     fn unanswered(&mut self, set: String, mut refused: Option<Error>) -> Result<()> {
         let imports = &self.bulk.imports;
         let (at, held) = self.ledger.submitted(&set).unwrap_or((0, false));
         let has_forgotten = now_s().saturating_sub(at) > imports.remembers_s;
-        // The server tells a request that it has had before: if there is a job, this is its number.
+        // The server recognises a repeated request: if there is a job, it returns its number.
         if imports.repeats() && refused.is_none() && !has_forgotten && self.place.has(&set)? {
             match self.ask(&set) {
                 Ok(job) => return self.ledger.add(Entry::Accepted(set, job)),
@@ -111,8 +111,8 @@ impl One<'_> {
                 Err(error) => return Err(error),
             }
         }
-        // Once the files are gone a request that is late finds nothing to import; a job that has begun with them ends,
-        // one way or the other.
+        // Once the files are gone, a late request finds nothing to import; a job that has begun to read them ends one
+        // way or the other.
         self.place.remove(&set)?;
         let (client, patience) = (&self.milvus.client, self.milvus.run.patience);
         let found = imports.find(client, &self.ready.envelope.collection, &set, patience)?;
@@ -122,7 +122,7 @@ impl One<'_> {
                 let why = error.what().to_owned();
                 self.ledger.add(Entry::Failed(set, why))
             }
-            // No row of a job that was never told to commit is there.
+            // A job that was never told to commit has left no rows.
             (None, None) if has_forgotten && !held => Err(forgotten(&format!(
                 "files {set} were offered to the server {} min ago, with no answer, and it does not know the job (any more)",
                 now_s().saturating_sub(at) / 60
@@ -159,7 +159,7 @@ impl One<'_> {
         }
     }
 
-    /// Waits until a job has ended; lets its rows be seen once they are all there.
+    /// Waits until a job has ended; makes its rows visible once they are all there.
     fn wait(&mut self, set: &str, number: i64, mut committing: bool) -> Result<End> {
         let began = Instant::now();
         let (mut moved, mut last) = (began, None);
@@ -202,7 +202,7 @@ impl One<'_> {
         }
     }
 
-    /// Stages the batch under a name of which no request knows.
+    /// Stages the batch under a name that no request has used.
     fn stage_anew(&mut self) -> Result<()> {
         let batch = &self.parcel.batch;
         self.staged = self.bulk.new_set(batch);
@@ -210,7 +210,7 @@ impl One<'_> {
         self.place.stage(&self.staged, &staging, batch)
     }
 
-    /// Removes a set that is of no use any more. What cannot be removed now goes at the end.
+    /// Removes a set that is no longer needed. What cannot be removed now is removed at the end.
     fn remove(&self, set: &str) {
         if !self.bulk.settings.keep {
             let _ = self.place.remove(set);
@@ -223,14 +223,14 @@ fn now_s() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-/// The error that ends a run which cannot tell whether rows are there.
+/// The error that ends a run which cannot tell whether rows arrived.
 fn forgotten(what: &str) -> Error {
     let what = format!("{what}, so that nothing tells whether its rows are there");
     let hint = "look whether they are; `mode: overwrite` with --again loads everything anew";
     Error::new(Kind::Refused, what).hint(hint)
 }
 
-/// Where in the source a parcel's rows are, for people.
+/// The position of a parcel's rows in the source, for people.
 fn at(parcel: &Parcel) -> String {
     match parcel.batch.parts.first() {
         Some(first) => format!("from row {} of {} on", first.row, first.file.display()),

@@ -1,5 +1,7 @@
-//! Where do files wait for the server, and what are they called there? A run has a directory, a set of files one in it.
-//! In a bucket: sets are written beside the checkpoint first, where ledgers stay, and go up before the server is asked.
+//! Where do files wait for the server, and what does it call them? A run has a directory, and each set of files a
+//! directory in it.
+//! For a bucket, sets are first written next to the checkpoint, where ledgers stay, and uploaded before the server is
+//! asked.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,14 +24,14 @@ pub struct Places {
     directory: PathBuf,
     /// The same directory as the server calls it.
     server: String,
-    /// Where they go then, if the server does not see that directory.
+    /// Where they are uploaded, if the server does not see that directory.
     bucket: Option<(Address, Arc<dyn Bucket>)>,
     looked: AtomicBool,
     proven: AtomicBool,
 }
 
 impl Places {
-    /// By what the job says; `checkpoint` is the log of what arrived. Nothing is asked or made yet.
+    /// Built from the job's settings; `checkpoint` is the log of what arrived. Nothing is requested or created yet.
     pub fn open(settings: &BulkSettings, checkpoint: &Path) -> Result<Places> {
         let (looked, proven) = (AtomicBool::new(false), AtomicBool::new(false));
         let Some(address) = Address::of(&settings.path)? else {
@@ -67,7 +69,7 @@ impl Places {
         }
     }
 
-    /// Complains of a directory that cannot be written to or made, and, once, of a bucket that cannot be looked into.
+    /// Returns an error if a directory cannot be created or written to, or, checked once, if a bucket cannot be listed.
     pub fn check(&self) -> Result<()> {
         writable(&self.directory)?;
         match &self.bucket {
@@ -78,7 +80,7 @@ impl Places {
         }
     }
 
-    /// Has the bucket take an object, once, and takes it away again.
+    /// Checks once that the bucket accepts an object, and removes it again.
     pub fn prove(&self) -> Result<()> {
         match &self.bucket {
             Some((address, bucket)) if !self.proven.swap(true, Ordering::Relaxed) => {
@@ -91,7 +93,7 @@ impl Places {
     }
 }
 
-/// Where a run's sets of files are.
+/// The directories of a run's sets of files.
 pub struct Place {
     directory: PathBuf,
     server: String,
@@ -99,7 +101,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes it.
+    /// Creates it.
     pub fn make(&self) -> Result<()> {
         std::fs::create_dir_all(&self.directory)
             .map_err(|e| Error::io(&self.directory, "make the directory", &e))
@@ -114,7 +116,7 @@ impl Place {
         staging.write(&self.set(set), batch)
     }
 
-    /// Brings the files of a set where the server sees them. May be tried again.
+    /// Uploads the files of a set to where the server sees them. May be repeated.
     pub fn bring(&self, set: &str, files: &[String]) -> Result<()> {
         let (Some(bucket), directory) = (&self.bucket, self.set(set)) else {
             return Ok(());
@@ -134,12 +136,12 @@ impl Place {
         self.directory.join(format!("{batch}.ledger"))
     }
 
-    /// A file of a set, as the server calls it: in a bucket its key.
+    /// A file of a set by the server's name for it: in a bucket, its key.
     pub fn on_server(&self, set: &str, file: &str) -> String {
         format!("{}/{set}/{file}", self.server)
     }
 
-    /// Whether a set is there.
+    /// Whether a set exists.
     pub fn has(&self, set: &str) -> Result<bool> {
         let is_here = self.set(set).is_dir();
         let Some(bucket) = self.bucket.as_ref().filter(|_| !is_here) else {
@@ -153,7 +155,7 @@ impl Place {
         Ok(is_up)
     }
 
-    /// Removes a set, if it is there.
+    /// Removes a set, if it exists.
     pub fn remove(&self, set: &str) -> Result<()> {
         let directory = self.set(set);
         match std::fs::remove_dir_all(&directory) {
@@ -164,7 +166,7 @@ impl Place {
         }
     }
 
-    /// Removes the objects whose keys begin so.
+    /// Removes the objects whose keys have this prefix.
     fn clear(&self, prefix: &str) -> Result<()> {
         let Some(bucket) = &self.bucket else {
             return Ok(());
@@ -177,7 +179,7 @@ impl Place {
         keys.iter().try_for_each(|key| bucket.delete(key))
     }
 
-    /// Removes all whose name begins so, and the place itself once nothing is in it.
+    /// Removes everything with this prefix, and the place itself once it is empty.
     pub fn tidy(&self, prefix: &str) -> Result<()> {
         self.clear(&format!("{}/{prefix}", self.server))?;
         let Ok(listing) = std::fs::read_dir(&self.directory) else {
@@ -202,7 +204,7 @@ impl Place {
         Ok(())
     }
 
-    /// What to look at where the server finds no file.
+    /// What to check if the server finds no file.
     pub fn hint(&self) -> &'static str {
         match self.bucket {
             Some(_) => {
@@ -217,7 +219,7 @@ impl Place {
     }
 }
 
-/// Complains of a directory that cannot be written to, or made.
+/// Returns an error if a directory cannot be created or written to.
 fn writable(path: &Path) -> Result<()> {
     let there = path
         .ancestors()

@@ -1,4 +1,4 @@
-//! What may a job say of the server's own import?
+//! What may a job configure about the server's own import?
 
 use std::path::PathBuf;
 
@@ -56,42 +56,42 @@ const STAGING: &[Setting] = &[
     store::S3,
 ];
 
-/// How rows get to the server by files.
+/// How rows reach the server as files.
 #[derive(Clone, Debug)]
 pub struct BulkSettings {
     /// Where files are staged: a directory, or an address.
     pub path: PathBuf,
-    /// The same directory as the server calls it, where that is not by this path.
+    /// The same directory by the server's path, if that differs.
     pub server_path: Option<String>,
-    /// Who asks a bucket.
+    /// Credentials for a bucket.
     pub login: Login,
-    /// What they are; `None`: what suits the rows.
+    /// Their format; `None`: whatever suits the rows.
     pub format: Option<Format>,
-    /// Bytes of rows of a file.
+    /// Bytes of rows in a file.
     pub file_bytes: u64,
     /// Jobs at a time.
     pub jobs: usize,
-    /// Whether staged files stay.
+    /// Whether staged files are kept.
     pub keep: bool,
-    /// Whether inserts may be chosen in their place.
+    /// Whether inserts may be chosen instead.
     pub when: When,
-    /// Where the server's REST interface is, if not at its own address.
+    /// Where the server's REST interface is, if not at the server's own address.
     pub rest: Option<String>,
 }
 
-/// When rows go by files.
+/// When rows are sent as files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum When {
-    /// Where it is faster.
+    /// When it is faster.
     Auto,
     /// Always.
     Always,
 }
 
-/// What staged files are.
+/// The format of staged files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// An array of numpy for each field.
+    /// A NumPy array for each field.
     Npy,
     /// One Parquet file.
     Parquet,
@@ -108,7 +108,7 @@ impl Format {
 }
 
 impl BulkSettings {
-    /// Reads them; `None` when there are mistakes. `tls`: the server is spoken to by TLS.
+    /// Reads them; `None` if there are mistakes. `tls`: the connection to the server uses TLS.
     pub fn read(mut form: Form, tls: bool) -> Option<BulkSettings> {
         let staging = form.form("staging");
         if staging.is_none() {

@@ -1,5 +1,6 @@
-//! How do the rows of a batch become files that the server's import reads right? In C order, without nulls where none may
-//! be, lists as `list.element`: what the import would take and store wrong has been refused before.
+//! How do the rows of a batch become files that the server's import reads correctly? In C order, without nulls where
+//! none are allowed, lists as `list.element`. What the import would accept but store incorrectly has been refused
+//! earlier.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -15,14 +16,14 @@ use crate::schema::{Column, ColumnType, Element, Role};
 
 use super::settings::Format;
 
-/// The name of the only file of a set that is Parquet.
+/// The name of the only file in a set of Parquet.
 const PARQUET: &str = "rows.parquet";
 
 /// How rows of a target are staged.
 pub struct Staging {
-    /// What the files are.
+    /// The format of the files.
     pub format: Format,
-    /// The numbers of the columns that travel, with what the fields are called.
+    /// The numbers of the columns that are sent, with the names of their fields.
     pub columns: Vec<(usize, Column)>,
 }
 
@@ -86,7 +87,7 @@ impl Staging {
     }
 }
 
-/// Rows that make up a row group each.
+/// Splits rows into row groups.
 fn groups(batch: &Batch) -> Vec<Vec<Part>> {
     let row_bytes = (batch.bytes() / batch.rows().max(1)).max(1);
     let most = (limits::BULK_GROUP_BYTES / row_bytes).max(1) as usize;
@@ -145,7 +146,7 @@ fn header(values: &str, shape: &str) -> Vec<u8> {
     header
 }
 
-/// A file that is written from its beginning.
+/// A file written from its beginning.
 struct Out {
     path: PathBuf,
     file: BufWriter<File>,
