@@ -1,4 +1,5 @@
-//! Which directories belong to a backup? A list at its root, with the sum of each manifest: what is missing is noticed.
+//! Which directories belong to a backup? A list at its root, with the checksum of each manifest, so that missing ones
+//! are noticed.
 
 use std::path::Path;
 
@@ -26,7 +27,7 @@ pub struct Backup {
 pub struct Directory {
     /// Its path from the root of the backup.
     pub path: String,
-    /// The sum of its manifest.
+    /// The checksum of its manifest.
     pub manifest: u32,
 }
 

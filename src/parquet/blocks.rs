@@ -1,5 +1,5 @@
-//! How many rows of a row group may be read at once? So many that their values take about as many bytes as may be, wherever
-//! the longest of them lie: a look at the heads of pages of text, and at its dictionary, tells.
+//! How many rows of a row group may be read at once? Enough to fill the bytes allowed, wherever the longest values lie:
+//! the headers of text pages, and the dictionary, are inspected to tell.
 
 use ::parquet::basic::{Encoding, Type};
 use ::parquet::file::metadata::ColumnChunkMetaData;
@@ -8,7 +8,7 @@ use super::File;
 use super::pages::{Pages, Skimmed};
 use crate::limits;
 
-/// Rows that are read at once of these columns.
+/// The number of rows of these columns to read at once.
 pub fn rows_at_once(file: &File, columns: &[usize], group: usize) -> usize {
     let metadata = file.metadata.row_group(group);
     let rows = file.group_rows(group).max(1);
@@ -32,7 +32,7 @@ pub fn rows_at_once(file: &File, columns: &[usize], group: usize) -> usize {
     usual.min(least.unwrap_or(most)).clamp(1, most) as usize
 }
 
-/// The same by the pages of one column of texts; what is wrong with them is found when they are read.
+/// The same for one text column, by its pages; errors in them are found when they are read.
 fn of_texts(file: &File, chunk: &ColumnChunkMetaData, rows: u64) -> Option<u64> {
     let most = limits::PARQUET_BLOCK_BYTES;
     let values = u64::try_from(chunk.num_values()).ok()?.max(1);
@@ -46,7 +46,7 @@ fn of_texts(file: &File, chunk: &ColumnChunkMetaData, rows: u64) -> Option<u64> 
             }
             Skimmed::Data(header) => match header.encoding {
                 Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => most / longest,
-                // Each may begin as the one before, however long that is.
+                // Each value may share its beginning with the one before, however long that is.
                 Encoding::DELTA_BYTE_ARRAY => limits::PARQUET_BLOCK_ROWS_DELTA,
                 _ => {
                     let rows = u64::from(header.values).saturating_mul(rows) / values;
@@ -58,7 +58,7 @@ fn of_texts(file: &File, chunk: &ColumnChunkMetaData, rows: u64) -> Option<u64> 
     Some(least)
 }
 
-/// Bytes of the longest of texts that lie behind their lengths.
+/// Bytes of the longest of these length-prefixed texts.
 fn longest(mut texts: &[u8]) -> u64 {
     let mut longest = 0;
     while let Some((len, rest)) = texts.split_first_chunk::<4>() {

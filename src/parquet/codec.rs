@@ -1,24 +1,24 @@
-//! How is a page unpacked? Into as many bytes as its header says, and never into more.
+//! How is a page decompressed? Into exactly as many bytes as its header says, never more.
 
 use std::io::Read;
 
 use ::parquet::basic::Compression;
 
-/// Unpacks pages of one codec.
+/// Decompresses pages of one codec.
 pub enum Codec {
-    /// They are not packed.
+    /// They are not compressed.
     None,
     Snappy,
     Gzip,
     Brotli,
-    /// Frames, or blocks behind two lengths as Hadoop has them.
+    /// LZ4 frames, or blocks with two lengths before each, as Hadoop writes them.
     Lz4,
     Lz4Raw,
     Zstd(Box<zstd::bulk::Decompressor<'static>>),
 }
 
 impl Codec {
-    /// The codec of a column, or why there is none.
+    /// The codec of a column, or why it cannot be read.
     pub fn of(compression: Compression) -> Result<Codec, String> {
         Ok(match compression {
             Compression::UNCOMPRESSED => Codec::None,
@@ -35,7 +35,7 @@ impl Codec {
         })
     }
 
-    /// Appends `len` bytes that `from` is unpacked to; fewer or more are an error.
+    /// Decompresses `from` into exactly `len` bytes, which are appended; fewer or more are an error.
     pub fn unpack(&mut self, from: &[u8], len: usize, to: &mut Vec<u8>) -> Result<(), String> {
         let start = to.len();
         let said = |e: String| format!("cannot be unpacked: {e}");
@@ -90,13 +90,13 @@ impl Codec {
     }
 }
 
-/// All of a stream, or one byte more than it may have.
+/// All of a stream, or one byte more than allowed.
 fn read_all(from: impl Read, len: usize, to: &mut Vec<u8>) -> Result<(), String> {
     let done = from.take(len as u64 + 1).read_to_end(to);
     done.map(drop).map_err(|e| e.to_string())
 }
 
-/// Blocks of LZ4, each behind its length unpacked and packed, both big-endian.
+/// Blocks of LZ4, each preceded by its uncompressed and its compressed length, both big-endian.
 fn hadoop(mut from: &[u8], len: usize, to: &mut Vec<u8>) -> Option<()> {
     let start = to.len();
     while !from.is_empty() {

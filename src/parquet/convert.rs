@@ -1,4 +1,5 @@
-//! How do a file's values become those of a column? Nothing is lost that was not announced, and what does not fit is named.
+//! How do a file's values become those of a column? Nothing is lost that was not announced, and what does not fit is
+//! named.
 //! Pure.
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::simd;
 /// The row that does not fit, and why.
 pub type Wrong = (usize, String);
 
-/// Values as a column of this type has them.
+/// Values in the form that a column of this type has.
 pub fn convert(
     array: &ArrayRef,
     logical: Option<Logical>,
@@ -108,7 +109,7 @@ fn can_element(from: &DataType, element: Element) -> bool {
     }
 }
 
-/// Bytes or numbers in a row of a vector of this type, where it is stored so.
+/// Bytes or numbers in a row of a vector of this type, if stored that way.
 pub fn components(from: &DataType, vector: VectorType) -> u64 {
     match from {
         DataType::List(field)
@@ -122,7 +123,7 @@ pub fn components(from: &DataType, vector: VectorType) -> u64 {
     }
 }
 
-/// Whole numbers of any width, wide enough for all; `None` for what are none.
+/// Integers of any width, widened to fit all; `None` if they are not integers.
 pub fn integers(array: &dyn Array) -> Option<Vec<i128>> {
     macro_rules! all {
         ($($kind:ident => $native:ty),*) => {
@@ -216,7 +217,7 @@ fn doubles(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
         DataType::Decimal128(_, scale)
         | DataType::Decimal64(_, scale)
         | DataType::Decimal32(_, scale) => {
-            // Through text, so that 0.1 becomes what everybody takes for 0.1.
+            // Through text, so that 0.1 becomes what everybody expects of 0.1.
             let all = integers(array).unwrap_or_default();
             all.into_iter()
                 .map(|v| decimal(&v.to_string(), *scale).parse().unwrap_or(f64::NAN))
@@ -230,7 +231,7 @@ fn doubles(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
     )))
 }
 
-/// Lists of scalars, whose elements are there all.
+/// Lists of scalars without missing elements.
 fn lists(array: &ArrayRef, of: Scalar) -> Result<ArrayRef, Wrong> {
     let Some(list) = array.as_list_opt::<i32>() else {
         return Err((0, format!("{} is no list", array.data_type())));
@@ -285,7 +286,7 @@ fn vectors(array: &ArrayRef, vector: VectorType) -> Result<ArrayRef, Wrong> {
             let list = array.as_fixed_size_list();
             let first = list.value_offset_at(0);
             let values = list.values().slice(first, list.len() * wanted);
-            // Where a list is missing its elements mean nothing.
+            // If a list is missing, its elements mean nothing.
             if values.null_count() > 0
                 && let Some(at) =
                     (0..values.len()).find(|at| values.is_null(*at) && list.is_valid(at / wanted))
@@ -343,7 +344,7 @@ fn vectors(array: &ArrayRef, vector: VectorType) -> Result<ArrayRef, Wrong> {
         .map_err(|e| (0, e.to_string()))
 }
 
-/// Vectors of rows that have one, with room for those of rows that have none.
+/// The vectors of rows that have one, with gaps for rows that have none.
 fn spread(packed: Buffer, nulls: Option<&NullBuffer>, rows: usize, width: usize) -> Buffer {
     let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else {
         return packed;
@@ -356,7 +357,7 @@ fn spread(packed: Buffer, nulls: Option<&NullBuffer>, rows: usize, width: usize)
     bytes.into()
 }
 
-/// Components as they travel.
+/// Components in the form that is sent.
 fn packed(values: &ArrayRef, element: Element) -> Result<Buffer, Wrong> {
     fn raw<T: ArrowPrimitiveType>(values: &ArrayRef) -> Buffer {
         values.as_primitive::<T>().values().inner().clone()
@@ -416,7 +417,7 @@ fn packed(values: &ArrayRef, element: Element) -> Result<Buffer, Wrong> {
     })
 }
 
-/// Sparse vectors: pairs of an index and a value as they travel, or lists of both side by side.
+/// Sparse vectors: either pairs of an index and a value in the form that is sent, or two parallel lists.
 fn sparse(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
     if let Some(pairs) = array.as_binary_opt::<i32>() {
         return sparse_bytes(pairs);
@@ -467,7 +468,7 @@ fn sparse(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
         .map_err(|e| (0, e.to_string()))
 }
 
-/// Sparse vectors that are stored as they travel.
+/// Sparse vectors that are stored in the form that is sent.
 fn sparse_bytes(array: &BinaryArray) -> Result<ArrayRef, Wrong> {
     for row in (0..array.len()).filter(|row| array.is_valid(*row)) {
         let (pairs, rest) = array.value(row).as_chunks::<8>();
@@ -492,7 +493,7 @@ fn sparse_bytes(array: &BinaryArray) -> Result<ArrayRef, Wrong> {
     Ok(Arc::new(LargeBinaryArray::from_iter(values)))
 }
 
-/// Moments in microseconds; what is finer is rounded down.
+/// Moments in microseconds; finer ones are rounded down.
 fn moments(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
     fn scaled<T: ArrowPrimitiveType<Native = i64>>(
         array: &ArrayRef,

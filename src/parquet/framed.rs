@@ -1,5 +1,6 @@
-//! How do vectors become pages that hold them as they lie? Headers and levels are written; the vectors are pointed at.
-//! Plain pages, not packed, cut between rows: their values are the bytes of the rows, one behind the other.
+//! How do vectors become pages without a copy? Headers and levels are written; the vectors stay where they are and are
+//! referred to.
+//! Plain, uncompressed pages, cut between rows: their values are the bytes of the rows, one after the other.
 
 use bytes::Bytes;
 
@@ -7,13 +8,13 @@ use crate::limits;
 
 /// The pages of a column chunk.
 pub struct Chunk {
-    /// In order: heads of pages, and the vectors as they were given.
+    /// In order: the heads of pages, and the vectors as they were given.
     pub bytes: Vec<Bytes>,
     /// How many bytes these are.
     pub len: u64,
 }
 
-/// The pages of vectors of so many components of 4 bytes, each of which has this definition level.
+/// The pages of vectors with this many components of 4 bytes, each of which has this definition level.
 pub fn pages(stretches: &[Bytes], dimension: usize, definition: i16) -> Chunk {
     let width = 4 * dimension;
     let most = (limits::PARQUET_PAGE_BYTES / width).max(1) * width;
@@ -49,7 +50,7 @@ pub fn pages(stretches: &[Bytes], dimension: usize, definition: i16) -> Chunk {
     chunk
 }
 
-/// What stands in a page before its vectors: its header, and the levels.
+/// What precedes the vectors in a page: its header, and the levels.
 fn head(rows: usize, dimension: usize, definition: i16) -> Vec<u8> {
     let mut row = Vec::new();
     run(&mut row, 1, 0);
@@ -69,7 +70,7 @@ fn head(rows: usize, dimension: usize, definition: i16) -> Vec<u8> {
     head
 }
 
-/// A run of levels of one byte.
+/// A run of identical levels, each of one byte.
 fn run(out: &mut Vec<u8>, count: usize, level: u8) {
     varint(out, (count as u64) << 1);
     out.push(level);
@@ -83,9 +84,9 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// The header of a plain page that is not packed, in Thrift's compact protocol.
+/// The header of a plain, uncompressed page, in Thrift's compact protocol.
 fn header(size: usize, values: usize) -> Vec<u8> {
-    /// The next field is a 32-bit number; or, two further on, a struct.
+    /// The next field is a 32-bit number or, two field numbers further on, a struct.
     const NUMBER: u8 = 0x15;
     const STRUCT_5: u8 = 0x2c;
     const DATA_PAGE: usize = 0;

@@ -1,4 +1,5 @@
-//! What if the crate panics? On some damaged files it does: that is an error about the file, and nobody is told twice.
+//! What if the crate panics? It does on some damaged files: this becomes an error about the file, and no panic message
+//! is printed.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -9,7 +10,7 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls the crate. After a panic nothing that it was lent may be used again.
+/// Calls the crate. After a panic, nothing that was passed to it by reference may be used again.
 pub fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {

@@ -1,14 +1,14 @@
 //! What does the header of a page say? Thrift's compact protocol, as far as page headers need it.
-//! Pure: allocates nothing, and never reads past what it is given.
+//! Pure: allocates nothing, and never reads past its input.
 
 use ::parquet::basic::Encoding;
 
-/// What a page is.
+/// The kind of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Levels and values, all packed together.
+    /// Levels and values, compressed together.
     Data,
-    /// Levels, not packed, then values.
+    /// Levels, uncompressed, then values.
     DataV2 {
         rows: u32,
         nulls: u32,
@@ -18,7 +18,7 @@ pub enum Kind {
     },
     /// Values that data pages refer to.
     Dictionary { sorted: bool },
-    /// An index, which nobody needs.
+    /// An index, which is not used.
     Other,
 }
 
@@ -28,12 +28,12 @@ pub struct Header {
     /// Bytes of the header itself.
     pub len: usize,
     pub kind: Kind,
-    /// Bytes of the page in the file, the header left out.
+    /// Bytes of the page in the file, without the header.
     pub stored: u32,
-    /// Bytes of the page once it is unpacked.
+    /// Bytes of the page when decompressed.
     pub unpacked: u32,
     pub crc32: Option<u32>,
-    /// Levels, or values of a dictionary.
+    /// The number of levels, or of a dictionary's values.
     pub values: u32,
     pub encoding: Encoding,
     pub definition_encoding: Encoding,
@@ -43,13 +43,13 @@ pub struct Header {
 /// Why there is no header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bad {
-    /// It goes on behind what was given.
+    /// It continues past the input.
     Short,
-    /// It is none.
+    /// It is not a header.
     Wrong(&'static str),
 }
 
-/// Reads the header that stands at the start of these bytes.
+/// Reads the header at the start of these bytes.
 pub fn read(bytes: &[u8]) -> Result<Header, Bad> {
     let mut thrift = Thrift { bytes, at: 0 };
     let (mut kind, mut unpacked, mut stored, mut crc32) = (None, None, None, None);
@@ -94,7 +94,7 @@ pub fn read(bytes: &[u8]) -> Result<Header, Bad> {
     })
 }
 
-/// What a kind of page has besides its lengths.
+/// What a kind of page has in addition to its lengths.
 struct Part {
     kind: Kind,
     values: u32,
@@ -115,12 +115,12 @@ impl Default for Part {
     }
 }
 
-/// Types of the wire.
+/// Types of the wire format.
 const TRUE: u8 = 1;
 const FALSE: u8 = 2;
 const I32: u8 = 5;
 const STRUCT: u8 = 12;
-/// How deep values may lie in one another; those of a page header lie three deep.
+/// How deep values may be nested; those of a page header are nested three deep.
 const DEPTH_MAX: u32 = 16;
 
 struct Thrift<'b> {
@@ -176,7 +176,7 @@ impl Thrift<'_> {
         })
     }
 
-    /// The fields of a struct: number and type of each; the function reads its value.
+    /// The fields of a struct: the number and type of each are passed to the function, which reads the value.
     fn fields(
         &mut self,
         mut read: impl FnMut(&mut Self, i16, u8) -> Result<(), Bad>,
@@ -216,7 +216,7 @@ impl Thrift<'_> {
                     count => u64::from(count),
                 };
                 for _ in 0..count {
-                    // A truth value in a list has a byte of its own.
+                    // A boolean in a list has a byte of its own.
                     match head & 0x0f {
                         TRUE | FALSE => drop(self.byte()?),
                         wire => self.skip(wire, depth + 1)?,
@@ -301,7 +301,7 @@ impl Thrift<'_> {
 mod tests {
     use super::*;
 
-    /// A data page as pyarrow writes its header: with statistics, which are passed by.
+    /// A data page with a header as pyarrow writes it: with statistics, which are skipped.
     const DATA: &[u8] = &[
         0x15, 0x00, 0x15, 0x50, 0x15, 0x50, 0x2c, 0x15, 0x0a, 0x15, 0x00, 0x15, 0x06, 0x15, 0x06,
         0x1c, 0x18, 0x01, 0x41, 0x18, 0x01, 0x42, 0x16, 0x00, 0x00, 0x00, 0x00,

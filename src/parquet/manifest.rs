@@ -1,4 +1,5 @@
-//! What belongs to a directory of Parquet files? Its manifest says: columns, what the collection was, files and their sums.
+//! What belongs to a directory of Parquet files? The manifest lists the columns, the collection's properties, and the
+//! files with their checksums.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,33 +15,33 @@ use crate::schema::{CollectionTraits, Columns};
 /// The file's name.
 pub const MANIFEST: &str = "manifest.json";
 const FORMAT: &str = "milvusdm-parquet";
-/// 2: the sum of the manifest itself is in it.
+/// Version 2 includes the checksum of the manifest itself.
 const VERSION: u64 = 2;
 
-/// What a manifest says.
+/// The content of a manifest.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// Where rows came from: a path or address without credentials.
     pub source: String,
-    /// The collection they were of; may be empty.
+    /// The collection they belonged to; may be empty.
     pub collection: String,
     /// The partition's exact tag; empty: the default one.
     pub partition: String,
     /// Whether a server made the keys.
     pub auto_id: bool,
-    /// Whether keys are row numbers that nobody chose.
+    /// Whether keys are row numbers, not chosen by anyone.
     pub numbered: bool,
-    /// What rows have.
+    /// The columns.
     pub columns: Arc<Columns>,
-    /// What the collection is beside them.
+    /// The other properties of the collection.
     pub traits: Arc<CollectionTraits>,
     /// The digest of all rows.
     pub digest: u64,
     /// In the order of rows.
     pub files: Vec<Listed>,
-    /// Whether the list of a backup names its directory, so that it is missed.
+    /// Whether the list of a backup names its directory, so that its absence is noticed.
     pub is_listed: bool,
-    /// The sum of all the above, once it was written: since version 2.
+    /// The checksum of all of the above, once written: since version 2.
     pub sum: Option<u32>,
 }
 
@@ -58,12 +59,12 @@ pub struct Listed {
 }
 
 impl Manifest {
-    /// Rows of all files.
+    /// Rows in all files.
     pub fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.rows).sum()
     }
 
-    /// The text of the file: the same for the same rows.
+    /// The text of the file: identical for identical rows.
     pub fn to_text(&self) -> String {
         let files = self.files.iter().map(|file| {
             json!({"name": file.name, "rows": file.rows, "bytes": file.bytes, "crc32": format!("{:08x}", file.crc32)})
@@ -193,7 +194,7 @@ impl Manifest {
         }
     }
 
-    /// Opens the files it lists; complains of those that are missing, altered, or not listed.
+    /// Opens the files it lists; returns an error about files that are missing, altered, or not listed.
     pub fn open(&self, dir: &Path, volume: &Volume) -> Result<Vec<(Listed, super::File)>> {
         let wrong = |path: &Path, what: String| Err(Error::path(Kind::Corrupt, path, what));
         let entries = volume.list(dir)?;
@@ -244,7 +245,7 @@ impl Manifest {
 }
 
 impl Listed {
-    /// Complains of a file whose bytes are not those that were written.
+    /// Returns an error if a file's bytes are not those that were written.
     pub fn check(&self, view: &View) -> Result<()> {
         let mut sum = crc32fast::Hasher::new();
         let mut at = 0;

@@ -1,6 +1,6 @@
-//! Parquet: what is in a file, and how do its rows become columns? The one room with the crate; Arrow's streams of
-//! batches are read here too.
-//! Bounded by pages, never by files; what a file says of itself is checked before it is believed.
+//! Parquet: what is in a file, and how do its rows become columns? The only room that uses the crate; streams of Arrow
+//! record batches are read here too.
+//! Memory is bounded by pages, never by files; what a file says about itself is checked before it is trusted.
 
 mod backup;
 mod blocks;
@@ -49,44 +49,44 @@ pub use write::{Group, PACKINGS, Writer};
 /// What every file begins and ends with.
 pub const MAGIC: &[u8; 4] = b"PAR1";
 
-/// A file whose footer was read.
+/// A file whose footer has been read.
 #[derive(Clone)]
 pub struct File {
     /// Its bytes.
     pub view: View,
-    /// What its footer says.
+    /// Its footer.
     pub metadata: Arc<ParquetMetaData>,
-    /// Its columns, those within others left out.
+    /// Its top-level columns.
     pub columns: Arc<[Stored]>,
-    /// Rows of all its row groups.
+    /// Rows in all its row groups.
     pub rows: u64,
 }
 
-/// A column as a file has it.
+/// A column as it is in the file.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// As Arrow would have it; what the file says about Arrow is not looked at.
+    /// Its type in Arrow; the Arrow schema in the file is ignored.
     pub arrow: DataType,
     /// JSON text, or UUIDs.
     pub logical: Option<Logical>,
-    /// The numbers of what it consists of.
+    /// The numbers of its leaves.
     pub leaves: Range<usize>,
     /// Whether a row may have no value here.
     pub optional: bool,
-    /// The number that the file gives it, by which it is known whatever it is called.
+    /// Its field id in the file, which identifies it whatever its name.
     pub number: Option<i32>,
 }
 
-/// What bytes stand for.
+/// What bytes mean.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Logical {
     /// JSON text.
     Json,
-    /// 16 bytes that are shown in groups.
+    /// 16 bytes that are displayed in groups.
     Uuid,
-    /// Something that is not carried, by its name.
+    /// Something unsupported, by its name.
     Other(&'static str),
 }
 
@@ -108,7 +108,7 @@ impl File {
         for (number, group) in metadata.row_groups().iter().enumerate() {
             let count = u64::try_from(group.num_rows()).ok();
             let sum = count.and_then(|count| rows.checked_add(count));
-            // A row takes room somewhere: what counts more rows than a file can have is damaged.
+            // Every row takes some space: a file that claims more rows than it can hold is damaged.
             rows = sum
                 .filter(|sum| *sum <= limits::PARQUET_ROWS_MAX)
                 .ok_or_else(|| {
@@ -135,7 +135,7 @@ impl File {
         self.metadata.row_group(group).num_rows() as u64
     }
 
-    /// Which of the columns lie in these leaves.
+    /// Which of the columns these leaves belong to.
     fn mask(&self, columns: &[usize]) -> ProjectionMask {
         let leaves = columns
             .iter()
@@ -143,7 +143,7 @@ impl File {
         ProjectionMask::leaves(self.metadata.file_metadata().schema_descr(), leaves)
     }
 
-    /// Whether a column has no value in some row, as far as the file tells: `None` where it does not.
+    /// Whether a column has no value in some row; `None` if the file does not tell.
     fn has_nulls(&self, column: &Stored) -> Option<bool> {
         if !column.optional {
             return Some(false);
@@ -163,7 +163,7 @@ impl File {
         all
     }
 
-    /// Values of a column's first leaf, those within lists one by one.
+    /// Values of a column's first leaf, elements of lists counted one by one.
     fn values(&self, column: &Stored) -> u64 {
         let groups = self.metadata.row_groups().iter();
         let counts = groups.map(|g| u64::try_from(g.column(column.leaves.start).num_values()));
@@ -177,7 +177,7 @@ impl File {
     }
 }
 
-/// The stretch between the last row group and the file's end that describes the file.
+/// The range between the last row group and the file's end, which describes the file.
 fn footer(view: &View) -> Result<View> {
     const TAIL: u64 = 8;
     let magic = MAGIC.len() as u64;
@@ -219,11 +219,11 @@ fn footer(view: &View) -> Result<View> {
     view.cut(start, len)
 }
 
-/// The columns of a file, those within others left out.
+/// The top-level columns of a file.
 fn stored(metadata: &ParquetMetaData) -> ::parquet::errors::Result<Vec<Stored>> {
     let schema = metadata.file_metadata().schema_descr();
     let leaves = schema.num_columns();
-    // The crate walks all leaves of a row group together.
+    // The crate reads all leaves of a row group together.
     for group in metadata.row_groups() {
         if group.num_columns() != leaves {
             let what = format!(
@@ -275,7 +275,7 @@ fn logical(logical: &LogicalType) -> Option<Logical> {
     })
 }
 
-/// What the crate says, without its name for the kind of error.
+/// The crate's message, without its name for the kind of error.
 fn said(error: &ParquetError) -> String {
     match error {
         ParquetError::General(what) | ParquetError::EOF(what) | ParquetError::NYI(what) => {
@@ -285,7 +285,7 @@ fn said(error: &ParquetError) -> String {
     }
 }
 
-/// What the file says its columns were in Arrow, where it can be read.
+/// The Arrow schema in the file, if it can be read.
 fn noted_for_arrow(metadata: &ParquetMetaData) -> Option<Fields> {
     let file = metadata.file_metadata();
     let (schema, noted) = (file.schema_descr(), file.key_value_metadata());

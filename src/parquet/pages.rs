@@ -1,5 +1,6 @@
-//! Where are the pages of a column chunk? Cut out, summed and unpacked one at a time, each within bounds.
-//! What values mean is for others.
+//! Where are the pages of a column chunk? They are located, verified and decompressed one at a time, each within
+//! bounds.
+//! What the values mean is decided elsewhere.
 
 use bytes::Bytes;
 
@@ -17,24 +18,24 @@ use crate::limits;
 
 /// The pages of a column chunk, in order.
 pub struct Pages {
-    /// The chunk, and how far it was read.
+    /// The chunk, and how far it has been read.
     view: View,
     at: u64,
     codec: Codec,
-    /// The header of the next page, once it was looked at, and where its page begins.
+    /// The header of the next page, once it has been read, and where the page begins.
     next: Option<(Header, u64)>,
     name: String,
-    /// What values are.
+    /// The type of its values.
     physical: Type,
-    /// Whether a dictionary came.
+    /// Whether a dictionary has been read.
     has_dictionary: bool,
 }
 
-/// A page that was passed.
+/// A page that was skipped.
 pub enum Skimmed {
     /// The values of a dictionary.
     Dictionary(Bytes),
-    /// Of a page of data, its header only.
+    /// A page of data; only its header.
     Data(Header),
 }
 
@@ -79,7 +80,7 @@ impl Pages {
     }
 
     fn peek(&mut self) -> Result<Option<(Header, u64)>> {
-        /// Headers with statistics have some hundred bytes; longest values in them make them longer.
+        /// Headers with statistics take a few hundred bytes; long values in them make them longer.
         const FIRST: u64 = 512;
         while self.next.is_none() && self.at < self.view.len() {
             let mut room = vec![0; FIRST.min(self.view.len() - self.at) as usize];
@@ -115,7 +116,7 @@ impl Pages {
         Ok(self.next)
     }
 
-    /// Complains of a page that no value can be read from: the crate does not look.
+    /// Returns an error for a page from which no value can be read: the crate does not check.
     fn check(&self, header: &Header) -> std::result::Result<(), &'static str> {
         use Encoding as E;
         #[expect(deprecated, reason = "files have it")]
@@ -167,7 +168,7 @@ impl Pages {
         self.has_dictionary |= matches!(header.kind, Kind::Dictionary { .. });
     }
 
-    /// Passes the next page, and says what it is.
+    /// Skips the next page, and returns its kind.
     pub fn skim(&mut self) -> Result<Option<Skimmed>> {
         let Some((header, body)) = self.peek()? else {
             return Ok(None);
@@ -184,7 +185,7 @@ impl Pages {
         })
     }
 
-    /// The next page, unpacked: a stretch of the file where it is not packed.
+    /// The next page, decompressed; if it is not compressed, a range of the file.
     pub fn next_page(&mut self) -> Result<Option<Page>> {
         let Some((header, body)) = self.peek()? else {
             return Ok(None);
@@ -196,7 +197,7 @@ impl Pages {
         {
             return Err(self.corrupt("a page is damaged: its checksum differs"));
         }
-        // Levels of this kind of page are not packed.
+        // The levels of this kind of page are not compressed.
         let (levels, packed) = match header.kind {
             Kind::DataV2 {
                 definition_bytes,
@@ -217,7 +218,7 @@ impl Pages {
         let buf = match &mut self.codec {
             Codec::None => stored,
             _ if !packed => stored,
-            // Some codecs write a byte for nothing, as for the dictionary of a column without values.
+            // Some codecs write a byte for empty input, such as the dictionary of a column without values.
             _ if unpacked == levels => stored.slice(..levels),
             codec => {
                 let mut room = stored[..levels].to_vec();
@@ -271,7 +272,7 @@ fn page(header: &Header, buf: Bytes) -> Page {
     }
 }
 
-/// Our errors through the crate and back: the crate only hands them on.
+/// Carries our errors through the crate and back: the crate only passes them on.
 pub fn outward(error: Error) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
@@ -313,7 +314,7 @@ impl PageReader for Pages {
     }
 }
 
-/// One row group, for the crate to read columns of.
+/// One row group, from which the crate reads columns.
 pub struct Group<'f> {
     pub view: &'f View,
     pub metadata: &'f ParquetMetaData,

@@ -1,4 +1,4 @@
-//! How are the rows of row groups read? A block at a time, each as long as memory allows.
+//! How are the rows of row groups read? In blocks, each as long as memory allows.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::schema::Columns;
 
-/// Rows that lie one behind the other.
+/// Consecutive rows.
 pub struct Block {
     /// The number of the first in the file.
     pub row: u64,
@@ -26,34 +26,34 @@ pub struct Block {
     pub values: Vec<ArrayRef>,
 }
 
-/// Reads columns of some row groups, forward.
+/// Reads columns of some row groups, forwards.
 pub struct Rows<'f> {
     file: File,
     /// For each column, its number in the file.
     from: Vec<usize>,
     columns: &'f Columns,
-    /// How many columns at the start are not in the file.
+    /// How many of the first columns are not in the file.
     made: usize,
     group: usize,
     end: usize,
-    /// The row of the file that comes next, and that the row group ends at.
+    /// The next row of the file, and the row at which the row group ends.
     row: u64,
     group_end: u64,
     open: Option<Open>,
 }
 
-/// A row group that is being read.
+/// A row group being read.
 struct Open {
-    /// Columns that are taken as they lie, by their place among those wanted.
+    /// Columns that are taken as they are in the file, by their position among the requested ones.
     lying: Vec<(usize, Vectors)>,
-    /// The places of the others, and what the crate reads of them: rows that were read and not yet handed over.
+    /// The positions of the others, and the rows that the crate has read of them but that have not been handed over.
     others: Vec<usize>,
     reader: Option<ParquetRecordBatchReader>,
     held: Option<RecordBatch>,
 }
 
 impl<'f> Rows<'f> {
-    /// A reader of row groups, from a row of the file on; `made` columns at the start are left to the caller.
+    /// A reader of row groups that starts at this row of the file; the first `made` columns are left to the caller.
     pub fn new(
         file: &'f File,
         columns: &'f Columns,
@@ -80,7 +80,7 @@ impl<'f> Rows<'f> {
             group += 1;
         }
         Ok(Rows {
-            // Readers of one file are at different places.
+            // Readers of the same file are at different positions.
             file: File {
                 view: file.view.apart(),
                 ..file.clone()
@@ -112,7 +112,7 @@ impl<'f> Rows<'f> {
             for (place, vectors) in &mut open.lying {
                 let ready = vectors.ready() as u64;
                 if ready == 0 && left > 0 {
-                    // From this row on the crate reads it.
+                    // From this row on, the crate reads it.
                     let place = *place;
                     open.lying.retain(|(other, _)| *other != place);
                     open.others.push(place);
@@ -143,7 +143,7 @@ impl<'f> Rows<'f> {
         }
     }
 
-    /// Rows that the crate has read of this row group, `left` of which are still to come; `None` where it reads no column.
+    /// Rows that the crate has read of this row group, which has `left` rows to go; `None` if it reads no column.
     fn held(&mut self, left: u64) -> Result<Option<u64>> {
         let open = self.open.as_mut().expect("it was opened");
         let Some(reader) = &mut open.reader else {
@@ -230,7 +230,7 @@ impl<'f> Rows<'f> {
                 return Ok(values);
             }
             let stored = &self.file.columns[*number];
-            // The crate gives columns in the file's order.
+            // The crate returns columns in the file's order.
             let values = batch
                 .as_ref()
                 .and_then(|batch| batch.column_by_name(&stored.name));
@@ -277,7 +277,7 @@ pub(super) fn next(
     Ok(next.transpose()?)
 }
 
-/// What went wrong with a row group: our own errors as they were.
+/// The error about a row group; our own errors are unchanged.
 pub(super) fn wrong(file: &File, columns: &[usize], group: usize, error: ParquetError) -> Error {
     let place = columns.first().map_or(0, |column| {
         let leaf = file
@@ -297,7 +297,7 @@ pub(super) fn wrong(file: &File, columns: &[usize], group: usize, error: Parquet
         .corrupt(place, format!("row group {group} cannot be read: {what}"))
 }
 
-/// How many values the first rows have in a column of lists or bytes, those without left out.
+/// How many values the first rows have in a column of lists or bytes, not counting rows without one.
 pub fn lengths(file: &File, column: usize) -> Result<Vec<usize>> {
     let groups = file.metadata.num_row_groups();
     let Some(group) = (0..groups).find(|group| file.group_rows(*group) > 0) else {

@@ -1,19 +1,19 @@
-//! Was a text of JSON altered since it was written? Its last line holds the CRC-32 of all before it.
+//! Was a JSON text altered after it was written? Its last line holds the CRC-32 of everything before it.
 
 use serde_json::Value;
 
-/// What stands between the text and its sum.
+/// What separates the text from its checksum.
 const KEY: &str = ",\n  \"sum\": \"";
 const END: &str = "\"\n}\n";
 
-/// A map as text, with its sum.
+/// A map as text, with its checksum.
 pub fn sealed(map: &Value) -> String {
     let text = format!("{map:#}");
     let body = text.strip_suffix("\n}").unwrap_or(&text);
     format!("{body}{KEY}{:08x}{END}", sum(body))
 }
 
-/// The map, and its sum where it has one: what was written by the first version has none.
+/// The map, and its checksum if it has one: files of the first version have none.
 pub fn unsealed(text: &str) -> Result<(Value, Option<u32>), String> {
     let map: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     if map.get("sum").is_none() {
@@ -55,7 +55,7 @@ mod tests {
                     continue;
                 };
                 let read = unsealed(&odd);
-                // Where its own name is hit, the text is one without a sum: its version says that it has one.
+                // If its own name is damaged, the text appears to have no checksum: but its version requires one.
                 let is_noticed = read.as_ref().map_or(true, |(_, sum)| sum.is_none());
                 assert!(is_noticed, "byte {at} bit {bit}: {odd}");
             }

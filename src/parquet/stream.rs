@@ -1,7 +1,7 @@
-//! What is in a stream of Arrow record batches? Where its batches lie, and their rows as columns.
+//! What is in a stream of Arrow record batches? The positions of its batches, and their rows as columns.
 //!
-//! A program that died while it wrote leaves a stream without an end, its last batch half there: what stands before is
-//! whole. What looks so though more batches follow is damaged.
+//! A program that died while writing leaves a stream without an end, with an incomplete last batch: everything before
+//! it is valid. If more batches follow an incomplete one, the stream is damaged.
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
@@ -19,27 +19,27 @@ use crate::schema::Columns;
 /// What each message begins with.
 const MARK: [u8; 4] = [0xff; 4];
 
-/// A stream whose messages were looked through.
+/// A stream whose messages have been scanned.
 pub struct Stream {
     /// Its bytes.
     pub view: View,
-    /// Rows of all its batches.
+    /// Rows in all its batches.
     pub rows: u64,
-    /// Where a batch stands that is not whole.
+    /// The position of an incomplete batch.
     pub cut: Option<u64>,
-    /// The message with the schema, and what it says; `None`: the stream was cut before its end.
+    /// The message with the schema, and its content; `None`: the stream was cut before its end.
     schema: Option<(View, SchemaRef)>,
     batches: Vec<Batch>,
 }
 
-/// A batch: its message, and which rows it has.
+/// A batch: its message, and which rows it holds.
 struct Batch {
     message: View,
     first: u64,
     rows: u64,
 }
 
-/// What stands at a place of a stream.
+/// What is at a position of a stream.
 enum Found {
     Schema(View),
     Batch(View, u64),
@@ -49,7 +49,7 @@ enum Found {
 }
 
 impl Stream {
-    /// Looks through a stream.
+    /// Scans a stream.
     pub fn open(view: View) -> Result<Stream> {
         let mut stream = Stream {
             rows: 0,
@@ -102,7 +102,7 @@ impl Stream {
         self.batches.len()
     }
 
-    /// The number of the batch that has this row; as many as there are: none has it.
+    /// The number of the batch that has this row; the number of batches if none has it.
     pub fn batch_of(&self, row: u64) -> usize {
         self.batches
             .partition_point(|batch| batch.first + batch.rows <= row)
@@ -113,7 +113,7 @@ impl Stream {
         self.batches[batch].first
     }
 
-    /// Complains where the stream cannot give these columns.
+    /// Returns an error if the stream cannot provide these columns.
     pub fn fit(&self, columns: &Columns) -> Result<()> {
         let Some((_, schema)) = &self.schema else {
             return Ok(());
@@ -136,7 +136,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The values that the rows of a batch have in these columns.
+    /// The values of a batch's rows in these columns.
     pub fn values(&self, batch: usize, columns: &Columns) -> Result<Vec<ArrayRef>> {
         let Batch {
             message,
@@ -170,7 +170,7 @@ impl Stream {
     }
 }
 
-/// What stands at a place.
+/// Reads what is at a position.
 fn found(view: &View, at: u64) -> Result<Found> {
     let left = view.len() - at;
     let mut start = [0; 8];
@@ -222,7 +222,7 @@ fn found(view: &View, at: u64) -> Result<Found> {
     }
 }
 
-/// Complains where a batch that is not whole is followed by others: then its length is wrong, not the file's.
+/// Returns an error if others follow an incomplete batch: then its length is wrong, not the file's.
 fn check_nothing_follows(view: &View, at: u64) -> Result<()> {
     let rest = view.cut(at, view.len() - at)?.bytes()?;
     for (number, start) in rest.as_chunks::<8>().0.iter().enumerate().skip(1) {

@@ -1,4 +1,4 @@
-//! What text are values that have no type of their own in Milvus? Dates, times, UUIDs, numbers of many digits.
+//! How do values without a type of their own in Milvus become text? Dates, times, UUIDs, decimals.
 //! Pure.
 
 use std::sync::Arc;
@@ -80,7 +80,7 @@ pub fn text(array: &ArrayRef, logical: Option<Logical>) -> Result<ArrayRef, Wron
     })
 }
 
-/// A whole number whose last digits are behind the point.
+/// An integer with its last digits after the decimal point.
 pub fn decimal(digits: &str, scale: i8) -> String {
     let (sign, digits) = match digits.strip_prefix('-') {
         Some(digits) => ("-", digits),
@@ -115,7 +115,7 @@ fn uuid(bytes: &[u8]) -> String {
     }
 }
 
-/// The time of day, with so many digits behind the second where it has any.
+/// The time of day, with this many fractional digits unless they are zero.
 fn time(units: i64, digits: usize) -> String {
     let second = 10i64.pow(digits as u32);
     let (seconds, part) = (units.div_euclid(second), units.rem_euclid(second));

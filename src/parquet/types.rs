@@ -1,5 +1,4 @@
-//! What does each column of a file become? By its own type, by what a job wishes, and where neither says, by a look at
-//! its first rows.
+//! What does each column of a file become? Decided by its own type, by the job, or, if neither says, by the first rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,18 +10,18 @@ use crate::error::{Kind, Result};
 use crate::limits;
 use crate::schema::{Bounds, Column, ColumnType, Columns, Element, Scalar, VectorType};
 
-/// What a column is to become, by Milvus' name for it; how many components vectors have, the file tells.
+/// What a column is to become, by Milvus' name for it; the file tells how many components vectors have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wish {
-    /// A column of just this type.
+    /// A column of exactly this type.
     Type(ColumnType),
-    /// Vectors of this element.
+    /// Vectors with this element type.
     Vector(Element),
 }
 
 /// The type of this name: `float_vector`, `array<int32>`, `json`.
 pub fn wish(word: &str) -> Option<Wish> {
-    // How many components there are, the file tells.
+    // The file tells how many components there are.
     let dim = (word.ends_with("_vector") && !word.starts_with("sparse")).then_some(8);
     let bounds = Bounds {
         dim,
@@ -34,18 +33,18 @@ pub fn wish(word: &str) -> Option<Wish> {
     })
 }
 
-/// The columns of rows, and what the operator should know of them.
+/// The columns of rows, and what the operator should know about them.
 pub struct Found {
     /// The columns, the key first.
     pub columns: Arc<Columns>,
     /// Whether the files have no key: rows are numbered.
     pub numbered: bool,
-    /// What is lost or taken for granted.
+    /// What is lost or assumed.
     pub notes: Vec<String>,
 }
 
-/// What the columns of these files become: the key is called `id`, or rows are numbered where that is `None`; only some
-/// columns where the job names them.
+/// What the columns of these files become. The key is called `id`; rows are numbered if that is `None`. Only some
+/// columns if the job names them.
 pub fn columns(
     files: &[File],
     id: Option<&str>,
@@ -98,7 +97,7 @@ pub fn columns(
     })
 }
 
-/// Complains of files whose columns cannot become these; the first ones are not in the files.
+/// Returns an error for files whose columns cannot become these; the first ones are not in the files.
 pub fn fit(files: &[File], columns: &Columns, made: usize) -> Result<()> {
     let first = &files[0];
     for file in files {
@@ -123,7 +122,7 @@ pub fn fit(files: &[File], columns: &Columns, made: usize) -> Result<()> {
                 );
                 return Err(file.refuse(Kind::Unsupported, what));
             }
-            // Else two files would be one, though their values mean different things.
+            // Otherwise two files would be read as one, though their values mean different things.
             let other = first.column(&column.name).unwrap_or(stored);
             if (&other.arrow, other.logical) != (&stored.arrow, stored.logical) {
                 let what = format!(
@@ -195,7 +194,7 @@ fn uuid() -> ColumnType {
     }
 }
 
-/// Whether rows may have no value in a column. What vectors lack is found while they are read.
+/// Whether rows may have no value in a column. Missing vectors are found while reading.
 fn is_nullable(files: &[File], name: &str, kind: ColumnType) -> bool {
     let mut found = files
         .iter()
@@ -207,13 +206,13 @@ fn is_nullable(files: &[File], name: &str, kind: ColumnType) -> bool {
             let each = convert::components(&column.arrow, vector);
             file.rows.checked_mul(each) != Some(file.values(column))
         }
-        // Empty ones count as none there, too.
+        // Empty ones count as missing there, too.
         (_, ColumnType::Sparse) | (Some(true), _) => true,
         (None, kind) => !kind.is_vector(),
     })
 }
 
-/// The type of a column, and what is to be known of it.
+/// The type of a column, and what to know about it.
 fn become_of(
     files: &[File],
     column: &Stored,
@@ -272,7 +271,7 @@ fn become_of(
     Ok((kind, note))
 }
 
-/// What a column becomes that nobody has a wish for.
+/// What a column becomes if the job does not say.
 fn by_itself(files: &[File], column: &Stored) -> Result<Option<ColumnType>> {
     use DataType::*;
     if let Some(Logical::Other(_)) = column.logical {
@@ -291,7 +290,7 @@ fn by_itself(files: &[File], column: &Stored) -> Result<Option<ColumnType>> {
         {
             Some(ColumnType::Scalar(Scalar::Int64))
         }
-        // As many digits as a double always gives back.
+        // As many digits as a double always preserves.
         Decimal128(precision, _) | Decimal64(precision, _) | Decimal32(precision, _) => {
             Some(match precision {
                 ..=15 => ColumnType::Scalar(Scalar::Double),
@@ -333,7 +332,7 @@ fn scalar(kind: &DataType) -> Option<Scalar> {
         Int8 => Scalar::Int8,
         Int16 | UInt8 => Scalar::Int16,
         Int32 | UInt16 => Scalar::Int32,
-        // The largest of 64 bits without sign are found, and refused, while they are read.
+        // The largest unsigned 64-bit integers are found, and refused, while reading.
         Int64 | UInt32 | UInt64 => Scalar::Int64,
         Float16 | Float32 => Scalar::Float,
         Float64 => Scalar::Double,
@@ -342,7 +341,7 @@ fn scalar(kind: &DataType) -> Option<Scalar> {
     })
 }
 
-/// Vectors of this element, where the first rows have as many components each.
+/// Vectors of this element type, if the first rows all have the same number of components.
 fn dimension(files: &[File], column: &Stored, element: Element) -> Result<Option<ColumnType>> {
     let stored = match &column.arrow {
         DataType::FixedSizeBinary(bytes) => u64::try_from(*bytes).ok(),
@@ -372,7 +371,7 @@ fn dimension(files: &[File], column: &Stored, element: Element) -> Result<Option
     }))
 }
 
-/// How many values each of the first rows has in a column, where they have as many.
+/// How many values each of the first rows has in a column, if all have the same number.
 fn uniform(files: &[File], name: &str) -> Result<Option<u64>> {
     for file in files.iter().filter(|file| file.rows > 0) {
         let Some(number) = file.columns.iter().position(|c| c.name == name) else {
@@ -387,7 +386,7 @@ fn uniform(files: &[File], name: &str) -> Result<Option<u64>> {
             .all(|len| len == first)
             .then_some(*first as u64));
     }
-    // Without rows, only what was noted for Arrow tells.
+    // Without rows, only the Arrow schema tells.
     let noted = noted_for_arrow(&files[0].metadata);
     let field = noted
         .as_ref()

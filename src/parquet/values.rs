@@ -1,4 +1,4 @@
-//! How are the values of one column read, as Arrow has them? For files that are a column each.
+//! How are the values of one column read as Arrow arrays? For formats with one file per column.
 
 use arrow_array::{ArrayRef, RecordBatch};
 
@@ -9,14 +9,14 @@ use super::blocks::rows_at_once;
 use super::rows::{next, open, wrong};
 use crate::error::{Kind, Result};
 
-/// The values of a column of a file, forward.
+/// The values of a column of a file, forwards.
 pub struct Values {
     file: File,
     column: usize,
     group: usize,
-    /// Rows of the row group that were not read yet.
+    /// Rows of the row group that have not been read yet.
     left: u64,
-    /// Rows that are passed over before the first is read.
+    /// Rows to skip before the first one is read.
     skip: u64,
     reader: Option<ParquetRecordBatchReader>,
 }
@@ -70,7 +70,7 @@ impl Values {
         }
     }
 
-    /// Opens a row group of which so many rows are read.
+    /// Opens a row group of which this many rows are read.
     fn open(&mut self, left: u64) -> Result<()> {
         let skipped = std::mem::take(&mut self.skip);
         let selection = (skipped > 0).then(|| {

@@ -1,6 +1,6 @@
-//! Vectors whose pages hold their components one behind the other, as they travel: taken as they lie in the file, or in
-//! the unpacked page. Levels are compared with those of rows that all have as many components; where they differ, or
-//! a page is encoded otherwise, the crate reads the column from that row on.
+//! Vectors whose pages hold their components one after the other, as they are sent: taken directly from the file, or
+//! from the decompressed page. Levels are compared with those of rows that all have the same number of components;
+//! where they differ, or a page is encoded differently, the crate reads the column from that row on.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,24 +22,24 @@ use crate::schema::{Column, ColumnType, Element, VectorType};
 /// The vectors of one row group, in order.
 pub struct Vectors {
     pages: Pages,
-    /// Bytes of a row, and values in it: 1 where a row is a value.
+    /// Bytes of a row, and values in it: 1 if a row is a value.
     width: usize,
     values: usize,
     max_repetition: i16,
     max_definition: i16,
-    /// Values that the pages so far had.
+    /// Values in the pages so far.
     read: usize,
-    /// Whole rows that are ready, and what the page holds behind them.
+    /// Whole rows that are ready, and the rest of the page after them.
     ready: Bytes,
     rest: Bytes,
-    /// The start of a row whose rest is in the next page, and rows of pages too small to be handed on alone.
+    /// The start of a row that continues in the next page, and rows of pages too small to be passed on alone.
     joined: Vec<u8>,
-    /// Whether what comes next is for the crate, or nothing comes.
+    /// Whether the crate has to read what comes next, or nothing comes.
     is_over: bool,
 }
 
 impl Vectors {
-    /// The vectors of a column in a row group; `None` where their bytes are not those that travel.
+    /// The vectors of a column in a row group; `None` if their bytes are not the ones to send.
     pub fn new(file: &File, stored: &Stored, column: &Column, group: usize) -> Option<Vectors> {
         let ColumnType::Vector(vector) = column.kind else {
             return None;
@@ -65,7 +65,7 @@ impl Vectors {
         })
     }
 
-    /// How many rows can be taken at once; 0 where the crate has to read on, or at the end.
+    /// How many rows can be taken at once; 0 if the crate has to continue, or at the end.
     pub fn ready(&mut self) -> usize {
         while self.ready.is_empty() && !(self.is_over && self.joined.len() < self.width) {
             self.advance();
@@ -80,7 +80,7 @@ impl Vectors {
         Arc::new(array)
     }
 
-    /// The same behind so many rows; `None` where the crate has to read some of them.
+    /// The same after skipping this many rows; `None` if the crate has to read some of them.
     pub fn after(mut self, mut rows: u64) -> Option<Vectors> {
         while rows > 0 {
             let some = (self.ready() as u64).min(rows);
@@ -98,7 +98,7 @@ impl Vectors {
         self.ready() == 0 && self.joined.is_empty()
     }
 
-    /// Makes rows ready, or comes a page nearer to that.
+    /// Makes rows ready, or gets one page closer to that.
     fn advance(&mut self) {
         let mut page = std::mem::take(&mut self.rest);
         if page.is_empty() && !self.is_over {
@@ -113,7 +113,7 @@ impl Vectors {
             self.joined.extend_from_slice(&page);
             return;
         }
-        // A large page gives no more than the row needs that has begun.
+        // From a large page, only the rest of a row that has begun is taken.
         let missing = (self.width - self.joined.len() % self.width) % self.width;
         let some = if is_large {
             missing.min(page.len())
@@ -131,8 +131,8 @@ impl Vectors {
         }
     }
 
-    /// The values of the next page; `None` where it is not as expected, or there is none. What is wrong with a page the
-    /// crate is told once more, and says.
+    /// The values of the next page; `None` if it is not as expected, or there is none. Errors in a page are left to the
+    /// crate, which reads it again and reports them.
     fn next_values(&mut self) -> Option<Bytes> {
         loop {
             let (buf, count, encoding, levels) = match self.pages.next_page().ok()?? {
@@ -192,7 +192,7 @@ impl Vectors {
     }
 }
 
-/// Values in a row where they lie as they travel.
+/// Values in a row if they are stored as they are sent.
 fn values(stored: &Stored, leaf: &ColumnDescriptor, vector: VectorType) -> Option<usize> {
     let bytes = vector.row_bytes() as usize;
     let fixed = usize::try_from(leaf.type_length()).ok();
@@ -214,7 +214,7 @@ fn values(stored: &Stored, leaf: &ColumnDescriptor, vector: VectorType) -> Optio
     }
 }
 
-/// Where levels lie behind their length: nowhere where there is one level only.
+/// Where the length-prefixed levels are: nowhere if there is only one level.
 fn sized(buf: &[u8], at: usize, max: i16) -> Option<Range<usize>> {
     if max == 0 {
         return Some(at..at);
@@ -225,13 +225,13 @@ fn sized(buf: &[u8], at: usize, max: i16) -> Option<Range<usize>> {
     (end <= buf.len()).then_some(start..end)
 }
 
-/// A run of levels: one that repeats, or some packed, eight in as many bytes as one has bits.
+/// A run of levels: one level repeated, or groups of eight, packed into as many bytes as a level has bits.
 enum Run<'b> {
     Same(u8, usize),
     Packed(&'b [u8], usize),
 }
 
-/// The runs of so many levels; `false` from `look`, or bytes that are no runs, end it.
+/// The runs of this many levels; ends if `look` returns `false`, or if the bytes are not runs.
 fn runs(
     mut bytes: &[u8],
     count: usize,
@@ -280,8 +280,7 @@ fn runs(
     true
 }
 
-/// Whether levels of one bit are 0 where a row begins, `each` values after one another, and 1 elsewhere; `first` values
-/// came before.
+/// Whether the 1-bit levels are 0 where a row begins, every `each` values, and 1 elsewhere; `first` values came before.
 fn repeat(
     bytes: &[u8],
     count: usize,
@@ -301,7 +300,7 @@ fn repeat(
     })
 }
 
-/// Whether all levels are the highest: no row and no component without a value.
+/// Whether all levels are the highest: no row and no component is missing.
 fn all(bytes: &[u8], count: usize, max: i16) -> bool {
     let bits = (i16::BITS - max.leading_zeros()) as usize;
     if bits > 8 {
@@ -321,7 +320,7 @@ fn all(bytes: &[u8], count: usize, max: i16) -> bool {
 mod tests {
     use super::*;
 
-    /// Levels as runs, in the shape that the bits ask for.
+    /// Levels as runs, encoded as the bits require.
     fn encoded(levels: &[u8], bits: usize, longest: usize) -> Vec<u8> {
         let (mut bytes, mut at) = (Vec::new(), 0);
         while at < levels.len() {

@@ -1,6 +1,6 @@
-//! How are rows written as row groups that every reader of Parquet takes?
-//! Lists are written as `list.element`, and nothing is noted for Arrow: so DuckDB, polars, pandas and the import of every
-//! Milvus read the same columns. Vectors of floats that are not packed are framed where they lie, the crate writes the
+//! How are rows written as row groups that every reader of Parquet accepts?
+//! Lists are written as `list.element`, and no Arrow schema is added: so DuckDB, polars, pandas and the import of every
+//! Milvus version read the same columns. Uncompressed vectors of floats are framed where they lie; the crate writes the
 //! other columns. Pure: rows in, bytes out.
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use super::{MAGIC, framed, said};
 use crate::error::{Error, Kind, Result};
 use crate::schema::{Column, ColumnType, Element, Role, VectorType};
 
-/// How pages are packed: the words of jobs.
+/// How pages are compressed: the words in jobs.
 pub const PACKINGS: [&str; 5] = ["none", "zstd", "snappy", "lz4", "gzip"];
 
 fn packing(word: &str) -> Compression {
@@ -46,9 +46,9 @@ pub struct Writer {
     kinds: Vec<ColumnType>,
     schema: SchemaRef,
     properties: WriterProperties,
-    /// Whether vectors of floats lie in their pages as they are.
+    /// Whether vectors of floats are stored in pages as they are.
     unpacked: bool,
-    /// What a file without row groups says of itself.
+    /// The metadata of a file without row groups.
     base: ParquetMetaData,
 }
 
@@ -56,18 +56,18 @@ pub struct Writer {
 pub struct Group {
     /// Its pages, in order; vectors among them as they were given.
     pub bytes: Vec<Bytes>,
-    /// What its footer says, as if it stood right behind a file's first bytes.
+    /// Its metadata in the footer, as if it came right after a file's first bytes.
     pub footer: Vec<u8>,
 }
 
-/// The pages of columns that the crate has written, and what it says of them.
+/// The pages of columns that the crate has written, and their metadata.
 struct Others {
     bytes: Bytes,
     columns: std::vec::IntoIter<ColumnChunkMetaData>,
 }
 
 impl Writer {
-    /// A writer of these columns, packed as a job says; where it says nothing, vectors of floats are not.
+    /// A writer of these columns, compressed as the job says; if it does not say, vectors of floats are not.
     pub fn new(columns: &[Column], word: Option<&str>) -> Result<Writer> {
         let fields = columns
             .iter()
@@ -85,7 +85,7 @@ impl Writer {
         })
     }
 
-    /// Rows, in stretches, as one row group.
+    /// Writes rows, in several parts, as one row group.
     pub fn group(&self, stretches: &[Vec<ArrayRef>]) -> Result<Group> {
         let rows = stretches.iter().map(|s| s.first().map_or(0, |a| a.len()));
         let rows: usize = rows.sum();
@@ -132,7 +132,7 @@ impl Writer {
         Ok(Group { bytes, footer })
     }
 
-    /// The type of a column whose vectors can lie in pages as they are: floats, one in each row.
+    /// The type of a column whose vectors can be stored in pages as they are: floats, one vector in each row.
     fn framed(&self, number: usize, stretches: &[Vec<ArrayRef>]) -> Option<VectorType> {
         let ColumnType::Vector(vector) = self.kinds[number] else {
             return None;
@@ -174,14 +174,14 @@ impl Writer {
         })
     }
 
-    /// The end of a file whose row groups have these footers and begin at these bytes.
+    /// The end of a file whose row groups have these footers and begin at these offsets.
     pub fn footer(&self, groups: &[(u64, &[u8])]) -> Result<Vec<u8>> {
         let all = groups.iter().enumerate();
         let all = all.map(|(number, (start, footer))| shifted(&decode(footer)?, number, *start));
         self.end(all.collect::<Result<_>>()?)
     }
 
-    /// The end of a file of these row groups.
+    /// The end of a file with these row groups.
     fn end(&self, groups: Vec<RowGroupMetaData>) -> Result<Vec<u8>> {
         let file = self.base.file_metadata();
         let rows = groups.iter().map(|group| group.num_rows()).sum();
@@ -227,7 +227,7 @@ fn properties(columns: &[Column], word: Option<&str>, unpacked: bool) -> WriterP
                     properties =
                         properties.set_column_compression(path.clone(), Compression::UNCOMPRESSED);
                 }
-                // Bytes are whole numbers of four bytes in Parquet: as numbers of a dictionary they are bytes again.
+                // Parquet stores bytes as integers of four bytes: as dictionary indices they are bytes again.
                 let is_bytes = !bits && vector.element != Element::Float32;
                 properties = properties.set_column_dictionary_enabled(path, is_bytes);
             }
@@ -282,12 +282,12 @@ fn decode(footer: &[u8]) -> Result<ParquetMetaData> {
     ParquetMetaDataReader::decode_metadata(footer).map_err(|e| failed(&said(&e)))
 }
 
-/// The only row group of a file, as the one of this number that begins at this byte.
+/// The only row group of a file, renumbered to this number and moved to this offset.
 fn shifted(metadata: &ParquetMetaData, number: usize, start: u64) -> Result<RowGroupMetaData> {
     let Some(group) = metadata.row_groups().first() else {
         return Err(failed("a row group has no description"));
     };
-    // The first bytes of a file were before it.
+    // The first bytes of a file preceded it.
     let by = start as i64 - MAGIC.len() as i64;
     let columns = group.columns().iter().cloned();
     let columns = columns.map(|column| moved(column, by));
@@ -300,7 +300,7 @@ fn shifted(metadata: &ParquetMetaData, number: usize, start: u64) -> Result<RowG
     builder.build().map_err(|e| failed(&said(&e)))
 }
 
-/// A column that lies so many bytes further on.
+/// A column moved by this many bytes.
 fn moved(column: ColumnChunkMetaData, by: i64) -> Result<ColumnChunkMetaData> {
     let dictionary = column.dictionary_page_offset().map(|at| at + by);
     let data = column.data_page_offset() + by;
@@ -313,14 +313,14 @@ fn element(kind: DataType) -> FieldRef {
     Arc::new(Field::new("element", kind, false))
 }
 
-/// How Arrow spells what is written for values of a type.
+/// The Arrow type of what is written for values of a type.
 fn spelt(kind: ColumnType) -> DataType {
     match kind {
         ColumnType::Array { of, .. } => DataType::List(element(of.arrow())),
         ColumnType::Vector(vector) => match vector.element {
             Element::Float32 => DataType::List(element(DataType::Float32)),
             Element::Int8 => DataType::List(element(DataType::Int8)),
-            // Two bytes a component: there is no bfloat16, and few read float16.
+            // Two bytes a component: Parquet has no bfloat16, and few tools read float16.
             Element::Float16 | Element::BFloat16 => DataType::List(element(DataType::UInt8)),
             Element::Bit => DataType::Binary,
         },
@@ -338,7 +338,7 @@ fn pair() -> Fields {
     .into()
 }
 
-/// Values as they are written.
+/// Values in the form that is written.
 fn as_written(array: &ArrayRef, kind: ColumnType) -> std::result::Result<ArrayRef, String> {
     let told = |e: arrow_schema::ArrowError| e.to_string();
     Ok(match kind {
