@@ -1,5 +1,5 @@
-//! Where is a server, and who asks? As jobs say it, of all that is reached over HTTP.
-//! Touches nothing but certificates' files, once they are wanted.
+//! Where is a server, and how does one log in? As written in jobs, for everything that is reached over HTTP.
+//! Touches nothing but certificate files, once they are needed.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,11 @@ use super::trust::{Tls, Trust, fingerprint};
 use crate::error::Result;
 use crate::job::{Form, Setting, Takes, read_pem};
 
-/// A name to log in with.
+/// A user name.
 pub const USER: Setting = Setting::text("user", "how to log in, with password");
-/// The password.
+/// Its password.
 pub const PASSWORD: Setting = Setting::secret("password", "that user's password");
-/// Headers of the operator's choice.
+/// Additional headers.
 pub const HEADERS: Setting = Setting::new(
     "headers",
     Takes::Names(&Takes::Secret),
@@ -42,7 +42,7 @@ const FILES: &[Setting] = &[
     ),
 ];
 
-/// What `tls:` says; its files are not read yet.
+/// The content of `tls:`; its files are not read yet.
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
     path: String,
@@ -135,7 +135,7 @@ pub fn read_headers(form: &mut Form) -> Vec<Header> {
     read.collect()
 }
 
-/// A header, or a mistake at a key.
+/// A header, or a mistake at its key.
 pub fn noted(
     form: &Form,
     key: &str,
@@ -144,10 +144,10 @@ pub fn noted(
     header.map_err(|what| form.mistake(key, what)).ok()
 }
 
-/// `http://host:port` or `https://host:port`, and the path behind it, from what a job says; scheme and port may be
-/// missing. A server behind https:// without a port is at 443, others at `port`.
+/// Parses `http://host:port` or `https://host:port` with an optional path, as written in a job. Scheme and port may be
+/// missing: https:// without a port means 443, anything else `port`.
 ///
-/// Complains in words that never repeat a password.
+/// Error messages never repeat a password.
 pub fn address(text: &str, port: u16) -> std::result::Result<String, String> {
     let text = text.trim().trim_end_matches('/');
     let full = match text.split_once("://") {

@@ -1,9 +1,9 @@
-//! How are bytes spelt in base64? Strictly, as RFC 4648 has it in its section 4.
+//! How are bytes spelt in base64? Strictly by section 4 of RFC 4648.
 //! Pure.
 
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// Each letter's six bits; 64 for what is none.
+/// The six bits of each letter; 64 for other characters.
 const BITS: [u8; 256] = {
     let mut bits = [64; 256];
     let mut i = 0;
@@ -14,7 +14,7 @@ const BITS: [u8; 256] = {
     bits
 };
 
-/// Bytes in base64.
+/// Encodes bytes in base64.
 pub fn encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for three in bytes.chunks(3) {
@@ -30,7 +30,7 @@ pub fn encode(bytes: &[u8]) -> String {
     out
 }
 
-/// The bytes of a text, added to `out`. False, and `out` as it was: the text is not base64.
+/// Decodes a text and appends its bytes to `out`. False, with `out` unchanged, if the text is not base64.
 pub fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
     let before = out.len();
     if !text.len().is_multiple_of(4) {
@@ -53,7 +53,7 @@ pub fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
         }
         let count = four.len() - 1;
         let [_, bytes @ ..] = bits.to_be_bytes();
-        // Bits that are no part of a byte are zero.
+        // Unused bits must be zero.
         if wrong || bytes[count..].iter().any(|byte| *byte != 0) {
             out.truncate(before);
             return false;

@@ -1,5 +1,5 @@
-//! How does one ask an HTTP server? One request, one answer, over connections that are kept.
-//! Judges what every server means by a status; what an answer's body means, those who asked know. Never tries twice.
+//! How does one ask an HTTP server? One request, one answer, over connections that are kept alive.
+//! Interprets statuses, which mean the same for every server; the caller interprets the body. Never retries.
 //!
 //! ```text
 //! job ──► access: address, login, TLS ──► Server::open ──► ask(Ask) ──► status, body in the caller's buffer
@@ -23,12 +23,12 @@ use crate::limits;
 pub use status::words;
 pub use trust::{Tls, Trust};
 
-/// A header that goes with every request; its value is never printed.
+/// A header that is sent with every request; its value is never printed.
 #[derive(Clone, Debug)]
 pub struct Header(HeaderName, HeaderValue);
 
 impl Header {
-    /// A header; a sentence, which does not repeat the value, where it cannot be one.
+    /// Makes a header; if it is invalid, returns a sentence that does not repeat the value.
     pub fn new(name: &str, value: &str) -> std::result::Result<Header, String> {
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| format!("`{name}` is not the name of a header"))?;
@@ -45,18 +45,18 @@ impl Header {
     }
 }
 
-/// Where a server is, and who asks it.
+/// Where a server is, and how to log in.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `http://host:port` or `https://host:port`, and a path where the server is behind one; see [`access::address`].
+    /// `http://host:port` or `https://host:port`, and a path if the server is behind one; see [`access::address`].
     pub address: String,
-    /// What goes with every request: logins, API keys.
+    /// Headers of every request: logins, API keys.
     pub headers: Vec<Header>,
     /// Whom to trust, for `https://`.
     pub tls: Tls,
     /// How long the server may stay silent: before it answers, and between two pieces of an answer.
     pub deadline: Duration,
-    /// Connections that are kept when they are not in use.
+    /// Idle connections that are kept.
     pub connections: usize,
 }
 
@@ -65,7 +65,7 @@ pub struct Settings {
 pub enum Method {
     /// Reads.
     Get,
-    /// Asks with a body, or makes something.
+    /// Asks with a body, or creates something.
     Post,
     /// Replaces something.
     Put,
@@ -78,20 +78,20 @@ pub enum Method {
 pub struct Ask<'a> {
     /// What it does.
     pub method: Method,
-    /// Path and query, from `/` on, behind the server's address; names in it went through [`encoded`].
+    /// Path and query, from `/` on, after the server's address; names in it went through [`encoded`].
     pub path: &'a str,
-    /// JSON, where the request has a body.
+    /// JSON, if the request has a body.
     pub body: Option<&'a [u8]>,
-    /// A header of this request alone.
+    /// A header of this request only.
     pub header: Option<&'a Header>,
-    /// What it is called in errors: `search`.
+    /// Its name in errors: `search`.
     pub call: &'static str,
-    /// The longest answer that is read, in bytes.
+    /// The longest accepted answer, in bytes.
     pub most: usize,
 }
 
 impl<'a> Ask<'a> {
-    /// A request without a body, answered in a few kilobytes.
+    /// A request without a body, with an answer of a few kilobytes.
     pub fn new(method: Method, path: &'a str, call: &'static str) -> Ask<'a> {
         Ask {
             method,
@@ -104,7 +104,7 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// A server, and the connections to it. Shared by threads; each request has a connection of its own meanwhile.
+/// A server, and the connections to it. Shared by threads; each request uses a connection of its own.
 pub struct Server {
     agent: Agent,
     address: String,
@@ -112,13 +112,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server at this address. Nothing is sent yet, but where its authority is known by a fingerprint only: then it
-    /// is asked for its certificates.
+    /// A server at this address. Nothing is sent yet, unless its authority is known only by a fingerprint: then it is
+    /// asked for its certificates.
     pub fn open(settings: &Settings) -> Result<Server> {
         let deadline = Some(settings.deadline);
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            // A login must not follow a redirection to wherever it points.
+            // A login must not follow a redirect to another place.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("milvusdm/", env!("CARGO_PKG_VERSION")))
@@ -144,7 +144,7 @@ impl Server {
         &self.address
     }
 
-    /// Where an error of a call happened.
+    /// The place of an error in a call.
     pub fn place(&self, call: &'static str) -> Place {
         Place::Remote {
             address: self.address.clone(),
@@ -152,9 +152,9 @@ impl Server {
         }
     }
 
-    /// Asks, and puts the body of the answer in place of what is in `answer`, whatever the status, which is returned.
+    /// Sends a request, and replaces the content of `answer` with the body, whatever the status, which is returned.
     ///
-    /// Errors: `Unreachable` where nothing was sent, `Lost` and `Slow` where the request may have arrived, `TooBig` for an
+    /// Errors: `Unreachable` if nothing was sent, `Lost` and `Slow` if the request may have arrived, `TooBig` for an
     /// answer longer than `ask.most`.
     pub fn ask(&self, ask: &Ask<'_>, answer: &mut Vec<u8>) -> Result<u16> {
         answer.clear();
@@ -162,7 +162,7 @@ impl Server {
         asked.map_err(|error| error.at(self.place(ask.call)))
     }
 
-    /// The same; every status but 2xx is an error, see [`Server::refusal`].
+    /// The same, but any status except 2xx is an error, see [`Server::refusal`].
     pub fn tell(&self, ask: &Ask<'_>, answer: &mut Vec<u8>) -> Result<()> {
         match self.ask(ask, answer)? {
             200..=299 => Ok(()),
@@ -170,8 +170,8 @@ impl Server {
         }
     }
 
-    /// The error that an answer with this status is, whose body says so much: `Busy` for "later", `TooBig` for a request
-    /// that is too long, else `Refused`.
+    /// The error for an answer with this status and body: `Busy` for "later", `TooBig` for a request that is too long,
+    /// otherwise `Refused`.
     pub fn refusal(&self, call: &'static str, status: u16, words: &str) -> Error {
         status::refusal(status, words).at(self.place(call))
     }
@@ -195,7 +195,7 @@ impl Server {
                 let request = request.header("content-type", "application/json");
                 self.agent.run(request.body(body).map_err(wrong)?)
             }
-            // A method that makes something says by an empty body that there is none.
+            // Methods that create something send an empty body in place of none.
             None if matches!(ask.method, Method::Post | Method::Put) => {
                 self.agent.run(request.body(&[][..]).map_err(wrong)?)
             }
@@ -225,7 +225,7 @@ impl Server {
     }
 }
 
-/// A name as a piece of a path or query: what is neither a letter nor a digit of ASCII, nor one of `-._~`, is spelt out.
+/// Percent-encodes a name for a path or query: everything except ASCII letters, digits and `-._~`.
 pub fn encoded(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {

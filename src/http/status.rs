@@ -1,4 +1,4 @@
-//! What does a status mean, and what does it mean when there is none? Sorted by what happens next.
+//! What does a status mean, and what if there is none? Sorted by what happens next.
 
 use std::io::ErrorKind;
 
@@ -8,7 +8,7 @@ use ureq::Timeout;
 use crate::error::{Error, Kind};
 use crate::limits;
 
-/// The error that an answer with a status other than 2xx is.
+/// The error for an answer with a status other than 2xx.
 pub fn refusal(status: u16, words: &str) -> Error {
     let said = match words {
         "" => format!("HTTP status {status}"),
@@ -20,7 +20,8 @@ pub fn refusal(status: u16, words: &str) -> Error {
         403 => refused("not allowed").hint("the login in the job lacks a right that this call needs"),
         407 => refused("a proxy between here and the server wants a login"),
         404 => refused("the server has no such thing"),
-        // Request timeout, too early, too many requests, and what gateways say of a server that is not there now.
+        // Request timeout, too early, too many requests, and what gateways answer if a server is temporarily
+        // unavailable.
         408 | 425 | 429 | 502 | 503 | 504 => Error::new(Kind::Busy, format!("the server said: {said}")),
         413 => Error::new(Kind::TooBig, format!("the request was too long for the server: {said}")),
         300..=399 => refused("the server is somewhere else")
@@ -29,7 +30,7 @@ pub fn refusal(status: u16, words: &str) -> Error {
     }
 }
 
-/// What the body of an answer says, in one line: what JSON has under the usual names, else its beginning.
+/// The message in an answer's body, in one line: from JSON, the value under the usual names; otherwise its beginning.
 pub fn words(body: &[u8]) -> String {
     fn find(value: &Value) -> Option<String> {
         match value {
@@ -48,7 +49,7 @@ pub fn words(body: &[u8]) -> String {
     })
 }
 
-/// The error that a request without an answer is.
+/// The error for a request without an answer.
 pub fn failure(error: ureq::Error, address: &str) -> Error {
     let unreachable = |words: String| {
         let what = format!("the server cannot be reached: {words}");
@@ -64,7 +65,7 @@ pub fn failure(error: ureq::Error, address: &str) -> Error {
             | ErrorKind::HostUnreachable
             | ErrorKind::NetworkUnreachable
             | ErrorKind::AddrNotAvailable => unreachable(io.to_string()),
-            // What TLS complains of arrives as invalid data.
+            // TLS errors arrive as invalid data.
             ErrorKind::InvalidData => tls(&io.to_string(), address),
             ErrorKind::TimedOut | ErrorKind::WouldBlock => silent(Kind::Slow, io.to_string()),
             _ => silent(Kind::Lost, io.to_string()),

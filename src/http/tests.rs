@@ -1,4 +1,4 @@
-//! Against sockets that answer as they are told.
+//! Against sockets that give prepared answers.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// A server that gives each request the next answer, and keeps what it was asked.
+/// A server that gives each request the next answer, and keeps the requests.
 fn server(answers: &[&str]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -93,7 +93,7 @@ fn one_connection_carries_requests_one_after_another_with_the_login() {
     server.tell(&get, &mut answer).unwrap();
     assert_eq!(answer, b"xy");
     let asked = asked.lock().unwrap();
-    // One connection: a second would not have been accepted by then.
+    // One connection: a second one would not have been accepted by then.
     assert_eq!(asked.len(), 3);
     assert!(
         asked[0].starts_with("GET /x?y=z HTTP/1.1\r\n"),
@@ -197,7 +197,7 @@ fn long_and_slow_answers_are_told_apart() {
         let asked = open(&address).ask(&ask, &mut Vec::new());
         assert_eq!(asked.map_err(|e| e.kind()).err(), kind, "{answer}");
     }
-    // Nobody there.
+    // Nothing listens there.
     let gone = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

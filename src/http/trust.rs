@@ -1,4 +1,5 @@
-//! Whom does one trust? Certificates of authorities: the system's, those of a file, or one known by its fingerprint.
+//! Which servers are trusted? Certificates of authorities: the system's, those in a file, or one identified by its
+//! fingerprint.
 
 use std::fmt;
 use std::net::TcpStream;
@@ -17,18 +18,18 @@ use crate::limits;
 /// Who vouches for a server.
 #[derive(Clone, Default)]
 pub enum Trust {
-    /// Whom the system trusts.
+    /// The system's authorities.
     #[default]
     System,
     /// The authorities of a PEM file.
     Authorities(Vec<u8>),
     /// An authority whose certificate has this SHA-256, as Elasticsearch prints it when it is installed.
     Fingerprint([u8; 32]),
-    /// Nobody: any certificate will do.
+    /// No one: any certificate is accepted.
     Nobody,
 }
 
-/// How a server is trusted, and what it is shown.
+/// How a server is verified, and which certificate it is shown.
 #[derive(Clone, Default)]
 pub struct Tls {
     /// Who vouches for it.
@@ -44,7 +45,7 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// What connections to this address are made with.
+    /// The TLS settings of connections to this address.
     pub(super) fn config(&self, address: &str) -> Result<TlsConfig> {
         if !address.starts_with("https://") {
             return Ok(TlsConfig::default());
@@ -91,7 +92,7 @@ fn roots(certificates: Vec<Certificate<'static>>) -> RootCerts {
     RootCerts::from(certificates)
 }
 
-/// The certificates of a PEM file; `None`: there are none, or something is wrong with them.
+/// The certificates of a PEM file; `None` if there are none, or something is wrong with them.
 fn certificates(pem: &[u8]) -> Option<Vec<Certificate<'static>>> {
     let mut all = Vec::new();
     for item in parse_pem(pem) {
@@ -102,7 +103,7 @@ fn certificates(pem: &[u8]) -> Option<Vec<Certificate<'static>>> {
     (!all.is_empty()).then_some(all)
 }
 
-/// The certificate with this fingerprint among those that a server shows.
+/// The certificate with this fingerprint among those that a server presents.
 fn authority(address: &str, wanted: &[u8; 32]) -> Result<Vec<u8>> {
     let rest = address.trim_start_matches("https://");
     let authority = rest.split('/').next().unwrap_or_default();
@@ -154,7 +155,7 @@ fn authority(address: &str, wanted: &[u8; 32]) -> Result<Vec<u8>> {
     }
 }
 
-/// Looks for a certificate, and lets no server pass without it.
+/// Looks for a certificate, and rejects every server without it.
 #[derive(Debug)]
 struct Seen {
     wanted: [u8; 32],
@@ -219,7 +220,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash.as_ref().try_into().expect("a SHA-256 has 32 bytes")
 }
 
-/// A SHA-256 from hexadecimal digits, colons between them or not.
+/// Parses a SHA-256 in hexadecimal digits, with or without colons between them.
 pub fn fingerprint(text: &str) -> Option<[u8; 32]> {
     let digits: Vec<u8> = text.bytes().filter(|b| *b != b':').collect();
     let mut all = [0; 32];

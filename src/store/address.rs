@@ -1,4 +1,4 @@
-//! Which bucket does a job mean, and what in it? `s3://bucket/some/prefix`.
+//! Which bucket does a job mean, and which keys in it? `s3://bucket/some/prefix`.
 
 use std::path::Path;
 
@@ -11,17 +11,17 @@ const SCHEME: &str = "s3://";
 pub struct Address {
     /// The bucket's name.
     pub bucket: String,
-    /// A key, or what keys begin with; neither begins nor ends with `/`, and may be empty.
+    /// A key, or a prefix of keys; neither begins nor ends with `/`, and may be empty.
     pub key: String,
 }
 
-/// Whether a job's path is an address, of whatever kind.
+/// Whether a job's path is an address of any kind.
 pub fn is_address(path: &Path) -> bool {
     path.to_string_lossy().contains("://")
 }
 
 impl Address {
-    /// What a job's path means; `None`: it is a path.
+    /// Parses a job's path; `None`: it is a path in the file system.
     pub fn of(path: &Path) -> Result<Option<Address>> {
         if !is_address(path) {
             return Ok(None);
@@ -52,7 +52,7 @@ impl Address {
         }))
     }
 
-    /// The key of what is below this place.
+    /// The key of something below this place.
     pub fn below(&self, name: &str) -> String {
         match self.key.is_empty() {
             true => name.to_owned(),
@@ -60,7 +60,7 @@ impl Address {
         }
     }
 
-    /// A key of a bucket as a job would name it.
+    /// A key of a bucket, spelt as in a job.
     pub fn spelt(bucket: &str, key: &str) -> String {
         format!("{SCHEME}{bucket}/{key}")
     }

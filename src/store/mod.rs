@@ -1,7 +1,9 @@
-//! Which objects are in a bucket, and how are they read and written? S3, and what speaks it: MinIO, Ceph, SeaweedFS.
+//! Which objects are in a bucket, and how are they read and written? S3, and servers that speak it: MinIO, Ceph,
+//! SeaweedFS.
 //!
-//! Objects are whole or absent, and are known by their entity tag: a stretch is read of the very object that was looked
-//! at, or not at all. Requests that fail for a while are sent again here; what outlasts that is the caller's to wait for.
+//! Objects are complete or absent, and identified by their entity tag: a range is read from exactly the object that was
+//! found before, or not at all. Requests that fail temporarily are repeated here for a while; after that, waiting is
+//! the caller's decision.
 
 mod address;
 mod places;
@@ -21,14 +23,14 @@ use crate::input::{Access, Volume};
 pub use address::{Address, is_address};
 pub use settings::{Login, S3};
 
-/// What is known of an object without reading it.
+/// Metadata of an object.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
-    /// Its key in the bucket, from the first character on.
+    /// Its full key in the bucket.
     pub key: String,
     /// Its length.
     pub bytes: u64,
-    /// Its entity tag: another object under this key has another one.
+    /// Its entity tag: a different object under this key has a different one.
     pub tag: String,
     /// When it was written, in nanoseconds since the epoch.
     pub modified_ns: i128,
@@ -37,7 +39,7 @@ pub struct Found {
 /// What is directly below a prefix.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Listing {
-    /// Names that have something below them, without the `/`.
+    /// Names that have something below them, without the trailing `/`.
     pub folders: Vec<String>,
     /// Objects.
     pub objects: Vec<Found>,
@@ -48,32 +50,32 @@ pub trait Bucket: Send + Sync {
     /// What is directly below a prefix, which is empty or ends in `/`.
     fn list(&self, prefix: &str) -> Result<Listing>;
 
-    /// All objects below a prefix, in pages of some; `each` says by `false` that it has enough.
+    /// All objects below a prefix, in pages; `each` returns `false` to stop.
     fn walk(&self, prefix: &str, each: &mut dyn FnMut(Vec<Found>) -> bool) -> Result<()>;
 
-    /// What is under a key; `None`: nothing.
+    /// The object under a key, if there is one.
     fn look(&self, key: &str) -> Result<Option<Found>>;
 
-    /// A stretch of an object that was looked at. `Changed` where there is another one now, or none.
+    /// A range of an object that was found before. `Changed` if it was replaced or removed since.
     fn read(&self, found: &Found, range: Range<u64>) -> Result<Bytes>;
 
     /// Writes an object in one request.
     fn put(&self, key: &str, bytes: Bytes) -> Result<()>;
 
-    /// Writes a file as an object: in parts, some at a time, where it is long. It is there whole or not at all.
+    /// Writes a file as an object: a long one in parts, several at a time. It becomes visible whole or not at all.
     fn upload(&self, key: &str, file: &Path) -> Result<()>;
 
-    /// Removes an object, if it is there.
+    /// Removes an object, if it exists.
     fn delete(&self, key: &str) -> Result<()>;
 }
 
-/// Opens a bucket; nothing is asked yet.
+/// Opens a bucket; no request is sent yet.
 #[cfg(feature = "s3")]
 pub fn open(address: &Address, login: &Login) -> Result<Arc<dyn Bucket>> {
     Ok(Arc::new(s3::S3::open(address, login)?))
 }
 
-/// Says that this program cannot.
+/// Returns an error: this build has no S3.
 #[cfg(not(feature = "s3"))]
 pub fn open(address: &Address, _: &Login) -> Result<Arc<dyn Bucket>> {
     use crate::error::{Error, Kind};
@@ -84,7 +86,7 @@ pub fn open(address: &Address, _: &Login) -> Result<Arc<dyn Bucket>> {
     Err(Error::new(Kind::Unsupported, what).hint("cargo build --features s3"))
 }
 
-/// Where files of a source are that a job names so: on a disk, or in a bucket.
+/// Where a job's source files are: on a disk, or in a bucket.
 pub fn volume(path: &Path, access: Access, login: &Login) -> Result<Volume> {
     match Address::of(path)? {
         None => Ok(Volume::Disk(access)),
@@ -92,7 +94,7 @@ pub fn volume(path: &Path, access: Access, login: &Login) -> Result<Volume> {
     }
 }
 
-/// The objects of a bucket as files, as they are from now on: what was looked at once is not looked at again.
+/// The objects of a bucket as files, as they are from now on: what was listed is not requested again.
 pub fn volume_of(name: &str, bucket: Arc<dyn Bucket>) -> Volume {
     Volume::Remote(Arc::new(places::Places::new(name.to_owned(), bucket)))
 }

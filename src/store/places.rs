@@ -1,4 +1,4 @@
-//! Objects as the files of a source. Looks once at what is listed, so that opening what was listed asks nobody.
+//! Objects as the files of a source. Each prefix is listed once, so that opening a listed object needs no request.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,12 +23,12 @@ pub struct Places {
 struct Known {
     /// By key.
     objects: HashMap<String, Found>,
-    /// Prefixes of which all objects are known.
+    /// Prefixes whose objects are all known.
     whole: Vec<String>,
 }
 
 impl Places {
-    /// Those of this bucket.
+    /// The objects of this bucket.
     pub fn new(name: String, bucket: Arc<dyn Bucket>) -> Places {
         Places {
             name,
@@ -80,7 +80,7 @@ impl Remote for Places {
         let folders = folders.map(|name| Entry { name, is_dir: true });
         let mut entries: Vec<Entry> = folders.collect();
         for found in listing.objects {
-            // Some tools mark a folder by an object of its name.
+            // Some tools mark a folder by an object whose key is the prefix itself.
             if let Some(name) = found.key.strip_prefix(&prefix).filter(|n| !n.is_empty()) {
                 entries.push(Entry {
                     name: name.to_owned(),
@@ -104,7 +104,7 @@ impl Remote for Places {
             is_whole
         })?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is too much is looked at one by one.
+        // Objects beyond the bound are requested one by one.
         if is_whole && known.objects.len() + all.len() <= limits::STORE_KNOWN_MAX {
             known.objects.extend(all);
             known.whole.push(prefix);

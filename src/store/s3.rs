@@ -27,14 +27,14 @@ use crate::limits;
 pub struct S3 {
     client: AmazonS3,
     reactor: Reactor,
-    /// `s3://bucket`, and the endpoint where it is not Amazon's.
+    /// `s3://bucket`, and the endpoint if it is not Amazon's.
     name: String,
 }
 
 impl S3 {
-    /// A bucket; nothing is asked yet.
+    /// A bucket; no request is sent yet.
     pub fn open(address: &Address, login: &Login) -> Result<S3> {
-        // Where another crate of this process has chosen, it has chosen the same.
+        // If another crate in this process has installed a provider, it is the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut options = ClientOptions::new()
             .with_allow_http(true)
@@ -100,7 +100,7 @@ impl S3 {
         let client = &self.client;
         let id = self.reactor.wait(client.create_multipart(key));
         let id = id.map_err(|e| failed(&e))?;
-        // No more than S3 takes, however long the file is.
+        // No more parts than S3 accepts, however long the file is.
         let size = limits::STORE_PART_BYTES.max(len.div_ceil(limits::STORE_PARTS_MAX));
         let count = len.div_ceil(size) as usize;
         let (next, done) = (AtomicUsize::new(0), Mutex::new(vec![None; count]));
@@ -147,14 +147,14 @@ impl S3 {
             }
         };
         if ended.is_err() {
-            // What is not taken back the bucket's own rules remove one day.
+            // If aborting fails, the bucket's own rules remove the parts some day.
             let _ = self.reactor.wait(client.abort_multipart(key, &id));
         }
         ended
     }
 }
 
-/// A stretch of a file that is sent.
+/// A range of a file being uploaded.
 fn piece(file: &File, path: &Path, at: u64, len: u64) -> Result<Bytes> {
     let mut room = vec![0; len as usize];
     let read = file.read_exact_at(&mut room, at);
@@ -284,7 +284,7 @@ impl Bucket for S3 {
     }
 }
 
-/// What a failure means.
+/// The error for a failed request.
 fn meaning(key: &str, error: &object_store::Error) -> Error {
     use object_store::Error as E;
     let said = words(&error.to_string());
@@ -317,7 +317,7 @@ fn meaning(key: &str, error: &object_store::Error) -> Error {
     }
 }
 
-/// What happened to the connection, if it was that.
+/// The connection's error, if there was one.
 fn connection(error: &object_store::Error) -> Option<HttpErrorKind> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -329,13 +329,13 @@ fn connection(error: &object_store::Error) -> Option<HttpErrorKind> {
     None
 }
 
-/// The status of the server's answer, which the library tells in words only.
+/// The status of the server's answer, which the library gives only in text.
 fn status(said: &str) -> Option<u16> {
     let (_, rest) = said.split_once("status code: ")?;
     rest.get(..3)?.parse().ok()
 }
 
-/// What an answer of S3 says, or the library's words without what they begin with.
+/// The message in an answer of S3, or else the library's message without its prefix.
 fn words(said: &str) -> String {
     let element = |name: &str| {
         let (_, rest) = said.split_once(&format!("<{name}>"))?;

@@ -1,4 +1,4 @@
-//! What does a job say of a bucket? Where it is and who asks; what it leaves out, the environment says.
+//! What does a job say about a bucket? Its location and credentials; the environment supplies what it leaves out.
 //! Secrets are never printed.
 
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use crate::call::Secret;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Form, Setting, read_pem};
 
-/// The setting of sources and sinks that take `s3://bucket/prefix`.
+/// The setting of sources and sinks that accept `s3://bucket/prefix`.
 pub const S3: Setting = Setting::map(
     "s3",
     LOGIN,
@@ -36,7 +36,7 @@ const LOGIN: &[Setting] = &[
     ),
 ];
 
-/// Where a bucket is, and who asks.
+/// Where a bucket is, and the credentials for it.
 #[derive(Clone, Debug, Default)]
 pub struct Login {
     path: String,
@@ -87,20 +87,20 @@ impl Login {
         login
     }
 
-    /// Complains where nothing of the job is at an address, so that all this says nothing.
+    /// Notes a mistake if nothing in the job is at an address, so that these settings have no effect.
     pub fn check(&self, form: &mut Form, is_needed: bool) {
         if !is_needed && !self.path.is_empty() {
             form.mistake("s3", "is for s3:// addresses, and there is none");
         }
     }
 
-    /// The authority's certificate, if one is named.
+    /// The certificate of the authority, if one is named.
     pub(super) fn authority(&self) -> Result<Option<Vec<u8>>> {
         let read = self.ca.as_deref().map(|ca| read_pem(&self.path, "ca", ca));
         read.transpose()
     }
 
-    /// A mistake of these settings that shows up late.
+    /// A mistake in these settings that is found late.
     pub(super) fn wrong(&self, what: impl Into<String>) -> Error {
         Error::new(Kind::Job, format!("s3: {}", what.into()))
     }
