@@ -24,7 +24,7 @@ pub struct Listed {
     pub path: PathBuf,
     /// Rows in it.
     pub rows: u64,
-    /// What its first row is known by.
+    /// The id of its first row.
     pub first_id: Key,
 }
 

@@ -12,7 +12,7 @@ use crate::job::IdCollision;
 use crate::limits;
 use crate::source::Stillness;
 
-/// For each target, the place of the last row of each key that several rows have: its file, and its number there.
+/// For each target, the position of the last row of each key that several rows have: its file, and its number there.
 pub type LastRows = BTreeMap<u32, HashMap<Key, (u64, u64)>>;
 
 /// Finds the last rows, if the job asks for that, and returns how many rows stay behind. Called once for a plan, before

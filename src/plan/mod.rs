@@ -38,47 +38,47 @@ pub use picks::Picks;
 pub use repeats::{check_repeats, repeats};
 pub use share::Share;
 
-/// Everything decided before the first byte moves. Printing it is `milvusdm plan`.
+/// Everything decided before the first byte moves. `milvusdm plan` prints it.
 pub struct Plan {
-    /// Of the settings that shape bytes, the source's identity, targets and shards.
+    /// The fingerprint of the settings that shape bytes, the source's identity, targets and shards.
     pub fingerprint: Fingerprint,
-    /// Where vectors come from.
+    /// The source.
     pub source: Box<dyn Source>,
-    /// Where they go.
+    /// The destination.
     pub sink: Box<dyn Sink>,
-    /// What travels, targets named, and vectors typed, as they will be.
+    /// The data, with targets named and vectors typed as they will be at the destination.
     pub manifest: Manifest,
-    /// What is made of the vectors of plain rows on the way, if anything.
+    /// How the vectors of plain rows are converted on the way, if at all.
     pub conversion: Option<Conversion>,
-    /// By target number: what is made of the columns of what goes into it; none where rows are plain.
+    /// By target number: how the columns of its sources are converted; none if rows are plain.
     pub shapes: BTreeMap<u32, Vec<Shape>>,
-    /// How much travels together.
+    /// The limits on batches.
     pub limits: Limits,
-    /// The share of the whole that this is, where several programs carry it.
+    /// The share of the whole that this plan covers, if several programs carry the job.
     pub share: Option<Share>,
-    /// How it is run.
+    /// The job's `run` settings.
     pub settings: RunSettings,
-    /// The kind of source, as jobs name it.
+    /// The kind of source, by its name in jobs.
     pub source_kind: String,
     /// The first id of a source that numbers its rows.
     pub first_id: u64,
     /// Whether the destination makes the ids.
     pub auto_id: bool,
-    /// Which rows of ids that repeat travel, where only the last ones do; empty until [`find_last`] has looked.
+    /// Which rows of a repeated id travel, if only the last ones do; empty until [`find_last`] has run.
     pub last: OnceLock<LastRows>,
     /// Threads that read and pack.
     pub threads: usize,
-    /// Requests that are out at a time: how many to begin with, and at most.
+    /// Requests in flight: how many to begin with, and at most.
     pub in_flight: RangeInclusive<usize>,
     /// What the operator should know.
     pub warnings: Vec<String>,
-    /// By target number: why a target is not called as the source and the job would call it.
+    /// By target number: why a target's name is not the one from the source and the job.
     pub renamed: BTreeMap<u32, String>,
 }
 
 impl Plan {
-    /// Bytes of batches that may be held at one time: each pool thread and delivery thread holds one, and the
-    /// channel between them as many as there are pool threads. What is converted is held beside what it was made of.
+    /// Bytes of batches that may be held at one time: one in each pool thread and delivery thread, and as many in the
+    /// channel between them as there are pool threads. During a conversion both versions are held.
     pub fn memory_bytes(&self) -> u64 {
         let beside = if self.conversion.is_some() || !self.shapes.is_empty() {
             self.threads
@@ -88,25 +88,25 @@ impl Plan {
         (2 * self.threads + self.in_flight.end() + beside) as u64 * self.limits.batch_bytes
     }
 
-    /// Whether batches are known by the keys they hold, because the source may change while it is read. A destination
-    /// that is written anew after a death needs no such knowledge.
+    /// Whether batches are identified by the keys they hold, because the source may change while it is read. Not needed
+    /// if the destination is written afresh after a crash.
     pub fn moves(&self) -> bool {
         self.source.stillness() != Stillness::Frozen && self.sink.resumable()
     }
 
-    /// Whether rows get a place behind all that came before, because there may be more of them or fewer than were counted.
+    /// Whether rows are placed after all earlier ones, because there may be more or fewer of them than were counted.
     pub fn by_place(&self) -> bool {
         self.source.stillness() != Stillness::Frozen && self.sink.in_order()
     }
 
-    /// Goes on with the shards that a run began with, where the source would give others now.
+    /// Continues with the shards that a run began with, in case the source would now be divided differently.
     pub fn adopt(&mut self, shards: Option<Vec<Shard>>) {
         if let Some(shards) = shards.filter(|_| self.moves()) {
             self.manifest.shards = shards;
         }
     }
 
-    /// Rows of a full batch of a target: batches are measured as they are read.
+    /// Rows of a full batch of a target: batches are measured while they are read.
     pub fn batch_rows(&self, target: &Target) -> u64 {
         let Some(vector) = target.plain() else {
             let (bytes, _) = target.columns.row_bytes();
@@ -117,11 +117,11 @@ impl Plan {
             .rows(self.conversion.map_or(vector, |c| c.was(vector)))
     }
 
-    /// A batch as it is packed: converted where the job asks for it.
+    /// A batch ready to be packed: converted if the job asks for it.
     pub fn converted(&self, batch: Batch, rooms: &Buffers) -> Result<Converted> {
         let (batch, left_out) = last::only_last(self, batch);
         let target = &self.manifest.targets[batch.target as usize];
-        // A file has room for just the rows that were announced.
+        // A file has room only for the rows that were announced.
         let non_finite = match self.sink.file(target) {
             Some(_) => NonFinite::Fail,
             None => self.settings.non_finite,
@@ -150,20 +150,20 @@ impl Plan {
         Ok(converted)
     }
 
-    /// What is made of the columns of a batch, all of whose parts have the same.
+    /// How the columns of a batch are converted; all its parts have the same columns.
     fn shape_of(&self, batch: &Batch) -> Option<&Shape> {
         let mut shapes = self.shapes.get(&batch.target)?.iter();
         let columns = batch.parts.first()?.columns();
         shapes.find(|shape| shape.from().hold_the_same(columns))
     }
 
-    /// Looks at each target and says what will be done to it, without doing it. What is wrong with any of them is told
+    /// Looks at each target and decides what will be done to it, without doing it. Reports the errors of all targets
     /// together.
     pub fn decide(&self) -> Result<Vec<Decision>> {
         let targets: Vec<&Target> = self.manifest.targets.iter().collect();
         let looked = side_by_side(&*self.sink, &targets, &|target| {
             match self.sink.decide(target) {
-                // Nobody answers: the other targets would fail alike.
+                // If no one answers, the other targets would fail the same way.
                 Err(error) if error.kind().is_silence() => Err(error),
                 looked => Ok(looked),
             }
@@ -178,7 +178,7 @@ impl Plan {
         Error::check(wrong).map(|()| decisions)
     }
 
-    /// Has the destination look at what it would otherwise refuse when all rows are in. Leaves nothing behind.
+    /// Has the destination check what it would otherwise refuse only after all rows. Leaves nothing behind.
     pub fn prove(&self, decisions: &[Decision]) -> Result<()> {
         let targets = self.manifest.targets.iter().zip(decisions);
         Error::check(
@@ -188,7 +188,7 @@ impl Plan {
         )
     }
 
-    /// What there is to tell of each target beyond its rows.
+    /// What the plan shows about each target besides its rows.
     pub fn foresee(&self, decisions: &[Decision]) -> Result<Vec<Foreseen>> {
         let of = |target: &Target| decisions.get(target.number as usize);
         let targets = self.manifest.targets.iter().filter(|t| of(t).is_some());
@@ -198,13 +198,13 @@ impl Plan {
         })
     }
 
-    /// Whether the ids of a target have to be told apart by us.
+    /// Whether the program has to check a target for repeated ids.
     pub fn keyed(&self, target: &Target) -> bool {
         self.sink.keyed(target.keys)
     }
 }
 
-/// The kind of source a job names, or a mistake.
+/// The kind of source that a job names, or a mistake.
 fn find_kind<'k, K>(
     job: &Job,
     what: &str,
@@ -233,35 +233,35 @@ fn form(job: &Job, what: &str, endpoint: &Endpoint, settings: &'static [Setting]
     Form::new(path, endpoint.settings.clone(), settings, &job.mistakes)
 }
 
-/// The settings under a kind; keys that it does not know are mistakes.
+/// The settings under a kind; unknown keys are mistakes.
 fn read<S: ?Sized>(mut form: Form, kind: fn(&mut Form) -> Option<Box<S>>) -> Option<Box<S>> {
     let spec = kind(&mut form);
     form.done();
     spec
 }
 
-/// Makes a job concrete. What is wrong with it, its source and its destination is told together.
+/// Makes a job concrete. Mistakes in it, its source and its destination are reported together.
 pub fn plan(job: &Job) -> Result<Plan> {
     looked_at(job, |source| source.ready()).whole(job)
 }
 
-/// A plan as far as one could be made, and what is wrong with it.
+/// A plan as far as it could be made, and the mistakes found.
 #[derive(Default)]
 pub struct Draft {
-    /// The plan; with mistakes, it is only good for finding more of them.
+    /// The plan; if there are mistakes, it only serves to find more of them.
     pub plan: Option<Plan>,
     mistakes: Vec<Error>,
-    /// What could not be looked at because of them.
+    /// What could not be checked because of them.
     hidden: Vec<&'static str>,
 }
 
 impl Draft {
-    /// What went well; what did not is noted.
+    /// The value of a result; an error is recorded.
     pub fn note<T>(&mut self, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.mistakes.push(error)).ok()
     }
 
-    /// The plan, or all that is wrong with the job in one error, which says what it hides.
+    /// The plan, or one error with all mistakes of the job, which also names what could not be checked.
     pub fn whole(mut self, job: &Job) -> Result<Plan> {
         let Some(mut error) = Error::several(std::mem::take(&mut self.mistakes)) else {
             return Ok(self.plan.expect("what is missing is a mistake"));
@@ -276,12 +276,12 @@ impl Draft {
     }
 }
 
-/// Looks at everything that a job names, and changes nothing anywhere. One mistake does not keep it from finding others.
+/// Checks everything that a job names, and changes nothing anywhere. One mistake does not keep it from finding others.
 pub fn draft(job: &Job) -> Draft {
     looked_at(job, |_| Ok(()))
 }
 
-/// The same, once the source is made ready to be read.
+/// The same, after the source has been prepared for reading.
 fn looked_at(job: &Job, ready: fn(&dyn Source) -> Result<()>) -> Draft {
     let mut draft = Draft::default();
     let source: Option<&SourceKind> = find_kind(job, "source", &job.source, SOURCES, |k| k.name);
@@ -306,7 +306,7 @@ fn looked_at(job: &Job, ready: fn(&dyn Source) -> Result<()>) -> Draft {
     if source.is_none() {
         draft.hidden.push("the source");
     }
-    // What is at the destination is looked up by what is in the source.
+    // The destination is searched for rows of the source.
     let planned = source.zip(sink).and_then(|((source, survey), sink)| {
         let concrete = concrete(job, source, survey, sink, wanted);
         draft.note(concrete)
@@ -321,7 +321,7 @@ fn looked_at(job: &Job, ready: fn(&dyn Source) -> Result<()>) -> Draft {
     draft
 }
 
-/// The plan that source and sink make, and what is wrong with it.
+/// The plan for this source and sink, and the mistakes found.
 fn concrete(
     job: &Job,
     source: Box<dyn Source>,
@@ -391,7 +391,7 @@ fn concrete(
     Ok((plan, wrong))
 }
 
-/// What is wrong with what would travel.
+/// Mistakes in what would travel.
 fn check(job: &Job, manifest: &Manifest, sink: &dyn Sink) -> Vec<Error> {
     let mut wrong = Vec::new();
     wrong.extend(check_dimension(job, manifest).err());
@@ -417,8 +417,7 @@ fn check(job: &Job, manifest: &Manifest, sink: &dyn Sink) -> Vec<Error> {
     wrong
 }
 
-/// How many requests are out at a time where neither the job nor the sink leaves it to trial: as many at first as at
-/// most.
+/// Requests in flight if neither the job nor the sink leaves their number to trial: the same at first and at most.
 fn in_flight(run: &RunSettings, sink: &dyn Sink) -> RangeInclusive<usize> {
     if let Some(at_once) = sink.at_once() {
         return at_once..=at_once;
@@ -431,7 +430,7 @@ fn in_flight(run: &RunSettings, sink: &dyn Sink) -> RangeInclusive<usize> {
     }
 }
 
-/// Settings are read by sources and sinks, which do not know the job file: its name is put to their complaints.
+/// Settings are read by sources and sinks, which do not know the job file: its name is added to their errors.
 fn placed(job: &Job, error: Error) -> Error {
     if error.kind() == Kind::Job {
         error.at(job.place(""))

@@ -13,7 +13,7 @@ use crate::sink::Sink;
 type Brought<T> = (BTreeMap<usize, T>, Option<Error>);
 
 /// Does something for each target, and returns the results in order. The first target comes alone: it may create, or
-/// learn, what the others share. An error ends it, after waiting for what is under way.
+/// discover, what the others share. After an error it waits for what is under way, and ends.
 pub fn side_by_side<T: Send>(
     sink: &dyn Sink,
     targets: &[&Target],

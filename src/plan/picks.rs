@@ -1,4 +1,4 @@
-//! Which rows of a shard does a sample look at? The first, the last, and one of each stretch between.
+//! Which rows of a shard does a sample include? The first, the last, and one of each range between.
 //! Pure: the same for the same seed.
 
 /// Rows of a shard, ascending.

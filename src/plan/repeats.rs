@@ -19,7 +19,7 @@ const SAMPLE: usize = 10;
 
 /// Refuses a plan in which ids repeat within a target that tells rows apart by them, unless the job keeps them.
 ///
-/// `stop` is asked now and then; it fails when the operator wants to stop.
+/// `stop` is called now and then; it fails if the operator wants to stop.
 pub fn check_repeats(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<()> {
     match plan.settings.id_collision {
         IdCollision::Keep => return Ok(()),
@@ -46,14 +46,14 @@ pub fn check_repeats(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<()> {
     plan.source.unchanged()
 }
 
-/// How many rows of a target repeat the key of another, and these keys, each once, up to so many.
+/// How many rows of a target repeat the key of another, and up to `most` of these keys, each once.
 pub fn repeats(
     plan: &Plan,
     target: &Target,
     most: usize,
     stop: &dyn Fn() -> Result<()>,
 ) -> Result<(u64, Vec<Key>)> {
-    // A source numbers rows over all its files; or gives each key once.
+    // Such a source numbers rows across all its files, or returns each key once.
     if target.keys != Keys::Stored {
         return Ok((0, Vec::new()));
     }
@@ -79,8 +79,8 @@ pub fn repeats(
     }
 }
 
-/// Two texts may have one hash: rows whose hash repeats are read again, and their texts compared. Where more hashes
-/// repeat than are kept, those beyond count as they are.
+/// Two texts may have the same hash: rows with a repeated hash are read again, and their texts compared. If more hashes
+/// repeat than are kept, those beyond count as repeats.
 fn same_texts(
     plan: &Plan,
     target: &Target,
@@ -118,8 +118,8 @@ fn hash(key: &str) -> i64 {
     digest::name(key.as_bytes()) as i64
 }
 
-/// Hands on each part of a target, in the source's order, to be looked at for its keys only. The files they lie in are
-/// unchanged by then; of the source as a whole its caller asks, once for all targets.
+/// Passes on each part of a target, in the source's order, so that its keys can be read. Its files have been checked to
+/// be unchanged; the caller checks the source as a whole, once for all targets.
 pub fn each_part(
     plan: &Plan,
     target: &Target,
@@ -161,12 +161,12 @@ fn refusal(target: &Target, repeats: u64, sample: &[Key]) -> Error {
     )
 }
 
-/// Ids of a target: nothing is kept while they ascend; else they are sorted, in runs on disk where they are many.
+/// Ids of a target: nothing is kept while they ascend; otherwise they are sorted, in runs on disk if there are many.
 struct Ids {
-    /// While ids ascend: the last one.
+    /// The last id, while ids ascend.
     last: Option<i64>,
     ascending: bool,
-    /// Ids that came in ascending order, as ranges of neighbours, until the first that did not.
+    /// Ids that arrived in ascending order, as ranges of neighbours, until the first that did not.
     ranges: Vec<(i64, i64)>,
     held: Vec<i64>,
     held_max: usize,
@@ -239,7 +239,7 @@ impl Ids {
         Ok(())
     }
 
-    /// How many rows repeat the id of another row, and these ids, up to so many.
+    /// How many rows repeat the id of another row, and the first of these ids.
     fn repeats(mut self, most: usize, stop: &dyn Fn() -> Result<()>) -> Result<(u64, Vec<i64>)> {
         if self.ascending {
             return Ok((0, Vec::new()));

@@ -1,4 +1,5 @@
-//! Which rows of a plan does one of several programs carry? A share of its shards, the same in every program.
+//! Which rows of a plan does one of several programs carry? A share of its shards, computed the same way in every
+//! program.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +18,8 @@ pub struct Share {
 }
 
 impl Share {
-    /// The share of an array task or a pod of this number, whether the first has 0 or 1: share 0 of 4 is share 4 of 4.
+    /// The share of an array task or pod with this number, whether numbering starts at 0 or 1: share 0 of 4 is share 4
+    /// of 4.
     pub fn numbered(number: u32, of: u32) -> Result<Share, String> {
         if of == 0 || of > limits::SHARES_MAX {
             return Err(format!(
@@ -32,12 +34,12 @@ impl Share {
         Ok(Share { number, of })
     }
 
-    /// The shards of a manifest that are this share's: a stretch of each target, so long that all shares have about as
-    /// many rows.
+    /// The shards of a manifest that belong to this share: a range of each target, sized so that all shares have about
+    /// the same number of rows.
     pub fn shards<'m>(&self, manifest: &'m Manifest) -> impl Iterator<Item = &'m Shard> {
         let share = *self;
         let mut before: u128 = 0;
-        // What a source cannot count weighs as much as any other.
+        // A shard that the source cannot count has the same weight as any other.
         let counted = manifest.shards.iter().any(|shard| shard.rows > 0);
         let weight = move |shard: &Shard| u128::from(if counted { shard.rows } else { 1 });
         let all: u128 = manifest.shards.iter().map(weight).sum();
@@ -52,7 +54,7 @@ impl Share {
 }
 
 impl Plan {
-    /// Keeps only what a share carries. For what was decided about the whole the plan is no longer good.
+    /// Keeps only what a share carries. After this, the plan is not valid for decisions about the whole job.
     pub fn keep(&mut self, share: Share) {
         let shards: Vec<Shard> = share.shards(&self.manifest).cloned().collect();
         for target in &mut self.manifest.targets {
@@ -70,7 +72,7 @@ impl fmt::Display for Share {
     }
 }
 
-/// `2/4`; or `auto` or `auto/4`, by what Slurm or Kubernetes says of an array task or an indexed pod.
+/// Parses `2/4`; or `auto` or `auto/4`, which use what Slurm or Kubernetes says about an array task or an indexed pod.
 impl FromStr for Share {
     type Err = String;
 
@@ -149,7 +151,7 @@ mod tests {
             ("SLURM_ARRAY_TASK_STEP", "2"),
         ];
         assert_eq!(of("auto", &array), Ok((4, 4)));
-        // One task of an array that is given to Slurm again does not know how many there were.
+        // A single array task that is resubmitted to Slurm does not know how many there were.
         assert_eq!(of("auto/8", &array), Ok((7, 8)));
         let pod = [("JOB_COMPLETION_INDEX", "0")];
         assert_eq!(of("auto/3", &pod), Ok((1, 3)));
