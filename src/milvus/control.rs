@@ -194,8 +194,7 @@ impl Client {
     }
 
     /// All partitions of a collection, each with the server's id of it, which changes when it is dropped and recreated;
-    /// 0 if
-    ///     /// the server does not say.
+    /// 0 if the server does not say.
     pub fn partitions(&self, collection: &str) -> Result<HashMap<String, u64>> {
         let request = self.collection_request(collection);
         let answer: PartitionsResponse = self.tell("ShowPartitions", &request)?;
@@ -254,8 +253,7 @@ impl Client {
     }
 
     /// Live rows, including everything acknowledged before; of one partition if named. The collection or partition must
-    /// be
-    ///     /// loaded.
+    /// be loaded.
     pub fn count(&self, collection: &str, partition: Option<&str>) -> Result<u64> {
         let request = QueryRequest {
             db_name: self.db.clone(),

@@ -17,13 +17,13 @@ use crate::schema::{
 
 /// A collection to be created.
 pub struct NewCollection<'c> {
-    /// What it is called.
+    /// Its name.
     pub name: &'c str,
-    /// What it says of itself.
+    /// Its description.
     pub description: &'c str,
     /// Its columns.
     pub columns: &'c Columns,
-    /// What else it has.
+    /// Its other properties.
     pub traits: &'c CollectionTraits,
     /// The default consistency level; `None`: the server's default.
     pub consistency: Option<Consistency>,
@@ -53,7 +53,7 @@ pub fn properties(traits: &CollectionTraits) -> impl Iterator<Item = &(String, S
 }
 
 impl Client {
-    /// Makes a collection.
+    /// Creates a collection.
     pub fn create_collection(&self, new: &NewCollection<'_>) -> Result<()> {
         let columns = new.columns.all().iter();
         let fields = columns.filter(|c| c.role != Role::Dynamic);

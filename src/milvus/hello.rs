@@ -89,8 +89,7 @@ impl Server {
     }
 
     /// Whether it supports vectors of these elements, according to its version. Do not find out by trying: 2.3 lets you
-    /// create
-    ///     /// collections that it cannot fill.
+    /// create collections that it cannot fill.
     pub fn takes(&self, element: Element) -> bool {
         let since = |major, minor| self.release.is_none_or(|r| r >= (major, minor));
         match (self.flavour, element) {
@@ -224,8 +223,7 @@ impl Client {
     }
 
     /// A TLS port does not answer plain text; a server that requires our certificate may close the connection before
-    /// its
-    ///     /// reason has arrived.
+    /// its reason has arrived.
     fn unheard(&self, error: Error) -> Error {
         let secure = self.address.starts_with("https://");
         match error.kind() {

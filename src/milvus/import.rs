@@ -1,4 +1,4 @@
-//! The server's own import, until 2.3: jobs that read files which the server can see. One call each. From 2.4 on: `rest`.
+//! The server's own import, until 2.3: jobs that read files visible to the server. One call each. From 2.4 on: `rest`.
 
 use crate::error::{Error, Kind, Result};
 
@@ -13,26 +13,26 @@ use super::{Client, control};
 pub struct ImportJob {
     /// The server's number for it.
     pub number: i64,
-    /// How far it is.
+    /// Its state.
     pub state: ImportState,
-    /// Percents, as far as the server says.
+    /// Percent done, if the server says so.
     pub percent: u64,
-    /// Rows that it brought, once it is done.
+    /// Rows that it imported, once it is done.
     pub rows: u64,
-    /// Its files, as the server spells them.
+    /// Its files, as spelt by the server.
     pub files: String,
 }
 
-/// How far a job is.
+/// The state of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImportState {
     /// It waits, reads or writes; its state in the server's words.
     Going(String),
-    /// Its rows are there, and not to be seen before it is told to commit them.
+    /// Its rows are there, but invisible until it is told to commit them.
     Held,
     /// Its rows are there.
     Completed,
-    /// It brought no row; why.
+    /// It imported no row; the reason.
     Failed(String),
 }
 
@@ -60,8 +60,8 @@ impl ImportJob {
 }
 
 impl Client {
-    /// Has the server import one set of files into a partition; empty: the default one. The number of the job. Asked twice,
-    /// it imports twice.
+    /// Has the server import one set of files into a partition; empty: the default one. Returns the number of the job.
+    /// A second call imports twice.
     pub fn import(&self, collection: &str, partition: &str, files: &[String]) -> Result<i64> {
         let request = ImportRequest {
             collection_name: collection.to_owned(),
@@ -78,7 +78,7 @@ impl Client {
         })
     }
 
-    /// How far a job is; `None`: the server does not know it (any more).
+    /// The progress of a job; `None`: the server does not know it (any more).
     pub fn import_job(&self, number: i64) -> Result<Option<ImportJob>> {
         let request = GetImportStateRequest { task: number };
         let answer: GetImportStateResponse = self.ask("GetImportState", &request)?;

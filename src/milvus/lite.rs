@@ -1,4 +1,4 @@
-//! How does a file of Milvus Lite 2.x spell schemas and rows? In messages of Milvus', a message a row.
+//! How does a file of Milvus Lite 2.x store schemas and rows? As Milvus messages, one for each row.
 
 use arrow_array::ArrayRef;
 use bytes::Bytes;
@@ -26,17 +26,17 @@ pub struct StoredIndex {
     pub params: Vec<KeyValue>,
 }
 
-/// A schema that is stored.
+/// A schema as it is stored.
 pub fn schema(bytes: &[u8]) -> Result<CollectionSchema, String> {
     CollectionSchema::decode(bytes).map_err(|e| e.to_string())
 }
 
-/// An index that is stored.
+/// An index as it is stored.
 pub fn index(bytes: &[u8]) -> Result<StoredIndex, String> {
     StoredIndex::decode(bytes).map_err(|e| e.to_string())
 }
 
-/// Rows that become columns.
+/// Rows to be turned into columns.
 pub struct Rows<'c> {
     columns: &'c Columns,
     values: Vec<Values>,
@@ -44,7 +44,7 @@ pub struct Rows<'c> {
     bytes: usize,
 }
 
-/// The values that rows have in a column.
+/// The values of rows in one column.
 #[derive(Default)]
 struct Values {
     scalars: ScalarField,
@@ -64,18 +64,18 @@ impl<'c> Rows<'c> {
         }
     }
 
-    /// How many there are.
+    /// How many rows there are.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Bytes that they had as they were stored.
+    /// Bytes of the rows as they were stored.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Adds a row, whose key is this as text; a sentence where it does not fit, after which these rows are good for
-    /// nothing.
+    /// Adds a row, whose key is this as text. Returns a sentence if it does not fit; these rows are unusable after
+    /// that.
     pub fn push(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), String> {
         let row = StoredRow::decode(bytes).map_err(|e| e.to_string())?;
         let mut fields = row.fields;
@@ -114,7 +114,7 @@ impl<'c> Rows<'c> {
 }
 
 impl Values {
-    /// Adds the values of a message, and says how many they are.
+    /// Adds the values of a message, and returns their number.
     fn add(&mut self, kind: ColumnType, field: FieldData) -> Result<usize, String> {
         let mut scalars = field.scalars.unwrap_or_default();
         Ok(match kind {
@@ -180,7 +180,7 @@ impl Values {
             DefaultValue::Int(value) if kind == ColumnType::Scalar(Scalar::Int64) => {
                 field.long_data.get_or_insert_default().data.push(*value);
             }
-            // What does not fit its type is found when the column is made.
+            // A value that does not fit its type is found when the column is made.
             DefaultValue::Int(value) => {
                 let value = i32::try_from(*value).unwrap_or(i32::MAX);
                 field.int_data.get_or_insert_default().data.push(value);
@@ -228,7 +228,7 @@ impl Values {
         }
     }
 
-    /// All of them in one message.
+    /// All rows in one message.
     fn field(self, kind: ColumnType) -> FieldData {
         let mut vectors = VectorField::default();
         if let ColumnType::Vector(vector) = kind {

@@ -346,7 +346,7 @@ fn read<A: Message + Default>(answer: &Bytes) -> Result<A> {
         .map_err(|e| Error::new(Kind::Refused, format!("the answer cannot be read: {e}")))
 }
 
-/// An error unless the answer's status is OK.
+/// Returns an error unless the answer's status is OK.
 fn ok(answer: &impl Answer) -> Result<()> {
     match answer.status() {
         Some(status) if !status::is_ok(status) => Err(status::refusal(status)),

@@ -107,7 +107,7 @@ impl Client {
         self.counted(&request)
     }
 
-    /// All rows of a range, in no certain order: the columns of the look-up.
+    /// All rows of a range, in no particular order, with the columns of the look-up.
     pub fn range(&self, look_up: &LookUp, range: &Range<'_>, text: bool) -> Result<Vec<ArrayRef>> {
         let fields = look_up.columns.iter().map(field_name).map(str::to_owned);
         let request = self.ranged(look_up, range, text, fields.collect())?;
@@ -132,9 +132,8 @@ impl Client {
         columns.collect()
     }
 
-    /// The key of the row with this many rows of the range before it; `None` if there are fewer. Servers may count
-    /// wrongly if
-    ///     /// keys repeat.
+    /// The key of the row that follows this many rows of the range; `None` if there are fewer. Servers may count
+    /// wrongly if keys repeat.
     pub fn key_at(
         &self,
         look_up: &LookUp,
@@ -175,7 +174,8 @@ impl Client {
         let expr = bounds(&look_up.key, range, text, self.server.flavour);
         Ok(QueryRequest {
             expr,
-            // In the order of keys; and where the server can, as it was at the time that is asked for. Milvus Lite does
+            // In the order of keys and, if the server supports it, as of the requested time. Milvus Lite does not count
+            // this way.
             // not count so.
             query_params: match output_fields.first().map(String::as_str) {
                 Some("count(*)") if self.server.flavour != Flavour::Full => Vec::new(),

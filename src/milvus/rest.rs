@@ -58,9 +58,8 @@ impl Rest {
     }
 
     /// Has the server import one set of files into a partition (empty: none is named), and returns the number of the
-    /// job. A
-    ///     /// second call imports twice, except that servers that know `key` return the number of the first job again. `held`: the
-    ///     /// rows stay invisible until [`Rest::commit`].
+    /// job. A second call imports twice, except that servers that know `key` return the number of the first job again.
+    /// `held`: the rows stay invisible until [`Rest::commit`].
     pub fn import(
         &self,
         collection: &str,
@@ -70,7 +69,7 @@ impl Rest {
         held: bool,
     ) -> Result<i64> {
         let mut request = json!({"collectionName": collection, "files": [files]});
-        // With a partition key none may be named.
+        // If there is a partition key, no partition may be named.
         if !partition.is_empty() {
             request["partitionName"] = control::partition_name(partition).into();
         }
@@ -82,7 +81,7 @@ impl Rest {
         number(&data).ok_or_else(|| self.unread("create", "it names no job"))
     }
 
-    /// How far a job is; `None`: the server does not know it (any more).
+    /// The progress of a job; `None`: the server does not know it (any more).
     pub fn import_job(&self, job: i64) -> Result<Option<ImportJob>> {
         match self.tell("describe", json!({"jobId": job.to_string()}), None) {
             Ok(data) => Ok(Some(described(job, &data))),
@@ -91,7 +90,7 @@ impl Rest {
         }
     }
 
-    /// The numbers of all jobs of a collection that the server remembers. Which files they are of, each says by itself.
+    /// The numbers of all jobs of a collection that the server remembers. Each job's own answer lists its files.
     pub fn import_jobs(&self, collection: &str) -> Result<Vec<i64>> {
         let data = self.tell("list", json!({"collectionName": collection}), None)?;
         let records = data["records"].as_array();

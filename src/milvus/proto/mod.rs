@@ -1,6 +1,6 @@
 //! What do we say to Milvus 2.x, and what does it say back? The messages we speak, as prost derives.
 //! Field numbers are those of milvus-proto 2.3, which later versions only add to; unknown fields are skipped.
-//! Insert bodies are not made here but in `wire`; their messages stand here for tests to read them back.
+//! Insert bodies are not made here but in `wire`; their messages are here so that tests can read them back.
 
 #![allow(missing_docs)] // A message's fields are documented in milvus-proto; the numbers are the contract.
 
@@ -202,7 +202,7 @@ pub struct DescribeCollectionResponse {
     pub shards_num: i32,
     #[prost(string, repeated, tag = "9")]
     pub aliases: Vec<String>,
-    /// As `Consistency::ALL` counts them.
+    /// As numbered by `Consistency::ALL`.
     #[prost(int32, tag = "11")]
     pub consistency_level: i32,
     #[prost(message, repeated, tag = "13")]
@@ -456,7 +456,7 @@ pub struct QueryRequest {
     pub output_fields: Vec<String>,
     #[prost(string, repeated, tag = "6")]
     pub partition_names: Vec<String>,
-    /// What was written before it is seen.
+    /// What was written before it is visible.
     #[prost(uint64, tag = "8")]
     pub guarantee_timestamp: u64,
     #[prost(message, repeated, tag = "9")]

@@ -20,7 +20,7 @@ pub struct FieldData {
     pub valid_data: Vec<bool>,
 }
 
-/// Of its members one is set.
+/// Exactly one of its members is set.
 #[derive(Clone, PartialEq, Message)]
 pub struct ScalarField {
     #[prost(message, optional, tag = "1")]
@@ -90,7 +90,7 @@ pub struct SparseFloatArray {
     pub dim: i64,
 }
 
-/// Vectors, byte for byte: `float_vector` stands as the bytes of its FloatArray.
+/// Vectors, byte for byte: `float_vector` is stored as the bytes of its FloatArray.
 #[derive(Clone, PartialEq, Message)]
 pub struct VectorField {
     #[prost(int64, tag = "1")]

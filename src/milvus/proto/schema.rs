@@ -1,4 +1,4 @@
-//! How does a collection look in messages? Its fields, what it computes, what it is made with.
+//! How is a collection described in messages? Its fields, its functions and its other settings.
 
 use prost::Message;
 
@@ -89,7 +89,7 @@ pub struct CollectionSchema {
     pub struct_array_fields: Vec<StructArrayFieldSchema>,
 }
 
-/// Fields that stand in a list of structs. Only named here: nothing reads them.
+/// Fields in a list of structs. Only named here: nothing reads them.
 #[derive(Clone, PartialEq, Message)]
 pub struct StructArrayFieldSchema {
     #[prost(string, tag = "2")]

@@ -1,11 +1,12 @@
-//! What does Milvus keep in etcd? Collections, partitions, segments and their logs; and what etcd's own file says of keys.
+//! What does Milvus keep in etcd? Collections, partitions, segments and their logs; and how etcd's own file stores
+//! keys.
 
 use bytes::Bytes;
 use prost::Message;
 
 use super::{CollectionSchema, KeyValue};
 
-/// States of a collection or partition: what is not created is on its way in or out.
+/// States of a collection or partition: one that is not "created" is being created or dropped.
 pub mod object_state {
     pub const CREATED: i32 = 0;
 }
@@ -61,7 +62,7 @@ pub struct CollectionInfo {
     pub id: i64,
     #[prost(message, optional, tag = "2")]
     pub schema: Option<CollectionSchema>,
-    /// Until 2.1 partitions stood here.
+    /// Until 2.1, partitions were here.
     #[prost(int64, repeated, tag = "4")]
     pub partition_ids: Vec<i64>,
     #[prost(string, repeated, tag = "5")]
@@ -120,12 +121,12 @@ pub struct IndexInfo {
     pub name: String,
     #[prost(message, repeated, tag = "6")]
     pub params: Vec<KeyValue>,
-    /// As the user gave them; `params` has what the server made of them.
+    /// As the user gave them; `params` has what the server derived from them.
     #[prost(message, repeated, tag = "12")]
     pub user_params: Vec<KeyValue>,
 }
 
-/// Where a channel's log was read to.
+/// The position up to which a channel's log was read.
 #[derive(Clone, PartialEq, Message)]
 pub struct MessagePosition {
     #[prost(uint64, tag = "4")]

@@ -144,8 +144,8 @@ impl V1 {
         self.tell::<Status>("DropCollection", &request).map(drop)
     }
 
-    /// Whether there is such a partition. Asked rather than tried, because Create and
-    ///     /// Insert have no error codes of their own for partitions.
+    /// Whether there is such a partition. Asked rather than tried, because Create and Insert have no error codes of
+    /// their own for partitions.
     pub fn has_partition(&self, collection: &str, partition: &str) -> Result<bool> {
         let request = partition_param(collection, partition);
         let reply: BoolReply = self.tell("HasPartition", &request)?;
@@ -194,8 +194,7 @@ impl V1 {
     }
 
     /// How many of these ids exist among flushed rows: in a partition if one is named and the server can look into it,
-    /// else in
-    ///     /// the whole collection.
+    /// otherwise in the whole collection.
     pub fn present(&self, collection: &str, partition: &str, ids: &[i64]) -> Result<u64> {
         let vectors = self.vectors(collection, partition, ids)?;
         Ok(vectors.iter().flatten().count() as u64)
