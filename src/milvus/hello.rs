@@ -237,7 +237,6 @@ impl Client {
         }
     }
 
-    /// Refuses a database that does not exist, if the server tells.
     /// The names of the server's databases, in order. Servers that know nothing of databases have the default one.
     pub fn databases(&self) -> Result<Vec<String>> {
         let request = ListDatabasesRequest {};
@@ -251,6 +250,7 @@ impl Client {
         }
     }
 
+    /// Refuses a database that does not exist, if the server tells.
     pub(super) fn check_db(&self) -> Result<()> {
         if self.db.is_empty() || self.db == "default" {
             return Ok(());
