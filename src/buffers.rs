@@ -32,7 +32,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// What was written, as bytes that travel.
+    /// The written bytes, ready to be sent.
     pub fn freeze(self) -> Bytes {
         Bytes::from_owner(self)
     }

@@ -56,7 +56,7 @@ pub fn column(part: &Part, number: usize) -> u64 {
 /// Distinguishes a missing value from an empty one.
 const NULL: i64 = 0x6e75_6c6c_6e75_6c6c;
 
-/// Keys as a column's values are bound to them.
+/// Keys in the form that a column's values are bound to.
 pub fn keys(part: &Part, number: usize) -> Cow<'_, [i64]> {
     let columns = part.columns();
     if columns.as_plain().is_some() {
@@ -74,7 +74,7 @@ pub fn keys(part: &Part, number: usize) -> Cow<'_, [i64]> {
     })
 }
 
-/// The bytes of a value, the same for every machine and array; `None`: there is none.
+/// The bytes of a value, the same on every machine and in every array; `None`: there is none.
 pub fn value<'v>(
     kind: ColumnType,
     array: &'v dyn Array,
@@ -139,7 +139,7 @@ fn element(scalar: Scalar, array: &dyn Array, row: usize, buffer: &mut Vec<u8>) 
         }
         Scalar::VarChar => {
             let text = array.as_string::<i32>().value(row);
-            // Makes the end of each text count.
+            // Marks the end of each text.
             buffer.extend((text.len() as u64).to_le_bytes());
             buffer.extend(text.as_bytes());
         }

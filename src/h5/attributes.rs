@@ -56,8 +56,8 @@ impl fmt::Display for Value {
     }
 }
 
-/// The names of an object's attributes, in order, at most `most`. The crate's function turns their encoding into an
-/// enum, for which a damaged file may have any value.
+/// The names of an object's attributes, in order, at most `most`. The crate's function turns the encoding of names into
+/// an enum, for which a damaged file may have any value.
 pub fn names(object: &Location, most: usize) -> Vec<String> {
     unsafe extern "C" fn note(
         _: hid_t,
@@ -65,12 +65,12 @@ pub fn names(object: &Location, most: usize) -> Vec<String> {
         _: *const H5A_info_t,
         names: *mut c_void,
     ) -> herr_t {
-        // SAFETY: the library gives a C string, and what the call below handed in.
+        // SAFETY: the library passes a C string, and the pointer that the call below handed in.
         unsafe { Names::note(name, names) }
     }
     Names::listed(most, |found| {
-        // SAFETY: the object is open as long as it is borrowed; `found` is what the function takes it for. What cannot
-        // be listed to its end has the names found so far.
+        // SAFETY: the object is open as long as it is borrowed; `found` has the type that the function expects. If
+        // listing fails, the names found so far are kept.
         unsafe {
             H5Aiterate2(
                 object.id(),

@@ -9,7 +9,7 @@ use super::szip::Szip;
 /// One step of a dataset's pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Filter {
-    /// First bytes of all elements, then second bytes, …; elements of so many bytes.
+    /// The first bytes of all elements, then the second bytes, …; for elements of this many bytes.
     Shuffle(usize),
     /// A zlib stream, packed at this level.
     Deflate(u8),
@@ -35,7 +35,7 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// A packer for a pipeline that is: shuffle or not, then a compression or none.
+    /// A packer for this pipeline: with or without shuffle, then at most one compression.
     pub fn new(filters: &[Filter]) -> Packer {
         let level = filters.iter().find_map(|f| match f {
             Filter::Deflate(level) => Some(*level),
@@ -61,7 +61,7 @@ impl Packer {
         let Some(compression) = compression else {
             return (0, bytes.to_vec());
         };
-        // Room for the chunk's own length: what does not fit is not shorter.
+        // Space for the chunk's own length: a result that does not fit is not shorter.
         let mut room = Vec::with_capacity(bytes.len());
         let shorter = match &mut self.deflate {
             Some(deflate) => {
@@ -103,8 +103,8 @@ impl Unpacker {
         filters.iter().filter(|f| f.compresses()).count() <= 1
     }
 
-    /// The chunk that was stored as `stored` past these filters but for those in `mask`, into `to`, which has
-    /// the chunk's length. Says what is wrong where that cannot be.
+    /// Undoes these filters, except those in `mask`, on the stored chunk `stored`, and writes the result to `to`, which
+    /// has the chunk's length. Returns what is wrong if that fails.
     pub fn unpack(
         &mut self,
         filters: &[Filter],
@@ -165,7 +165,7 @@ impl Unpacker {
     }
 }
 
-/// First bytes of all elements, then second bytes, and so on; what is left of a last element as it is.
+/// The first bytes of all elements, then the second bytes, and so on; an incomplete last element is copied as it is.
 fn shuffle(from: &[u8], element: usize, to: &mut Vec<u8>) {
     to.resize(from.len(), 0);
     match element {
@@ -234,7 +234,7 @@ fn unshuffle_by<const N: usize>(from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// The bytes before a checksum that is theirs.
+/// The bytes before a checksum, if it matches them.
 fn checked(bytes: &[u8]) -> Result<&[u8], String> {
     let Some((data, sum)) = bytes.split_last_chunk::<4>() else {
         return Err(format!("{} bytes are too few for a checksum", bytes.len()));
@@ -250,11 +250,11 @@ fn checked(bytes: &[u8]) -> Result<&[u8], String> {
     Ok(data)
 }
 
-/// Fletcher's checksum as HDF5 has it: over big-endian 16-bit words, an odd byte as the high half of one.
+/// Fletcher's checksum as HDF5 computes it: over big-endian 16-bit words, an odd last byte as the high half of one.
 fn fletcher32(bytes: &[u8]) -> u32 {
     let (mut one, mut two) = (0u32, 0u32);
     let fold = |sum: u32| (sum & 0xffff) + (sum >> 16);
-    // 360 words are the most whose sums fit 32 bits.
+    // The sums of at most 360 words fit into 32 bits.
     for block in bytes.chunks(720) {
         for word in block.chunks(2) {
             let low = word.get(1).copied().unwrap_or(0);

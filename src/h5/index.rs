@@ -31,7 +31,7 @@ pub type Found = (Vec<u64>, Chunk);
 /// All chunks of the dataset whose object header is at `header`, in no particular order; `None` if the file
 /// keeps them in an unknown way, or contradicts itself.
 ///
-/// `base` is where the superblock begins; `rank` is the number of dimensions; `chunks` how many there may be.
+/// `base` is where the superblock begins; `rank` is the number of dimensions; `chunks` the most there may be.
 pub fn chunks(file: &View, base: u64, header: u64, rank: usize, chunks: u64) -> Option<Vec<Found>> {
     let walk = Walk {
         file: file.cut(base, file.len().checked_sub(base)?).ok()?,

@@ -1,7 +1,7 @@
-//! LZF, the fast compression that h5py brings along: one literal or match token after another.
+//! LZF, the fast compression that comes with h5py: one literal or match token after another.
 //! Pure: slices in, slices out; no input makes it panic or grow past its target.
 
-/// The shortest match worth a token, and the longest one token can say.
+/// The shortest match worth a token, and the longest that one token can express.
 const MATCH_MIN: usize = 3;
 const MATCH_MAX: usize = 264;
 /// How far back a match may lie.
@@ -17,7 +17,7 @@ pub fn compress(from: &[u8], to: &mut Vec<u8>) -> bool {
     let (mut at, mut literal) = (0, 0);
     while at + MATCH_MIN < from.len() {
         let slot = hash(&from[at..at + MATCH_MIN]);
-        // Positions are kept one up, so that 0 says "none".
+        // Positions are stored plus one, so that 0 means "none".
         let before = std::mem::replace(&mut seen[slot], at as u32 + 1) as usize;
         let found = before > 0 && at - (before - 1) <= REACH && {
             let before = before - 1;
@@ -65,7 +65,7 @@ fn literals(bytes: &[u8], to: &mut Vec<u8>) {
     }
 }
 
-/// Fills `to` from the compressed `from`; `None` when that does not give exactly so many bytes.
+/// Fills `to` from the compressed `from`; `None` if the result does not have exactly its length.
 pub fn decompress(from: &[u8], to: &mut [u8]) -> Option<()> {
     let (mut rest, mut at) = (from, 0usize);
     while let Some((control, after)) = rest.split_first() {

@@ -19,11 +19,11 @@ pub const VECTORS: &str = "embeddings";
 pub const IDS: &str = "ids";
 /// Attributes of the file.
 pub mod attribute {
-    /// How distances are measured, by Milvus's name.
+    /// The metric, by Milvus's name.
     pub const METRIC: &str = "metric_type";
-    /// The same by the names of ann-benchmarks, which this program reads but does not write.
+    /// The metric by the names of ann-benchmarks, which this program reads but does not write.
     pub const DISTANCE: &str = "distance";
-    /// MATLAB's mark on each matrix: rows and columns are swapped in its files.
+    /// MATLAB's attribute on each matrix: rows and columns are swapped in its files.
     pub const MATLAB: &str = "MATLAB_class";
     /// Components of a vector; bits for binary vectors.
     pub const DIMENSION: &str = "dimension";

@@ -118,14 +118,14 @@ pub fn chunks(dataset: &Dataset, most: usize) -> hdf5::Result<Vec<(Vec<u64>, Chu
         bytes: hsize_t,
         found: *mut c_void,
     ) -> c_int {
-        // SAFETY: it is what the call below handed in, which outlives it, and nobody else has it meanwhile.
+        // SAFETY: it is the pointer that the call below handed in, which outlives it, and no one else has it meanwhile.
         let found = unsafe { &mut *found.cast::<Found>() };
         if found.chunks.len() == found.most {
             return 1;
         }
         // SAFETY: the library gives as many offsets as the dataset has dimensions.
         let offset = unsafe { std::slice::from_raw_parts(offset, found.rank) }.to_vec();
-        // An address that is not defined: room was never made for it.
+        // An undefined address: no space was ever allocated for it.
         if at != u64::MAX {
             found.chunks.push((offset, Chunk { at, bytes, mask }));
         }
@@ -154,13 +154,13 @@ pub struct Applied {
     pub id: i32,
     /// Its settings.
     pub values: Vec<u32>,
-    /// Whether the library has it, a plugin included.
+    /// Whether the library supports it, including through a plugin.
     pub known: bool,
 }
 
 /// The filters of a dataset, in the order in which they are applied on writing.
 pub fn filters(plist: &hdf5::plist::DatasetCreate) -> hdf5::Result<Vec<Applied>> {
-    /// Settings of one filter that are read: szip has four, and only the library needs those of nbit.
+    /// The number of settings read for a filter: szip has four; nbit has more, but only the library needs those.
     const VALUES: usize = 32;
     let count = plist.get_filters()?.len();
     let applied = (0..count).map(|number| {
@@ -193,7 +193,7 @@ pub fn filters(plist: &hdf5::plist::DatasetCreate) -> hdf5::Result<Vec<Applied>>
     applied.collect()
 }
 
-/// Where rows are in a dataset: the axis they follow one another on.
+/// How rows lie in a dataset: the axis that they follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stretch {
     /// The axis.
@@ -236,7 +236,7 @@ impl Stretch {
 }
 
 /// Reads rows through the library, filters undone, as values of this type, which must be of fixed length: the file's
-/// own, or a compound of some of its members. They come in the order of the dataset's axes.
+/// own, or a compound of some of its members. They arrive in the order of the dataset's axes.
 pub fn read_rows(
     dataset: &Dataset,
     values: &Type,

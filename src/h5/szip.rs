@@ -1,4 +1,5 @@
-//! Szip, the entropy coder of CCSDS 121.0 as HDF5 uses it: undone only, so that old files are read without a library for it.
+//! Szip, the entropy coder of CCSDS 121.0 as HDF5 uses it: decoding only, so that old files can be read without a
+//! library.
 //! Pure: slices in, slices out; no input makes it panic or grow past its target.
 //!
 //! ```text
@@ -7,7 +8,7 @@
 //! option  | 0…0 0: blocks of zeros | 0…0 1: pairs | k+1: k low bits beside each unary high part | 1…1: as they are |
 //! ```
 
-/// How a dataset's chunks were packed: the four values of its filter.
+/// How a dataset's chunks were packed: the four settings of its filter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Szip {
     options: u32,
@@ -16,19 +17,19 @@ pub struct Szip {
     line: usize,
 }
 
-/// Samples are differences to the one before.
+/// Samples are differences from the previous one.
 const NEAREST_NEIGHBOUR: u32 = 32;
-/// Samples of two bytes are stored with the high one first.
+/// Samples of two bytes are stored with the high byte first.
 const HIGH_FIRST: u32 = 16;
-/// Blocks of zeros up to the next border of so many blocks are one code.
+/// One code covers all blocks of zeros up to the next multiple of this many blocks.
 const SEGMENT: usize = 64;
-/// The unary code that says so.
+/// The unary code for that.
 const REST_OF_SEGMENT: u32 = 5;
-/// Sums of pairs that have a code: of more, no encoder makes any.
+/// The largest sum of a pair that has a code: no encoder writes larger ones.
 const PAIR_SUM_MAX: u32 = 12;
 
 impl Szip {
-    /// The filter with these values; `None` where no encoder could have had them.
+    /// The filter with these settings; `None` if no encoder could have had them.
     pub fn new(values: &[u32]) -> Option<Szip> {
         let [options, block, bits, line] = *values else {
             return None;
@@ -54,7 +55,7 @@ impl Szip {
         if said != to.len() {
             return Err(format!("unpacks to {said} bytes, {} are needed", to.len()));
         }
-        // Samples of 32 and 64 bits are packed as planes of their bytes.
+        // Samples of 32 and 64 bits are packed as planes of bytes.
         let planes = if matches!(self.bits, 32 | 64) {
             self.bits / 8
         } else {
@@ -87,7 +88,7 @@ impl Szip {
             decoder
                 .interval(wanted, &mut interval)
                 .ok_or("is not szip, or was cut")?;
-            // What a line has beyond the last whole block was filled up.
+            // A line was padded after its last whole block.
             for value in &interval[..wanted] {
                 let bytes = match self.options & HIGH_FIRST != 0 {
                     true => value << (32 - 8 * sample),
@@ -107,16 +108,16 @@ impl Szip {
 
 struct Decoder<'b> {
     bits: Bits<'b>,
-    /// Bits of a sample.
+    /// Bits in a sample.
     width: usize,
     predicted: bool,
     block: usize,
-    /// Blocks of an interval.
+    /// Blocks in an interval.
     blocks: usize,
 }
 
 impl Decoder<'_> {
-    /// The next interval, of which at least `wanted` samples are needed; `None` where the bits end or make no sense.
+    /// The next interval, of which at least `wanted` samples are needed; `None` if the bits end or are invalid.
     fn interval(&mut self, wanted: usize, to: &mut Vec<u32>) -> Option<()> {
         to.clear();
         let option_bits = match self.width {
@@ -129,7 +130,7 @@ impl Decoder<'_> {
         while to.len() < wanted {
             let option = self.bits.take(option_bits)?;
             let pairs = option == 0 && self.bits.take(1)? == 1;
-            // The first sample of an interval is itself; those after it are differences.
+            // The first sample of an interval is stored as it is; those after it are differences.
             let references = usize::from(self.predicted && to.is_empty());
             if references == 1 {
                 to.push(self.bits.take(self.width)?);
@@ -181,14 +182,14 @@ impl Decoder<'_> {
             }
             number += done;
         }
-        // An encoder fills the last line up to whole blocks, and what follows it begins with the next interval.
+        // An encoder pads the last line to whole blocks, and the rest begins with the next interval.
         if self.predicted {
             self.undo(to);
         }
         Some(())
     }
 
-    /// Adds up differences, which were folded into the room that is left below and above the value before.
+    /// Adds up differences, which were folded into the range left below and above the previous value.
     fn undo(&self, samples: &mut [u32]) {
         let most = u64::from(u32::MAX >> (32 - self.width));
         let Some((first, rest)) = samples.split_first_mut() else {
@@ -209,14 +210,14 @@ impl Decoder<'_> {
     }
 }
 
-/// Bits, the highest of a byte first.
+/// Bits, the highest bit of a byte first.
 struct Bits<'b> {
     from: &'b [u8],
     at: usize,
 }
 
 impl Bits<'_> {
-    /// So many bits, at most 32, as a number.
+    /// This many bits, at most 32, as a number.
     fn take(&mut self, count: usize) -> Option<u32> {
         let mut value = 0u64;
         let (mut left, mut at) = (count, self.at);
@@ -231,7 +232,7 @@ impl Bits<'_> {
         Some(value as u32)
     }
 
-    /// The zeros before the next one.
+    /// The number of zeros before the next one bit.
     fn unary(&mut self) -> Option<u32> {
         let mut zeros = 0;
         loop {
@@ -253,7 +254,7 @@ impl Bits<'_> {
 mod tests {
     use super::*;
 
-    /// What h5py (libaec) makes of these values is in `tests/hdf5`; here, that nothing panics.
+    /// `tests/hdf5` checks what h5py (libaec) decodes for these values; this test, that nothing panics.
     #[test]
     fn any_bytes_are_unpacked_or_refused() {
         let mut seed = 7u64;

@@ -165,7 +165,7 @@ impl Type {
             // SAFETY: the type is open as long as it is borrowed.
             let rank = hdf5::h5check(unsafe { H5Tget_array_ndims(self.0.id()) })?;
             let mut extents: Vec<hsize_t> = vec![0; rank as usize];
-            // SAFETY: as above; there is room for as many extents as it has, asked for under the same lock.
+            // SAFETY: as above; there is space for as many dimensions as it has, requested under the same lock.
             hdf5::h5check(unsafe { H5Tget_array_dims2(self.0.id(), extents.as_mut_ptr()) })?;
             let values = extents.iter().try_fold(1u64, |a, b| a.checked_mul(*b));
             values.ok_or_else(|| "an array has more values than a file can hold".into())
@@ -187,7 +187,7 @@ impl Type {
                 let text = unsafe { CStr::from_ptr(name) }
                     .to_string_lossy()
                     .into_owned();
-                // SAFETY: the library gave it away to be freed so.
+                // SAFETY: the library allocated it, and expects it to be freed this way.
                 unsafe { H5free_memory(name.cast::<c_void>()) };
                 Some(text)
             });
@@ -201,7 +201,7 @@ impl Type {
         let member = || {
             // SAFETY: the type is open as long as it is borrowed; the name is a C string.
             let number = unsafe { H5Tget_member_index(self.0.id(), name.as_ptr()) };
-            // SAFETY: as above; a negative number is no member, which the library says.
+            // SAFETY: as above; a negative number means no such member.
             unsafe { H5Tget_member_type(self.0.id(), number as u32) }
         };
         Handle::new(member).ok().map(Type)

@@ -11,17 +11,17 @@ pub const ADDRESS: Setting = Setting::text(
 )
 .required()
 .example("\"http://127.0.0.1:19530\"");
-/// Who asks.
+/// The login.
 pub const USER: Setting = Setting::text("user", "how to log in, with password").example("root");
-/// By which word.
+/// A user name and password.
 pub const PASSWORD: Setting =
     Setting::secret("password", "that user's password").example("\"${MILVUS_PASSWORD}\"");
-/// Or by this.
+/// Or a token.
 pub const TOKEN: Setting = Setting::secret("token", "how to log in, in place of user and password")
     .example("\"${MILVUS_TOKEN}\"");
 /// The database.
 pub const DB: Setting = Setting::text("db", "the database").or("default");
-/// Reads who asks.
+/// Reads the login.
 pub fn read_login(form: &mut Form) -> Login {
     let (user, password, token) = (form.text("user"), form.text("password"), form.text("token"));
     match (user, password, token) {

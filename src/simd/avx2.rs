@@ -63,7 +63,7 @@ fn digest(kind: Floats, ids: &[i64], bytes: &[u8], row_bytes: usize) -> (u64, bo
     }
 }
 
-/// An element without its sign, doubled, is at least `least` where it is not finite: the largest is kept.
+/// If an element is not finite, it is at least `least` when doubled without its sign: the maximum is kept.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn digest_by<const WIDTH: u32>(

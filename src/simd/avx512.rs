@@ -63,7 +63,7 @@ fn digest(kind: Floats, ids: &[i64], bytes: &[u8], row_bytes: usize) -> (u64, bo
     }
 }
 
-/// An element without its sign, doubled, is at least `least` where it is not finite: the largest is kept.
+/// If an element is not finite, it is at least `least` when doubled without its sign: the maximum is kept.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn digest_by<const WIDTH: u32>(
@@ -133,7 +133,7 @@ fn sq8(codes: &[u8], minima: &[f32], widths: &[f32], target: &mut [f32]) {
     }
 }
 
-/// Eight ids at a time: spread to bytes, marked, and those bytes kept that are needed.
+/// Eight ids at a time: spread to bytes, marked, and compressed to the bytes that are needed.
 #[target_feature(
     enable = "avx512f,avx512bw,avx512dq,avx512cd,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt"
 )]

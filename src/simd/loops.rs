@@ -1,4 +1,4 @@
-//! Loops the compiler turns into vector code: stamped, each, with the features of an instruction set.
+//! Loops that the compiler turns into vector code: each is compiled with the features of every instruction set.
 //! Plain code without intrinsics; if the compiler does badly, the instruction set's own file has its version.
 
 use super::Floats;
@@ -92,7 +92,7 @@ pub fn f32_to_f16(source: &[u8], target: &mut [u8]) {
     convert(source, target, |x| {
         let x = u32::from_le_bytes(x);
         let (sign, x) = (x >> 16 & 0x8000, x & 0x7fff_ffff);
-        // 2^-14 and up: another bias, rounded to nearest even by hand; may carry into infinity, as it should.
+        // 2^-14 and up: another bias, rounded to nearest even explicitly; may carry into infinity, as it should.
         let normal = x.wrapping_sub(0x3800_0000 - 0xfff - (x >> 13 & 1)) >> 13;
         // Below: 0.5 has its last bit where a denormal's is, so that adding it rounds.
         let small = (f32::from_bits(x) + 0.5)
@@ -301,7 +301,7 @@ pub fn varints(ids: &[i64], target: &mut [u8]) -> usize {
     varints_by(ids, target, spread7)
 }
 
-/// A whole word is written at a time: the next id overwrites what the last one wrote too much.
+/// A whole word is written at a time: the next id overwrites the excess of the previous one.
 #[inline(always)]
 pub fn varints_by(ids: &[i64], target: &mut [u8], spread: impl Fn(u64) -> u64) -> usize {
     const MORE: u64 = 0x8080_8080_8080_8080;

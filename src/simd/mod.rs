@@ -29,7 +29,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-/// What the elements of rows are, as far as being finite goes.
+/// The kind of a row's elements, for checks that they are finite.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Floats {
     /// Four bytes each.
@@ -42,7 +42,7 @@ pub enum Floats {
     None,
 }
 
-/// What, ids, rows, bytes of a row: the digests' sum, and whether all is finite.
+/// What, ids, rows, bytes of a row: returns the sum of the digests, and whether all is finite.
 type Digest = unsafe fn(Floats, &[i64], &[u8], usize) -> (u64, bool);
 /// Codes, minima, widths, and where the components go.
 type Decode = unsafe fn(&[u8], &[f32], &[f32], &mut [f32]);
@@ -92,7 +92,7 @@ pub fn kernels() -> &'static Kernels {
     })
 }
 
-/// The table of that name, and whether there is one; without it, the best there is.
+/// The table of that name, and whether it exists; if not, the best one.
 fn choose(wanted: Option<&str>) -> (&'static Kernels, bool) {
     let all = available();
     let best = all.last().expect("scalar is always available");
@@ -122,12 +122,13 @@ pub fn available() -> Vec<&'static Kernels> {
     all
 }
 
-/// How far ahead of a row's digest memory is asked for. The processor does it by itself for lighter loops; for this one
-/// from 2 KiB on, asking raises what comes from memory from 6.8 to 11.8 GB/s, beside a plain sum's 13.7.
+/// How far ahead of a row's digest memory is prefetched. Lighter loops do not need it, because the processor prefetches
+/// by itself; for this one, prefetching from 2 KiB on raises the rate from memory from 6.8 to 11.8 GB/s, against a
+/// plain sum's 13.7.
 #[cfg(target_arch = "x86_64")]
 const AHEAD_BYTES: usize = 3 << 10;
 
-/// Bytes of rows that are digested together before anything else is asked of them.
+/// Bytes of rows that are digested together before anything else is done with them.
 const STEP_BYTES: usize = 32 << 10;
 
 fn step_rows(row_bytes: usize) -> usize {
@@ -163,8 +164,8 @@ impl Kernels {
         }
     }
 
-    /// A 64-bit digest of one row: its id, its bytes, each at its place, and their number. Sums of digests do not
-    /// depend on the order of rows, so that what was read can be compared with what arrived. Not cryptographic.
+    /// A 64-bit digest of one row: its id, its bytes, each bound to its position, and their number. Sums of digests do
+    /// not depend on the order of rows, so that what was read can be compared with what arrived. Not cryptographic.
     ///
     /// Each 64-byte stripe is multiplied, 32 × 32 → 64 bits, with keys that depend on the stripe's number.
     pub fn row_digest(&self, id: i64, row: &[u8]) -> u64 {
@@ -176,10 +177,10 @@ impl Kernels {
         self.check_and_digest(Floats::None, ids, bytes, row_bytes).0
     }
 
-    /// Checks and digests rows in one pass: the wrapping sum of the digests of the rows that stand before the first
-    /// one with a NaN or an infinity, and which that is. `None`: there is none, the sum is over all rows.
+    /// Checks and digests rows in one pass: the wrapping sum of the digests of the rows before the first one with a NaN
+    /// or an infinity, and the number of that row. `None`: there is none, and the sum covers all rows.
     ///
-    /// To leave such a row out, go on after it.
+    /// To leave such a row out, continue after it.
     pub fn check_and_digest(
         &self,
         kind: Floats,
@@ -210,8 +211,8 @@ impl Kernels {
         (sum, None)
     }
 
-    /// As [`Kernels::check_and_digest`], and appends the rows that stand before the first odd one to `out`: each step
-    /// is copied while it is in the cache, which costs hardly more than copying alone.
+    /// Like [`Kernels::check_and_digest`], and appends the rows before the first such row to `out`: each step is copied
+    /// while it is in the cache, which costs hardly more than copying alone.
     pub fn check_and_gather(
         &self,
         kind: Floats,
@@ -278,10 +279,10 @@ impl Kernels {
         unsafe { (self.f64_to_f32)(source, target) }
     }
 
-    /// Turns the bytes of each element around: big-endian ↔ little-endian. Elements of 1 byte stay as they are.
+    /// Reverses the bytes of each element: big-endian ↔ little-endian. Elements of 1 byte stay as they are.
     ///
     /// # Panics
-    /// When `width` is not 1, 2, 4 or 8.
+    /// If `width` is not 1, 2, 4 or 8.
     pub fn swap_bytes(&self, width: usize, bytes: &mut [u8]) {
         let swap = match width {
             1 => return,
@@ -300,8 +301,8 @@ impl Kernels {
         unsafe { (self.norm)(row) }
     }
 
-    /// Brings rows of f32 to L2 norm 1, in place; the number of rows that are zero, which stay so.
-    /// Rows must be finite.
+    /// Scales rows of f32 to L2 norm 1, in place. Returns the number of rows that are zero, which stay so. Rows must be
+    /// finite.
     pub fn normalize(&self, bytes: &mut [u8], row_bytes: usize) -> u64 {
         let mut zero_rows = 0;
         for row in bytes.chunks_exact_mut(row_bytes.max(1)) {
@@ -322,12 +323,12 @@ impl Kernels {
         self.unquantize(8, self.sq8, codes, minima, widths, target);
     }
 
-    /// As [`Kernels::sq8`], 6 bits to a component, the lowest bits first, rows of whole bytes.
+    /// Like [`Kernels::sq8`], 6 bits to a component, the lowest bits first, rows of whole bytes.
     pub fn sq6(&self, codes: &[u8], minima: &[f32], widths: &[f32], target: &mut [f32]) {
         self.unquantize(6, self.sq6, codes, minima, widths, target);
     }
 
-    /// As [`Kernels::sq8`], 4 bits to a component, the low half of a byte first, rows of whole bytes.
+    /// Like [`Kernels::sq8`], 4 bits to a component, the low half of a byte first, rows of whole bytes.
     pub fn sq4(&self, codes: &[u8], minima: &[f32], widths: &[f32], target: &mut [f32]) {
         self.unquantize(4, self.sq4, codes, minima, widths, target);
     }

@@ -28,7 +28,7 @@ pub fn finite_bf16(bytes: &[u8]) -> bool {
 pub const LANES: usize = 8;
 /// Bytes of a stripe.
 pub const STRIPE: usize = 8 * LANES;
-/// What a stripe's keys differ by from those of the stripe before.
+/// The difference between a stripe's keys and those of the previous stripe.
 pub const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Keys of the first stripe.
 pub const KEYS: [u64; LANES] = [
@@ -65,14 +65,14 @@ fn row_digest(id: i64, row: &[u8]) -> u64 {
             let word = u64::from_le_bytes(words[lane]);
             let keyed = word ^ key;
             let product = (keyed & 0xffff_ffff) * (keyed >> 32);
-            // The word is added as it is, so that a zero factor loses nothing.
+            // The word itself is added too, so that a zero factor loses nothing.
             sums[lane] = sums[lane].wrapping_add(product).wrapping_add(word);
         }
     }
     finish(&sums, id, row.len())
 }
 
-/// From the sums over a row's stripes to its digest.
+/// Turns the sums over a row's stripes into its digest.
 #[inline(always)]
 pub fn finish(sums: &[u64; LANES], id: i64, row_bytes: usize) -> u64 {
     let start = (id as u64).wrapping_mul(STEP);
@@ -111,7 +111,7 @@ pub fn f32_to_bf16(source: &[u8], target: &mut [u8]) {
     });
 }
 
-/// Processors and the `half` crate set the quiet bit of a signalling NaN: here a NaN keeps its bits.
+/// Processors and the `half` crate set the quiet bit of a signalling NaN; here a NaN keeps its bits.
 pub fn f16_to_f32(source: &[u8], target: &mut [u8]) {
     convert(source, target, |x| {
         let half = f16::from_le_bytes(x);
@@ -169,7 +169,7 @@ pub fn norm(row: &[u8]) -> f64 {
     length(sums)
 }
 
-/// From sums of squares to a length.
+/// Turns sums of squares into a length.
 #[inline(always)]
 pub fn length(mut sums: [f64; SUMS]) -> f64 {
     let mut half = SUMS / 2;
@@ -201,8 +201,8 @@ pub fn sq4(codes: &[u8], minima: &[f32], widths: &[f32], target: &mut [f32]) {
     unquantize(4, codes, minima, widths, target);
 }
 
-/// Faiss's Codec8bit, Codec6bit and Codec4bit (impl/scalar_quantizer/codecs.h): fields of a row follow each other
-/// from the lowest bit of its first byte on.
+/// Faiss's Codec8bit, Codec6bit and Codec4bit (impl/scalar_quantizer/codecs.h): the fields of a row follow each other,
+/// starting with the lowest bit of its first byte.
 fn unquantize(bits: usize, codes: &[u8], minima: &[f32], widths: &[f32], target: &mut [f32]) {
     let dimension = minima.len();
     let largest = ((1 << bits) - 1) as f32;

@@ -1,8 +1,8 @@
-//! What every table must answer: the same as the scalar one, to the last bit, at every length and alignment.
+//! What every table must return: the same as the scalar one, to the last bit, at every length and alignment.
 
 use super::*;
 
-/// The plain loops without any feature: what `neon.rs` is made of, and so run here.
+/// The plain loops without any feature: `neon.rs` consists of them, so they are tested here.
 mod plain {
     use super::super::Kernels;
     use super::super::loops::*;
@@ -43,7 +43,8 @@ fn le(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
-/// All lengths up to a few registers, and some long ones; the shortest at all 64 alignments, others at some in turn.
+/// All lengths up to a few registers, and some long ones; the shortest at all 64 alignments, the others at some
+/// alternately.
 fn places() -> impl Iterator<Item = (usize, usize)> {
     let lengths = (0..200).chain([255, 256, 257, 1000, 1023, 1024, 2047, 5000]);
     let alignments = |len: usize| (0..64).skip(len % (1 + len / 6) % 64).step_by(1 + len / 6);
@@ -123,7 +124,7 @@ fn every_two_byte_float_is_judged_and_widened_exactly() {
     }
 }
 
-/// The f32 that is a half, by IEEE 754 alone: no conversion of a library or a processor, which quiet NaNs.
+/// The f32 value of a half, by IEEE 754 alone: conversions of libraries and processors quiet NaNs.
 fn wide_half(bits: u32) -> u32 {
     let (sign, exponent, fraction) = ((bits & 0x8000) << 16, bits >> 10 & 0x1f, bits & 0x3ff);
     sign | match (exponent, fraction) {
@@ -150,7 +151,7 @@ type Narrow = fn(&Kernels, &[u8], &mut [u8]);
 
 #[test]
 fn floats_are_narrowed_as_half_does_at_every_edge() {
-    // Each two-byte float, its neighbours, and the middle between it and the next, where ties are.
+    // Each two-byte float, its neighbours, and the midpoint between it and the next, where ties occur.
     let mut edges = Vec::new();
     for bits in 0..=u16::MAX {
         let f16 = half::f16::from_bits(bits).to_f32().to_bits();
@@ -322,7 +323,7 @@ fn digests_of_rows_that_are_much_alike_do_not_meet() {
         }
     }
     assert_eq!(seen.len(), rows);
-    // Digests are summed: each bit of one must be a fair coin.
+    // Digests are summed: each bit of one must behave like a fair coin.
     for bit in 0..64 {
         let ones = seen.iter().filter(|d| **d >> bit & 1 == 1).count();
         let expected = rows / 2;
@@ -473,7 +474,7 @@ fn every_code_is_decoded_as_faiss_computes_it() {
         (Kernels::sq4, 4),
     ];
     let mut seeded = Seeded(7);
-    // Dimensions of a multiple of 256 have every code.
+    // Dimensions that are a multiple of 256 have every code.
     let dimensions = (1..140).chain([255, 256, 257, 511, 512, 513, 1000, 1536]);
     for dimension in dimensions {
         let (minima, widths) = (seeded.floats(dimension), seeded.floats(dimension));
@@ -544,7 +545,7 @@ fn varints_of_every_length_and_their_edges() {
     let mut seeded = Seeded(8);
     for round in 0..2000 {
         let count = seeded.next() as usize % 100;
-        // Ids mostly of one length, or of all.
+        // Ids mostly of one length, or of all lengths.
         let bits = |x: u64| {
             if round % 2 == 0 {
                 x >> (round % 64)
