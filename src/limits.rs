@@ -28,7 +28,7 @@ pub const DIMENSIONS_MAX: u64 = 1 << 20;
 /// The most dimensions Milvus takes, 1.x and 2.x.
 pub const MILVUS_DIMENSIONS_MAX: u32 = 32_768;
 
-/// Bytes of a file that are summed at a time if a footer has its CRC-32.
+/// Bytes of a file that are checksummed at a time if a footer has its CRC-32.
 pub const SUMMED_AT_ONCE: u64 = 4 << 20;
 
 /// Bytes of a list of ids in text that are read at a time.
@@ -47,7 +47,7 @@ pub const SHARDS_PER_TARGET: u64 = 64;
 /// Batches of a shard that one synced window record covers.
 pub const WINDOW_BATCHES: u32 = 64;
 
-/// How many rows left out, colliding ids and similar findings are listed; all are counted.
+/// How many omitted rows, colliding ids and similar findings are listed; all are counted.
 pub const LISTED_MAX: usize = 1000;
 
 /// Memory for sorting ids when looking for repeats; the rest goes to a temporary file.
@@ -69,16 +69,16 @@ pub const CONTENT_BLOCK_BYTES: u64 = 64 << 10;
 /// Entries of a directory that a job may name as a whole.
 pub const FILES_MAX: usize = 1 << 20;
 
-/// Files of a target that a plan lists with their rows and first ids, the last one besides.
+/// Files of a target that a plan lists with their rows and first ids, in addition to the last one.
 pub const FILES_LISTED: usize = 10;
 
-/// The header of a numpy array: those of plain numbers have some 120 bytes.
+/// The header of a NumPy array: those of plain numbers have some 120 bytes.
 pub const NPY_HEADER_BYTES_MAX: u64 = 64 << 10;
 
-/// Entries of a zip archive: numpy writes one for each array.
+/// Entries of a zip archive: NumPy writes one for each array.
 pub const ZIP_ENTRIES_MAX: u64 = 64 << 10;
 
-/// Bytes of a packed member of an archive that are unpacked at a time.
+/// Bytes of a compressed member of an archive that are decompressed at a time.
 pub const INFLATE_STEP_BYTES: u64 = 256 << 10;
 
 /// The largest job file: a job is written by a person.
@@ -93,8 +93,8 @@ pub const JOB_PIPE_WAIT_SECONDS: u64 = 10;
 /// Ids that `inspect` scans for their range: 64 MiB of them, well under a second.
 pub const IDS_SCANNED_MAX: u64 = 8 << 20;
 
-/// Pairs of a Faiss table of duplicates that are held at a time, with the places of their rows: about 64 MiB a shard.
-/// All ids of the index are read once for each batch of pairs.
+/// Pairs of a Faiss table of duplicates that are held at a time, with the positions of their rows: about 64 MiB a
+/// shard. All ids of the index are read once for each batch of pairs.
 pub const DUPLICATES_AT_ONCE: u64 = 1 << 20;
 
 /// Default bytes of an uncompressed chunk of an HDF5 file: HDF5's readers cache chunks of up to 1 MiB by default.
@@ -115,7 +115,7 @@ pub const HDF5_CHUNK_BYTES_MAX: u64 = u32::MAX as u64;
 /// A chunk that is compressed is held in memory whole.
 pub const HDF5_PACKED_CHUNK_BYTES_MAX: u64 = 64 << 20;
 
-/// Packed chunks that wait for earlier ones before delivery threads are slowed down.
+/// Compressed chunks that wait for earlier ones before delivery threads are slowed down.
 pub const HDF5_EARLY_BYTES: u64 = 32 << 20;
 
 /// The longest answer of a server that is read: an insert's answer carries up to 16 bytes for each of its rows,
@@ -166,7 +166,7 @@ pub const IN_FLIGHT_MAX: usize = 3;
 /// in one queue.
 pub const V1_DEADLINE_S: u64 = 900;
 
-/// Seconds to build an index of Milvus 1.x in: the call returns when all is built.
+/// Seconds allowed for building an index of Milvus 1.x: the call returns when all is built.
 pub const V1_INDEX_DEADLINE_S: u64 = 7 * 24 * 3600;
 
 /// Seconds between pings to Milvus 1.x: its server closes connections that ping more often than every 300 s.
@@ -182,30 +182,30 @@ pub const HDF5_TEXT_BYTES_MAX: usize = 4096;
 /// Bytes of an HDF5 attribute that are read: those of h5py have 64 KiB at most.
 pub const HDF5_ATTRIBUTE_BYTES_MAX: u64 = 1 << 20;
 
-/// Seconds without a sign of life after which a process that looks at HDF5 files counts as stuck in a loop: opening a
-/// file takes milliseconds.
+/// Seconds of silence after which a process that inspects HDF5 files counts as stuck in a loop: opening a file takes
+/// milliseconds.
 pub const HDF5_LOOK_S: u64 = 60;
 
-/// Memory of a process that looks at HDF5 files: rows of chunks (256 MiB), what the library keeps, ids to be sorted.
+/// Memory of a process that inspects HDF5 files: rows of chunks (256 MiB), the library's own, ids to be sorted.
 pub const HDF5_LOOK_BYTES: u64 = 4 << 30;
 
 /// A description of an HDF5 file, as it passes between processes: 1000 datasets with names of any length.
 pub const HDF5_DESCRIPTION_BYTES_MAX: u64 = 256 << 20;
 
-/// Datasets of a group that are rows: their names are held, some 60 bytes each.
+/// Datasets that are rows of a group: their names are held, some 60 bytes each.
 pub const HDF5_ITEMS_MAX: usize = 1 << 22;
 
-/// Rows of values of variable length that are read from an HDF5 file at once: each is a call for memory in the library.
+/// Rows with values of variable length that are read from an HDF5 file at once: the library allocates memory for each.
 pub const HDF5_VARIABLE_ROWS: u64 = 4096;
 
 /// Bytes of the rows that one row of HDF5's chunks covers, held while they are unpacked; tall and
 /// narrow chunks (of one column each, for example) would need the whole dataset at once.
 pub const HDF5_BAND_BYTES_MAX: u64 = 256 << 20;
 
-/// Bytes that one byte of a packed chunk can become: deflate's limit is 1032, LZF's 88.
+/// Bytes that one byte of a compressed chunk can become: deflate's limit is 1032, LZF's 88.
 pub const HDF5_UNPACKED_MAX: u64 = 1032;
 
-/// Bytes of rows gathered at once from chunks that each hold some of their columns, where nothing has to be unpacked.
+/// Bytes of rows gathered at once from chunks that each hold some of their columns, if nothing has to be decompressed.
 pub const HDF5_GATHER_BYTES: u64 = 4 << 20;
 
 /// Bytes of rows that are requested at a time for comparison: servers answer with no more than 64 to 100 MB.
@@ -215,14 +215,14 @@ pub const LOOK_UP_BYTES: u64 = 8 << 20;
 /// the server parses them (measured: 8,000 keys of 128 floats 0.4 s, 16,000 twice that).
 pub const LOOK_UP_ROWS_MAX: u64 = 8192;
 
-/// Keys of a job that are looked up in a target that has rows before the first row is sent: one query, and most of a
-/// second if the rows are packed. Of each shard two more at most.
+/// Keys of a job that are looked up, before the first row is sent, in a target that already has rows: one query, which
+/// takes most of a second if rows are dense. Each shard contributes at most two more.
 pub const KEYS_LOOKED_UP: u64 = 256;
 
 /// Destinations that are remembered for one checkpoint; beyond that, the oldest are forgotten.
 pub const DELIVERY_PLACES_MAX: usize = 20_000;
 
-/// Bytes of a note of what was delivered that is read: one of so many places is far shorter.
+/// Bytes of a record of deliveries that are read: a record of that many places is far shorter.
 pub const DELIVERY_BYTES_MAX: u64 = 64 << 20;
 
 /// Rows of a target that are compared in a sample: this finds damage to one row in a thousand with 99.99 % probability,
@@ -242,26 +242,26 @@ pub const COPIES_AT_ONCE: usize = 16;
 /// Characters of one sentence that are shown: a name or a server's answer can have any length.
 pub const SHOWN_CHARS_MAX: usize = 1500;
 
-/// Messages that wait for a standard error that takes none before the threads that add more wait, too.
+/// Messages that wait for a blocked standard error before the threads that add more wait, too.
 pub const SCREEN_LINES_MAX: usize = 1000;
 
 /// Mistakes of one job that are shown; all are counted.
 pub const MISTAKES_SHOWN_MAX: usize = 100;
 
-/// Seconds that something between us and a server may hold a request back whose connection it broke, and deliver it
-/// then: so long after the last batch was found in doubt nobody looks whether rows came twice.
+/// Seconds for which a proxy may hold back a request whose connection it broke, and still deliver it: for this long
+/// after the last batch was found in doubt, duplicates are looked for.
 pub const LATE_S: u64 = 15;
 
-/// How often batches that were sent more than once are looked after, when some of them are in doubt again.
+/// How often batches that were sent more than once are checked again, if some of them are in doubt again.
 pub const LOOKS_AFTER: u32 = 3;
 
-/// Points of a run's course that are kept: more than a page has room to draw, and a few kilobytes.
+/// Points of a run's progress that are kept: more than a page can draw, and a few kilobytes.
 pub const COURSE_POINTS_MAX: usize = 400;
 
-/// Reasons for putting requests off that are told apart.
+/// Distinct reasons for postponing requests.
 pub const COURSE_REASONS_MAX: usize = 20;
 
-/// Rows of a list in a report's page.
+/// Rows in a list of the report's page.
 pub const PAGE_ROWS_MAX: usize = 200;
 
 /// Earlier reports that a report keeps.
@@ -270,28 +270,28 @@ pub const REPORTS_KEPT: usize = 100;
 /// The longest report that is read to be kept in the next one.
 pub const REPORT_BYTES_MAX: u64 = 16 << 20;
 
-/// Bytes of a request's body that a connection takes at a time. Each tells that the line moves: the time in which an
-/// answer must come starts anew with it, so that a piece has to pass a slow line well within that time.
+/// Bytes of a request's body that a connection takes at a time. Each piece shows that the line moves, and restarts the
+/// time within which an answer must arrive: so a piece has to pass a slow line well within that time.
 pub const PIECE_BYTES: usize = 256 << 10;
 
-/// Targets that are prepared before the log says so: after a death between, so many have to be looked at again.
+/// Targets that are prepared before the log records it: after a crash in between, as many have to be checked again.
 pub const PREPARED_AT_ONCE: usize = 64;
 
-/// Targets that a server is asked about, or that are prepared, side by side: it makes partitions one after the other,
+/// Targets that a server is asked about, or that are prepared, concurrently: it creates partitions one after the other,
 /// but answers in between.
 pub const TARGETS_SIDE_BY_SIDE: usize = 4;
 
-/// How deep lists and maps of a job may lie in one another: none that means something comes near.
+/// How deep lists and maps of a job may be nested: no meaningful job comes close.
 pub const JOB_DEPTH_MAX: usize = 64;
 
-/// Bytes that a job may be once its aliases are unfolded.
+/// Bytes of a job after its aliases have been expanded.
 pub const JOB_UNFOLDED_BYTES_MAX: usize = 64 << 20;
 
-/// Seconds in which a server that was just connected to must have said something: those that live do within
-/// milliseconds, and what is silent so long is looked at more closely.
+/// Seconds within which a server must have sent something after a connection was made: running servers do so within
+/// milliseconds; one that stays silent for longer is examined more closely.
 pub const HELLO_S: u64 = 5;
 
-/// Seconds to look at what is silent, twice at most.
+/// Seconds to examine a silent server, twice at most.
 pub const PROBE_S: u64 = 2;
 
 /// Fields of a Milvus collection, the primary key among them (`proxy.maxFieldNum`).
@@ -303,34 +303,34 @@ pub const MILVUS_TEXT_BYTES_MAX: usize = 65_535;
 /// Values of an array in Milvus.
 pub const MILVUS_ARRAY_MAX: usize = 4096;
 
-/// Bytes of a JSON value in Milvus, and of what the dynamic field holds of a row (`common.JSONMaxLength`).
+/// Bytes of a JSON value in Milvus, and of a row's part of the dynamic field (`common.JSONMaxLength`).
 pub const MILVUS_JSON_BYTES_MAX: usize = 65_536;
 
-/// Bytes of text keys that are asked for in one query.
+/// Bytes of text keys that are looked up in one query.
 pub const LOOK_UP_KEY_BYTES: usize = 256 << 10;
 
-/// The footer of a Parquet file: it describes each column of each row group in some hundred bytes.
+/// The footer of a Parquet file: it describes each column of each row group in a few hundred bytes.
 pub const PARQUET_FOOTER_BYTES_MAX: u64 = 64 << 20;
 
 /// The header of a page of a Parquet file: its statistics may hold values of any length.
 pub const PARQUET_HEADER_BYTES_MAX: u64 = 16 << 20;
 
-/// Bytes of a page, unpacked: usual ones have 1 MiB, those of writers that cut none as many as a row group's column.
+/// Bytes of a page, decompressed: usual ones have 1 MiB; some writers put a row group's whole column into one page.
 pub const PARQUET_PAGE_BYTES_MAX: u64 = 256 << 20;
 
 /// Bytes of vectors in a page that is written: as large as those of usual writers.
 pub const PARQUET_PAGE_BYTES: usize = 1 << 20;
 
-/// Values of a page, including nulls: a few bytes can announce any number of these.
+/// Values of a page, including nulls: a few bytes can claim any number of these.
 pub const PARQUET_PAGE_VALUES_MAX: u32 = 64 << 20;
 
-/// Rows of a Parquet file: they are counted in its footer, and need not take any room.
+/// Rows of a Parquet file: its footer counts them, and they need not take any space.
 pub const PARQUET_ROWS_MAX: u64 = 1 << 40;
 
 /// Bytes of rows that are read from a Parquet file at once.
 pub const PARQUET_BLOCK_BYTES: u64 = 1 << 20;
 
-/// Bytes of vectors from which on a page is passed on as it is; smaller ones are joined.
+/// The least bytes of vectors for a page to be passed on as it is; smaller ones are joined.
 pub const PARQUET_PAGE_ALONE_BYTES: usize = 64 << 10;
 
 /// Rows that are read at once, however short they are.
@@ -348,5 +348,5 @@ pub const PARQUET_MANIFEST_BYTES_MAX: u64 = 64 << 20;
 /// Row groups that wait for earlier ones before delivery threads are slowed down.
 pub const PARQUET_EARLY_BYTES: u64 = 32 << 20;
 
-/// Shares of a job, each carried by a program of its own: far more than a destination serves well.
+/// Shares of a job, each carried by a separate program: far more than a destination can serve well.
 pub const SHARES_MAX: u32 = 10_000;
