@@ -1,5 +1,5 @@
-//! What reading answers of servers costs a core, without the servers: points of Qdrant, and the JSON of OpenSearch and
-//! Chroma. What was read is compared with what was written before the clock starts.
+//! What decoding servers' answers costs one core, without the servers: points of Qdrant, and the JSON of OpenSearch and
+//! Chroma. The decoded values are compared with the encoded ones before the clock starts.
 //!
 //! `cargo bench --bench decode [-- ROUNDS]`: medians.
 
@@ -88,7 +88,7 @@ fn layout() -> Layout {
     Layout::new(key, vec![Column::new("v", ColumnType::Vector(KIND))]).expect("the names differ")
 }
 
-/// Vectors of documents, one behind the other.
+/// Vectors of documents, one after the other.
 fn documents(layout: &Layout, text: &str) -> Vec<u8> {
     let mut rows = Rows::new(layout);
     let read = Scan::new(text).elements(|scan| {
@@ -103,7 +103,7 @@ fn documents(layout: &Layout, text: &str) -> Vec<u8> {
         .to_vec()
 }
 
-/// Vectors of a list of such.
+/// Vectors of a list of vectors.
 fn lists(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let read = Scan::new(text).elements(|scan| vector(scan, KIND, &mut out).map(|_| ()));

@@ -1,7 +1,7 @@
-//! Kernels: each table this CPU can run, in the second-level cache and from memory. Each answer is compared with the
-//! scalar one before it is timed. Throughput is of the bytes read, except where a line below says otherwise.
+//! Kernels: each table that this CPU can run, in the second-level cache and from memory. Each answer is compared with
+//! the scalar one before it is timed. Throughput counts the bytes read, unless a line below says otherwise.
 //!
-//! `cargo bench --bench kernels -- f32_to_f16/L2` runs one; ratios hold within a run only.
+//! `cargo bench --bench kernels -- f32_to_f16/L2` runs one; only ratios within a run are meaningful.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use milvusdm::simd::{Floats, Kernels, available};
 
-/// Bytes of f32, and the name of where they fit. Not a multiple of a page, and not aligned.
+/// Bytes of f32, and the name of the memory they fit into. Not a multiple of a page, and not aligned.
 const SIZES: [(&str, usize); 2] = [("L2", 256 << 10), ("DRAM", 128 << 20)];
 const OFFSET: usize = 45;
 const DIMENSION: usize = 128;
@@ -25,7 +25,7 @@ fn floats(count: usize) -> Vec<u8> {
     values.collect()
 }
 
-/// Where a kernel writes, and what it answers.
+/// Where a kernel writes, and what it returns.
 #[derive(Default, Clone, PartialEq, Debug)]
 struct Answer {
     bytes: Vec<u8>,
@@ -132,7 +132,7 @@ fn bench(
             kernels.name
         );
         group.bench_function(BenchmarkId::from_parameter(kernels.name), |b| {
-            // The best of a sample's turns: on a shared machine means say who else was there.
+            // The best of a sample's turns: on a shared machine, means reflect the other load.
             b.iter_custom(|turns| {
                 let best = (0..turns).map(|_| {
                     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! What packing costs beside the least that could be done with the same bytes, from a warm mapped file whose
+//! What packing costs compared with the least that could be done with the same bytes, from a warm mapped file whose
 //! vectors begin at byte 45, as in a Faiss flat index.
 //!
 //! `cargo bench --bench pack`. The two sides take turns, since criterion times one after the other and a shared
@@ -60,7 +60,7 @@ fn copy(rows: &[u8], room: &mut Vec<u8>) {
     room.extend_from_slice(rows);
 }
 
-/// Runs of rows between the 1 % that are deleted, for each batch.
+/// Runs of rows between the deleted rows, 1 % of all, for each batch.
 fn runs() -> Vec<Vec<std::ops::Range<usize>>> {
     let mut state = 9u64;
     let mut batch = || {
@@ -80,8 +80,7 @@ fn runs() -> Vec<Vec<std::ops::Range<usize>>> {
     (0..BATCHES).map(|_| batch()).collect()
 }
 
-/// Times both in turns, batch by batch, each on the other half of the file, and prints how fast they were and how the
-/// first compares to the second.
+/// Times both alternately, batch by batch, each on its own half of the file, and prints their rates and their ratio.
 fn compare(what: &str, least: f64, mut ours: impl FnMut(usize), mut theirs: impl FnMut(usize)) {
     let time = |run: &mut dyn FnMut(usize), batch: usize| {
         let start = Instant::now();
@@ -163,7 +162,7 @@ fn main() {
         pack(&envelope, &[], RULES, batch.clone(), rooms.take()).unwrap()
     };
 
-    // The answers first.
+    // Checks the answers first.
     let scalar = simd::available()[0];
     for batch in batches.iter().chain(&gaps).step_by(31) {
         let parcel = pack(batch);

@@ -1,7 +1,7 @@
-//! What reading vectors out of Parquet costs beside a plain sum of as many bytes: `benches/parquet` runs it.
+//! What reading vectors from Parquet costs compared with a plain sum of as many bytes: `benches/parquet` runs it.
 //!
-//! `cargo bench --bench parquet -- FILE ROUNDS`: all batches of the file on one thread, every vector byte summed once, by
-//! turns with the sum of the file's own bytes; a line of JSON with the seconds of each turn.
+//! `cargo bench --bench parquet -- FILE ROUNDS`: all batches of the file on one thread, every vector byte summed once,
+//! alternating with the sum of the file's own bytes; prints a line of JSON with the seconds of each turn.
 
 #![allow(clippy::print_stdout, unsafe_code)]
 
@@ -37,7 +37,7 @@ fn open(file: &str) -> Box<dyn Source> {
     (found.read)(&mut form).unwrap().open().unwrap()
 }
 
-/// Reads all batches; the vector bytes seen, and their sum.
+/// Reads all batches. Returns the vector bytes seen, and their sum.
 fn read(file: &str) -> (u64, f32) {
     let source = open(file);
     let manifest = source.survey(LIMITS).unwrap().manifest;
@@ -54,7 +54,7 @@ fn read(file: &str) -> (u64, f32) {
     (bytes, total)
 }
 
-/// As many bytes of the file as it lies, mapped anew, in stretches of a batch.
+/// Sums as many bytes of the raw file, freshly mapped, in pieces of a batch.
 fn plain(file: &str, bytes: u64) -> f32 {
     let view = View::open(Path::new(file), Access::Map).unwrap();
     let (mut at, mut total) = (0, 0.0);

@@ -1,10 +1,10 @@
-//! How wall, CPU and memory grow with the number of rows: 96-d floats from a Faiss flat index into a draining Milvus in
-//! another process, on one thread and on two, with and without the file in the page cache. The index is a hole in the
-//! file system: it reads as zeros and takes no disk. And from one of a byte a component, carried as the same floats, for which
-//! memory has room up to 10^8 rows (9.6 GB), so that no size has to be read cold.
+//! How wall time, CPU and memory grow with the number of rows: 96-d floats from a Faiss flat index into a draining
+//! Milvus in another process, on one thread and on two, with and without the file in the page cache. The index is a
+//! hole in the file system: it reads as zeros and takes no disk. A second index has one byte per component, sent as the
+//! same floats; memory has room for it up to 10^8 rows (9.6 GB), so that no size has to be read cold.
 //!
 //! `cargo bench --bench scaling [-- EXPONENT [ROUNDS]]`: up to 10^EXPONENT rows, 8 by default (38 GB are read and sent,
-//! each time), and the median of so many rounds, 3 by default, the 38 GB of floats once.
+//! each time), and the median of ROUNDS rounds, 3 by default; the 38 GB of floats once.
 
 #![allow(clippy::print_stdout, unsafe_code)]
 
@@ -20,7 +20,7 @@ use drain::{Cost, Drain, byte_index, flat_index, quartiles};
 const DIM: u32 = 96;
 const ROW_BYTES: f64 = 4.0 * DIM as f64;
 
-/// Takes a file's pages out of the page cache.
+/// Evicts a file from the page cache.
 fn forget(path: &Path) {
     let file = std::fs::File::open(path).unwrap();
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
@@ -38,7 +38,7 @@ fn main() {
         "      rows      GB source threads  cache    plan s   first insert s   wall s   ns a row   after the first insert   each row more   user CPU ns a row   CPU-s/GB   peak MiB"
     );
     let sizes = (5..=exponent).flat_map(|e| {
-        // Beside the tens, 1 GB and 8 GB: their memory is compared.
+        // In addition to the powers of ten, 1 GB and 8 GB: their memory is compared.
         let between = match e {
             6 => Some((1e9 / ROW_BYTES) as u64),
             7 => Some((8e9 / ROW_BYTES) as u64),
@@ -52,8 +52,8 @@ fn main() {
         flat_index(&floats, rows, DIM, None);
         byte_index(&bytes, rows, DIM);
         let is_largest = rows > 30_000_000;
-        // The largest of floats does not fit into memory, so it is never in the page cache: beside it stand the others
-        // without theirs. A cold run leaves the file warm for the next.
+        // The largest index of floats does not fit into memory, so it is never in the page cache: for comparison, the
+        // others are also measured cold. A cold run leaves the file warm for the next one.
         let regimes: &[(&str, u32, bool)] = match is_largest {
             true => &[("f32", 1, true), ("f32", 2, true), ("u8", 2, false)],
             false => &[
@@ -82,7 +82,7 @@ fn main() {
             let middle = |value: fn(&Cost) -> f64| quartiles(costs.iter().map(value))[1];
             let gb = rows as f64 * ROW_BYTES / 1e9;
             let wall_s = middle(|c| c.wall_s);
-            // Beside the next smaller size in the same state: what is done once in a run is in both.
+            // Compared with the next smaller size in the same state: what is done once per run is in both.
             let more = smaller.insert((*source, *threads, *is_cold), (rows, wall_s));
             let more = more.map_or("-".to_owned(), |(n, s)| {
                 format!("{:.0}", (wall_s - s) / (rows - n) as f64 * 1e9)

@@ -23,7 +23,7 @@ const LIMITS: Limits = Limits {
     batch_rows: 1 << 20,
 };
 
-/// Has Python write the files.
+/// Runs Python to write the files.
 fn data() -> tempfile::TempDir {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let env = std::env::var_os("MILVUSDM_TEST_ENV").map_or_else(
@@ -73,7 +73,7 @@ fn hdf5_sink(settings: &str) -> Box<dyn Sink> {
     spec.open(&job.run).unwrap()
 }
 
-/// Reads all batches; rows seen, and their digest.
+/// Reads all batches. Returns the rows seen, and their digest.
 fn scan(source: &dyn Source) -> (u64, u64) {
     let manifest = source.survey(LIMITS).unwrap().manifest;
     let (mut rows, mut digest) = (0, 0u64);
@@ -147,7 +147,7 @@ fn readers(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(rows * ROW_BYTES));
         group.bench_function(name, |b| b.iter(|| black_box(scan(&*source))));
     }
-    // The same rows under the same ids, however they lie.
+    // The same rows under the same ids, whatever their layout.
     assert!(digests.windows(2).all(|pair| pair[0] == pair[1]));
     group.finish();
 
@@ -171,7 +171,7 @@ fn readers(c: &mut Criterion) {
     group.finish();
 }
 
-/// Every batch into a file, on this thread.
+/// Writes every batch into a file, on this thread.
 fn carry(source: &dyn Source, sink: &dyn Sink) {
     let manifest = source.survey(LIMITS).unwrap().manifest;
     let target = &manifest.targets[0];

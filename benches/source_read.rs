@@ -1,5 +1,5 @@
-//! Reads the source of a job as a run does, and throws the rows away. One line of JSON: seconds until it was divided and
-//! until all was read, rows and bytes.
+//! Reads the source of a job as a run does, and discards the rows. Prints one line of JSON: seconds until the source
+//! was divided and until all was read, rows and bytes.
 //!
 //!     source_read JOB.yaml    driven by benches/living and benches/sources
 

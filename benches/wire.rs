@@ -1,13 +1,14 @@
-//! From a file to a socket, beside the least that the same client could do: into a draining Milvus in another process.
+//! From a file to a socket, compared with the least that the same client could do: into a draining Milvus in another
+//! process.
 //!
-//! `cargo bench --bench wire [-- ROUNDS]`. Four ways take turns, each carrying the same rows as the same requests:
+//! `cargo bench --bench wire [-- ROUNDS]`. Four ways alternate, each sending the same rows as the same requests:
 //! * the program itself, from a warm mapped file: started, planned, packed, checked, digested, sent, recorded, counted;
 //! * *heap*: its client, fed requests that were framed in memory before the clock started;
-//! * *prost*: the client that tonic and prost generate, on connections like ours: once with all else that ours does, its
-//!   rows from the same file checked and digested and its messages made on the way; once fed messages that were made
-//!   in memory before the clock started.
+//! * *prost*: the client that tonic and prost generate, on connections like ours: once with everything else that ours
+//! does, its rows from the same file checked and digested and its messages made on the way; once fed messages that were
+//! made in memory before the clock started.
 //!
-//! Printed are medians of the rounds' values, and their quartiles.
+//! It prints the medians of the rounds' values, and their quartiles.
 
 #![allow(clippy::print_stdout, unsafe_code)]
 
@@ -44,10 +45,10 @@ const ROW_BYTES: usize = 4 * DIM as usize;
 const BATCH_ROWS: usize = limits::BATCH_BYTES_DEFAULT as usize / (ROW_BYTES + 8);
 const BATCHES: usize = 960;
 const ROWS: usize = BATCHES * BATCH_ROWS;
-/// Requests that are made beforehand, sent over and over: far more than any cache holds.
+/// Requests that are made in advance and sent over and over: far more than any cache holds.
 const PREPARED: usize = 240;
 const CONNECTIONS: usize = 2;
-/// Calls out on each.
+/// Calls in flight on each.
 const OUT: usize = 3;
 
 /// InsertRequest as prost-build generates it: floats in a `Vec<f32>`.
@@ -117,7 +118,7 @@ fn generated(ids: Vec<i64>, vectors: &[u8]) -> Generated {
     }
 }
 
-/// What tonic-prost's codec does.
+/// Does what tonic-prost's codec does.
 #[derive(Default)]
 struct ProstCodec;
 
@@ -155,7 +156,7 @@ impl Decoder for ProstCodec {
     }
 }
 
-/// Seconds and CPU seconds of this process that something takes.
+/// Wall seconds and CPU seconds of this process that something takes.
 fn timed(deed: impl FnOnce()) -> (f64, f64) {
     let (started, cpu) = (Instant::now(), cpu_s(libc::RUSAGE_SELF));
     deed();
@@ -183,10 +184,10 @@ fn send(client: &Client, bodies: &[Bytes]) {
     });
 }
 
-/// A message, and who waits for its answer.
+/// A message, and the channel that waits for its answer.
 type Sending = (Arc<Generated>, oneshot::Sender<()>);
 
-/// The generated client, on connections like ours; `message` makes that of a batch, on threads that then wait.
+/// The generated client, on connections like ours; `message` makes a batch's message, on threads that then wait.
 fn send_generated(address: &str, message: &(dyn Fn(usize) -> Arc<Generated> + Sync)) {
     let next = AtomicUsize::new(0);
     let one = async |channel: Channel, message: Arc<Generated>| {
@@ -278,7 +279,7 @@ fn main() {
             .collect();
         heap.push(Bytes::from(body));
     }
-    // The answers first: all three say the same.
+    // Checks the answers first: all three say the same.
     let [ours, theirs] = [heap[3].slice(5..), messages[3].encode_to_vec().into()]
         .map(|body| InsertRequest::decode(body).unwrap());
     assert_eq!(ours, theirs);
@@ -304,7 +305,7 @@ fn main() {
     let made = |batch: usize| messages[batch % PREPARED].clone();
     let mut table = Vec::new();
     for round in 0..=rounds {
-        // Its pages may have been thrown out meanwhile.
+        // Its pages may have been evicted in the meantime.
         std::io::copy(&mut File::open(&path).unwrap(), &mut std::io::sink()).unwrap();
         let (busy, since) = (machine_busy_s(), server.cpu_s());
         let ours = server.load(&path, "");

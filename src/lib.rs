@@ -13,10 +13,10 @@
 //!                                   └──── checkpoint ◄── recorded ──┘
 //! ```
 //!
-//! * A **rayon pool** takes shards in order. For each it repeats *read → pack* and hands the parcel on: pages
-//!   fault in here, floats are checked, digests taken, bytes framed. If the job asks for another vector type, a
-//!   batch is *converted* in between, so that sources and sinks need not know; digests are of what is sent.
-//! * A **bounded channel** lies between. It is the only queue, and when it is full the pool waits.
+//! * A **rayon pool** takes shards in order. For each it repeats *read → pack* and hands the parcel on: here pages
+//! fault in, floats are checked, digests taken, bytes framed. If the job asks for another vector type, a batch is
+//! *converted* in between, so that sources and sinks need not know about it; digests cover what is sent.
+//! * A **bounded channel** lies between. It is the only queue: when it is full, the pool waits.
 //! * **Delivery threads** take parcels, *deliver*, and *record* the receipt. Mapped pages pass through them into
 //!   the kernel; a server on this host gets them as ranges of their file, uncopied. The threads read pages only after a
 //!   connection broke. They check the source's files once more before they record a receipt. `run/flow.rs` derives from
@@ -29,9 +29,9 @@
 //! # Words
 //!
 //! A **Job** is the YAML, checked for shape. A **Plan** is the job made concrete. A **Shard** is a stretch of
-//! the source, read in order by one pool thread. A **Batch** is rows that travel together, named by its `BatchId`.
+//! the source, read in order by one pool thread. A **Batch** is rows that are sent together, named by its `BatchId`.
 //! A **Parcel** is a packed batch; a **Receipt** is the destination's answer to it. A **Target** is one place where
-//! rows end up: a collection and partition, or a file. A **Manifest** is what travels. The verbs are *survey*,
+//! rows end up: a collection and partition, or a file. A **Manifest** describes the data. The verbs are *survey*,
 //! *read*, *pack*, *deliver*, *record*.
 //!
 //! # Rooms

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 #[allow(dead_code)]
 mod fake_milvus;
 
-/// A server that counts rows and throws them away, in a process of its own.
+/// A server that counts rows and discards them, in a process of its own.
 pub struct Drain {
     child: Child,
     /// `127.0.0.1:port`.
@@ -20,7 +20,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// To be called first in `main`: in the process that was started to be the server, this never returns.
+    /// To be called first in `main`: in the process that was started as the server, it never returns.
     pub fn here() {
         if std::env::args().nth(1).as_deref() != Some("drain") {
             return;
@@ -32,7 +32,7 @@ impl Drain {
         std::process::exit(0);
     }
 
-    /// Starts one: this very program, told to be the server.
+    /// Starts one: this same program, run as the server.
     pub fn start() -> Drain {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg("drain")
@@ -113,7 +113,7 @@ pub struct Cost {
     pub peak_mib: f64,
 }
 
-/// Runs the program, which must end well.
+/// Runs the program, which must succeed.
 fn program(arguments: &[&str]) -> Cost {
     let before = used(libc::RUSAGE_CHILDREN);
     let started = Instant::now();
@@ -152,7 +152,7 @@ pub fn cpu_s(who: libc::c_int) -> f64 {
     used(who).iter().sum()
 }
 
-/// The same, user's and system's.
+/// The same, split into user and system.
 fn used(who: libc::c_int) -> [f64; 2] {
     // SAFETY: all zeros is a rusage, which getrusage then fills.
     let usage = unsafe {
@@ -164,10 +164,10 @@ fn used(who: libc::c_int) -> [f64; 2] {
     [seconds(usage.ru_utime), seconds(usage.ru_stime)]
 }
 
-/// What Linux counts CPU time in, a second.
+/// Linux's unit of CPU time, in ticks a second.
 const TICKS: f64 = 100.0;
 
-/// CPU seconds that the machine has used, for whatever.
+/// CPU seconds that the whole machine has used.
 pub fn machine_busy_s() -> f64 {
     let stat = std::fs::read_to_string("/proc/stat").unwrap();
     let words = stat.lines().next().unwrap().split_whitespace().skip(1);
@@ -186,7 +186,7 @@ pub fn flat_index(path: &Path, rows: u64, dim: u32, fill: Option<&mut dyn FnMut(
     write(path, &head, 4 * words, fill);
 }
 
-/// Writes a Faiss index whose components are whole numbers of a byte each (a scalar quantizer, `QT_8bit_direct`), all of
+/// Writes a Faiss index whose components are integers of one byte each (a scalar quantizer, `QT_8bit_direct`), all of
 /// them a hole.
 pub fn byte_index(path: &Path, rows: u64, dim: u32) {
     let bytes = rows * u64::from(dim);
@@ -199,7 +199,7 @@ pub fn byte_index(path: &Path, rows: u64, dim: u32) {
     write(path, &head, bytes, None);
 }
 
-/// Writes what an index begins with and `len` bytes of vectors: floats that `fill` makes, or a hole.
+/// Writes the head of an index and `len` bytes of vectors: floats that `fill` makes, or a hole.
 fn write(path: &Path, head: &[u8], len: u64, fill: Option<&mut dyn FnMut() -> f32>) {
     let file = std::fs::File::create(path).unwrap();
     let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
@@ -215,7 +215,7 @@ fn write(path: &Path, head: &[u8], len: u64, fill: Option<&mut dyn FnMut() -> f3
     file.sync_all().unwrap();
 }
 
-/// What every Faiss index begins with: its kind, d, ntotal, two words of no use, trained, L2.
+/// The head of every Faiss index: its kind, d, ntotal, two unused words, trained, L2.
 fn head(kind: &[u8; 4], rows: u64, dim: u32) -> Vec<u8> {
     let mut head = kind.to_vec();
     head.extend(dim.to_le_bytes());

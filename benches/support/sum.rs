@@ -1,6 +1,6 @@
-//! What others are compared with: a plain sum.
+//! The baseline for other measurements: a plain sum.
 
-/// The least one can do with all the bytes: their sum as floats, kept in 32 places.
+/// The least one can do with all the bytes: their sum as floats, in 32 accumulators.
 #[inline(always)]
 fn sum_loop(bytes: &[u8]) -> f32 {
     let mut sums = [0f32; 32];
