@@ -5,8 +5,8 @@
 //! * the program itself, from a warm mapped file: started, planned, packed, checked, digested, sent, recorded, counted;
 //! * *heap*: its client, fed requests that were framed in memory before the clock started;
 //! * *prost*: the client that tonic and prost generate, on connections like ours: once with everything else that ours
-//! does, its rows from the same file checked and digested and its messages made on the way; once fed messages that were
-//! made in memory before the clock started.
+//!   does, its rows from the same file checked and digested and its messages made on the way; once fed messages that
+//!   were made in memory before the clock started.
 //!
 //! It prints the medians of the rounds' values, and their quartiles.
 

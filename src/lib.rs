@@ -14,8 +14,8 @@
 //! ```
 //!
 //! * A **rayon pool** takes shards in order. For each it repeats *read → pack* and hands the parcel on: here pages
-//! fault in, floats are checked, digests taken, bytes framed. If the job asks for another vector type, a batch is
-//! *converted* in between, so that sources and sinks need not know about it; digests cover what is sent.
+//!   fault in, floats are checked, digests taken, bytes framed. If the job asks for another vector type, a batch is
+//!   *converted* in between, so that sources and sinks need not know about it; digests cover what is sent.
 //! * A **bounded channel** lies between. It is the only queue: when it is full, the pool waits.
 //! * **Delivery threads** take parcels, *deliver*, and *record* the receipt. Mapped pages pass through them into
 //!   the kernel; a server on this host gets them as ranges of their file, uncopied. The threads read pages only after a
