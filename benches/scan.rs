@@ -1,5 +1,5 @@
-//! What each reader costs: all batches of a source, every vector byte read once (the row digest), one thread, page cache
-//! warm; and the HDF5 sink, from rows to a finished file.
+//! What each reader costs: all batches of a source, every vector byte read once (the row digest), one thread, page
+//! cache warm; and the HDF5 sink, from rows to a finished file.
 //!
 //! `cargo bench --bench scan` after `tests/setup`, whose Python writes the files: 200,000 rows of 128 components each.
 

@@ -28,7 +28,7 @@
 //!
 //! # Words
 //!
-//! A **Job** is the YAML, checked for shape. A **Plan** is the job made concrete. A **Shard** is a stretch of
+//! A **Job** is the YAML, checked for shape. A **Plan** is the job made concrete. A **Shard** is a range of
 //! the source, read in order by one pool thread. A **Batch** is rows that are sent together, named by its `BatchId`.
 //! A **Parcel** is a packed batch; a **Receipt** is the destination's answer to it. A **Target** is one place where
 //! rows end up: a collection and partition, or a file. A **Manifest** describes the data. The verbs are *survey*,
@@ -36,8 +36,8 @@
 //!
 //! # Rooms
 //!
-//! Each room answers one question, and calls only rooms named in its last column (`tests/program/house.rs` holds the code
-//! to this table).
+//! Each room answers one question, and calls only the rooms in its last column (`tests/program/house.rs` enforces this
+//! table).
 //!
 //! | room | answers | may call |
 //! |---|---|---|
@@ -70,8 +70,8 @@
 //! | `error` | what went wrong? | limits |
 //!
 //! Deliberate restrictions: `format` opens nothing; `simd` does not know what a vector means; tonic, tokio and `async`
-//! exist in `call` only; only `run` retries, and only the room that speaks a protocol decides whether an answer was a
-//! refusal, a "later" or silence; libfaiss is called in `source/faiss/foreign.rs` only, and only with the feature
+//! exist only in `call`; only `run` retries, and only the room that speaks a protocol decides whether an answer was a
+//! refusal, a "later" or silence; libfaiss is called only in `source/faiss/foreign.rs`, and only with the feature
 //! `faiss`; no core type is `Serialize`, and the only global is in `input`, the list of mappings, because there is one
 //! address space.
 //!

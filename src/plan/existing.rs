@@ -205,7 +205,7 @@ fn last_key(plan: &Plan, target: &Target, shard: &Shard) -> Result<Option<Key>> 
     }
 }
 
-/// Keys of the next rows of a shard, up to so many, from a place in it.
+/// Keys of the next rows of a shard from a position in it, at most `most`.
 fn keys_from(
     plan: &Plan,
     target: &Target,

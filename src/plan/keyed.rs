@@ -41,7 +41,7 @@ pub fn keyed(job: &Job, source: Box<dyn Source>, survey: &Survey) -> Result<Box<
 }
 
 impl Keyed {
-    /// Rows of a shard, from so many after its first.
+    /// Rows of a shard, starting `number` rows after its first.
     fn keyed<'s>(
         &'s self,
         shard: &Shard,

@@ -46,7 +46,7 @@ impl Held<'_> {
 /// How rows are found at a destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
-    /// By their ids: rows with the same id are not told apart.
+    /// By their ids: rows with the same id are not distinguished.
     ById,
     /// By their position: all of them, with their ids.
     InOrder,

@@ -61,7 +61,7 @@ pub trait Sink: Send + Sync {
         Ok(Finishing::Done)
     }
 
-    /// Passes the description of the data, as the source gives it, before any other call, so that the sink can choose
+    /// Receives the description of the data, as the source gives it, before any other call, so that the sink can choose
     /// how to write. `still`: the source does not change while it is read.
     fn choose(&self, _targets: &[Target], _still: bool) {}
 
@@ -78,7 +78,7 @@ pub trait Sink: Send + Sync {
         None
     }
 
-    /// Whether rows are told apart by their key, so that repeats have to be looked for before they are sent.
+    /// Whether rows are identified by their key, so that repeats have to be looked for before they are sent.
     fn keyed(&self, keys: Keys) -> bool;
 
     /// Whether the batches of a target have to be packed and handed on in the order of their `first_row`. A sink that
@@ -121,15 +121,15 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// Passes the run's number, before anything is prepared: what the sink creates may be named after it.
+    /// Receives the run's number, before anything is prepared: what the sink creates may be named after it.
     fn begin(&self, _run: u64) {}
 
-    /// Says, before anything is prepared, that the source may change while it is read: the row counts of targets are
-    /// then approximate.
+    /// Called before anything is prepared if the source may change while it is read: the row counts of targets are then
+    /// approximate.
     fn rows_may_change(&self) {}
 
-    /// Passes, before anything is prepared, the decision about a target. An earlier start of the job may have made it,
-    /// so that it differs from what [`Sink::decide`] found this time.
+    /// Receives, before anything is prepared, the decision about a target. An earlier start of the job may have made
+    /// it, so that it differs from what [`Sink::decide`] found this time.
     fn decided(&self, _target: &Target, _decision: &Decision) {}
 
     /// The destination's own number of a prepared target: it changes when the target is dropped and created anew. 0:
@@ -189,7 +189,7 @@ pub trait Sink: Send + Sync {
     /// What can be read back of a target. Needs no preparation, changes nothing, never builds or loads.
     fn held<'s>(&'s self, target: &Target) -> Result<Held<'s>>;
 
-    /// Makes a target readable that is not: creates an index if loading needs one, and loads. Each change is passed on
+    /// Makes an unreadable target readable: creates an index if loading needs one, and loads. Each change is passed on
     /// before it is made, for [`Sink::give_back`]. `check` fails when the operator wants to stop.
     fn lend(
         &self,

@@ -287,7 +287,8 @@ pub fn make(temporary: &Temporary, target: &Target, shape: &Shape, space: Space)
 fn build(path: &Path, target: &Target, shape: &Shape, space: Space) -> hdf5::Result<Made> {
     let mut options = hdf5::File::with_options();
     // Nothing is placed between chunks: no other small data, and the index is one node, created before them.
-    // The lock is ours, not the library's: it lasts until all who inherited the file have closed it.
+    // The lock is ours, not the library's: the library's could not be released before all processes that inherited the
+    // file closed it.
     options.fapl().small_data_block_size(0).file_locking(false);
     if space == Space::Early {
         let entries = shape.chunks().clamp(64, limits::HDF5_CHUNKS_MAX);

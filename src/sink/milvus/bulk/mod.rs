@@ -104,7 +104,7 @@ impl Bulk {
         )
     }
 
-    /// Passes the run's number, which its directory is named after.
+    /// Receives the run's number, which its directory is named after.
     pub fn begin(&self, run: u64) {
         self.run.store(run, Ordering::Relaxed);
     }
