@@ -42,7 +42,7 @@ pub enum Position {
     /// At this row of the shard's source, counted in stored order.
     Row(u64),
     /// After the row with this key, in a source that is read in the order of its keys: numbers by value, texts by their
-    ///     /// bytes.
+    /// bytes.
     After(Key),
     /// After the last row, whatever its key.
     End,
@@ -51,7 +51,7 @@ pub enum Position {
 impl Position {
     /// The number of the row, for sources that count them. A log that was tampered with may have something else: a key
     /// is
-    ///     /// after any row.
+    /// after any row.
     pub fn row(&self) -> u64 {
         match self {
             Position::Start => 0,

@@ -231,8 +231,8 @@ pub struct Snapshot {
     /// Seconds since the start.
     pub seconds: f64,
     /// Of these, seconds until the last batch was finished: it got its receipt, or all its rows were left out, or, in a
-    ///     /// verification, it was compared. In a finished run, the time after that is the destination making everything durable.
-    ///     /// `None` before the first batch of this attempt.
+    /// verification, it was compared. In a finished run, the time after that is the destination making everything durable.
+    /// `None` before the first batch of this attempt.
     pub last_receipt_seconds: Option<f64>,
 }
 

@@ -197,7 +197,7 @@ async fn in_time(
 impl Failure {
     /// The same for a request that is harmless to repeat: it does not matter whether it was sent completely, and so may
     /// have
-    ///     /// been carried out.
+    /// been carried out.
     pub fn repeatable(self) -> Failure {
         match self {
             Failure::Status {

@@ -85,8 +85,8 @@ pub struct Totals {
     #[serde(serialize_with = "hexadecimal")]
     pub digest: u64,
     /// The largest relative error of a component that was converted to another type; `None`: none was. It comes
-    ///     /// from the batches' receipts, so it covers all rows delivered by this run and the ones it resumes; rows whose receipt
-    ///     /// was lost are converted, and counted, again.
+    /// from the batches' receipts, so it covers all rows delivered by this run and the ones it resumes; rows whose receipt
+    /// was lost are converted, and counted, again.
     #[serde(rename = "largest_relative_error")]
     pub relative_error: Option<f32>,
 }

@@ -195,7 +195,7 @@ impl Checkpoint {
 
     /// Records that the decisions about targets have been carried out, each with the destination's own id of where it
     /// goes.
-    ///     /// Synced.
+    /// Synced.
     pub fn prepared(&self, targets: &[(u32, u64)]) -> Result<()> {
         let mut state = self
             .state
@@ -235,7 +235,7 @@ impl Checkpoint {
     }
 
     /// Records that a target has been finished. Written at once, durable after [`Checkpoint::keep`]: if the record is
-    ///     /// lost, the last steps are taken again.
+    /// lost, the last steps are taken again.
     pub fn record_done(&self, target: u32) -> Result<()> {
         self.write(Record::Done(target))
     }
@@ -318,7 +318,7 @@ impl Checkpoint {
 
     /// Records, when a run stops cleanly, which batches of the windows it opened may have been sent without a receipt:
     /// the
-    ///     /// others are known not to have been sent. Synced.
+    /// others are known not to have been sent. Synced.
     pub fn doubt(&self, shard: u32, target: u32, batches: Vec<u32>) -> Result<()> {
         self.write_synced(Record::Doubt {
             shard,
@@ -392,8 +392,8 @@ impl Checkpoint {
     }
 
     /// Removes the log if nothing can have been sent: the job may be corrected and run as if for the first time. If a
-    ///     /// failed run leaves behind what it created (`lasting`), the log stays once a target was created or may have been
-    ///     /// removed: that must not be done twice.
+    /// failed run leaves behind what it created (`lasting`), the log stays once a target was created or may have been
+    /// removed: that must not be done twice.
     pub fn discard_if_untouched(&self, lasting: bool) -> Result<()> {
         let state = self
             .state

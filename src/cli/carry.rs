@@ -39,7 +39,7 @@ pub struct Report {
     pub outcome: &'static str,
     /// If the run had nothing to do: when the job had finished, in seconds since the epoch. The figures are then those
     /// of
-    ///     /// the run that finished it.
+    /// the run that finished it.
     pub finished_at: Option<u64>,
     /// What was done to targets of a job that had finished, such as `products: indexing`.
     pub completed: Vec<String>,
@@ -53,7 +53,7 @@ pub struct Report {
     /// The destination, without credentials.
     pub destination: String,
     /// If the source is no file: whether it was read in its state at one moment (`pinned`), or while it could change
-    ///     /// (`live`).
+    /// (`live`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<&'static str>,
     /// Seconds it took.

@@ -150,7 +150,7 @@ impl Conversion {
 
     /// Appends converted rows to `out`, and returns the largest relative error. `None`: a row cannot be converted, and
     /// `out` is
-    ///     /// useless.
+    /// useless.
     fn rows(
         self,
         vectors: &[u8],

@@ -73,7 +73,7 @@ impl Cursor {
 
     /// A 64-bit count of items of `unit` bytes, refused here if the file cannot hold them: nothing downstream allocates
     /// or
-    ///     /// loops by an unchecked number.
+    /// loops by an unchecked number.
     pub fn count(&mut self, field: &'static str, unit: u64) -> Result<u64> {
         let before = self.at;
         let count = self.u64(field)?;

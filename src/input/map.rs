@@ -23,7 +23,7 @@ pub struct Map {
     map: Mmap,
     /// The file, if memory cannot hold all of it: what was read then leaves the page cache, too, which would evict it
     /// anyway
-    ///     /// before it is read again, along with the pages of other programs, such as the server.
+    /// before it is read again, along with the pages of other programs, such as the server.
     uncached: Option<Arc<File>>,
 }
 

@@ -201,7 +201,7 @@ words!(
         /// Leave the row out, count and list it.
         Skip = "skip",
         /// Keep the value in the dynamic field, under the column's name and `_misfit`; if the field may be null, else
-        ///         /// stop.
+        /// stop.
         Dynamic = "dynamic",
     }
 );

@@ -278,7 +278,7 @@ struct Counted {
     window: u32,
     /// Rows of the target before the next batch. Only sinks that do not resume inside a target rely on it, and they
     /// restart
-    ///     /// shards.
+    /// shards.
     first_row: u64,
 }
 

@@ -41,7 +41,7 @@ pub struct ColumnTraits {
     /// Whether rows are sorted by it.
     pub is_clustering_key: bool,
     /// Names and values, such as `("enable_analyzer", "true")`; not those that are part of the type: `dim`,
-    ///     /// `max_length`, `max_capacity`.
+    /// `max_length`, `max_capacity`.
     pub params: Vec<(String, String)>,
     /// Of a vector: the name of its index; empty: the server chooses one.
     pub index_name: String,

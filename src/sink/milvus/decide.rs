@@ -322,7 +322,7 @@ impl Milvus {
     }
 
     /// Rows that are deleted with what is replaced: all of the collection, in all partitions; `None` if another target
-    ///     /// accounts for them.
+    /// accounts for them.
     fn removed(&self, target: &Target, found: &Collection) -> Result<Option<Count>> {
         if target.name.partition.is_empty() {
             return self.count_there(&found.name, None, true).map(Some);
@@ -338,7 +338,7 @@ impl Milvus {
     }
 
     /// The server's id of the collection, which is never used again, and the partition. Milvus Lite numbers its
-    ///     /// collections from 1, so there the address is added.
+    /// collections from 1, so there the address is added.
     pub(super) fn incarnation_of(&self, target: &Target) -> Result<Option<String>> {
         /// Ids above this are made from the time.
         const OF_THE_TIME: i64 = 1 << 40;

@@ -59,7 +59,7 @@ impl Milvus {
     }
 
     /// Flushes a collection before anything is sent to it, once for all targets in it, unless a flush was begun after
-    ///     /// the given time.
+    /// the given time.
     pub(super) fn flush_since(&self, collection: &str, since: Instant) -> Result<()> {
         let mut flushed = self.flushed.lock().expect("no one panics with it locked");
         if flushed.get(collection).is_some_and(|begun| *begun >= since) {
@@ -171,8 +171,8 @@ impl Milvus {
     }
 
     /// Whether no other target of this run still waits for rows in the same collection. A flush covers a
-    ///     /// whole collection and takes seconds, so the last one does it for all; a run that died before that still has the last
-    ///     /// one to finish.
+    /// whole collection and takes seconds, so the last one does it for all; a run that died before that still has the last
+    /// one to finish.
     fn is_last_to_fill(&self, target: u32, collection: &str) -> bool {
         let mut state = self.state();
         let Some(unfilled) = state.unfilled.get_mut(collection) else {
@@ -248,7 +248,7 @@ impl Milvus {
 
     /// Gives a complete collection the aliases of the source's, if the job asks for that. From then on they refer to
     /// it,
-    ///     /// whatever they referred to before.
+    /// whatever they referred to before.
     fn give_aliases(&self, target: &Target, collection: &str) -> Result<()> {
         if !self.settings.aliases {
             return Ok(());
@@ -306,7 +306,7 @@ impl Milvus {
 
     /// The strongest figure available without building or loading. A target that was appended to is counted the same
     /// way as
-    ///     /// before, so that the two figures can be compared.
+    /// before, so that the two figures can be compared.
     pub(super) fn counted(&self, target: &Target) -> Result<Count> {
         let collection = match self.ready(target.number) {
             Some(ready) => ready.envelope.collection.clone(),

@@ -268,7 +268,7 @@ impl Keyed<'_> {
 
     /// How many of these rows have ids that occur more than once, `total` rows in all. Halves the rows until single
     /// ones are
-    ///     /// left or too many queries were made: then it is as many as the surplus allows.
+    /// left or too many queries were made: then it is as many as the surplus allows.
     fn with_copies<'b>(
         &self,
         some: &[Wanted<'b>],

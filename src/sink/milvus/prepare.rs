@@ -103,7 +103,7 @@ impl Milvus {
 
     /// The id of the collection that a target takes part in replacing whole, 0 if the server did not say; `None`: the
     /// target
-    ///     /// does not.
+    /// does not.
     fn replaces_whole(&self, target: &Target, decision: &Decision, state: &State) -> Option<u64> {
         let replaces = decision.action == Action::Replace && target.name.partition.is_empty();
         match replaces {
@@ -114,7 +114,7 @@ impl Milvus {
 
     /// The server's id of where a prepared target goes. Partitions are listed together, because the last of them exists
     /// by
-    ///     /// then.
+    /// then.
     pub(super) fn placed(&self, target: &Target) -> Result<u64> {
         let name = &target.name;
         let Some(ready) = self.ready(target.number) else {
@@ -268,7 +268,7 @@ impl Milvus {
 
     /// Refuses what exists and should not yet, unless it is empty: then it may be what an earlier start of this job
     /// created.
-    ///     /// Flushes it first, because statistics do not count unflushed rows.
+    /// Flushes it first, because statistics do not count unflushed rows.
     fn check_empty(&self, target: &Target, found: &Collection, what: &str) -> Result<()> {
         let looked = Instant::now();
         let mut there = self.rows(target, found)?;
@@ -313,7 +313,7 @@ impl Milvus {
 impl Milvus {
     /// Refuses a collection that was dropped, recreated or changed while rows were on their way to it; the same for
     /// those of
-    ///     /// its partitions that this run fills.
+    /// its partitions that this run fills.
     pub(super) fn check_still_there(&self, target: &Target) -> Result<()> {
         let name = &target.name.collection;
         let anew = |what: &str| {

@@ -223,7 +223,7 @@ impl Milvus1 {
 
     /// Drops what is to be replaced, unless this run has already done so, and only what was decided on. Something newer
     /// with
-    ///     /// the same name stays: what follows looks into it.
+    /// the same name stays: what follows looks into it.
     fn remove(&self, target: &Target, decision: &Decision, state: &mut State) -> Result<()> {
         let TargetName {
             collection,
@@ -254,7 +254,7 @@ impl Milvus1 {
 
     /// Whether a collection, or a partition of it, is the one that was decided on. Milvus 1.x numbers neither, but it
     /// numbers
-    ///     /// their segments; one without segments is recognised by having none.
+    /// their segments; one without segments is recognised by having none.
     fn is_still(&self, collection: &str, partition: Option<&str>, number: u64) -> Result<bool> {
         if number == 0 {
             return Ok(true);
@@ -333,7 +333,7 @@ impl Milvus1 {
 
     /// Refuses what exists and should not yet, unless it is empty: then it may be what an earlier start of this job
     /// created.
-    ///     /// Flushes it first, because unflushed rows are not counted.
+    /// Flushes it first, because unflushed rows are not counted.
     fn check_empty(&self, collection: &str, partition: Option<&str>) -> Result<()> {
         self.server.flush(collection)?;
         let there = self.server.rows(collection)?;

@@ -171,7 +171,7 @@ impl Table {
     }
 
     /// Where each chunk is, row by row; chunks never written have no bytes. `None` if the list would be longer than the
-    ///     /// file.
+    /// file.
     fn places(
         &self,
         dataset: &Dataset,
