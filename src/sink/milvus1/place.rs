@@ -298,8 +298,7 @@ impl Milvus1 {
         };
         self.server.create_collection(schema.clone())?;
         state.made.insert(name.clone());
-        // Partitions of targets that were prepared before this one replaced the collection. They hold nothing yet: no
-        // row
+        // Partitions of targets that were prepared before this one replaced the collection. They hold nothing yet: no row
         // is sent before all targets are ready.
         let siblings = state.made_partitions.iter();
         for sibling in siblings.filter(|one| one.collection == *name && !one.partition.is_empty()) {
