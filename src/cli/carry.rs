@@ -514,7 +514,7 @@ pub fn watch_signals(stop: &Stop, said: &'static str, screen: &Screen) -> Result
         loop {
             for _ in signals.pending() {
                 if asked.is_some() {
-                    screen.wipe();
+                    screen.part(None);
                     std::process::exit(130);
                 }
                 asked = Some(Instant::now());
@@ -522,7 +522,7 @@ pub fn watch_signals(stop: &Stop, said: &'static str, screen: &Screen) -> Result
             }
             if asked.is_some_and(|asked| asked.elapsed() > GRACE) {
                 // Requests in flight stay in doubt; the checkpoint knows which.
-                screen.part(said);
+                screen.part(Some(said));
                 std::process::exit(130);
             }
             std::thread::sleep(LOOK);

@@ -135,6 +135,8 @@ struct State {
     /// Since when the writer has been writing, and whether it writes a message.
     writing: Option<(Instant, bool)>,
     has_writer: bool,
+    /// Whether the program is about to exit: no progress is shown any more.
+    closed: bool,
 }
 
 /// After this long in one write, standard error counts as blocked.
@@ -170,7 +172,7 @@ impl Screen {
     /// Prints a line that stays, unless earlier ones are still waiting: the next report of progress supersedes it.
     pub fn offer(&self, line: &str) {
         self.change(|state| {
-            if state.is_idle() {
+            if state.is_idle() && !state.closed {
                 state.offered = Some(line.to_owned());
             }
         });
@@ -181,8 +183,10 @@ impl Screen {
     pub fn draw(&self, line: &str) {
         let line = fitted(line, self.columns().saturating_sub(1));
         self.change(|state| {
-            state.redrawn = Some(line);
-            state.wiped = false;
+            if !state.closed {
+                state.redrawn = Some(line);
+                state.wiped = false;
+            }
         });
     }
 
@@ -192,11 +196,14 @@ impl Screen {
         self.settle();
     }
 
-    /// Clears the redrawn line and prints a last line before the program exits. Does not wait for a blocked terminal.
-    pub fn part(&self, line: &str) {
+    /// Clears the redrawn line for good and prints a last line, if there is one, before the program exits. Does not wait
+    /// for a blocked terminal.
+    pub fn part(&self, line: Option<&str>) {
         self.change(|state| {
+            state.closed = true;
+            state.offered = None;
             state.wipe();
-            state.lines.push_back(line.to_owned());
+            state.lines.extend(line.map(str::to_owned));
         });
         self.settle();
     }
