@@ -279,7 +279,7 @@ fn partitions_are_compared_each_for_itself_and_rows_from_before_are_left_alone()
     ended.says(&["partition"]);
     pymilvus("v_parts", "c.drop()");
     let ended = verify(&jobs, "two", &[]).code(5);
-    ended.says(&["collection v_parts is not there"]);
+    ended.says(&["collection v_parts does not exist"]);
 }
 
 #[test]
