@@ -94,8 +94,8 @@ print(size / (time.process_time() - start))
 
 
 def check(out):
-    script = ("import sys, pyarrow.parquet as pq, pyarrow.compute as pc\n"
-              "t = pq.read_table(sys.argv[1], columns=['id'])\n"
+    script = ("import glob, sys, pyarrow as pa, pyarrow.parquet as pq, pyarrow.compute as pc\n"
+              "t = pa.concat_tables(pq.read_table(f, columns=['id']) for f in sorted(glob.glob(sys.argv[1] + '/*.parquet')))\n"
               "print(t.num_rows, pc.sum(t['id']).as_py(), pc.count_distinct(t['id']).as_py())")
     said = subprocess.run([TABLES, "-c", script, os.path.join(out, "offline/_default")], check=True, capture_output=True, text=True).stdout
     if said.split() != [str(ROWS), str(ROWS * (ROWS - 1) // 2), str(ROWS)]:
