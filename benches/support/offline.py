@@ -1,14 +1,14 @@
-"""A collection of a real Milvus 2.3.5, read in four ways. Arguments: WORK PORT PROGRAM PYARROW_PYTHON ROUNDS ROWS DIM.
+"""A collection of a real Milvus 2.3.5, read in four ways. Arguments: WORK PORT PROGRAM READER PYARROW_PYTHON ROUNDS ROWS DIM.
 
 Bounds: decoding at least as fast as pyarrow, a core each; into Parquet in no more than twice `cp -r` and fsync; 20 times faster than
 pymilvus' iterator, in wall and in processor time of the client. What is written is read back and compared."""
-import glob, os, resource, shutil, statistics, subprocess, sys, time
+import glob, json, os, resource, shutil, statistics, subprocess, sys, time
 
 import numpy as np
 from pymilvus import Collection, CollectionSchema, DataType, FieldSchema, connections
 
-WORK, PORT, PROGRAM, TABLES = sys.argv[1:5]
-ROUNDS, ROWS, DIM = map(int, sys.argv[5:8])
+WORK, PORT, PROGRAM, READER, TABLES = sys.argv[1:6]
+ROUNDS, ROWS, DIM = map(int, sys.argv[6:9])
 STORAGE = os.path.join(WORK, "milvus", "data")
 
 
@@ -51,6 +51,16 @@ def to_parquet(n):
     out = os.path.join(WORK, "out-%d" % n)
     ours(job("out-%d" % n, "{parquet: {dir: '%s', compression: none}}" % out))
     return out
+
+
+def decode():
+    """bytes of vectors a second of processor: the program's reader, which discards the rows, from its start to its end"""
+    path = job("read", "{parquet: {dir: none}}")
+    _, cpu, done = timed(lambda: subprocess.run([READER, path], check=True, capture_output=True, text=True))
+    rows = json.loads(done.stdout.splitlines()[-1])["rows"]
+    if rows != ROWS:
+        sys.exit("%d rows were read" % rows)
+    return ROWS * DIM * 4 / cpu
 
 
 def copy(n):
@@ -104,18 +114,16 @@ def check(out):
 
 def main():
     collection = fill()
-    size = ROWS * DIM * 4
     ratios = {"cp": [], "decode": []}
     for n in range(ROUNDS):
         copy_wall, _, copied = timed(lambda: copy(n))
         wall, cpu, out = timed(lambda: to_parquet(n))
         check(out)
         arrow = float(subprocess.run([TABLES, "-c", PYARROW, STORAGE], check=True, capture_output=True, text=True).stdout)
-        # All of our processor time, files written among it: a lower bound of how fast we decode.
-        mine = size / cpu
+        mine = decode()
         ratios["cp"].append(wall / copy_wall)
         ratios["decode"].append(mine / arrow)
-        print("round %d: into Parquet %.2f s, %.2f s of processor; cp -r and fsync %.2f s; pyarrow decodes %.0f MB/s, we decode and write %.0f"
+        print("round %d: into Parquet %.2f s, %.2f s of processor; cp -r and fsync %.2f s; pyarrow decodes %.0f MB/s of processor time, ours %.0f"
               % (n, wall, cpu, copy_wall, arrow / 1e6, mine / 1e6), flush=True)
         shutil.rmtree(out)
         shutil.rmtree(copied)
@@ -127,7 +135,7 @@ def main():
     by_wall, by_cpu = iterator_wall / wall, iterator_cpu / cpu
     print("pymilvus' iterator: %.1f s, %.1f s of processor (client); ours %.2f s, %.2f s" % (iterator_wall, iterator_cpu, wall, cpu))
     cp, decode = statistics.median(ratios["cp"]), statistics.median(ratios["decode"])
-    bounds = [("into Parquet / cp -r and fsync", cp, cp <= 2, "<= 2"), ("decode and write / pyarrow's decode", decode, decode >= 1, ">= 1"),
+    bounds = [("into Parquet / cp -r and fsync", cp, cp <= 2, "<= 2"), ("decode / pyarrow's decode", decode, decode >= 1, ">= 1"),
               ("iterator / ours, wall", by_wall, by_wall >= 20, ">= 20"), ("iterator / ours, processor", by_cpu, by_cpu >= 20, ">= 20")]
     for what, value, holds, bound in bounds:
         print("%-40s %6.2f  (%s)%s" % (what, value, bound, "" if holds else "  MISSED"))

@@ -161,8 +161,15 @@ fn numbers_are_the_nearest_doubles() {
         random
     };
     for round in 0..50_000 {
-        let text = match round % 4 {
+        let text = match round % 5 {
             0 => format!("{:?}", f64::from_bits(next())),
+            4 => format!(
+                "{}{}.{:0width$}",
+                ["", "-"][next() as usize % 2],
+                next() % 12,
+                next() % 10u64.pow(1 + (next() % 17) as u32),
+                width = 1 + (next() % 17) as usize
+            ),
             1 => format!("{:?}", f32::from_bits(next() as u32)),
             2 => format!(
                 "-{}.{:07}e-{}",
@@ -178,7 +185,38 @@ fn numbers_are_the_nearest_doubles() {
         if !expected.is_finite() || text.contains("inf") || text.contains("NaN") {
             continue;
         }
-        let read = Scan::new(&text).number().unwrap();
+        // What follows is not part of the number, however long it is.
+        for next in ["", ",", "] ", "}, 0.5, 0.25, 0.125, 0.0625"] {
+            let text = format!("{text}{next}");
+            let mut scan = Scan::new(&text);
+            let read = scan.number().unwrap();
+            assert_eq!(read.to_bits(), expected.to_bits(), "{text}");
+            assert_eq!(scan.peek(), next.bytes().next(), "{text}");
+        }
+    }
+    for (text, expected) in [
+        ("0.5e1, 0.25, 0.125, 0.0625", 5.0),
+        ("-0.000000000000000, 0.5, 0.25", -0.0),
+        ("9.999999999999999, 0.5, 0.25", 9.999999999999999),
+        ("0.1234567890123456, 0.5, 0.25", 0.1234567890123456),
+    ] {
+        let read = Scan::new(text).number().unwrap();
+        assert_eq!(read.to_bits(), f64::to_bits(expected), "{text}");
+    }
+    // Components of vectors as servers write them, and numbers about half-way between two floats.
+    for round in 0..100_000 {
+        let float = (next() as u32 >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        let half = f64::from(float).to_bits() + (1 << 28) + next() % 17 - 8;
+        let half = f64::from_bits(half);
+        let text = match round % 4 {
+            0 => format!("{float}"),
+            1 => format!("{}", f64::from(float)),
+            2 => format!("{half}"),
+            _ => format!("{half:.*}", (next() % 24) as usize),
+        };
+        let expected = text.parse::<f64>().unwrap() as f32;
+        let more = format!("{text}, 0.5, 0.25, 0.125, 0.0625, 0.03125");
+        let read = Scan::new(&more).float().unwrap();
         assert_eq!(read.to_bits(), expected.to_bits(), "{text}");
     }
     assert_eq!(

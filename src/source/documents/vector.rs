@@ -53,7 +53,7 @@ fn numbers(scan: &mut Scan<'_>, kind: VectorType, out: &mut Vec<u8>) -> Read<()>
     out.reserve(kind.row_bytes() as usize);
     match kind.element {
         Element::Float32 => scan.elements(|scan| {
-            let value = float(scan)?;
+            let value = scan.float()?;
             // Components beyond the maximum are counted, but not kept.
             if out.len() < most + 4 {
                 out.extend_from_slice(&value.to_le_bytes());
@@ -61,7 +61,7 @@ fn numbers(scan: &mut Scan<'_>, kind: VectorType, out: &mut Vec<u8>) -> Read<()>
             Ok(())
         }),
         Element::BFloat16 => scan.elements(|scan| {
-            let bits = float(scan)?.to_bits();
+            let bits = scan.float()?.to_bits();
             // Round to nearest, ties to even.
             let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
             if out.len() < most + 2 {
@@ -85,15 +85,6 @@ fn numbers(scan: &mut Scan<'_>, kind: VectorType, out: &mut Vec<u8>) -> Read<()>
             }
             Ok(())
         }),
-    }
-}
-
-fn float(scan: &mut Scan<'_>) -> Read<f32> {
-    let double = scan.number()?;
-    let float = double as f32;
-    match float.is_finite() {
-        true => Ok(float),
-        false => Err(format!("holds {double}, which no float holds")),
     }
 }
 
