@@ -19,8 +19,9 @@ pub const POSTGRES_RANGES_EACH: u64 = 4;
 /// A range of fewer rows is not worth a request of its own.
 pub const POSTGRES_RANGE_ROWS_MIN: u64 = 4096;
 
-/// Rows of a table that are sampled for the keys between ranges; a smaller table is read whole.
-pub const POSTGRES_SAMPLE_ROWS: f64 = 200_000.0;
+/// Rows of a table that are sampled for the keys between ranges; a smaller table is read whole. Whole blocks are sampled:
+/// with 10 rows to a block, the sizes of 16 ranges have a standard deviation of 9 %.
+pub const POSTGRES_SAMPLE_ROWS: f64 = 20_000.0;
 
 /// Repeated keys that an error names.
 pub const POSTGRES_REPEATS_SHOWN: u64 = 5;

@@ -184,18 +184,19 @@ fn bounds(
     let sample = relation
         .sampled_rows
         .filter(|rows| *rows > limits::POSTGRES_SAMPLE_ROWS);
-    let (pieces, sample) = match sample {
+    let (rows, sample) = match sample {
         Some(rows) => {
             let percent = 100.0 * limits::POSTGRES_SAMPLE_ROWS / rows;
-            (most, format!(" TABLESAMPLE SYSTEM ({percent})"))
+            let sample = format!(" TABLESAMPLE SYSTEM ({percent})");
+            (rows as u64, sample)
         }
         None => {
             let rows = connection.query(&format!("SELECT count(*) FROM {}", relation.from))?;
             let rows = rows.first().map_or(Ok(0), |row| number(row, 0))?;
-            let pieces = rows / limits::POSTGRES_RANGE_ROWS_MIN;
-            (pieces.clamp(1, most), String::new())
+            (rows, String::new())
         }
     };
+    let pieces = (rows / limits::POSTGRES_RANGE_ROWS_MIN).clamp(1, most);
     if pieces == 1 {
         return Ok(Vec::new());
     }
