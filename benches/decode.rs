@@ -5,7 +5,7 @@
 
 #![allow(clippy::print_stdout)]
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -74,9 +74,9 @@ fn points(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A vector in JSON.
-fn list(vector: &[f32], out: &mut String) {
+fn list(vector: impl Iterator<Item = impl Display>, out: &mut String) {
     out.push('[');
-    for (at, component) in vector.iter().enumerate() {
+    for (at, component) in vector.enumerate() {
         let comma = if at == 0 { "" } else { "," };
         write!(out, "{comma}{component}").expect("memory takes what is written");
     }
@@ -122,10 +122,11 @@ fn main() {
     for (row, vector) in floats.chunks(DIMENSION).enumerate() {
         let comma = if row == 0 { "" } else { "," };
         write!(page, "{comma}{{\"n\":{row},\"t\":\"text {row}\",\"v\":").expect("it is memory");
-        list(vector, &mut page);
+        // Documents are as their users wrote them: by Python, as doubles.
+        list(vector.iter().copied().map(f64::from), &mut page);
         page.push('}');
         vectors.push_str(comma);
-        list(vector, &mut vectors);
+        list(vector.iter(), &mut vectors);
     }
     page.push(']');
     vectors.push(']');

@@ -20,46 +20,16 @@ const POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
-/// The same as whole numbers, as far as digits are read at once.
-const WHOLE_POWERS: [u64; 17] = {
-    let mut powers = [1; 17];
-    let mut at = 1;
-    while at < powers.len() {
-        powers[at] = powers[at - 1] * 10;
-        at += 1;
-    }
-    powers
-};
-
-/// Whole numbers up to this are exact doubles.
-const EXACT_MAX: i64 = 1 << 53;
-
-/// A number without an exponent: a digit, a point, and 1 to 22 digits.
-struct Component {
-    /// The number without its sign: the nearest double if it is exact.
-    value: f64,
-    /// Whether only one rounding made it.
-    is_exact: bool,
-    negative: bool,
-    bytes: usize,
-}
-
-impl Component {
-    fn signed(&self) -> f64 {
-        f64::from_bits(self.value.to_bits() | u64::from(self.negative) << 63)
-    }
-}
-
-/// How many of these bytes are digits before the first that is none, and these digits, one a byte: the last in the highest
-/// byte, zeros in front. Has no branch that depends on how many there are, which no CPU can predict.
+/// The digits before the first byte that is not one, a digit a byte, then zeros; and how many digits. No branch depends on
+/// their number: no CPU can predict it.
 fn leading_digits(text: [u8; 16]) -> (u128, usize) {
     const ONES: u128 = u128::from_le_bytes([1; 16]);
     let digits = u128::from_le_bytes(text) ^ (ONES * 0x30);
     // A byte above 9 has a bit in its high half, or gets one by adding 6; a carry changes only bytes above it.
     let others = (digits | digits.wrapping_add(ONES * 6)) & (ONES * 0xf0);
-    let count = others.trailing_zeros() as usize / 8;
-    let digits = digits.checked_shl(8 * (16 - count as u32)).unwrap_or(0);
-    (digits, count)
+    let count = others.trailing_zeros() / 8;
+    let after = u128::MAX.checked_shl(8 * count).unwrap_or(0);
+    (digits & !after, count as usize)
 }
 
 /// The number with these eight digits, one a byte, the first in the lowest: pairs, then fours, then all.
@@ -254,52 +224,46 @@ impl<'t> Scan<'t> {
             .map_err(|_| format!("{text} is no whole number of 64 bits"))
     }
 
-    /// The next number if it is written as most components of vectors are. Does not consume it.
-    fn component(&self) -> Option<Component> {
+    /// The next number as [`Scan::float`] returns it, and its length in the text, if it is written like most components of
+    /// vectors: a digit, a point, and 1 to 31 digits. Does not consume it.
+    fn component(&self) -> Option<(f32, usize)> {
         let rest = &self.text.as_bytes()[self.at..];
         let negative = *rest.first()? == b'-';
-        let text = rest.get(usize::from(negative)..usize::from(negative) + 2)?;
-        let behind = rest.get(usize::from(negative) + 2..)?;
+        let text: &[u8; 18] = rest.get(usize::from(negative)..)?.first_chunk()?;
         let whole = text[0].wrapping_sub(b'0');
-        if whole > 9 || text[1] != b'.' {
+        let (digits, mut fraction) = leading_digits(*text[2..].first_chunk()?);
+        if whole > 9 || text[1] != b'.' || fraction == 0 {
             return None;
         }
-        let (digits, mut fraction) = leading_digits(*behind.first_chunk()?);
-        let mut mantissa = u64::from(whole) * WHOLE_POWERS[fraction]
-            + eight_digits(digits as u64) * WHOLE_POWERS[8]
+        let mantissa = u64::from(whole) * 10_000_000_000_000_000
+            + eight_digits(digits as u64) * 100_000_000
             + eight_digits((digits >> 64) as u64);
+        // A signed number is converted faster.
+        let value = mantissa as i64 as f64 * 1e-16;
+        let start = usize::from(negative) + 2;
         if fraction == 16 {
-            let (digits, more) = leading_digits(*behind[16..].first_chunk()?);
-            if more > 6 {
-                return None;
-            }
-            mantissa = mantissa.checked_mul(WHOLE_POWERS[more])?;
-            mantissa = mantissa.checked_add(eight_digits((digits >> 64) as u64))?;
-            fraction += more;
+            let more = *rest.get(start + 16..)?.first_chunk()?;
+            fraction += leading_digits(more).1;
         }
-        let has_exponent = matches!(behind[fraction], b'e' | b'E');
-        // A float64 is converted faster from a signed number.
-        let mantissa = i64::try_from(mantissa).ok()?;
-        (fraction > 0 && !has_exponent).then_some(Component {
-            value: mantissa as f64 / POWERS[fraction],
-            is_exact: mantissa <= EXACT_MAX,
-            negative,
-            bytes: usize::from(negative) + 2 + fraction,
+        let end = start + fraction;
+        // Three roundings, and at most 1e-16 for the digits left out, make less than 2000 units in the last place. If the
+        // midpoint of two floats is farther away, the nearest double lies on the same side of it.
+        let is_near = fraction < 16 || value > 1.0 / 4096.0;
+        let below_float = value.to_bits() as u32 & ((1 << 29) - 1);
+        let is_clear = below_float.abs_diff(1 << 28) > 4096;
+        let is_over = fraction < 32 && !matches!(rest.get(end), Some(b'e' | b'E'));
+        (is_near && is_clear && is_over).then(|| {
+            let sign = u32::from(negative) << 31;
+            (f32::from_bits((value as f32).to_bits() | sign), end)
         })
     }
 
     /// A number, as the float nearest to the nearest double.
     pub fn float(&mut self) -> Read<f32> {
         self.peek();
-        if let Some(component) = self.component() {
-            // Two roundings, of the mantissa and of the quotient, put the value at most 3 units from the nearest double:
-            // unless half-way between two floats is as near, both have the same float.
-            let low = component.value.to_bits() as u32 & ((1 << 29) - 1);
-            let is_normal = component.value >= f64::from(f32::MIN_POSITIVE);
-            if component.is_exact || is_normal && low.abs_diff(1 << 28) > 4 {
-                self.at += component.bytes;
-                return Ok(component.signed() as f32);
-            }
+        if let Some((float, bytes)) = self.component() {
+            self.at += bytes;
+            return Ok(float);
         }
         let double = self.number()?;
         let float = double as f32;
@@ -312,10 +276,6 @@ impl<'t> Scan<'t> {
     /// A number, as the nearest double.
     pub fn number(&mut self) -> Read<f64> {
         self.peek();
-        if let Some(component) = self.component().filter(|c| c.is_exact) {
-            self.at += component.bytes;
-            return Ok(component.signed());
-        }
         let bytes = self.text.as_bytes();
         let start = self.at;
         let negative = bytes.get(self.at) == Some(&b'-');
@@ -366,7 +326,7 @@ impl<'t> Scan<'t> {
         self.at = at;
         // An exact mantissa and an exact power of ten need only one rounding, the correct one; others are left to the
         // library.
-        if whole + fraction <= 19 && mantissa <= EXACT_MAX as u64 && exponent.unsigned_abs() <= 22 {
+        if whole + fraction <= 19 && mantissa <= 1 << 53 && exponent.unsigned_abs() <= 22 {
             let power = POWERS[exponent.unsigned_abs() as usize];
             let value = match exponent < 0 {
                 true => mantissa as f64 / power,
