@@ -11,7 +11,7 @@ use crate::milvus::Client;
 
 /// The setting.
 pub const DATABASES: Setting =
-    Setting::texts("db", "the database, or several; globs").or("default");
+    Setting::texts("db", "one or more databases, or globs").or("default");
 
 /// The setting.
 pub const COLLECTIONS: Setting = Setting::new(

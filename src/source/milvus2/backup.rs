@@ -27,7 +27,7 @@ use crate::store::{self, Login};
 /// The source `milvus_backup`.
 pub const BACKUP: SourceKind = SourceKind {
     name: "milvus_backup",
-    summary: "a backup that milvus-backup wrote, of a Milvus 2.x (to 2.5); no server needed",
+    summary: "a backup of Milvus 2.x (up to 2.5) made by milvus-backup, no server needed",
     settings: &[
         Setting::path(
             "path",
@@ -35,7 +35,7 @@ pub const BACKUP: SourceKind = SourceKind {
         )
         .required()
         .example("backup/my_backup"),
-        Setting::texts("db", "the database, or several; globs").or("default"),
+        Setting::texts("db", "one or more databases, or globs").or("default"),
         choose::COLLECTIONS,
         store::S3,
         files::ACCESS,
@@ -88,7 +88,7 @@ impl Spec for Settings {
 pub struct Backup {
     /// Its name.
     pub name: String,
-    /// The version of the Milvus that it was taken from.
+    /// The version of Milvus that it was taken from.
     pub version: String,
     /// The metadata file; if there are several, the first.
     pub meta: PathBuf,
@@ -119,20 +119,20 @@ pub fn read(path: &Path, volume: &Volume) -> Result<Backup> {
         (dir.join(TOP), by_level(&dir, volume)?)
     } else {
         let what =
-            format!("is no backup of milvus-backup: it has neither meta/{WHOLE} nor meta/{TOP}");
+            format!("is not a milvus-backup backup: it has neither meta/{WHOLE} nor meta/{TOP}");
         let error = Error::path(Kind::Job, path, what);
         let inside = volume.list(path)?.into_iter();
         let inside = inside
             .map(|entry| path.join(entry.name))
             .find(|path| is_backup(path, volume).unwrap_or(false));
         return Err(match inside {
-            Some(inside) => error.hint(format!("there is one in it: {}", inside.display())),
+            Some(inside) => error.hint(format!("there is a backup in it: {}", inside.display())),
             None => error,
         });
     };
     if info.format == "snapshot" {
         let what =
-            "is a backup of format `snapshot` (storage V3), which this program does not read yet";
+            "is a backup in `snapshot` format (storage V3), which this program does not read yet";
         return Err(Error::path(Kind::Unsupported, &meta, what));
     }
     let binlogs = path.join("binlogs");
@@ -158,7 +158,7 @@ fn json<T: DeserializeOwned>(path: &Path, volume: &Volume) -> Result<T> {
         Volume::Remote(_) => volume.open(path)?,
     };
     if view.len() > limits::BACKUP_META_BYTES_MAX {
-        let what = format!("metadata of {} bytes", view.len());
+        let what = format!("has {} bytes, too many for metadata", view.len());
         return Err(view.corrupt(0, what));
     }
     let bytes = view.bytes()?;
@@ -169,7 +169,7 @@ fn json<T: DeserializeOwned>(path: &Path, volume: &Volume) -> Result<T> {
             .map(<[u8]>::len)
             .sum();
         let at = before + e.column().saturating_sub(1);
-        view.corrupt(at as u64, format!("is no metadata of milvus-backup: {e}"))
+        view.corrupt(at as u64, format!("is not metadata of milvus-backup: {e}"))
     })
 }
 
@@ -202,7 +202,7 @@ fn by_level(dir: &Path, volume: &Volume) -> Result<Info> {
         None => Ok(info),
         Some(((collection, partition), _)) => {
             let what = format!(
-                "has segments of partition {partition} of collection {collection}, which the other metadata do not have"
+                "lists segments of partition {partition} of collection {collection}, which the other metadata does not list"
             );
             Err(Error::path(
                 Kind::Corrupt,
@@ -516,7 +516,7 @@ fn function(of: OfFunction) -> FunctionSchema {
 
 fn field(of: OfField) -> std::result::Result<FieldSchema, String> {
     let default = default(&of);
-    let unread = || format!("the default of field {} cannot be read", of.name);
+    let unread = || format!("the default value of field {} cannot be read", of.name);
     Ok(FieldSchema {
         default_value: default.map_err(|()| unread())?,
         field_id: of.field_id,

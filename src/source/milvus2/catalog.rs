@@ -1,4 +1,4 @@
-//! What do the metadata list? Collections with their fields, partitions, segments and logs, wherever it was read from.
+//! What does the metadata list? Collections with their fields, partitions, segments and logs, wherever it comes from.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Collection {
     pub db: String,
     /// Its name.
     pub name: String,
-    /// Its fields, including those that Milvus adds if the metadata list them.
+    /// Its fields, including those that Milvus adds if the metadata lists them.
     pub schema: CollectionSchema,
     /// How many shards it has.
     pub shards: i32,
@@ -41,7 +41,7 @@ pub struct Collection {
     pub partitions: Vec<Partition>,
     /// Segments that hold its rows and deletions.
     pub segments: Vec<Segment>,
-    /// Segments that do not count, by kind: how many there are, and the rows they have according to the metadata.
+    /// Segments that are not read, by kind: how many there are, and the rows they have according to the metadata.
     pub skipped: BTreeMap<String, (u64, i64)>,
     /// The Milvus timestamp up to which all writes are in its segments.
     pub as_of: Option<u64>,
@@ -78,7 +78,7 @@ pub struct Index {
     pub params: Vec<KeyValue>,
 }
 
-/// A segment that counts.
+/// A segment that is read.
 #[derive(Clone, Debug)]
 pub struct Segment {
     /// Its id.
@@ -138,7 +138,7 @@ impl Root<'_> {
         dir
     }
 
-    /// The logs of a segment, whatever paths the metadata record.
+    /// The logs of a segment, whatever paths the metadata records.
     pub fn segment(
         &self,
         info: &SegmentInfo,
@@ -174,7 +174,7 @@ impl Root<'_> {
     }
 }
 
-/// A log in its directory. Its name is its id, which old metadata record only in its path.
+/// A log in its directory. Its name is its id, which old metadata records only in its path.
 fn file(segment: i64, dir: &Path, log: &LogInfo) -> Log {
     let name = log.path.rsplit('/').next().unwrap_or_default();
     let id = match log.id {
@@ -192,7 +192,7 @@ fn file(segment: i64, dir: &Path, log: &LogInfo) -> Log {
 /// Kinds of segments whose rows will be available later.
 pub const WAITING: [&str; 4] = ["growing", "sealed", "importing", "not yet visible"];
 
-/// Why a segment does not count; `None` if it does.
+/// Why a segment is not read; `None` if it is.
 pub fn why_skipped(info: &SegmentInfo, has_partition: bool, has_logs: bool) -> Option<String> {
     if !has_partition {
         return Some("of partitions that are gone".to_owned());

@@ -1,5 +1,5 @@
-//! Which columns do the rows of a collection have, and which field is which? Reads its schema, its indexes and its
-//! traits.
+//! Which columns do the rows of a collection have, and which field does each come from? Reads its schema, its indexes
+//! and its traits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Shape {
     pub fields: Vec<i64>,
     /// Everything else about the collection.
     pub traits: Arc<CollectionTraits>,
-    /// Whether the server made its keys.
+    /// Whether the server generated its keys.
     pub auto_id: bool,
     /// Whether a column determines the partition, so that none is named.
     pub has_partition_key: bool,
@@ -41,7 +41,10 @@ impl Shape {
         let unread = |what: String| wrong(format!("{what} cannot be read by this program"));
         let schema = &collection.schema;
         if let Some(structs) = schema.struct_array_fields.first() {
-            return Err(unread(format!("field {}, lists of structs,", structs.name)));
+            return Err(unread(format!(
+                "field {}, a list of structs,",
+                structs.name
+            )));
         }
         let is_there = |field: &&FieldSchema| {
             field.field_id >= FIRST_FIELD && field.state == object_state::CREATED
@@ -83,7 +86,7 @@ impl Shape {
     }
 }
 
-/// The dynamic field, if the metadata do not list it: the one that has logs but is not among the fields.
+/// The dynamic field, if the metadata does not list it: the one that has logs but is not among the fields.
 fn dynamic(collection: &Collection, fields: &[&FieldSchema]) -> Option<(i64, Column)> {
     let listed: BTreeSet<i64> = fields.iter().map(|field| field.field_id).collect();
     let logs = collection.segments.iter().flat_map(|s| s.fields.keys());

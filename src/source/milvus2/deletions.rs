@@ -21,7 +21,7 @@ use crate::limits;
 use crate::parquet::{self, File, Values};
 use crate::schema::{ColumnType, Scalar};
 
-/// Replaces the field number in logs of deletions.
+/// The field number in logs of deletions, which belong to no field.
 const NO_FIELD: i64 = -1;
 const INT64: ColumnType = ColumnType::Scalar(Scalar::Int64);
 const TEXT: ColumnType = ColumnType::VarChar { max_bytes: None };
@@ -36,8 +36,8 @@ pub enum Deletions {
 }
 
 impl Deletions {
-    /// Marks the dead rows among these: their key was deleted after they were written. An upsert writes both with one
-    /// timestamp, and the row it wrote is live.
+    /// Marks the dead rows among these: their key was deleted after they were written. An upsert writes both with the
+    /// same timestamp, and the row it wrote is live.
     pub fn dead(&self, keys: &ArrayRef, stamps: &[u64], dead: &mut [bool]) {
         let mut note = |row: usize, at: Option<&u64>| {
             dead[row] |= at.is_some_and(|at| *at > stamps[row]);
@@ -140,7 +140,7 @@ impl Group {
             // Another log of the segment may be in its place.
             if log.rows > 0 && log.rows.unsigned_abs() != loading.seen {
                 let (seen, rows) = (loading.seen, log.rows);
-                let what = format!("has {seen} deletions, the metadata say {rows}");
+                let what = format!("has {seen} deletions, but the metadata records {rows}");
                 return Err(view.corrupt(0, what));
             }
         }
@@ -197,7 +197,7 @@ impl Loading {
                 (true, _) => self.columns(&file)?,
                 (false, 1) => self.records(&file)?,
                 (false, count) => {
-                    let what = format!("{count} columns, where deletions are one of JSON");
+                    let what = format!("has {count} columns, but deletions in JSON have one");
                     return Err(file.view.corrupt(0, what));
                 }
             }
@@ -209,7 +209,7 @@ impl Loading {
     fn columns(&mut self, file: &File) -> Result<()> {
         if file.columns.len() != 2 {
             let what = format!(
-                "{} columns, where deletions are keys and moments",
+                "has {} columns, but deletions have two: keys and timestamps",
                 file.columns.len()
             );
             let error = Error::new(Kind::Unsupported, what).at(file.view.place(0));
@@ -265,13 +265,14 @@ impl Loading {
         if !text.starts_with('{') {
             let both = text.rsplit_once(',');
             let both = both.and_then(|(key, at)| Some((key.parse().ok()?, at.parse().ok()?)));
-            let (key, at) = both.ok_or_else(|| format!("{text:?} is no key and moment"))?;
+            let (key, at) =
+                both.ok_or_else(|| format!("{text:?} is not a key with a timestamp"))?;
             return match self.all {
                 Deletions::Int(_) => {
                     self.int(key, at);
                     Ok(())
                 }
-                Deletions::Text(_) => Err(format!("{text:?} is of a number, keys are text")),
+                Deletions::Text(_) => Err(format!("{text:?} has a numeric key, but keys are text")),
             };
         }
         let record: Record = serde_json::from_str(text).map_err(|e| format!("{text:?}: {e}"))?;
@@ -321,7 +322,7 @@ impl Loading {
     }
 }
 
-/// The values of a column, in the form needed.
+/// The values of a column, converted to the type needed.
 struct Blocks<'f> {
     file: &'f File,
     values: Values,

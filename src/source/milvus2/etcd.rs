@@ -15,7 +15,7 @@ use crate::milvus::proto::Revision;
 
 /// The path of etcd's file below its data directory.
 pub const FILE: &str = "member/snap/db";
-/// Marks a deleted value.
+/// The value that marks a deleted key.
 const TOMBSTONE: &[u8] = &[0xe2, 0x9b, 0xbc];
 /// Bytes of the checksum that `etcdctl snapshot save` appends.
 const SUM_BYTES: u64 = 32;
@@ -78,9 +78,9 @@ pub fn read(path: &Path, volume: &Volume, prefix: Option<&str>) -> Result<Keys> 
         match read {
             Ok((keys, _)) if !busy => return Ok(keys),
             Ok(_) if tries == limits::ETCD_TRIES => {
-                let what = "is written to while it is read";
+                let what = "was written to while it was being read";
                 return Err(Error::path(Kind::Changed, path, what)
-                    .hint("read what `etcdctl snapshot save` writes, or a copy"));
+                    .hint("read a file of `etcdctl snapshot save`, or a copy"));
             }
             Err(error) if !busy || tries == limits::ETCD_TRIES => return Err(error),
             // A running server moves pages while they are read: what is damaged now may be intact on the next attempt.
@@ -105,7 +105,7 @@ fn newest(path: &Path) -> Result<u64> {
 
 fn once(view: View, path: &Path, prefix: Option<&str>) -> Result<(Keys, u64)> {
     if view.len() > limits::ETCD_FILE_BYTES_MAX {
-        let what = format!("has {} bytes, more than any etcd holds", view.len());
+        let what = format!("has {} bytes, more than etcd can hold", view.len());
         return Err(Error::path(Kind::Corrupt, path, what));
     }
     check_sum(&view)?;
@@ -114,14 +114,14 @@ fn once(view: View, path: &Path, prefix: Option<&str>) -> Result<(Keys, u64)> {
     let mut each = |name: Bytes, value: Bytes| {
         let revision = Revision::decode(value.clone());
         let revision = revision
-            .map_err(|e| bolt.corrupt(&value, format!("a value of etcd cannot be read: {e}")))?;
+            .map_err(|e| bolt.corrupt(&value, format!("a value in etcd cannot be read: {e}")))?;
         // After the two numbers of a revision, `t` marks the key as deleted.
         let is_deleted = name.get(17) == Some(&b't');
         let taken = take(&mut all, revision, is_deleted);
         taken.map_err(|what| bolt.corrupt(&value, what))
     };
     if !bolt.bucket("key", &mut each)? {
-        let what = "is a bbolt file, and none of etcd: it has no bucket `key`";
+        let what = "is a bbolt file, but not one of etcd: it has no bucket `key`";
         return Err(Error::path(Kind::Corrupt, path, what));
     }
     Ok((Keys::of(path, all, prefix)?, bolt.transaction))
@@ -141,7 +141,10 @@ pub fn take(
         false => drop(all.insert(revision.key, revision.value)),
     }
     match all.len() > limits::ETCD_KEYS_MAX {
-        true => Err(format!("more than {} keys", limits::ETCD_KEYS_MAX)),
+        true => Err(format!(
+            "etcd holds more than {} keys of Milvus",
+            limits::ETCD_KEYS_MAX
+        )),
         false => Ok(()),
     }
 }
@@ -163,13 +166,13 @@ fn check_sum(view: &View) -> Result<()> {
     view.read(end, &mut said)?;
     match sum.finalize()[..] == said {
         true => Ok(()),
-        false => Err(view.corrupt(end, "the snapshot is damaged: its SHA-256 differs")),
+        false => Err(view.corrupt(end, "the snapshot is damaged: its SHA-256 does not match")),
     }
 }
 
 /// The paths of Milvus's metadata; the rest are copies, watches and sessions.
 const KEPT: [&str; 3] = ["/root-coord/", "/datacoord-meta/", "/field-index/"];
-/// The path of older states of the same metadata.
+/// The path of older versions of the same metadata.
 const SNAPSHOTS: &str = "/snapshots";
 
 fn is_of_milvus(key: &[u8]) -> bool {
@@ -193,11 +196,11 @@ fn choose(path: &Path, all: &BTreeMap<Bytes, Bytes>, asked: Option<&str>) -> Res
     match asked.map(|asked| asked.trim_matches('/')) {
         Some(asked) if there.contains(asked) => Ok(asked.to_owned()),
         Some(asked) => wrong(format!(
-            "has no metadata of Milvus below {asked}; there are: {list}"
+            "has no Milvus metadata below {asked}; there are: {list}"
         )),
         None if there.len() == 1 => Ok(there.pop_first().unwrap_or_default()),
         None if there.is_empty() => wrong("has no metadata of Milvus 2.x".to_owned()),
-        None => wrong(format!("has several installations of Milvus: {list}"))
-            .map_err(|e: Error| e.hint("`prefix:` says which is meant")),
+        None => wrong(format!("holds several installations of Milvus: {list}"))
+            .map_err(|e: Error| e.hint("select one with `prefix:`")),
     }
 }

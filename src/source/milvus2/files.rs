@@ -1,4 +1,4 @@
-//! Which directory is the storage of a Milvus 2.x, and where are its metadata? The settings of `milvus_files`.
+//! Which directory is the storage of Milvus 2.x, and where is its metadata? The settings of `milvus_files`.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::store::{self, Login};
 /// The source `milvus_files`.
 pub const FILES: SourceKind = SourceKind {
     name: "milvus_files",
-    summary: "the storage of a Milvus 2.x (to 2.5) on a disk or in S3, with its etcd or etcd's file; no Milvus needed",
+    summary: "the storage of Milvus 2.x (up to 2.5) on a disk or in S3, with its etcd or etcd's file; no Milvus needed",
     settings: &[
         Setting::path(
             "path",
@@ -26,15 +26,15 @@ pub const FILES: SourceKind = SourceKind {
         .example("/var/lib/milvus/data"),
         Setting::path(
             "meta",
-            "etcd's data directory, its file member/snap/db, or what `etcdctl snapshot save` wrote; also s3://…, or the \
-             http(s):// address of a running etcd; left out: looked for beside `path`",
+            "etcd's data directory, its file member/snap/db, or a file of `etcdctl snapshot save`; also s3://…, or the \
+             http(s):// address of a running etcd; left out: searched for in and near `path`",
         ),
         live::ETCD,
         Setting::text(
             "prefix",
-            "what Milvus' keys in etcd begin with, such as by-dev/meta; left out: the only one there is",
+            "the prefix of Milvus's keys in etcd, such as by-dev/meta; left out: the only one",
         ),
-        Setting::texts("db", "the database, or several; globs").or("default"),
+        Setting::texts("db", "one or more databases, or globs").or("default"),
         choose::COLLECTIONS,
         store::S3,
         files::ACCESS,
@@ -155,7 +155,7 @@ const WITHIN: [&str; 4] = ["", "data", "files", "milvus"];
 const ETCD: [&str; 6] = ["etcd.data", "", "etcd", "../etcd", "../etcd.data", ".."];
 
 impl Settings {
-    /// The storage, and a file of its metadata.
+    /// The storage, and its metadata file.
     fn find(&self, volume: &Volume) -> Result<Place> {
         match &self.meta {
             // An object is named in full: buckets do not hold etcd's directories.
@@ -169,13 +169,13 @@ impl Settings {
 }
 
 impl Place {
-    /// The storage directory at this path; if there are metadata, it may have no logs yet.
+    /// The storage directory at this path; if there is metadata, it may have no logs yet.
     fn root(path: &Path, volume: &Volume, has_meta: bool) -> Result<PathBuf> {
         if let Volume::Disk(_) = volume {
             let found = std::fs::metadata(path).map_err(|e| {
                 let what = match e.kind() {
                     std::io::ErrorKind::NotFound => "there is no such directory".to_owned(),
-                    _ => format!("cannot look into it: {e}"),
+                    _ => format!("cannot be read: {e}"),
                 };
                 Error::path(Kind::Job, path, what)
             })?;
@@ -196,21 +196,25 @@ impl Place {
         if has_meta && !volume.is_remote() {
             return Ok(path.to_owned());
         }
-        let what = "is no storage of Milvus 2.x: it has neither insert_log/ nor etcd's data";
+        let what = "is not the storage of Milvus 2.x: it has neither insert_log/ nor etcd's data";
         Err(Error::path(Kind::Job, path, what).hint(
-            "name the directory that localStorage.path, or the bucket's rootPath (files), names",
+            "`path` is Milvus's localStorage.path, or its bucket with the rootPath (`files`)",
         ))
     }
 
-    /// Finds the storage at this path, and its metadata unless they are named.
+    /// Finds the storage at this path, and its metadata unless `meta` names it.
     pub fn find(path: &Path, meta: Option<&Path>, volume: &Volume) -> Result<Place> {
         let named = meta.map(file).transpose()?;
         let is_here = !volume.is_remote();
-        let has_meta = named.is_some() || is_here && beside(path).is_some();
+        let has_meta = named.is_some() || is_here && find_etcd(path).is_some();
         let root = Place::root(path, volume, has_meta)?;
-        let near = || beside(&root).or_else(|| beside(path)).filter(|_| is_here);
+        let near = || {
+            find_etcd(&root)
+                .or_else(|| find_etcd(path))
+                .filter(|_| is_here)
+        };
         let Some(meta) = named.or_else(near) else {
-            let what = "there are no metadata beside it: only etcd knows which collections, fields and segments there are";
+            let what = "there is no metadata in or near it: only etcd knows which collections, fields and segments exist";
             return Err(Error::path(Kind::Job, &root, what).hint(
                 "`meta:` names etcd's address, its data directory, its file member/snap/db, or a file of `etcdctl snapshot \
                  save`",
@@ -238,7 +242,8 @@ pub fn is_root(path: &Path, volume: &Volume) -> Result<bool> {
     }
 }
 
-fn beside(root: &Path) -> Option<PathBuf> {
+/// Etcd's file in or near the storage.
+fn find_etcd(root: &Path) -> Option<PathBuf> {
     let mut all = ETCD.iter().map(|dir| root.join(dir).join(etcd::FILE));
     all.find(|file| file.is_file())
 }
@@ -249,7 +254,7 @@ fn file(path: &Path) -> Result<PathBuf> {
     let found = all.into_iter().find(|file| file.is_file());
     found.ok_or_else(|| {
         let what = match path.exists() {
-            true => format!("is no data directory of etcd: it has no {}", etcd::FILE),
+            true => format!("is not a data directory of etcd: it has no {}", etcd::FILE),
             false => "there is no such file".to_owned(),
         };
         Error::path(Kind::Job, path, what)

@@ -1,7 +1,7 @@
 //! Storage V2 of Milvus 2.6: which file holds a field? Each group of columns is a bare Parquet file, whose columns are
-//! identified by their field numbers.
+//! identified by field numbers.
 //!
-//! Written from the description of the format; never tried on files of a server, which no registry has.
+//! Written from the description of the format, and never tested on the files of a server, which no registry offers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -23,20 +23,20 @@ pub fn fields(info: &catalog::Segment, volume: &Volume) -> Result<BTreeMap<i64, 
         let file = File::of(log::open(&first.path, volume)?)?;
         for column in file.columns.iter() {
             let Some(number) = column.number else {
-                let what = format!("column `{}` has no number of a field", column.name);
+                let what = format!("column `{}` has no field number", column.name);
                 return Err(file.view.corrupt(0, what));
             };
             if let Some(other) = fields.insert(i64::from(number), logs.clone()) {
                 let other = other
                     .first()
                     .map_or(Path::new(""), |log| log.path.as_path());
-                let what = format!("field {number} is in {} too", other.display());
+                let what = format!("field {number} is also in {}", other.display());
                 return Err(file.view.corrupt(0, what));
             }
         }
     }
     if !info.fields.is_empty() && !fields.contains_key(&TIMESTAMP) {
-        let what = "no group of its columns holds the moments of rows (field 1)";
+        let what = "none of its groups of columns holds the timestamps of rows (field 1)";
         return Err(Error::path(Kind::Corrupt, &info.dir, what));
     }
     Ok(fields)
@@ -63,7 +63,7 @@ impl Opened {
             Some(column) => Ok(Stored { file, column }),
             None => Err(file
                 .view
-                .corrupt(0, format!("has no column of field {field}"))),
+                .corrupt(0, format!("has no column for field {field}"))),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What does a storage, a backup or an etcd file hold, and what of it can be recovered?
-//! Also describes what the source would refuse; counts live rows if the files are there.
+//! What does a storage, a backup or an etcd file hold, and how much of it can be recovered?
+//! Also describes what the source would refuse; counts live rows if the files exist.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,14 +20,14 @@ use crate::input::{Access, View, Volume};
 use crate::schema::ColumnType;
 use crate::store::{self, Login};
 
-/// What was found of Milvus 2.x.
+/// What was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Description {
     /// What it is.
     pub kind: String,
     /// Where it is.
     pub path: String,
-    /// Where the metadata are.
+    /// Where the metadata is.
     pub metadata: String,
     /// Live collections, in order of creation.
     pub collections: Vec<DescribedCollection>,
@@ -50,7 +50,7 @@ pub struct DescribedCollection {
     pub indexes: Vec<String>,
     /// Its partitions, the default one first.
     pub partitions: Vec<DescribedPartition>,
-    /// Segments that do not count, by kind: how many there are, and their rows according to the metadata.
+    /// Segments that are not read, by kind: how many there are, and their rows according to the metadata.
     pub skipped: BTreeMap<String, (u64, i64)>,
     /// Segments that only hold deletions.
     pub segments_of_deletions: u64,
@@ -58,7 +58,7 @@ pub struct DescribedCollection {
     pub storage_versions: BTreeMap<i64, u64>,
     /// The time up to which all writes are in its segments.
     pub as_of: Option<String>,
-    /// Why none of it can be recovered, if so.
+    /// Why none of it can be recovered; `None` if some can.
     pub problem: Option<String>,
 }
 
@@ -79,7 +79,7 @@ pub struct DescribedPartition {
     pub problems: Vec<String>,
 }
 
-/// Describes what is at this path; `None` if it is nothing of Milvus 2.x.
+/// Describes what is at this path; `None` if it does not belong to Milvus 2.x.
 pub fn inspect(path: &Path) -> Result<Option<Description>> {
     let volume = store::volume(path, Access::Map, &Login::default())?;
     if volume.is_remote() || path.is_dir() {
@@ -233,7 +233,7 @@ fn recovery(collections: &[DescribedCollection], has_files: bool) -> String {
             .map(|p| p.rows_in_metadata)
             .fold(0, i64::saturating_add);
         return format!(
-            "the metadata count {rows} stored rows; the rows are in the storage they are of"
+            "the metadata counts {rows} stored rows; the rows are in the storage that it describes"
         );
     }
     let rows: u64 = parts().filter_map(|p| p.rows).sum();
@@ -242,19 +242,19 @@ fn recovery(collections: &[DescribedCollection], has_files: bool) -> String {
     let refused = collections.iter().filter(|c| c.problem.is_some()).count();
     if refused > 0 {
         said.push_str(&format!(
-            "; {refused} of {} collections not at all",
+            "; {refused} of {} collections cannot be recovered",
             collections.len()
         ));
     }
     if broken > 0 {
-        said.push_str(&format!("; {broken} segments not at all"));
+        said.push_str(&format!("; {broken} segments cannot be recovered"));
     }
     let waits = |c: &DescribedCollection| {
         let mut skipped = c.skipped.keys();
         skipped.any(|why| catalog::WAITING.contains(&why.as_str()))
     };
     if collections.iter().any(waits) {
-        said.push_str("; what was never flushed only after that Milvus has flushed it");
+        said.push_str("; unflushed rows can be recovered only after Milvus has flushed them");
     }
     said
 }
@@ -287,7 +287,11 @@ impl fmt::Display for Description {
                 write!(f, "  partition {}: ", part.name)?;
                 match (part.rows, part.rows_deleted) {
                     (Some(rows), Some(dead)) => write!(f, "{rows} rows, {dead} deleted, ")?,
-                    _ => write!(f, "{} stored rows by the metadata, ", part.rows_in_metadata)?,
+                    _ => write!(
+                        f,
+                        "{} stored rows according to the metadata, ",
+                        part.rows_in_metadata
+                    )?,
                 }
                 writeln!(f, "{} segments", part.segments)?;
                 for problem in &part.problems {
@@ -301,7 +305,7 @@ impl fmt::Display for Description {
             for (why, (count, rows)) in &collection.skipped {
                 writeln!(
                     f,
-                    "  left out: {count} segments {why}, {rows} rows by the metadata"
+                    "  left out: {count} segments {why}, {rows} rows according to the metadata"
                 )?;
             }
             for (version, count) in collection.storage_versions.range(2..) {

@@ -1,4 +1,4 @@
-//! How are Milvus's metadata read from a running etcd? All keys as of one revision, page by page. Only reads.
+//! How is Milvus's metadata read from a running etcd? All keys as of one revision, page by page. Only reads.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::limits;
 use crate::milvus::proto::Revision;
 
 /// The setting of a job.
-pub const ETCD: Setting = Setting::map("etcd", LOGIN, "how to log in, where `meta` is an address");
+pub const ETCD: Setting = Setting::map("etcd", LOGIN, "how to log in, if `meta` is an address");
 
 const LOGIN: &[Setting] = &[
     Setting::text("user", "how to log in, with password"),
@@ -50,7 +50,7 @@ impl Live {
             if !is_live {
                 form.mistake(
                     "",
-                    "is for an etcd at an address, which `meta` does not name",
+                    "is only for a running etcd, and `meta` is not the address of one",
                 );
             }
             form.done();
@@ -109,7 +109,8 @@ impl Live {
             };
             let answer: Token = client.ask("Auth/Authenticate", &request)?;
             let token = HeaderValue::from_str(&answer.token);
-            let token = token.map_err(|_| Error::new(Kind::Refused, "etcd gave an odd token"))?;
+            let token =
+                token.map_err(|_| Error::new(Kind::Refused, "etcd returned an invalid token"))?;
             client.headers.insert("token", token);
         }
         Ok(client)
@@ -150,9 +151,10 @@ impl Client {
                 taken.map_err(|what| Error::new(Kind::Unsupported, what))?;
             }
             if bytes > limits::ETCD_ASKED_BYTES_MAX {
-                let what = format!("more than {bytes} bytes of metadata");
+                let what = format!("etcd returned more than {bytes} bytes of metadata");
                 let error = Error::new(Kind::Unsupported, what).at(self.place("KV/Range"));
-                return Err(error.hint("`etcdctl snapshot save` writes a file that can be mapped"));
+                return Err(error
+                    .hint("read a file of `etcdctl snapshot save` instead, which can be mapped"));
             }
             match last.filter(|_| answer.more) {
                 None => return Ok(all),
@@ -192,14 +194,15 @@ fn meaning(failure: Failure) -> Error {
         Failure::Slow(words) => Error::new(Kind::Slow, words),
         Failure::Tls(words) => call::tls_failed(&words),
         Failure::Foreign(words) => Error::new(Kind::Refused, words)
-            .hint("is the address that of etcd's client port, such as 2379?"),
+            .hint("does the address have etcd's client port, such as 2379?"),
         Failure::Status { code, message, .. } => {
-            let said = format!("etcd said: {}", call::describe(code, &message));
+            let said = format!("etcd answered: {}", call::describe(code, &message));
             match code {
                 // OUT_OF_RANGE: the revision was compacted.
                 11 => Error::new(Kind::Changed, said),
-                3 | 7 | 16 => Error::new(Kind::Refused, said)
-                    .hint("`etcd: {user, password}` names a user that may read Milvus' keys"),
+                3 | 7 | 16 => Error::new(Kind::Refused, said).hint(
+                    "`etcd: {user, password}` must be those of a user that may read Milvus's keys",
+                ),
                 14 => Error::new(Kind::Unreachable, said),
                 4 | 8 => Error::new(Kind::Busy, said),
                 _ => Error::new(Kind::Refused, said),

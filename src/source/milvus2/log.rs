@@ -20,7 +20,7 @@ use crate::milvus::values;
 use crate::parquet::{self, File, Values, Wrong};
 use crate::schema::{Column, ColumnType, DefaultValue, Scalar};
 
-/// Opens a file that the metadata name: if it is missing, the data are at fault.
+/// Opens a file that the metadata names: if it is missing, the data is at fault.
 pub fn open(path: &Path, volume: &Volume) -> Result<View> {
     let is_there = match volume {
         Volume::Disk(_) => path.try_exists().unwrap_or(true),
@@ -32,12 +32,12 @@ pub fn open(path: &Path, volume: &Volume) -> Result<View> {
     }
 }
 
-/// The error for a file that the metadata name but that does not exist.
+/// The error for a file that the metadata names but that does not exist.
 pub fn missing(path: &Path) -> Error {
-    let what = "is missing: the metadata name it";
+    let what = "is missing, but the metadata names it";
     Error::path(Kind::Corrupt, path, what).hint(
-        "was all of the storage copied, and the metadata at the same time? A running Milvus removes files that it \
-         merged",
+        "was the whole storage copied, and the metadata at the same time? A running Milvus removes files after \
+         merging them",
     )
 }
 
@@ -58,7 +58,7 @@ pub fn check(file: &File, column: usize, kind: ColumnType) -> Result<()> {
         true => Ok(()),
         false => {
             let is = stored.map_or("nothing".to_owned(), |s| s.arrow.to_string());
-            let what = format!("holds {is}, where the field is {kind}");
+            let what = format!("holds {is}, but the field is {kind}");
             Err(file.view.corrupt(0, what))
         }
     }
@@ -83,7 +83,7 @@ impl Owner {
             return Ok(());
         }
         let what = format!(
-            "is of field {} of segment {} of collection {}, and stands in the place of field {} of segment {} of \
+            "belongs to field {} of segment {} of collection {}, but is in the place of field {} of segment {} of \
              collection {}",
             found.2, found.1, found.0, self.field, self.segment, self.collection
         );
@@ -100,14 +100,14 @@ pub struct Stored {
     pub column: usize,
 }
 
-/// Opens a log of a field: the files in it, a column each.
+/// Opens a log of a field: the files in it, one column each.
 pub fn files(view: &View, owner: Owner) -> Result<Vec<Stored>> {
     let log = binlog::read(view, Event::Insert)?;
     owner.check(&log, view)?;
     let files = log.payloads.into_iter().map(|payload| {
         let file = File::of(payload)?;
         if file.columns.len() != 1 {
-            let what = format!("{} columns, where a field has one", file.columns.len());
+            let what = format!("has {} columns, but a field has one", file.columns.len());
             return Err(file.view.corrupt(0, what));
         }
         Ok(Stored { file, column: 0 })
@@ -137,7 +137,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// Values of a column in these files, from a row on; `first` is the row of the segment with which they begin.
+    /// Values of a column in these files, except the first `skip`; `first` is the number of the first in the segment.
     pub fn new(column: &Column, files: Vec<Stored>, first: u64, skip: u64) -> Result<Field> {
         for stored in &files {
             check(&stored.file, stored.column, column.kind)?;
@@ -224,7 +224,7 @@ impl Field {
 }
 
 fn none(row: usize) -> Wrong {
-    (row, "there is no value".to_owned())
+    (row, "the value is missing".to_owned())
 }
 
 /// Arrays, each of which is a message.
@@ -241,7 +241,7 @@ fn arrays(
             return Err(none(row));
         }
         let list = ScalarField::decode(bytes.value(row));
-        let list = list.map_err(|e| (row, format!("is no array of {}: {e}", of.name())))?;
+        let list = list.map_err(|e| (row, format!("is not an array of {}: {e}", of.name())))?;
         lists.push(list);
     }
     let valid = match bytes.null_count() {
@@ -275,7 +275,8 @@ fn sparse(block: &ArrayRef, nullable: bool) -> std::result::Result<ArrayRef, Wro
         let (pairs, rest) = bytes.value(row).as_chunks::<8>();
         let index = |pair: &[u8; 8]| u32::from_le_bytes([pair[0], pair[1], pair[2], pair[3]]);
         if !rest.is_empty() || pairs.windows(2).any(|two| index(&two[0]) >= index(&two[1])) {
-            let what = "is no sparse vector: indexes and values in pairs, indexes ascending";
+            let what =
+                "is not a sparse vector: pairs of an index and a value, with ascending indexes";
             return Err((row, what.to_owned()));
         }
     }

@@ -64,7 +64,7 @@ pub fn collections(keys: &Keys, root: &Path) -> Result<Vec<Collection>> {
     })?;
     describe(keys, &mut all)?;
     segments(keys, root, &mut all)?;
-    // The oldest of the timestamps that its channels were read to.
+    // The oldest of the timestamps up to which its channels were read.
     each(
         keys,
         "datacoord-meta/channel-cp/",
@@ -195,7 +195,7 @@ fn segments(keys: &Keys, root: &Path, all: &mut BTreeMap<i64, Collection>) -> Re
         };
         let mut fields = binlogs.remove(&info.id).unwrap_or_default();
         let mut deleted = deletions.remove(&info.id).unwrap_or_default();
-        // Until 2.1 they were in the segment's own value.
+        // Until 2.1, logs were listed in the segment's own value.
         fields.extend(info.binlogs.iter().cloned());
         deleted.extend(info.deltalogs.iter().cloned());
         let mut partitions = collection.partitions.iter();

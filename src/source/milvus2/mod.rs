@@ -1,9 +1,9 @@
-//! How is Milvus 2.x read at rest? Metadata from etcd, its file or a backup's, rows from the binlogs of segments,
-//! storage V1, on a disk or in a bucket. Never writes, locks or creates anything; never calls a Milvus.
+//! How is Milvus 2.x read at rest? Metadata from etcd, etcd's file or a backup; rows from the files of segments, storage
+//! V1 and V2, on a disk or in a bucket. Never writes, locks or creates anything, and never calls Milvus.
 //!
-//! Only live data are migrated: existing collections and partitions, segments with flushed rows that were not dropped
+//! Only live data is migrated: existing collections and partitions, segments with flushed rows that were not dropped
 //! or merged into others, rows whose key was not deleted after they were written. Rows that were never flushed are only
-//! in the log of a running server: they are counted and reported, with the time up to which the data are complete.
+//! in the log of a running server: they are counted and reported, with the time up to which the data is complete.
 
 mod backup;
 mod catalog;
@@ -86,7 +86,7 @@ fn named(collections: &[Collection]) -> Vec<(&str, Vec<&str>)> {
 }
 
 impl Stored {
-    /// Opens the selected collections. `place` is where they are, `meta` is where their metadata are.
+    /// Opens the selected collections. `place` is where they are, `meta` is where their metadata is.
     fn open(
         collections: &[Collection],
         choice: &Choice,
@@ -120,7 +120,7 @@ impl Stored {
             source.add(&collections[first.collection], &partitions, volume)?;
             looked_at.push(&collections[first.collection]);
         }
-        source.warnings = said(&looked_at);
+        source.warnings = warnings(&looked_at);
         for (number, table) in source.tables.iter().enumerate() {
             if source.tables[..number]
                 .iter()
@@ -128,7 +128,7 @@ impl Stored {
             {
                 let what = format!("{} is in several databases", table.name);
                 return Err(Error::path(Kind::Job, meta, what)
-                    .hint("`db:` names one: a job for each brings them to different places"));
+                    .hint("select one with `db:`; a job for each database can write them to different places"));
             }
         }
         Ok(source)
@@ -244,19 +244,19 @@ fn roots(of: &Collection) -> BTreeSet<PathBuf> {
     logs.filter_map(root).collect()
 }
 
-/// What is missing from the segments of these collections, as far as their metadata say.
-fn said(collections: &[&Collection]) -> Vec<String> {
+/// Says what is missing from the segments of these collections, according to their metadata.
+fn warnings(collections: &[&Collection]) -> Vec<String> {
     let at = |stamp: u64| format!("as of {}", moment(catalog::millis(stamp)));
-    let mut said = Vec::new();
+    let mut warnings = Vec::new();
     for of in collections {
         let what = unflushed(of);
         if !what.is_empty() {
             let at = of
                 .as_of
                 .map_or(String::new(), |stamp| format!(" {},", at(stamp)));
-            said.push(format!(
-                "{}:{at} rows and deletions that were not flushed are not in its storage, and do not travel: {}. Flush it, \
-                 and stop who writes, to have all",
+            warnings.push(format!(
+                "{}:{at} rows and deletions that were not flushed are not in its storage and will not be migrated: {}. To \
+                 migrate everything, stop the writers and flush it",
                 of.name,
                 what.join(", ")
             ));
@@ -265,11 +265,11 @@ fn said(collections: &[&Collection]) -> Vec<String> {
     let whole = collections.iter().filter(|of| unflushed(of).is_empty());
     if let Some(first) = whole.filter_map(|of| of.as_of).min() {
         let at = at(first);
-        said.push(format!(
+        warnings.push(format!(
             "{at}: what was written later is not in the storage"
         ));
     }
-    said
+    warnings
 }
 
 /// Segments of a collection that are missing from its storage or incomplete.
@@ -285,16 +285,13 @@ fn unflushed(of: &Collection) -> Vec<String> {
         if catalog::WAITING.contains(&why.as_str()) {
             let rows = match rows {
                 0 => String::new(),
-                rows => format!(" of {rows} rows"),
+                rows => format!(" ({rows} rows)"),
             };
             what.push(format!("{} {why}{rows}", segments(*count)));
         }
     }
     if partly > 0 {
-        what.push(format!(
-            "the rest of {} that was written in part",
-            segments(partly as u64)
-        ));
+        what.push(format!("the unflushed part of {}", segments(partly as u64)));
     }
     what
 }
@@ -379,7 +376,7 @@ impl Source for Stored {
         Ok(Box::new(reader::Live::open(self, shard, &from, limits)?))
     }
 
-    /// Checks all segments opened so far. Metadata may change meanwhile: the files they named are what is read.
+    /// Checks all segments opened so far. The metadata may change meanwhile: the files that it named are what is read.
     fn unchanged(&self) -> Result<()> {
         for (segment, touched) in self.segments.iter().zip(&self.touched) {
             if touched.load(Ordering::Relaxed) {

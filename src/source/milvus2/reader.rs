@@ -1,4 +1,4 @@
-//! How are the live rows of a segment passed on? As they are decoded; dead rows in between cost a cut, not a copy.
+//! How are the live rows of a segment passed on? As they are decoded; dead rows are cut out without copying.
 
 use std::sync::Arc;
 
@@ -32,12 +32,12 @@ impl<'s> Live<'s> {
         };
         // Only `part` and the positions are ours: a plan renumbers shards and targets.
         let Some((table, segment)) = source.segment(shard.part as usize) else {
-            return Err(wrong("there is no such segment now".to_owned()));
+            return Err(wrong("its segment no longer exists".to_owned()));
         };
         let (start, end) = (from.row(), shard.end.row());
         if start > end || end > segment.rows {
             let what = format!(
-                "rows {start} to {end} are not there, it has {}",
+                "rows {start} to {end} do not exist: the segment has {} rows",
                 segment.rows
             );
             return Err(wrong(what));

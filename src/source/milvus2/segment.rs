@@ -32,7 +32,7 @@ pub struct Segment {
     pub live: u64,
     /// A digest of the identities of its files.
     pub identity: u64,
-    /// A digest of samples of its files, and of their numbers.
+    /// A digest of samples of its files, and of their names and lengths.
     pub content: u64,
     collection: i64,
     id: i64,
@@ -43,7 +43,7 @@ pub struct Segment {
     groups: Vec<Arc<Group>>,
     /// The number of live rows in each block; empty if all rows are live.
     blocks: Vec<u32>,
-    /// Which rows are dead, one bit each, if there are more deletions than are held at a time.
+    /// Which rows are dead, one bit each, if there are too many deletions to hold at once.
     dead: Option<Vec<u64>>,
     volume: Volume,
 }
@@ -99,7 +99,7 @@ impl Segment {
                 false => log::rows(&log::files(&view, segment.owner(TIMESTAMP))?),
             };
             if stamp.rows > 0 && u64::try_from(stamp.rows) != Ok(rows) {
-                let what = format!("has {rows} rows, the metadata say {}", stamp.rows);
+                let what = format!("has {rows} rows, but the metadata records {}", stamp.rows);
                 return Err(view.corrupt(0, what));
             }
             segment.chunks.push(Chunk {
@@ -143,7 +143,7 @@ impl Segment {
         }
     }
 
-    /// Marks dead rows if there are too many deletions to be held: a share of the keys at a time.
+    /// Marks dead rows if there are too many deletions to hold at once, a share of the keys at a time.
     fn mark(&mut self, shape: &Shape) -> Result<()> {
         let mut of = 2;
         while of <= limits::DELETION_SHARES_MAX {
@@ -153,13 +153,12 @@ impl Segment {
             }
             of *= 2;
         }
-        let what = "more deleted keys than can be read";
-        Err(Error::path(Kind::Unsupported, &self.dir, what).hint(
-            "have that Milvus compact the collection (pymilvus: Collection.compact), and flush it",
-        ))
+        let what = "has more deleted keys than this program can process";
+        Err(Error::path(Kind::Unsupported, &self.dir, what)
+            .hint("compact the collection in Milvus (pymilvus: Collection.compact), and flush it"))
     }
 
-    /// The same with this many shares: a bit for each row; `None` if a share is still too large.
+    /// Finds dead rows with this many shares: one bit for each row; `None` if a share is still too large.
     fn marked(&self, shape: &Shape, of: u64) -> Result<Option<Vec<u64>>> {
         let key = shape.columns.key_number();
         let mut dead = vec![0u64; self.rows.div_ceil(64) as usize];
@@ -216,7 +215,7 @@ impl Segment {
         }
     }
 
-    /// Reports a file that has changed.
+    /// Returns an error if a file has changed.
     pub fn unchanged(&self) -> Result<()> {
         // Reads from a bucket return the objects that were scanned, or fail.
         if self.volume.is_remote() {
@@ -230,15 +229,15 @@ impl Segment {
         match identity == self.identity {
             true => Ok(()),
             false => {
-                let what = "a file of this segment was changed while it is read";
+                let what = "a file of this segment changed while it was being read";
                 Err(Error::path(Kind::Changed, &self.dir, what)
-                    .hint("leave the storage as it is meanwhile, or read a copy"))
+                    .hint("do not change the storage during the job, or read a copy"))
             }
         }
     }
 }
 
-/// A digest of what a file holds, from samples.
+/// A digest of a file's content, from samples.
 fn content(path: &Path, file: &View, is_remote: bool) -> Result<String> {
     const SAMPLES: u64 = 2;
     let name = path.file_name().unwrap_or_default().display();
@@ -255,8 +254,8 @@ fn content(path: &Path, file: &View, is_remote: bool) -> Result<String> {
 fn supported(info: &catalog::Segment) -> Result<()> {
     let what = match info.storage_version {
         0 | 1 | GROUPED => return Ok(()),
-        3 => "is of storage V3 (an Avro manifest names its files, Milvus 3.0)".to_owned(),
-        other => format!("is of storage version {other}"),
+        3 => "uses storage V3 (Milvus 3.0, where an Avro manifest names the files)".to_owned(),
+        other => format!("uses storage version {other}"),
     };
     let what = format!("{what}, which this program does not read");
     Err(Error::path(Kind::Unsupported, &info.dir, what)
@@ -272,7 +271,7 @@ fn aligned<'i>(
     let wrong = |what: String| Err(Error::path(Kind::Corrupt, &info.dir, what));
     let count = logs_of.get(&TIMESTAMP).map_or(0, Vec::len);
     if count == 0 && !logs_of.is_empty() {
-        return wrong("the metadata name no logs of its moments (field 1)".to_owned());
+        return wrong("the metadata names no logs of its timestamps (field 1)".to_owned());
     }
     let mut all = Vec::new();
     for (column, field) in shape.columns.all().iter().zip(&shape.fields) {
@@ -283,7 +282,7 @@ fn aligned<'i>(
             .filter(|n| *n == 0 || may_lack)
         else {
             return wrong(format!(
-                "the metadata name {} logs of field {field} (`{}`), and {count} of its moments: they do not fit",
+                "the metadata names {} logs of field {field} (`{}`), but {count} of its timestamps",
                 logs.len(),
                 column.name
             ));
@@ -303,7 +302,7 @@ pub struct Stretch<'s> {
     at: u64,
     end: u64,
     open: Option<Open>,
-    /// The files that are open, and those that were open since [`Stretch::evict`].
+    /// Files that are open, or were open since the last [`Stretch::evict`].
     pub views: Vec<View>,
 }
 
@@ -315,9 +314,9 @@ struct Open {
 
 /// Rows in parallel columns.
 pub struct Rows {
-    /// The number of the first in the segment.
+    /// The number of the first row in the segment.
     pub row: u64,
-    /// A value for each, by column.
+    /// A value for each row, by column.
     pub values: Vec<ArrayRef>,
     /// Whether each row is dead; empty if none can be.
     pub dead: Vec<bool>,
@@ -430,7 +429,10 @@ impl<'s> Stretch<'s> {
             .iter()
             .find(|chunk| self.at < chunk.first + chunk.rows);
         let Some(chunk) = chunk else {
-            let what = format!("row {} is not there, it has {}", self.at, self.segment.rows);
+            let what = format!(
+                "row {} does not exist: the segment has {} rows",
+                self.at, self.segment.rows
+            );
             return Err(Error::path(Kind::Changed, &self.segment.dir, what));
         };
         let skip = self.at - chunk.first;
@@ -471,13 +473,16 @@ impl<'s> Stretch<'s> {
     }
 }
 
-/// The values of a column from a row of the chunk on.
+/// The values of a column in a chunk, except those of its first `skip` rows.
 fn values(chunk: &Chunk, files: Vec<Stored>, column: &Column, skip: u64) -> Result<Field> {
     let rows = log::rows(&files);
     if rows != chunk.rows
         && let Some(first) = files.first()
     {
-        let what = format!("has {rows} rows, others of its segment have {}", chunk.rows);
+        let what = format!(
+            "has {rows} rows, but other files of its segment have {}",
+            chunk.rows
+        );
         return Err(first.file.view.corrupt(0, what));
     }
     Field::new(column, files, chunk.first, skip)

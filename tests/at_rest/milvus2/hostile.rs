@@ -184,12 +184,12 @@ fn a_backup_that_is_cut_or_altered_is_refused() {
         (
             "\"data_type\":101",
             "\"data_type\":100",
-            "where the field is",
+            "but the field is",
         ),
         (
             "\"value\":\"8\"}]}],\"enable",
             "\"value\":\"9\"}]}],\"enable",
-            "where the field is",
+            "but the field is",
         ),
         (
             "\"group_id\":470723403745529306",
