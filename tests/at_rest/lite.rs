@@ -273,7 +273,7 @@ fn inspect_and_plan_tell_what_is_there() {
                 "were not flushed: they are read from the log",
                 "ends in the middle of a record",
             ],
-            _ => &["of keys that were inserted more than once the last row travels"],
+            _ => &["if a key was inserted more than once, only its last row is migrated"],
         };
         for part in expected {
             assert!(plain_words(&plan).contains(part), "no `{part}` in:\n{plan}");
@@ -299,7 +299,7 @@ fn chosen_collections_and_partitions_travel_and_others_do_not_stand_in_the_way()
     let source = |more: &str| format!("source: {{milvus_lite: {{path: lite{more}}}}}\n");
     let sink = "sink: {parquet: {dir: out, mode: overwrite}}\n";
     let all = jobs.run("all", &(source("") + sink)).code(3);
-    all.says(&["collections/typed/schema.json at byte 0", "is no JSON"]);
+    all.says(&["collections/typed/schema.json at byte 0", "is not JSON"]);
     let blocked = "collections: {block: [typed]}\n";
     jobs.run("blocked", &(source("") + sink + blocked)).code(0);
     let one = jobs

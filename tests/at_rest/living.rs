@@ -208,7 +208,7 @@ fn the_greatest_key_is_refused_before_a_row_moves_and_can_be_left_behind() {
     let refused = job(&sink, "collections: [last]", "");
     let said = [
         "9223372036854775807",
-        "counts and gives to no query",
+        "counts but returns to no query",
         "filter:",
     ];
     jobs.run("refused", &refused).code(3).says(&said);

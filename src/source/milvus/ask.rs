@@ -9,7 +9,7 @@ use crate::milvus::Range;
 use crate::milvus::proto::load_state;
 use crate::schema::ColumnType;
 
-/// How many queries may be spent to find out which keys of a page exist more than once.
+/// The most queries spent to find out which keys of a page exist more than once.
 const QUESTIONS: u32 = 256;
 
 /// A partition or collection to query.
@@ -72,8 +72,8 @@ impl<'s> Asked<'s> {
         count.map_err(|e| self.unloaded(e))
     }
 
-    /// A restarted server reloads what was loaded, which takes a while: it will answer later what it refuses until
-    /// then.
+    /// A restarted server reloads what was loaded, which takes a while: until then, it refuses queries that it will
+    /// answer later.
     fn unloaded(&self, error: Error) -> Error {
         if error.kind() != Kind::Refused {
             return error;
@@ -89,12 +89,12 @@ impl<'s> Asked<'s> {
             }
             Ok(load_state::NOT_LOADED) => {
                 let what = format!(
-                    "{} was released while it was read: {}",
+                    "{} was released while it was being read: {}",
                     self.stretch.shown,
                     error.what()
                 );
                 Error::new(Kind::Refused, what)
-                    .hint("once it is loaded again, the same command goes on where this stopped")
+                    .hint("load it again: the same command then continues where this one stopped")
             }
             Err(e) if e.kind().is_silence() => Error::new(Kind::Busy, error.what().to_owned()),
             _ => error,

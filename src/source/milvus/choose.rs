@@ -17,7 +17,7 @@ pub const DATABASES: Setting =
 pub const COLLECTIONS: Setting = Setting::new(
     "collections",
     Takes::Any(&[Takes::Texts, Takes::Names(&Takes::Texts)]),
-    "names or globs, or a map {name: [partitions]}; db.name: of that database; left out: all",
+    "names or globs, or a map {name: [partitions]}; db.name: in that database; left out: all",
 )
 .example("[products]");
 

@@ -43,7 +43,7 @@ impl Wanted {
                 name if there.contains(&name) => continue,
                 name if outputs.contains(&name) => {
                     format!(
-                        "`{name}` of {} is made by a function, and cannot be read",
+                        "`{name}` of {} is computed by a function and cannot be read",
                         found.name
                     )
                 }
@@ -61,7 +61,7 @@ impl Wanted {
 pub fn columns(client: &Client, found: &Collection, wanted: &Wanted) -> Result<Arc<Columns>> {
     wanted.check(found)?;
     if let Some(name) = found.structs.iter().find(|name| wanted.takes(name)) {
-        return Err(unread(found, &format!("field {name}, lists of structs,")));
+        return Err(unread(found, &format!("field {name}, a list of structs,")));
     }
     let indexes = client.indexes(&found.name)?;
     let mut all = Vec::with_capacity(found.fields.len() + 1);
@@ -136,5 +136,5 @@ fn column(found: &Collection, field: &FieldSchema) -> Result<Column> {
 
 fn unread(found: &Collection, what: &str) -> Error {
     let what = format!("{}: {what} cannot be read by this program", found.name);
-    Error::new(Kind::Unsupported, what).hint("`source.milvus.columns` names the fields to read")
+    Error::new(Kind::Unsupported, what).hint("`source.milvus.columns` selects the fields to read")
 }

@@ -34,7 +34,7 @@ use choose::{Choice, Databases, Home};
 /// The source `milvus`.
 pub const KIND: SourceKind = SourceKind {
     name: "milvus",
-    summary: "a running Milvus 2.x server; collections have to be loaded",
+    summary: "a running Milvus 2.x server; collections must be loaded",
     settings: &[
         access::ADDRESS,
         access::USER,
@@ -45,7 +45,7 @@ pub const KIND: SourceKind = SourceKind {
         choose::COLLECTIONS,
         Setting::text(
             "filter",
-            "an expression of Milvus's: only rows that it admits travel",
+            "a Milvus expression: only rows that match it are migrated",
         )
         .example("\"price > 3\""),
         Setting::new(
@@ -53,15 +53,15 @@ pub const KIND: SourceKind = SourceKind {
             Takes::Texts,
             "the fields to read besides the key; left out: all",
         ),
-        Setting::flag("dynamic", "false: the dynamic field stays behind").or("true"),
+        Setting::flag("dynamic", "false: leave out the dynamic field").or("true"),
         Setting::flag(
             "load",
-            "true: load what is not loaded, and release it afterwards",
+            "true: load collections that are not loaded, and release them afterwards",
         ),
         Setting::number_or_auto(
             "page",
             (1, limits::MILVUS_PAGE_ROWS_MAX),
-            "rows asked for at a time, at most",
+            "the most rows per request",
         ),
         Setting::number_or_auto("connections", (1, 64), "connections to read on").or("2"),
         ROWS_PER_S,
@@ -186,7 +186,7 @@ impl Milvus {
             let found = self.look()?;
             let _ = self.stretches.set(found);
         }
-        Ok(self.stretches.get().expect("it was looked at"))
+        Ok(self.stretches.get().expect("it was just set"))
     }
 
     fn look(&self) -> Result<Vec<Stretch>> {
@@ -272,12 +272,12 @@ impl Milvus {
     /// The error for a server that was restarted, or is still loading.
     fn loading(&self, stretch: &Stretch) -> Error {
         let what = format!("the server is still loading {}", stretch.shown);
-        Error::new(Kind::Busy, what).hint("it can be read in a while")
+        Error::new(Kind::Busy, what).hint("it can be read once it is loaded")
     }
 
     fn not_loaded(&self, stretch: &Stretch) -> Error {
         let what = format!(
-            "{} is not loaded, and Milvus gives rows of what is loaded only",
+            "{} is not loaded, and Milvus returns rows only of what is loaded",
             stretch.shown
         );
         Error::new(Kind::Refused, what).hint(
@@ -351,18 +351,18 @@ impl Source for Milvus {
         let server = self.client.server();
         let how = match self.stillness() {
             Stillness::Pinned => {
-                "is read as it is now (pinned), as far as the server keeps that: what it compacts or expires meanwhile \
-                 may be gone"
+                "is read as it is now (pinned), as far as the server keeps that state: what it compacts or expires \
+                 meanwhile may be lost"
             }
             _ => {
-                "keeps no state for us: it is read live, and rows that others write or delete meanwhile may travel or not"
+                "cannot pin its state: it is read live, and rows that others write or delete meanwhile may or may not be migrated"
             }
         };
         let mut warnings = vec![format!("{server} at {} {how}", self.client.address())];
         let db = self.spec.databases.alone().filter(|db| !db.is_empty());
         identity.extend(db.map(|db| ("database".to_owned(), db.to_owned())));
         if let Some(filter) = &self.spec.filter {
-            warnings.push(format!("only rows that `{filter}` admits travel"));
+            warnings.push(format!("only rows that match `{filter}` are migrated"));
         }
         Ok(Survey {
             manifest,
@@ -398,7 +398,9 @@ impl Source for Milvus {
         for Stretch { home, name, .. } in missing {
             let (client, name) = (&home.client, &*name.collection);
             client.load(name).map_err(|error| match error.kind() {
-                Kind::Refused => error.hint("a collection is loaded by its indexes: has it any?"),
+                Kind::Refused => {
+                    error.hint("a collection needs an index to be loaded: does it have one?")
+                }
                 _ => error,
             })?;
             (self.loaded.lock())
@@ -411,7 +413,7 @@ impl Source for Milvus {
                     (last, moved) = (percent, Instant::now());
                 }
                 if moved.elapsed() > Duration::from_secs(limits::SLOW_DEADLINE_S) {
-                    let what = format!("the server has been loading {name} without getting on");
+                    let what = format!("the server makes no progress in loading {name}");
                     return Err(Error::new(Kind::Refused, what));
                 }
                 std::thread::sleep(Duration::from_millis(200));
@@ -427,7 +429,7 @@ impl Source for Milvus {
         limits: Limits,
     ) -> Result<Box<dyn Reader + 's>> {
         let Some(stretch) = self.stretches()?.get(shard.part as usize) else {
-            let what = format!("there is no {} any more", shard.name);
+            let what = format!("{} no longer exists", shard.name);
             return Err(Error::new(Kind::Changed, what));
         };
         let asked = Asked::of(self, stretch);
@@ -445,7 +447,8 @@ impl Source for Milvus {
             match stretch.home.client.collection(name) {
                 Ok(Some(found)) if found.number == stretch.collection => {}
                 Ok(_) => {
-                    let what = format!("{name} was dropped, or made anew, since it was looked at");
+                    let what =
+                        format!("{name} was dropped or recreated since the job looked it up");
                     return Err(Error::new(Kind::Changed, what));
                 }
                 // A server that does not answer has not changed.
@@ -460,7 +463,7 @@ impl Source for Milvus {
         let copies = self.copies.load(Ordering::Relaxed);
         let said = (copies > 0).then(|| {
             format!(
-                "{copies} rows have the key of another row: Milvus gives one row of each key, which travelled; the server \
+                "{copies} rows have the key of another row: Milvus returns one row per key, which was migrated; the server \
                  counts all"
             )
         });

@@ -1,4 +1,4 @@
-//! How is a range of keys read? Page by page: first the end of a page is queried, then all rows up to there.
+//! How is a range of keys read? Page by page: first the end of a page is queried, then all rows up to it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -88,7 +88,7 @@ impl<'s> Pages<'s> {
                 }
                 Err(error) if error.kind() == Kind::TooBig => {
                     let what = format!(
-                        "one row {} is more than the server gives: {}",
+                        "one row {} is larger than the server can return: {}",
                         describe(&upto),
                         error.what()
                     );
@@ -118,8 +118,7 @@ impl<'s> Pages<'s> {
         Ok((upto, counted))
     }
 
-    /// The same if keys go on consecutively, which a count shows: it saves the server a pass over the rest of the
-    /// range.
+    /// The same if keys are consecutive, which a count shows: this saves the server a pass over the rest of the range.
     fn guess(&mut self) -> Result<Option<(Position, u64)>> {
         let (true, Position::After(Key::Int(at))) = (std::mem::take(&mut self.dense), &self.at)
         else {
@@ -148,7 +147,7 @@ impl<'s> Pages<'s> {
         self.check(&keys, upto)?;
         self.dense = is_dense(&keys);
         let given = keys.len() as u64;
-        // Rows that come and go are counted differently from one moment to the next.
+        // While others write, two counts may differ.
         let counted = match before > given {
             true => before.min(self.asked.count(&self.at, upto)?),
             false => before,
@@ -161,12 +160,12 @@ impl<'s> Pages<'s> {
 
     fn withheld(&self, upto: &Position) -> Error {
         let what = format!(
-            "{}: the server counts a row {} that it does not give",
+            "{}: the server counts a row {} that it does not return",
             self.asked.stretch.shown,
             describe(upto)
         );
         Error::new(Kind::Refused, what).hint(
-            "a query node may be about to load it: the same command goes on where this stopped",
+            "a query node may still be loading it: the same command continues where this one stopped",
         )
     }
 
@@ -181,7 +180,7 @@ impl<'s> Pages<'s> {
         match keys.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => {
                 let (name, key) = (&self.asked.stretch.shown, &pair[0]);
-                let what = format!("{name}: the server gave two rows with the key {key}");
+                let what = format!("{name}: the server returned two rows with the key {key}");
                 Err(Error::new(Kind::Refused, what))
             }
             None => Ok(()),
@@ -190,7 +189,7 @@ impl<'s> Pages<'s> {
 
     fn outside(&self, at: &Position) -> Error {
         let what = format!(
-            "{}: the server gave a row {} that was not asked for",
+            "{}: the server returned a row {} that was not requested",
             self.asked.stretch.shown,
             describe(at)
         );
@@ -260,7 +259,7 @@ fn keys(column: &ArrayRef) -> Result<Vec<Key>> {
             .collect()),
         None => Err(Error::new(
             Kind::Refused,
-            "keys are neither numbers nor texts",
+            "keys are neither integers nor text",
         )),
     }
 }
@@ -281,7 +280,7 @@ fn taken(column: &ArrayRef, order: &[usize]) -> ArrayRef {
     let mut out = MutableArrayData::new(vec![&data], false, order.len());
     for row in order {
         out.try_extend(0, *row, *row + 1)
-            .expect("rows in another order are no more than they were");
+            .expect("reordering adds no rows");
     }
     make_array(out.freeze())
 }

@@ -1,4 +1,4 @@
-//! Where is a collection divided, so that several readers can work at a time? At keys found by counting, which need not
+//! Where is a collection divided, so that several readers can work at once? At keys found by counting, which need not
 //! exist. Uneven pieces do no harm.
 
 use std::cell::RefCell;
@@ -71,7 +71,7 @@ fn check_last_key(asked: &Asked<'_>) -> Result<()> {
     }
     let key = &asked.stretch.look_up.key;
     let what = format!(
-        "{}: {} with the key {}, which this server counts and gives to no query",
+        "{}: {} with the key {}, which this server counts but returns to no query",
         asked.stretch.shown,
         match counted {
             1 => "there is a row".to_owned(),
@@ -80,7 +80,7 @@ fn check_last_key(asked: &Asked<'_>) -> Result<()> {
         i64::MAX
     );
     Err(Error::new(Kind::Unsupported, what).hint(format!(
-        "bring it under another key, or leave it behind with `filter: \"{key} < {}\"`",
+        "store it under another key, or exclude it with `filter: \"{key} < {}\"`",
         i64::MAX
     )))
 }
@@ -95,7 +95,7 @@ fn is_near(found: u64, wanted: u64, all: u64, pieces: u64) -> bool {
 
 fn numbers(count: &Count<'_>, first: i64, all: u64, pieces: u64) -> Result<Vec<Key>> {
     let mut keys = Vec::new();
-    // After the first key: four times as far until all are found.
+    // Moves four times as far from the first key until all rows are found.
     let mut high = (i64::MAX, all);
     let mut step = 1i64;
     while let Some(key) = first.checked_add(step) {

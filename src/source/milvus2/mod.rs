@@ -1,5 +1,5 @@
-//! How is Milvus 2.x read at rest? Metadata from etcd, etcd's file or a backup; rows from the files of segments, storage
-//! V1 and V2, on a disk or in a bucket. Never writes, locks or creates anything, and never calls Milvus.
+//! How is Milvus 2.x read at rest? Metadata from etcd, etcd's file or a backup; rows from segment files, storage V1
+//! and V2, on a disk or in a bucket. Never writes, locks or creates anything, and never calls Milvus.
 //!
 //! Only live data is migrated: existing collections and partitions, segments with flushed rows that were not dropped
 //! or merged into others, rows whose key was not deleted after they were written. Rows that were never flushed are only

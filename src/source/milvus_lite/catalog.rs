@@ -1,4 +1,4 @@
-//! Milvus Lite 3.x: what does a directory hold? Databases, collections, and the files that each says are live.
+//! Milvus Lite 3.x: what does a directory hold? Databases, collections, and the files that each lists as live.
 //!
 //! A file that no manifest names is left over from a crash and is ignored; one that a manifest names must exist.
 
@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::fields::{self, Described, Field, OnField, Said};
+use super::fields::{self, Described, Field, OnField, Recorded};
 use crate::error::{Error, Kind, Result};
 use crate::input::{Access, View};
 use crate::limits;
@@ -77,7 +77,7 @@ fn directories(dir: &Path) -> Result<Vec<String>> {
             continue;
         }
         let name = entry.file_name().into_string().map_err(|name| {
-            let what = format!("`{}` is no name of Milvus Lite's", name.display());
+            let what = format!("the name `{}` is not UTF-8", name.display());
             Error::path(Kind::Unsupported, dir, what)
         })?;
         names.push(name);
@@ -118,10 +118,10 @@ impl Entry {
     pub fn read(root: &Path, db: &str, name: &str, dir: &Path) -> Result<Entry> {
         let schema = Json::read(&dir.join(SCHEMA))?;
         let mut notes = Vec::new();
-        let mut said = schema.said(name, &mut notes)?;
-        let is_bucketed = said.fields.iter().any(|field| field.is_partition_key);
+        let mut recorded = schema.recorded(name, &mut notes)?;
+        let is_bucketed = recorded.fields.iter().any(|field| field.is_partition_key);
         if is_bucketed {
-            said.traits.partitions = Some(BUCKETS);
+            recorded.traits.partitions = Some(BUCKETS);
         }
         let mut views = vec![schema.view.clone()];
         let mut files: BTreeMap<String, Listed> = BTreeMap::new();
@@ -131,18 +131,18 @@ impl Entry {
             let manifest = Json::read(&dir.join(MANIFEST)).map_err(|e| {
                 match dir.join(format!("{MANIFEST}.prev")).exists() {
                     true => e.hint(
-                        "manifest.json.prev is what stood there before; rows that were flushed after it are not in it: \
-                         copied over manifest.json, it can be read",
+                        "manifest.json.prev is its previous version: copied over manifest.json, it can be read, but rows \
+                         that were flushed since are not in it",
                     ),
                     false => e,
                 }
             })?;
             manifest.files(dir, &mut files)?;
-            manifest.indexes(&mut said)?;
+            manifest.indexes(&mut recorded)?;
             views.push(manifest.view);
         } else if dir.join(format!("{MANIFEST}.prev")).exists() {
             let what =
-                "is missing, though manifest.json.prev is there: what was flushed is not known";
+                "is missing, although manifest.json.prev exists: what was flushed is unknown";
             return Err(Error::path(Kind::Corrupt, &dir.join(MANIFEST), what));
         }
         let aliases = home(root, db).join(ALIASES);
@@ -150,7 +150,7 @@ impl Entry {
             let aliases = Json::read(&aliases)?;
             let of_it = aliases.root.iter();
             let of_it = of_it.filter(|(_, target)| target.as_str() == Some(name));
-            said.traits.aliases = of_it.map(|(alias, _)| alias.clone()).collect();
+            recorded.traits.aliases = of_it.map(|(alias, _)| alias.clone()).collect();
             views.push(aliases.view);
         }
         let logs = logs(&dir.join("wal"))?;
@@ -161,7 +161,7 @@ impl Entry {
             });
             of_kind.cloned().collect()
         });
-        let described = said.described();
+        let described = recorded.described();
         Ok(Entry {
             described: described.map_err(|what| schema.unsupported(what))?,
             is_bucketed,
@@ -201,17 +201,17 @@ impl Json {
     fn read(path: &Path) -> Result<Json> {
         let view = View::open(path, Access::Read)?;
         if view.len() > limits::LITE_JSON_BYTES_MAX {
-            return Err(view.corrupt(0, format!("{} bytes are too many", view.len())));
+            return Err(view.corrupt(0, format!("has {} bytes, which is too many", view.len())));
         }
         let bytes = view.bytes()?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(root)) => Ok(Json { view, root }),
-            Ok(_) => Err(view.corrupt(0, "is no JSON object")),
+            Ok(_) => Err(view.corrupt(0, "is not a JSON object")),
             Err(error) => {
                 let lines = bytes.split_inclusive(|byte| *byte == b'\n');
                 let before = lines.take(error.line().saturating_sub(1)).map(<[u8]>::len);
                 let at = before.sum::<usize>() + error.column().saturating_sub(1);
-                Err(view.corrupt(at as u64, format!("is no JSON: {error}")))
+                Err(view.corrupt(at as u64, format!("is not JSON: {error}")))
             }
         }
     }
@@ -254,13 +254,13 @@ impl Json {
 
     fn text<'j>(&self, of: &'j Map<String, Value>, key: &str) -> Result<&'j str> {
         let text = of.get(key).and_then(Value::as_str);
-        text.ok_or_else(|| self.wrong(format!("`{key}` is missing, or no text")))
+        text.ok_or_else(|| self.wrong(format!("`{key}` is missing or not a string")))
     }
 
     fn texts(&self, of: &Map<String, Value>, key: &str) -> Result<Vec<String>> {
         let texts = self.list(of, key)?.iter().map(|value| {
             let text = value.as_str().map(str::to_owned);
-            text.ok_or_else(|| self.wrong(format!("`{key}` has {value}, which is no text")))
+            text.ok_or_else(|| self.wrong(format!("`{key}` has {value}, which is not a string")))
         });
         texts.collect()
     }
@@ -278,18 +278,19 @@ impl Json {
             None | Some(Value::Null) => Ok(None),
             Some(value) => {
                 let bound = value.as_u64().and_then(|bound| u32::try_from(bound).ok());
-                let wrong = || self.wrong(format!("`{key}` is {value}, not a bound"));
+                let wrong =
+                    || self.wrong(format!("`{key}` is {value}, not an unsigned 32-bit number"));
                 bound.map(Some).ok_or_else(wrong)
             }
         }
     }
 
     /// Reads a schema.
-    fn said(&self, name: &str, notes: &mut Vec<String>) -> Result<Said> {
+    fn recorded(&self, name: &str, notes: &mut Vec<String>) -> Result<Recorded> {
         if let Some(version) = self.root.get("schema_format_version")
             && version.as_u64().is_none_or(|version| version > 2)
         {
-            let what = format!("is of version {version}; 1 and 2 are known");
+            let what = format!("has version {version}, but only 1 and 2 are supported");
             return Err(self.unsupported(what));
         }
         let mut fields = Vec::new();
@@ -298,7 +299,7 @@ impl Json {
             let field = self.field(of)?;
             if field.nullable && field.word.ends_with("_vector") {
                 notes.push(format!(
-                    "{name}: rows without a vector in `{}` have zeros there: Milvus Lite keeps nothing else of them",
+                    "{name}: rows without a vector in `{}` have zeros there: Milvus Lite stores nothing else for them",
                     field.name
                 ));
             }
@@ -307,7 +308,7 @@ impl Json {
                 && field.default.is_none()
             {
                 notes.push(format!(
-                    "{name}: the default of `{}`, {default}, does not travel; values do",
+                    "{name}: the default of `{}`, {default}, is not migrated; its values are",
                     field.name
                 ));
             }
@@ -329,7 +330,7 @@ impl Json {
             functions.push(function.map_err(|what| self.unsupported(what))?);
         }
         let properties = self.members(&self.root, "properties")?.into_iter();
-        Ok(Said {
+        Ok(Recorded {
             fields,
             is_dynamic: self.flag(&self.root, "enable_dynamic_field")?,
             indexes: Vec::new(),
@@ -381,12 +382,12 @@ impl Json {
         if let Some(version) = self.root.get("manifest_format_version")
             && version.as_u64().is_none_or(|version| version > 2)
         {
-            let what = format!("is of version {version}; 1 and 2 are known");
+            let what = format!("has version {version}, but only 1 and 2 are supported");
             return Err(self.unsupported(what));
         }
         for (partition, value) in self.members(&self.root, "partitions")? {
             if !is_name(partition) {
-                return Err(self.wrong(format!("`{partition}` is no name of a partition")));
+                return Err(self.wrong(format!("`{partition}` is not a partition name")));
             }
             let of = self.object(value, "a partition")?;
             let place = dir.join("partitions").join(partition);
@@ -398,7 +399,7 @@ impl Json {
                     match is_below {
                         true => Ok(place.join(path)),
                         false => Err(self.wrong(format!(
-                            "`{}` is no file of partition `{partition}`",
+                            "`{}` is not a file of partition `{partition}`",
                             path.display()
                         ))),
                     }
@@ -412,7 +413,7 @@ impl Json {
             for path in listed.data.iter().chain(&listed.deletions) {
                 if !path.try_exists().unwrap_or(true) {
                     let what = format!(
-                        "is missing: {} says that it is live",
+                        "is missing, but {} lists it as live",
                         self.view.path().display()
                     );
                     return Err(Error::path(Kind::Corrupt, path, what));
@@ -423,11 +424,11 @@ impl Json {
         Ok(())
     }
 
-    fn indexes(&self, said: &mut Said) -> Result<()> {
+    fn indexes(&self, recorded: &mut Recorded) -> Result<()> {
         for (field, value) in self.members(&self.root, "index_specs")? {
             let of = self.object(value, "an index")?;
             let params = self.members(of, "build_params")?.into_iter();
-            said.indexes.push(OnField {
+            recorded.indexes.push(OnField {
                 field: field.to_owned(),
                 metric: of
                     .get("metric_type")

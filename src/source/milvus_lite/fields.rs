@@ -36,9 +36,9 @@ pub struct OnField {
     pub index: Index,
 }
 
-/// What is known of a collection.
+/// What is recorded about a collection.
 #[derive(Default)]
-pub struct Said {
+pub struct Recorded {
     pub fields: Vec<Field>,
     pub is_dynamic: bool,
     pub indexes: Vec<OnField>,
@@ -54,8 +54,8 @@ pub struct Described {
     pub auto_id: bool,
 }
 
-impl Said {
-    /// Combines what is known; an error message if it does not make a collection.
+impl Recorded {
+    /// Combines what is recorded; an error message if it does not make a collection.
     pub fn described(self) -> Result<Described, String> {
         let auto_id = self
             .fields
@@ -143,7 +143,7 @@ impl Field {
     }
 }
 
-/// Milvus's name for a function of this number.
+/// A function whose type is given by Milvus's number.
 pub fn function(
     number: u64,
     name: &str,
@@ -156,7 +156,7 @@ pub fn function(
     Ok(Function {
         name: name.to_owned(),
         description: String::new(),
-        kind: *kind.ok_or_else(|| format!("function `{name}` is of type {number}"))?,
+        kind: *kind.ok_or_else(|| format!("function `{name}` has the unknown type {number}"))?,
         inputs,
         outputs,
         params,

@@ -30,7 +30,7 @@ impl LiteFile {
             .as_deref()
             .filter(|db| *db != super::catalog::DEFAULT)
         {
-            let what = format!("has no database `{db}`: Milvus Lite 2.x has one only");
+            let what = format!("has no database `{db}`: Milvus Lite 2.x has only one");
             return Err(Error::path(Kind::Job, &wanted.path, what));
         }
         tables::check_unlocked(&wanted.path)?;
@@ -44,8 +44,8 @@ impl LiteFile {
             let table = Table::open(&sqlite, &connection, &names[chosen.collection])?;
             if table.repeated > 0 {
                 warnings.push(format!(
-                    "{}: of keys that were inserted more than once the last row travels, as Milvus Lite answers; {} \
-                     rows stay behind, which its count(*) includes",
+                    "{}: if a key was inserted more than once, only its last row is migrated, the one that Milvus \
+                     Lite returns; {} rows are left out, which its count(*) includes",
                     table.name, table.repeated
                 ));
             }

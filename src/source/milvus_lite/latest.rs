@@ -1,4 +1,4 @@
-//! Which row of each key is live? The one that was written last, unless its key was deleted after it.
+//! Which row of each key is live? The one that was written last, unless its key was deleted later.
 //! Takes 32 bytes for each row and each deletion until the result is known.
 
 use std::cmp::Reverse;
@@ -50,14 +50,14 @@ impl Latest {
         });
     }
 
-    /// Records that rows of a key written before this moment are dead.
+    /// Records that rows with this key that were written before this time are dead.
     pub fn deletion(&mut self, key: Key<'_>, at: u64) {
         self.row(key, at, DELETION, 0);
     }
 
     /// The ranges of live rows for each of this many pieces.
     pub fn living(mut self, pieces: usize) -> Vec<Vec<Range<u64>>> {
-        // At the same moment, a row outlives a deletion, and of two copies the one in the first piece lives.
+        // At the same time, a row outlives a deletion, and of two copies the one in the first piece lives.
         self.entries.sort_unstable_by_key(|entry| {
             let is_row = entry.piece != DELETION;
             (

@@ -21,7 +21,7 @@ pub enum Lock {
 
 /// Shares the lock of a directory with other readers.
 pub fn share(root: &Path) -> Lock {
-    // A copy of a directory need not have one, and some file systems do not support locks.
+    // A copy of a directory may have no lock file, and some file systems do not support locks.
     let Ok(file) = File::open(root.join(LOCK)) else {
         return Lock::Shared(None);
     };

@@ -1,5 +1,5 @@
 //! How are the files of Milvus Lite read? The SQLite file of 2.x, the directory of 3.x, including unflushed rows.
-//! Never writes anything; in a directory it shares the lock, so that no Milvus Lite can start there meanwhile.
+//! Never writes anything; holds a shared lock on a directory, so that no Milvus Lite can start there meanwhile.
 
 mod catalog;
 mod directory;
@@ -27,11 +27,14 @@ pub const KIND: SourceKind = SourceKind {
     name: "milvus_lite",
     summary: "a file (2.x) or directory (3.x) of Milvus Lite, no server needed",
     settings: &[
-        Setting::path("path", "the file or directory that MilvusClient was given")
-            .required()
-            .example("demo.db"),
+        Setting::path(
+            "path",
+            "the file or directory that was passed to MilvusClient",
+        )
+        .required()
+        .example("demo.db"),
         choose::COLLECTIONS,
-        Setting::text("db", "the database that is read").or("default"),
+        Setting::text("db", "the database to read").or("default"),
         files::ACCESS,
     ],
     read: |form| Some(Box::new(Wanted::read(form)?)),
@@ -47,7 +50,10 @@ struct Wanted {
 
 impl Wanted {
     fn read(form: &mut Form) -> Option<Wanted> {
-        let path = form.required("path", "the file or directory that MilvusClient was given");
+        let path = form.required(
+            "path",
+            "the file or directory that was passed to MilvusClient",
+        );
         let choice = Choice::read(form);
         let db = form.text("db");
         let access = files::access(form);
@@ -93,7 +99,7 @@ impl Kept {
             if catalog::is_it(path) {
                 return Ok(Kept::Directory);
             }
-            let what = "is no directory of Milvus Lite 3.x: there is no `collections` in it";
+            let what = "is not a directory of Milvus Lite 3.x: it has no `collections`";
             return Err(Error::path(Kind::Job, path, what));
         }
         let view = View::open(path, Access::Read)?;
@@ -101,7 +107,7 @@ impl Kept {
             true => Ok(Kept::File),
             false => {
                 let other = known::named(&view, "file of Milvus Lite 2.x", "milvus_lite")?;
-                let what = "is no file of Milvus Lite 2.x: those are SQLite databases";
+                let what = "is not a file of Milvus Lite 2.x: those are SQLite databases";
                 Err(other.unwrap_or_else(|| view.corrupt(0, what)))
             }
         }

@@ -28,7 +28,7 @@ pub struct Collection {
     pub described: Described,
     /// Its columns as stored: a row without dynamic values has a null there.
     pub stored: Arc<Columns>,
-    /// Its partitions, the default one first; if a partition key spreads rows, that one stands for all.
+    /// Its partitions, the default one first; if a partition key spreads rows, that one represents all.
     pub partitions: Vec<Partition>,
     pub pieces: Vec<Piece>,
     /// Live rows that are only in the log.
@@ -228,7 +228,7 @@ fn piece_number(count: usize) -> u32 {
     u32::try_from(count).expect("a manifest has fewer files")
 }
 
-/// For each partition that a file has rows of: the live ones, and their number.
+/// For each partition that has rows in a file: its live rows, and the number of all its rows.
 fn split(file: &Opened, living: Vec<Range<u64>>) -> Vec<(usize, Vec<Range<u64>>, u64)> {
     if let [(_, partition)] = &file.owners[..] {
         return vec![(*partition, living, file.content.rows())];
@@ -260,9 +260,13 @@ fn split(file: &Opened, living: Vec<Range<u64>>) -> Vec<(usize, Vec<Range<u64>>,
 /// Opens a Parquet file that has these columns.
 fn open(path: &Path, access: Access, columns: &[&Columns]) -> Result<File> {
     let file = File::open(path, access)?;
-    // Each row has a number of its own, which takes at least a byte.
+    // Each row has its own number, which takes at least a byte.
     if file.rows > file.view.len() || u32::try_from(file.rows).is_err() {
-        let what = format!("{} rows in {} bytes", file.rows, file.view.len());
+        let what = format!(
+            "declares {} rows in {} bytes, which is too many",
+            file.rows,
+            file.view.len()
+        );
         return Err(Error::path(Kind::Corrupt, path, what));
     }
     for columns in columns {
@@ -275,7 +279,7 @@ fn open(path: &Path, access: Access, columns: &[&Columns]) -> Result<File> {
 fn log(path: &Path, access: Access, notes: &mut Vec<String>) -> Result<Stream> {
     let stream = Stream::open(View::open(path, access)?)?;
     if u32::try_from(stream.rows).is_err() {
-        let what = format!("{} rows", stream.rows);
+        let what = format!("has {} rows, which is too many", stream.rows);
         return Err(Error::path(Kind::Corrupt, path, what));
     }
     if let Some(at) = stream.cut {
@@ -287,7 +291,7 @@ fn log(path: &Path, access: Access, notes: &mut Vec<String>) -> Result<Stream> {
     Ok(stream)
 }
 
-/// Records the rows of a log, and finds from which row on they belong to which partition.
+/// Records the rows of a log, and returns each row at which the partition changes.
 fn log_rows(
     stream: &Stream,
     columns: &Columns,

@@ -9,7 +9,7 @@ use std::path::Path;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
-use super::fields::{Described, Field, OnField, Said, function};
+use super::fields::{Described, Field, OnField, Recorded, function};
 use super::latest::{Key, Latest};
 use crate::error::{Error, Kind, Result};
 use crate::milvus::proto::{CollectionSchema, FieldSchema, KeyValue, data_type};
@@ -50,7 +50,7 @@ fn has_table(sqlite: &Sqlite, connection: &Connection, name: &str) -> Result<boo
 /// The names of all collections, sorted.
 pub fn names(sqlite: &Sqlite, connection: &Connection) -> Result<Vec<String>> {
     if !is_it(sqlite, connection)? {
-        let what = format!("is a SQLite file, but not of Milvus Lite: it has no table {META}");
+        let what = format!("is a SQLite file, but not one of Milvus Lite: it has no table {META}");
         return Err(Error::path(Kind::Unsupported, sqlite.path(), what));
     }
     let read = || -> rusqlite::Result<Vec<String>> {
@@ -84,8 +84,8 @@ fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
 impl Table {
     /// Scans the table of a collection.
     pub fn open(sqlite: &Sqlite, connection: &Connection, name: &str) -> Result<Table> {
-        let said = said(sqlite, connection, name)?;
-        let described = said.described().map_err(|what| {
+        let recorded = recorded(sqlite, connection, name)?;
+        let described = recorded.described().map_err(|what| {
             let what = format!("collection `{name}`: {what}");
             Error::path(Kind::Unsupported, sqlite.path(), what)
         })?;
@@ -107,7 +107,7 @@ impl Table {
         while let Some(row) = rows.next().map_err(failed)? {
             let number: i64 = row.get(0).map_err(failed)?;
             if all.last().is_some_and(|last| *last >= number) {
-                return Err(wrong(format!("row {number} is not in its place")));
+                return Err(wrong(format!("row {number} is out of order")));
             }
             let position = u32::try_from(all.len());
             let position = position.map_err(|_| wrong("has too many rows".to_owned()))?;
@@ -129,7 +129,7 @@ impl Table {
         })
     }
 
-    /// Reads some rows from a live one on, as columns; returns how many live rows they are.
+    /// Reads live rows, from the one at `from` on, as columns; returns how many there are.
     pub fn block(
         &self,
         sqlite: &Sqlite,
@@ -157,18 +157,18 @@ impl Table {
                 Error::path(Kind::Corrupt, sqlite.path(), what)
             };
             let Some(row) = stored.next().map_err(failed)? else {
-                return Err(wrong("is not there any more".to_owned()));
+                return Err(wrong("no longer exists".to_owned()));
             };
             let number: i64 = row.get(0).map_err(failed)?;
             if number < expected {
                 continue;
             }
             if number > expected {
-                return Err(wrong("is not there any more".to_owned()));
+                return Err(wrong("no longer exists".to_owned()));
             }
             let text = |column| match row.get_ref(column) {
                 Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => Ok(bytes),
-                Ok(other) => Err(wrong(format!("{} in place of bytes", other.data_type()))),
+                Ok(other) => Err(wrong(format!("has {} instead of bytes", other.data_type()))),
                 Err(e) => Err(failed(e)),
             };
             rows.push(text(1)?, text(2)?).map_err(wrong)?;
@@ -188,7 +188,7 @@ fn quoted(name: &str) -> String {
 }
 
 /// The file's description of a collection.
-fn said(sqlite: &Sqlite, connection: &Connection, name: &str) -> Result<Said> {
+fn recorded(sqlite: &Sqlite, connection: &Connection, name: &str) -> Result<Recorded> {
     let read = || -> rusqlite::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let sql = "SELECT meta_type, blob_field FROM collection_meta WHERE collection_name = ?1";
         let mut statement = connection.prepare(sql)?;
@@ -208,7 +208,7 @@ fn said(sqlite: &Sqlite, connection: &Connection, name: &str) -> Result<Said> {
     let (_, schema) = schema.ok_or_else(|| wrong("it has no schema".to_owned()))?;
     let schema = lite::schema(schema);
     let schema = schema.map_err(|what| wrong(format!("its schema cannot be read: {what}")))?;
-    let mut said = of_schema(&schema).map_err(|what| {
+    let mut recorded = of_schema(&schema).map_err(|what| {
         let what = format!("collection `{name}`: {what}");
         Error::path(Kind::Unsupported, sqlite.path(), what)
     })?;
@@ -218,13 +218,13 @@ fn said(sqlite: &Sqlite, connection: &Connection, name: &str) -> Result<Said> {
         let of_field = schema.fields.iter().find(|f| f.field_id == index.field_id);
         let field = of_field.ok_or_else(|| {
             wrong(format!(
-                "an index is on field {}, which is not there",
+                "an index is on field {}, which does not exist",
                 index.field_id
             ))
         })?;
-        said.indexes.push(on_field(field, &index.params));
+        recorded.indexes.push(on_field(field, &index.params));
     }
-    Ok(said)
+    Ok(recorded)
 }
 
 fn on_field(field: &FieldSchema, params: &[KeyValue]) -> OnField {
@@ -246,7 +246,7 @@ fn on_field(field: &FieldSchema, params: &[KeyValue]) -> OnField {
     }
 }
 
-fn of_schema(schema: &CollectionSchema) -> std::result::Result<Said, String> {
+fn of_schema(schema: &CollectionSchema) -> std::result::Result<Recorded, String> {
     /// Fields below are internal to Milvus.
     const FIRST: i64 = 100;
     let own = schema.fields.iter().filter(|f| f.field_id >= FIRST);
@@ -257,7 +257,7 @@ fn of_schema(schema: &CollectionSchema) -> std::result::Result<Said, String> {
         let number = u64::try_from(f.kind).unwrap_or(0);
         function(number, &f.name, inputs, outputs, params.collect())
     });
-    Ok(Said {
+    Ok(Recorded {
         fields: own
             .filter(|f| !f.is_dynamic)
             .map(|f| field(schema, f))
@@ -315,7 +315,7 @@ pub fn check_unlocked(path: &Path) -> Result<()> {
         None => Ok(()),
         Some(writer) => {
             let what = format!("is being written to{}", super::lock::named(writer));
-            Err(Error::path(Kind::Job, path, what).hint("let that program end first"))
+            Err(Error::path(Kind::Job, path, what).hint("wait until that program has finished"))
         }
     }
 }

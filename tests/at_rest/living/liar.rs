@@ -123,7 +123,7 @@ fn a_row_that_was_not_asked_for_or_comes_twice_ends_the_job() {
     });
     assert_eq!(beside.0, Some(5), "{}", beside.1);
     assert!(
-        beside.1.contains("with the key 70 that was not asked for"),
+        beside.1.contains("with the key 70 that was not requested"),
         "{}",
         beside.1
     );
@@ -145,7 +145,7 @@ fn a_row_that_was_not_asked_for_or_comes_twice_ends_the_job() {
         answer(request, ids)
     });
     assert_eq!(withheld.0, Some(5), "{}", withheld.1);
-    assert!(withheld.1.contains("does not give"), "{}", withheld.1);
+    assert!(withheld.1.contains("does not return"), "{}", withheld.1);
 }
 
 #[test]

@@ -181,11 +181,7 @@ fn a_backup_that_is_cut_or_altered_is_refused() {
     }
     let text = String::from_utf8(whole.clone()).unwrap();
     for (from, to, expected) in [
-        (
-            "\"data_type\":101",
-            "\"data_type\":100",
-            "but the field is",
-        ),
+        ("\"data_type\":101", "\"data_type\":100", "but the field is"),
         (
             "\"value\":\"8\"}]}],\"enable",
             "\"value\":\"9\"}]}],\"enable",
