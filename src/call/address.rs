@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-/// `http://host:port` or `https://host:port` from what a job says. Scheme and port may be missing: `ports` are the
+/// `http://host:port` or `https://host:port` from an address in a job. Scheme and port may be missing: `ports` are the
 /// defaults without and with TLS.
 ///
 /// Errors never repeat a password.
@@ -29,7 +29,7 @@ pub fn address(text: &str, tls: bool, ports: (u16, u16)) -> Result<String, Strin
     }
     let scheme = match uri.scheme_str() {
         Some("http" | "tcp") if tls => {
-            return Err(format!("`{text}` says http://, and `tls:` needs https://"));
+            return Err(format!("`{text}` has http://, but `tls:` needs https://"));
         }
         Some("http" | "tcp") => "http",
         Some("https") => "https",

@@ -54,7 +54,7 @@ pub fn endpoint(address: &str, tls: Option<&Tls>, ping: Duration) -> Result<Endp
             "the certificates cannot be used: {}",
             cause.unwrap_or_else(|| e.to_string())
         ))
-        .hint("`tls:` takes PEM files: ca, cert and key")
+        .hint("`tls:` expects PEM files: ca, cert and key")
     })
 }
 
@@ -68,8 +68,8 @@ pub fn channel(endpoint: &Endpoint) -> Channel {
 
 /// Connects to this very host, without the host's congestion control: many set BBR, which paces what it sends by
 /// timers, and on a loopback there is nothing to pace for (benches/README.md has the cost). The kernel's probes are not
-/// needed either: when a process here dies, its connections end. Only without BBR does it pay to send mapped bytes
-/// uncopied: it splits them so that a receiver takes three times as long as for a write.
+/// needed either: when a process here dies, its connections end. Sending mapped bytes uncopied pays only without BBR,
+/// which splits them so that a receiver takes three times as long as for a write.
 #[derive(Clone)]
 struct Here {
     host: String,
@@ -96,7 +96,7 @@ impl Here {
                 true => TcpSocket::new_v4()?,
                 false => TcpSocket::new_v6()?,
             };
-            // Every Linux has it. Before connecting: BBR would leave its timers behind.
+            // Every Linux has Reno. Set before connecting: BBR would leave its timers running.
             let _ = set_tcp_congestion(&socket, "reno");
             match socket.connect(address).await {
                 Ok(stream) => {

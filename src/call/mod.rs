@@ -3,10 +3,10 @@
 //! tonic's codec, which would copy it again. Judges nothing: it reports what came back, or how far it got.
 
 mod address;
+mod describe;
 mod endpoint;
 #[cfg(feature = "s3")]
 mod reactor;
-mod said;
 mod socket;
 mod tls;
 
@@ -36,10 +36,10 @@ use tower_service::Service;
 use crate::limits;
 
 pub use address::address;
+pub use describe::{describe, tls_failed};
 pub use endpoint::{channel, endpoint};
 #[cfg(feature = "s3")]
 pub use reactor::Reactor;
-pub use said::{describe, tls_failed};
 pub use tls::{TLS, Tls, TlsFiles};
 
 /// A password or token; never printed.
@@ -61,7 +61,7 @@ pub enum Failure {
     Silent(String),
     /// The same, because it took too long.
     Slow(String),
-    /// The two do not agree on TLS: certificates, or one of them not speaking it at all.
+    /// The two sides do not agree on TLS: on certificates, or because one of them does not speak it at all.
     Tls(String),
     /// What answered is not a gRPC server, or breaks its rules.
     Foreign(String),
@@ -195,9 +195,8 @@ async fn in_time(
 }
 
 impl Failure {
-    /// The same for a request that is harmless to repeat: it does not matter whether it was sent completely, and so may
-    /// have
-    /// been carried out.
+    /// The same for a request that is harmless to repeat: it does not matter whether it was sent completely, and so
+    /// may have been carried out.
     pub fn repeatable(self) -> Failure {
         match self {
             Failure::Status {
@@ -247,7 +246,7 @@ async fn exchange(
     let (head, mut body) = response.into_parts();
     if let Some(status) = grpc_status(&head.headers) {
         return Err(status.unwrap_or_else(|| {
-            Failure::Foreign("an answer with status OK and no message".to_owned())
+            Failure::Foreign("the answer has status OK but no message".to_owned())
         }));
     }
     if head.status != http::StatusCode::OK {
@@ -294,9 +293,7 @@ async fn exchange(
 /// A message as a gRPC frame.
 pub fn framed(request: &impl Message) -> Vec<Bytes> {
     let mut body = vec![0; 5];
-    request
-        .encode(&mut body)
-        .expect("a vector grows as it must");
+    request.encode(&mut body).expect("a vector grows as needed");
     let len = u32::try_from(body.len() - 5).expect("control messages are short");
     body[1..5].copy_from_slice(&len.to_be_bytes());
     vec![Bytes::from(body)]
@@ -306,12 +303,14 @@ pub fn framed(request: &impl Message) -> Vec<Bytes> {
 fn unframe(message: Vec<u8>) -> Result<Bytes, Failure> {
     let message = Bytes::from(message);
     let Some((prefix, rest)) = message.split_first_chunk::<5>() else {
-        return Err(Failure::Foreign("an answer without a message".to_owned()));
+        return Err(Failure::Foreign("the answer has no message".to_owned()));
     };
     let len = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
     // We never announce that we understand compression.
     if prefix[0] != 0 || rest.len() != len {
-        return Err(Failure::Foreign("an answer with a wrong frame".to_owned()));
+        return Err(Failure::Foreign(
+            "the answer has an invalid frame".to_owned(),
+        ));
     }
     Ok(message.slice(5..))
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::input::origin;
 
-/// Shorter ones are copied faster than their pages are found.
+/// Shorter bodies are copied faster than their pages are found.
 const WORTHWHILE: usize = 4096;
 
 /// A connection to a server on this host.
@@ -50,7 +50,7 @@ impl Socket {
             sent => sent,
         };
         match sent {
-            // It comes again with the rest.
+            // The body comes again in the next call.
             Err(_) if !head.is_empty() => Ok(head.len()),
             sent => sent.map(|sent| head.len() + sent),
         }
@@ -213,7 +213,7 @@ mod tests {
         run(async {
             let (mut socket, mut other) = pair().await;
             send_all(&mut socket, b"head", &mapped).await.unwrap();
-            // What waits in the socket is the file's own page: who writes to one writes to both.
+            // What waits in the socket is the file's own page: a write to one is a write to both.
             file.as_file().write_all_at(b"later", 5000).unwrap();
             let mut arrived = vec![0; 4 + 8192];
             other.read_exact(&mut arrived).await.unwrap();

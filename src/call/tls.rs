@@ -7,11 +7,7 @@ use crate::error::Result;
 use crate::job::{Form, Setting, read_pem};
 
 /// The setting of a job.
-pub const TLS: Setting = Setting::map(
-    "tls",
-    FILES,
-    "certificates for https:// in addition to the system's",
-);
+pub const TLS: Setting = Setting::map("tls", FILES, "certificates for https://");
 
 const FILES: &[Setting] = &[
     Setting::path("ca", "PEM file of the authority; left out: the system's"),

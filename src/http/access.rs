@@ -19,26 +19,22 @@ pub const PASSWORD: Setting = Setting::secret("password", "that user's password"
 pub const HEADERS: Setting = Setting::new(
     "headers",
     Takes::Names(&Takes::Secret),
-    "headers that go with every request, such as those that a gateway wants",
+    "headers sent with every request, such as those that a gateway requires",
 );
 /// Certificates.
-pub const TLS: Setting = Setting::map(
-    "tls",
-    FILES,
-    "whom https:// trusts in place of the system's authorities",
-);
+pub const TLS: Setting = Setting::map("tls", FILES, "certificates for https://");
 
 const FILES: &[Setting] = &[
     Setting::path("ca", "PEM file of the authority; left out: the system's"),
     Setting::text(
         "fingerprint",
-        "SHA-256 of the authority's certificate in hexadecimal, in place of ca",
+        "SHA-256 of the authority's certificate in hexadecimal, instead of ca",
     ),
     Setting::path("cert", "PEM file of the client's certificate, with key"),
     Setting::path("key", "PEM file of its key"),
     Setting::flag(
         "insecure",
-        "true: take any certificate, and so anyone who answers, for the server",
+        "true: accept any certificate, and so trust anyone who answers",
     ),
 ];
 
@@ -101,7 +97,7 @@ pub fn read_tls(form: &mut Form) -> TlsSettings {
     }
     let trusts = [settings.ca.is_some(), print.is_some(), settings.insecure];
     if trusts.iter().filter(|t| **t).count() > 1 {
-        form.mistake("", "takes one of ca, fingerprint and insecure");
+        form.mistake("", "accepts only one of ca, fingerprint and insecure");
     }
     form.done();
     settings
@@ -135,7 +131,7 @@ pub fn read_headers(form: &mut Form) -> Vec<Header> {
     read.collect()
 }
 
-/// A header, or a mistake at its key.
+/// Returns a header, or notes a mistake at its key.
 pub fn noted(
     form: &Form,
     key: &str,
@@ -155,7 +151,7 @@ pub fn address(text: &str, port: u16) -> std::result::Result<String, String> {
         None => format!("http://{text}"),
     };
     if full.contains('@') {
-        return Err("holds a login; that goes into settings of its own".to_owned());
+        return Err("holds a login, which belongs in separate settings".to_owned());
     }
     let wrong = || format!("`{text}` is not an address such as http://127.0.0.1:{port}");
     let uri: Uri = full.parse().map_err(|_| wrong())?;

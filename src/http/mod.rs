@@ -32,8 +32,9 @@ impl Header {
     pub fn new(name: &str, value: &str) -> std::result::Result<Header, String> {
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| format!("`{name}` is not the name of a header"))?;
-        let mut value = HeaderValue::from_str(value)
-            .map_err(|_| format!("the value of `{name}` has characters that no header may have"))?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| {
+            format!("the value of `{name}` has characters that are not allowed in a header")
+        })?;
         value.set_sensitive(true);
         Ok(Header(name, value))
     }
@@ -195,7 +196,7 @@ impl Server {
                 let request = request.header("content-type", "application/json");
                 self.agent.run(request.body(body).map_err(wrong)?)
             }
-            // Methods that create something send an empty body in place of none.
+            // Methods that create something send an empty body instead of none.
             None if matches!(ask.method, Method::Post | Method::Put) => {
                 self.agent.run(request.body(&[][..]).map_err(wrong)?)
             }

@@ -16,16 +16,23 @@ pub fn refusal(status: u16, words: &str) -> Error {
     };
     let refused = |what: &str| Error::new(Kind::Refused, format!("{what}: {said}"));
     match status {
-        401 => refused("the server refused the login").hint("check the login or the API key in the job"),
-        403 => refused("not allowed").hint("the login in the job lacks a right that this call needs"),
-        407 => refused("a proxy between here and the server wants a login"),
-        404 => refused("the server has no such thing"),
+        401 => refused("the server refused the login")
+            .hint("check the login or the API key in the job"),
+        403 => refused("not allowed")
+            .hint("the login in the job lacks a permission that this call needs"),
+        407 => refused("a proxy in front of the server requires a login"),
+        404 => refused("the server did not find what was requested"),
         // Request timeout, too early, too many requests, and what gateways answer if a server is temporarily
         // unavailable.
-        408 | 425 | 429 | 502 | 503 | 504 => Error::new(Kind::Busy, format!("the server said: {said}")),
-        413 => Error::new(Kind::TooBig, format!("the request was too long for the server: {said}")),
-        300..=399 => refused("the server is somewhere else")
-            .hint("put the address that it points to into the job: logins are not sent on to other servers"),
+        408 | 425 | 429 | 502 | 503 | 504 => {
+            Error::new(Kind::Busy, format!("the server said: {said}"))
+        }
+        413 => Error::new(
+            Kind::TooBig,
+            format!("the request was too long for the server: {said}"),
+        ),
+        300..=399 => refused("the server redirects to another address")
+            .hint("put that address into the job: logins are not sent on to other servers"),
         _ => refused("the server said"),
     }
 }
@@ -56,7 +63,7 @@ pub fn failure(error: ureq::Error, address: &str) -> Error {
         Error::new(Kind::Unreachable, what)
     };
     let silent = |kind, words: String| {
-        let what = format!("no answer, so that the request may or may not have arrived: {words}");
+        let what = format!("no answer, so the request may or may not have arrived: {words}");
         Error::new(kind, what)
     };
     match error {
@@ -83,7 +90,7 @@ pub fn failure(error: ureq::Error, address: &str) -> Error {
             Kind::Refused,
             format!("the answer is not HTTP/1.1: {error}"),
         )
-        .hint("is the port that of an HTTP server, and does it take http:// rather than https://?"),
+        .hint("is this the port of an HTTP server, and does it use http:// rather than https://?"),
         other => silent(Kind::Lost, other.to_string()),
     }
 }
@@ -91,7 +98,8 @@ pub fn failure(error: ureq::Error, address: &str) -> Error {
 fn tls(words: &str, address: &str) -> Error {
     let error = Error::new(Kind::Refused, format!("TLS with {address} failed: {words}"));
     if words.contains("corrupt message") || words.contains("InvalidContentType") {
-        return error.hint("the server seems to speak no TLS: try http:// in place of https://");
+        return error
+            .hint("the server does not seem to speak TLS: try http:// instead of https://");
     }
     error.hint("`tls: {ca: …}` names the authority that signed the server's certificate")
 }

@@ -148,7 +148,11 @@ fn answers_are_sorted_by_what_happens_next() {
             "<html>gateway</html>",
         ),
         (said("413 Long", ""), Kind::TooBig, "too long"),
-        (said("302 There", ""), Kind::Refused, "somewhere else"),
+        (
+            said("302 There", ""),
+            Kind::Refused,
+            "redirects to another address",
+        ),
         (said("500 Oh", "{\"error\":\"oh\"}"), Kind::Refused, "oh"),
         (String::new(), Kind::Lost, "may or may not have arrived"),
         (

@@ -51,7 +51,7 @@ impl Tls {
             return Ok(TlsConfig::default());
         }
         let wrong = |what: &str| {
-            Error::new(Kind::Job, what).hint("`tls:` takes PEM files: ca, cert and key")
+            Error::new(Kind::Job, what).hint("`tls:` expects PEM files: ca, cert and key")
         };
         let builder = TlsConfig::builder();
         let builder = match &self.trust {
@@ -116,7 +116,7 @@ fn authority(address: &str, wanted: &[u8; 32]) -> Result<Vec<u8>> {
         )
     };
     let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| Error::new(Kind::Job, format!("`{host}` is not the name of a host")))?;
+        .map_err(|_| Error::new(Kind::Job, format!("`{host}` is not a host name")))?;
     let seen = Arc::new(Seen {
         wanted: *wanted,
         provider: Arc::new(ring::default_provider()),
@@ -147,9 +147,9 @@ fn authority(address: &str, wanted: &[u8; 32]) -> Result<Vec<u8>> {
     match shaken {
         Err(error) if error.kind() != std::io::ErrorKind::InvalidData => Err(unreachable(error)),
         _ => {
-            let what = format!("{address} shows no certificate with the fingerprint in the job");
+            let what = format!("{address} presents no certificate with the fingerprint in the job");
             Err(Error::new(Kind::Refused, what).hint(
-                "it is the SHA-256 of the authority's certificate; was the server installed anew?",
+                "it is the SHA-256 of the authority's certificate; was the server reinstalled?",
             ))
         }
     }

@@ -28,16 +28,16 @@ impl Address {
         }
         let wrong = |what: &str| Err(Error::path(Kind::Job, path, what));
         let Some(text) = path.to_str() else {
-            return wrong("is no address: it is not UTF-8");
+            return wrong("is not an address: it is not UTF-8");
         };
         let Some(rest) = text.strip_prefix(SCHEME) else {
-            return wrong("is an address that files are not read from or written to")
-                .map_err(|e: Error| e.hint("`s3://bucket/prefix` is; or a path"));
+            return wrong("is an address of a kind that cannot hold files")
+                .map_err(|e: Error| e.hint("use `s3://bucket/prefix`, or a path"));
         };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let key = key.trim_matches('/');
         if bucket.len() < 3 || bucket.contains(['@', ':', '?']) {
-            return wrong("names no bucket: names have 3 characters at least");
+            return wrong("does not name a bucket: names have at least 3 characters");
         }
         if key
             .split('/')

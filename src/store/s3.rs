@@ -147,7 +147,7 @@ impl S3 {
             }
         };
         if ended.is_err() {
-            // If aborting fails, the bucket's own rules remove the parts some day.
+            // If aborting fails, the bucket's own rules eventually remove the parts.
             let _ = self.reactor.wait(client.abort_multipart(key, &id));
         }
         ended
@@ -174,7 +174,7 @@ fn found(meta: ObjectMeta) -> Found {
 }
 
 fn key(text: &str) -> Result<Key> {
-    let wrong = |e| Error::new(Kind::Unsupported, format!("`{text}` can be no key: {e}"));
+    let wrong = |e| Error::new(Kind::Unsupported, format!("`{text}` cannot be a key: {e}"));
     Key::parse(text).map_err(wrong)
 }
 
@@ -198,7 +198,7 @@ impl Bucket for S3 {
                 .extend(page.result.objects.into_iter().map(found));
             if all.objects.len() + all.folders.len() > limits::STORE_KNOWN_MAX {
                 let most = limits::STORE_KNOWN_MAX;
-                let what = format!("more than {most} objects below `{prefix}`");
+                let what = format!("there are more than {most} objects below `{prefix}`");
                 return Err(Error::new(Kind::Unsupported, what));
             }
             token = page.page_token;
@@ -253,7 +253,11 @@ impl Bucket for S3 {
         match bytes.len() as u64 == range.end - range.start {
             true => Ok(bytes),
             false => {
-                let what = format!("{} bytes came of `{}` {range:?}", bytes.len(), found.key);
+                let what = format!(
+                    "the server returned {} bytes of `{}` for {range:?}",
+                    bytes.len(),
+                    found.key
+                );
                 Err(Error::new(Kind::Changed, what))
             }
         }
@@ -299,14 +303,14 @@ fn meaning(key: &str, error: &object_store::Error) -> Error {
             Error::new(Kind::Job, "there is no such bucket")
         }
         (_, Some(404 | 412 | 416)) => {
-            let what = format!("`{key}` was replaced or removed while it is read");
-            Error::new(Kind::Changed, what).hint("leave the bucket as it is meanwhile")
+            let what = format!("`{key}` was replaced or removed while it was being read");
+            Error::new(Kind::Changed, what).hint("do not change the bucket during the job")
         }
         (_, Some(401 | 403)) => {
             let what = format!("access to `{key}` is denied: {said}");
             Error::new(Kind::Refused, what).hint(
-                "keys are those of `s3: {access_key, secret_key}`, else of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, else \
-                 of the machine's role",
+                "keys come from `s3: {access_key, secret_key}`, else from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
+                 else from the machine's role",
             )
         }
         (Some(HttpErrorKind::Connect), _) => Error::new(Kind::Unreachable, said),

@@ -17,7 +17,7 @@ pub const S3: Setting = Setting::map(
 const LOGIN: &[Setting] = &[
     Setting::text(
         "endpoint",
-        "http(s)://host:port of what speaks S3, such as MinIO; left out: Amazon",
+        "http(s)://host:port of an S3 server, such as MinIO; left out: Amazon",
     ),
     Setting::text(
         "region",
@@ -60,7 +60,7 @@ impl Login {
                 .iter()
                 .find_map(|s| text.strip_prefix(s));
             if rest.is_none_or(|rest| rest.is_empty() || rest.contains('@')) {
-                let what = "is no address such as http://127.0.0.1:9000, without a login";
+                let what = "is not an address such as http://127.0.0.1:9000, without a login";
                 form.mistake("endpoint", what);
             }
         }
@@ -90,7 +90,7 @@ impl Login {
     /// Notes a mistake if nothing in the job is at an address, so that these settings have no effect.
     pub fn check(&self, form: &mut Form, is_needed: bool) {
         if !is_needed && !self.path.is_empty() {
-            form.mistake("s3", "is for s3:// addresses, and there is none");
+            form.mistake("s3", "is only for s3:// addresses, and there is none");
         }
     }
 

@@ -11,15 +11,15 @@ pub fn tls_failed(words: &str) -> Error {
         error.hint("the server may want a client certificate (`tls: {cert: …, key: …}`) that its authority signed")
     } else if words.contains("CaUsedAsEndEntity") {
         error.hint(
-            "the server's certificate says that it is an authority (CA:TRUE), as `openssl req -x509` makes it, and may \
-             not be a server's: make it with `-addext basicConstraints=critical,CA:FALSE`, or have an authority sign it",
+            "the server's certificate is marked as an authority's (CA:TRUE), as `openssl req -x509` creates it, and so \
+             cannot be a server's: create it with `-addext basicConstraints=critical,CA:FALSE`, or have an authority sign it",
         )
     } else {
         error.hint("`tls: {ca: …}` names the authority that signed the server's certificate, `tls: {server_name: …}` the name in it")
     }
 }
 
-/// The name of a gRPC status code, and the words beside it.
+/// The name of a gRPC status code, and its message.
 pub fn describe(code: i32, message: &str) -> String {
     let name = match code {
         1 => "CANCELLED",
