@@ -115,7 +115,7 @@ fn one_connection_carries_requests_one_after_another_with_the_login() {
 
 #[test]
 fn answers_are_sorted_by_what_happens_next() {
-    let said = |status: &str, body: &str| {
+    let reply = |status: &str, body: &str| {
         format!(
             "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
@@ -123,37 +123,37 @@ fn answers_are_sorted_by_what_happens_next() {
     };
     for (answer, kind, expected) in [
         (
-            said("401 No", "{\"error\":{\"reason\":\"bad password\"}}"),
+            reply("401 No", "{\"error\":{\"reason\":\"bad password\"}}"),
             Kind::Refused,
             "refused the login: bad password (HTTP status 401)",
         ),
         (
-            said("403 No", ""),
+            reply("403 No", ""),
             Kind::Refused,
             "not allowed: HTTP status 403",
         ),
         (
-            said("404 No", "{\"message\":\"no such index\"}"),
+            reply("404 No", "{\"message\":\"no such index\"}"),
             Kind::Refused,
             "no such index",
         ),
         (
-            said("429 Later", "{\"status\":{\"error\":\"slow down\"}}"),
+            reply("429 Later", "{\"status\":{\"error\":\"slow down\"}}"),
             Kind::Busy,
             "slow down",
         ),
         (
-            said("503 Later", "<html>gateway</html>"),
+            reply("503 Later", "<html>gateway</html>"),
             Kind::Busy,
             "<html>gateway</html>",
         ),
-        (said("413 Long", ""), Kind::TooBig, "too long"),
+        (reply("413 Long", ""), Kind::TooBig, "too long"),
         (
-            said("302 There", ""),
+            reply("302 There", ""),
             Kind::Refused,
             "redirects to another address",
         ),
-        (said("500 Oh", "{\"error\":\"oh\"}"), Kind::Refused, "oh"),
+        (reply("500 Oh", "{\"error\":\"oh\"}"), Kind::Refused, "oh"),
         (String::new(), Kind::Lost, "may or may not have arrived"),
         (
             "nonsense\r\n\r\nclose".to_owned(),

@@ -281,7 +281,7 @@ impl Milvus {
             stretch.shown
         );
         Error::new(Kind::Refused, what).hint(
-            "load it first, or let the job do it: `source: {milvus: {load: true}}` releases it afterwards",
+            "load it first, or let the job load it, and release it afterwards: `source: {milvus: {load: true}}`",
         )
     }
 }
@@ -477,7 +477,7 @@ impl Drop for Milvus {
         for (home, name) in loaded {
             if let Err(error) = home.client.release_collection(name) {
                 tracing::warn!(
-                    "{name} was loaded for this job, and could not be released: {error:#}"
+                    "{name} was loaded for this job and could not be released: {error:#}"
                 );
             }
         }

@@ -244,7 +244,7 @@ fn roots(of: &Collection) -> BTreeSet<PathBuf> {
     logs.filter_map(root).collect()
 }
 
-/// Says what is missing from the segments of these collections, according to their metadata.
+/// Warns about what is missing from the segments of these collections, according to their metadata.
 fn warnings(collections: &[&Collection]) -> Vec<String> {
     let at = |stamp: u64| format!("as of {}", moment(catalog::millis(stamp)));
     let mut warnings = Vec::new();

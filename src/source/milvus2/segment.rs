@@ -282,7 +282,7 @@ fn aligned<'i>(
             .filter(|n| *n == 0 || may_lack)
         else {
             return wrong(format!(
-                "the metadata names {} logs of field {field} (`{}`), but {count} of its timestamps",
+                "the metadata names {} logs of field {field} (`{}`), but {count} logs of its timestamps",
                 logs.len(),
                 column.name
             ));
