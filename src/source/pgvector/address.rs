@@ -29,7 +29,7 @@ pub struct Address {
     pub password: Option<String>,
     pub database: String,
     pub tls: TlsMode,
-    /// PEM files: of authorities, of the client's certificate, and of its key.
+    /// PEM files with the authorities, the client's certificate and its key.
     pub authority: Option<PathBuf>,
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
@@ -70,7 +70,7 @@ impl Address {
             None => (login, None),
         };
         if place.contains(',') {
-            return Err("names several hosts, and one is read".to_owned());
+            return Err("names several hosts; only one is supported".to_owned());
         }
         let port_at = match place.rfind(']') {
             Some(end) => place[end..].find(':').map(|at| end + at),
@@ -139,7 +139,7 @@ impl Address {
                 }
             }
             "application_name" | "target_session_attrs" => {}
-            name => return Err(format!("has a parameter `{name}`, which is not known here")),
+            name => return Err(format!("has a parameter `{name}` that is not supported")),
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ fn port_of(text: &str) -> Result<u16, String> {
         "" => Ok(5432),
         text => text
             .parse()
-            .map_err(|_| "has a port that is no number up to 65535".to_owned()),
+            .map_err(|_| "has a port that is not a number up to 65535".to_owned()),
     }
 }
 
@@ -163,16 +163,18 @@ fn decoded(text: &str) -> Result<String, String> {
             b'%' => {
                 let mut digit = || rest.next().and_then(|b| char::from(b).to_digit(16));
                 let pair = digit().zip(digit());
-                let (high, low) = pair.ok_or("has a % without two hexadecimal digits; %25 is %")?;
+                let (high, low) =
+                    pair.ok_or("has a % without two hexadecimal digits; %25 means %")?;
                 (high * 16 + low) as u8
             }
             byte => byte,
         };
         bytes.push(byte);
     }
-    let text = String::from_utf8(bytes).map_err(|_| "holds what is no UTF-8".to_owned())?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| "contains bytes that are not UTF-8".to_owned())?;
     match text.contains('\0') {
-        true => Err("holds %00".to_owned()),
+        true => Err("contains %00".to_owned()),
         false => Ok(text),
     }
 }

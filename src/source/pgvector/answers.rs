@@ -68,7 +68,7 @@ pub fn failed(body: &[u8]) -> Error {
     let error = Error::new(kind_of(&code), format!("{message} (SQLSTATE {code})"));
     match (hint, &*code) {
         (_, "42501") if message.contains("row-level security") => error.hint(
-            "rows would be missing without a word: read as the table's owner or as a role with BYPASSRLS",
+            "rows would be left out silently: read as the table's owner or as a role with BYPASSRLS",
         ),
         (Some(hint), _) => error.hint(hint),
         (None, _) => error,
@@ -97,7 +97,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Bytes that are taken from the front.
+/// Bytes that are consumed from the front.
 struct Bytes<'b>(&'b [u8]);
 
 impl<'b> Bytes<'b> {
@@ -124,7 +124,7 @@ impl<'b> Bytes<'b> {
 fn short() -> Error {
     Error::new(
         Kind::Refused,
-        "this is not how a Postgres server speaks: a message that ends early",
+        "the server does not speak the protocol of Postgres: a message ends early",
     )
 }
 

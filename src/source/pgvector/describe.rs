@@ -22,11 +22,11 @@ pub struct Field {
     pub codec: Codec,
     pub kind: ColumnType,
     pub nullable: bool,
-    /// What can only be found out from the rows.
+    /// What only the rows can tell.
     pub open: Option<Open>,
 }
 
-/// What can only be found out about a column from the rows.
+/// What only the rows can tell about a column.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Open {
     /// How many dimensions its vectors have: the expression that counts them.
@@ -44,7 +44,7 @@ pub struct KeyField {
     /// The cast that follows a literal of a key.
     pub cast: &'static str,
     pub is_text: bool,
-    /// Whether an index makes it unique, and it is never null.
+    /// Whether an index guarantees that it is unique, and it is never null.
     pub is_proven: bool,
 }
 
@@ -113,7 +113,7 @@ pub fn describe(
     for (number, column) in columns.into_iter().enumerate() {
         let Some(kind) = types.get(&column.type_oid) else {
             let what = format!(
-                "column `{}` is of a type the server does not tell of",
+                "the server does not describe the type of column `{}`",
                 column.name
             );
             return Err(Error::new(Kind::Unsupported, what));
@@ -197,14 +197,14 @@ fn key_of<'d>(
             let what = match primary {
                 [] => format!("{} has no primary key", relation.full_name),
                 many => format!(
-                    "{} has a primary key of {} columns ({}), and rows are known by one",
+                    "{} has a primary key of {} columns ({}); rows are identified by one",
                     relation.full_name,
                     many.len(),
                     many.join(", ")
                 ),
             };
             return Err(Error::new(Kind::Job, what).hint(
-                "`key:` names a column without repeats; a query can make one: `query: \"select a || '/' || b as key, * \
+                "name a column without duplicates in `key:`; a query can build one: `query: \"select a || '/' || b as key, * \
                  from t\"`",
             ));
         }
@@ -216,7 +216,7 @@ fn key_of<'d>(
 fn types(connection: &mut Connection, found: &[Described]) -> Result<BTreeMap<u32, Type>> {
     let numbers: Vec<String> = found.iter().map(|c| c.type_oid.to_string()).collect();
     if numbers.is_empty() {
-        return Err(Error::new(Kind::Job, "the query gives no columns"));
+        return Err(Error::new(Kind::Job, "the query returns no columns"));
     }
     let rows = connection.query(&format!(
         "SELECT t.oid, n.nspname, t.typname, t.typtype, t.typcategory = 'A' AND t.typlen = -1 AND t.typelem <> 0, \
@@ -314,11 +314,11 @@ impl Field {
             }
             (name, _) => {
                 let what = format!(
-                    "rows are known by a number or text, and column `{}` is {name}",
+                    "rows are identified by a number or text, but column `{}` is {name}",
                     column.name
                 );
                 Err(Error::new(Kind::Job, what)
-                    .hint("`key:` names another column; a query can make one"))
+                    .hint("name another column in `key:`; a query can build one"))
             }
         }
     }
@@ -346,7 +346,7 @@ impl Field {
                 let bits = dimension.unwrap_or(1);
                 if bits % 8 != 0 {
                     notes.push(format!(
-                        "`{name}`: bit({bits}) becomes a binary vector of {} dimensions; those added are 0",
+                        "`{name}`: bit({bits}) becomes a binary vector of {} dimensions; the added ones are 0",
                         bits.next_multiple_of(8)
                     ));
                 }
@@ -359,18 +359,21 @@ impl Field {
         match (kind.codec(), kind.class.as_str()) {
             (Some(codec), _) => made(codec, longest(&kind.name, column.typmod)),
             (None, "c") => {
-                notes.push(format!("`{name}`: rows of {} become JSON", kind.name));
+                notes.push(format!(
+                    "`{name}`: values of the composite type {} become JSON",
+                    kind.name
+                ));
                 let sql = format!("pg_catalog.to_json({sql})::text");
                 Ok(Field::made(column, sql, Codec::Json, None))
             }
             (None, "p") => {
                 let what = format!("column `{name}` is of the type {}", kind.name);
                 Err(Error::new(Kind::Unsupported, what)
-                    .hint("`columns:` lists those that travel; a query can give it a type"))
+                    .hint("list the columns to migrate in `columns:`; a query can give it a type"))
             }
             (None, _) => {
                 notes.push(format!(
-                    "`{name}`: {} travels as the text that Postgres spells it with",
+                    "`{name}`: {} becomes text, as Postgres writes it",
                     kind.name
                 ));
                 Ok(Field::made(
@@ -400,11 +403,11 @@ impl Field {
             }
             None if ["vector", "halfvec", "sparsevec"].contains(&of.name.as_str()) => {
                 let what = format!(
-                    "column `{name}` holds lists of {}, and a row has one vector in a column",
+                    "column `{name}` holds arrays of {}, but a row has one vector per column",
                     of.name
                 );
                 Err(Error::new(Kind::Unsupported, what).hint(
-                    "`columns:` lists those that travel; a query can give each vector a row: `select … from t, \
+                    "list the columns to migrate in `columns:`; a query can give each vector a row: `select … from t, \
                      unnest(t.vectors) with ordinality`",
                 ))
             }
@@ -420,7 +423,7 @@ impl Field {
         }
     }
 
-    /// The same after the rows showed that not all values are lists.
+    /// The same field, once the rows have shown that not all values are lists.
     pub fn of_json(&self) -> Field {
         Field {
             sql: format!("pg_catalog.to_json({})::text", self.sql),
@@ -431,7 +434,7 @@ impl Field {
         }
     }
 
-    /// The same after the rows showed how many dimensions they have.
+    /// The same field, once the rows have shown how many dimensions its vectors have.
     pub fn of_dimension(&self, dimension: u32) -> Field {
         let codec = match self.codec {
             Codec::Halfvec(_) => Codec::Halfvec(dimension),

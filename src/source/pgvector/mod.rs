@@ -1,7 +1,7 @@
 //! pgvector: how are tables of a Postgres server read? In ranges of keys under one exported snapshot, with binary COPY.
 //!
-//! A snapshot ends when its server or the program does: what is read later is read in its state at that time, after the
-//! last key that arrived. This is why positions are keys, not places in the table: an update moves a row.
+//! A snapshot ends when its server or the program does: later reads see the state at that time, after the last
+//! key that arrived. This is why positions are keys, not places in the table: an update moves a row.
 
 mod address;
 mod answers;
@@ -39,7 +39,7 @@ pub const KIND: SourceKind = SourceKind {
     settings: &[
         Setting::secret(
             "url",
-            "the server and database, as libpq takes it: postgres://user@host:port/database?sslmode=verify-full",
+            "the server and database, as a libpq URL: postgres://user@host:port/database?sslmode=verify-full",
         )
         .required()
         .example("\"postgres://postgres@127.0.0.1:5432/postgres\""),
@@ -48,15 +48,15 @@ pub const KIND: SourceKind = SourceKind {
         Setting::text("table", "the table or view, such as public.items")
             .one_of()
             .example("public.items"),
-        Setting::text("query", "a statement in place of a table; `key` is needed then").one_of(),
+        Setting::text("query", "a statement instead of a table; it needs `key`").one_of(),
         Setting::text(
             "key",
-            "the column that rows are known by, without repeats; left out: the primary key",
+            "the column that identifies rows, without duplicates; left out: the primary key",
         )
         .example("id"),
         Setting::texts(
             "columns",
-            "the columns that travel besides it; left out: all",
+            "the columns to migrate besides the key; left out: all",
         ),
         Setting::number("connections", (1, 64), "connections to read on").or("4"),
     ],
@@ -92,7 +92,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     if matches!(wanted, Some(Wanted::Query(_))) && key.is_none() {
         form.mistake(
             "key",
-            "is missing: the column that rows of the query are known by",
+            "is missing: the column that identifies the rows of the query",
         );
     }
     let address = Address::read(&url?);
@@ -100,7 +100,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     let mut address = address?;
     if let Some(password) = password {
         if address.password.is_some() {
-            form.mistake("password", "is in the URL, too");
+            form.mistake("password", "is already in the URL");
         }
         address.password = Some(password);
     }
@@ -221,15 +221,15 @@ impl Pgvector {
         };
         let system = system(connection, &self.address);
         if system? != before.system {
-            return changed("is in another database now");
+            return changed("is now in another database");
         }
         let now = match Relation::find(connection, &self.wanted) {
-            Err(error) if error.kind() == Kind::Job => return changed("is not there any more"),
+            Err(error) if error.kind() == Kind::Job => return changed("no longer exists"),
             now => now?,
         };
         match now.oid == before.relation.oid {
             true => Ok(()),
-            false => changed("was made anew"),
+            false => changed("was recreated"),
         }
     }
 }
@@ -272,8 +272,8 @@ impl Source for Pgvector {
             source: found.place.display().to_string(),
         };
         let mut warnings = vec![format!(
-            "{} is read as it is now (pinned), as long as the server keeps that: after a restart of either side, rows that \
-             others write or delete meanwhile may travel or not",
+            "{} is read as it is now (pinned), as long as the snapshot lasts: after a restart of either side, rows that \
+             others write or delete meanwhile may be included or not",
             found.place.display()
         )];
         warnings.extend(found.fields.notes.iter().cloned());
@@ -308,7 +308,7 @@ impl Source for Pgvector {
         let lost = self.sessions.lost() > 0;
         let said = lost.then(|| {
             format!(
-                "{}: the server was away and lost the snapshot: what was not read by then was read as it was afterwards",
+                "{}: the server went away and lost the snapshot: rows not read by then were read in their later state",
                 self.address
             )
         });

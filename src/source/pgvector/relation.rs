@@ -1,4 +1,4 @@
-//! Which rows does the job select? A table, a view or a query, and what the catalogue knows of it.
+//! Which rows does the job select? A table, a view or a query, and what the catalogue knows about it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ pub enum Wanted {
     Query(String),
 }
 
-/// Rows of the server, and what is known of them.
+/// Rows of the server, and what is known about them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Relation {
     /// The expression after FROM; columns are those of `q`.
@@ -30,7 +30,7 @@ pub struct Relation {
     /// The estimated number of rows, if a sample can be taken without reading all of them.
     pub sampled_rows: Option<f64>,
     pub not_null: BTreeSet<String>,
-    /// Columns that a unique index of their own makes unique.
+    /// Columns with a unique index of their own.
     pub unique: BTreeSet<String>,
     /// The columns of the primary key.
     pub primary: Vec<String>,
@@ -54,7 +54,7 @@ pub fn cell(row: &Row, number: usize) -> &str {
 }
 
 impl Relation {
-    /// Finds what the job names. To be called outside a transaction.
+    /// Finds what the job names. Must be called outside a transaction.
     pub fn find(connection: &mut Connection, wanted: &Wanted) -> Result<Relation> {
         match wanted {
             Wanted::Table(name) => table(connection, name),

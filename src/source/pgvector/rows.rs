@@ -75,7 +75,7 @@ impl<'s> Rows<'s> {
             call: "copy",
         };
         let after = match &self.at {
-            Position::After(key) => format!("the rows behind the key {key}"),
+            Position::After(key) => format!("the rows after the key {key}"),
             _ => "the first rows".to_owned(),
         };
         Error::new(kind, format!("{after}: {what}")).at(place)
@@ -101,7 +101,7 @@ impl<'s> Rows<'s> {
             for (number, field) in fields.iter().enumerate() {
                 let value = self.copy.value(number);
                 let put = match (value, field.nullable) {
-                    (None, false) => Err("has no value now, and each row had one".to_owned()),
+                    (None, false) => Err("has no value now, but every row had one".to_owned()),
                     (value, _) => self.makers[number].put(&field.codec, value),
                 };
                 if let Err(what) = put {
@@ -152,7 +152,7 @@ impl Rows<'_> {
     /// Keys must ascend within the range: resuming relies on it.
     fn check(&self, part: &Part) -> Result<()> {
         let outside = |key: Key| {
-            let what = format!("the server gave the row {key} out of the order of keys");
+            let what = format!("the server sent the row {key} out of key order");
             Err(self.wrong(Kind::Refused, what))
         };
         let texts = part.text_keys();
@@ -180,14 +180,14 @@ impl Rows<'_> {
 struct Copy<'s> {
     session: Option<Session<'s>>,
     columns: usize,
-    /// The bytes of a message that are not consumed yet.
+    /// The bytes of a message that have not been consumed yet.
     message: std::ops::Range<usize>,
     /// Pieces, if a row or the header arrived in several.
     pieces: Vec<u8>,
     is_pieces: bool,
     has_begun: bool,
     has_ended: bool,
-    /// Where the values of the next row are, and where it ends; unknown until it was looked for.
+    /// Where the values of the next row are, and where it ends; unknown until looked for.
     values: Vec<Option<std::ops::Range<usize>>>,
     end: Option<usize>,
 }
@@ -278,7 +278,10 @@ impl<'s> Copy<'s> {
             true => {
                 let bytes = session.bytes(message);
                 if self.pieces.len() + bytes.len() > limits::POSTGRES_MESSAGE_BYTES_MAX {
-                    return Err(Error::new(Kind::Refused, "a row that does not end"));
+                    return Err(Error::new(
+                        Kind::Refused,
+                        "the server sends a row that does not end",
+                    ));
                 }
                 self.pieces.extend_from_slice(bytes);
             }
@@ -308,14 +311,14 @@ enum Look {
 /// Bytes of the header; `None` if it is incomplete.
 ///
 /// ```text
-/// | signature 11 | flags 4 | bytes of more 4 | more … |
+/// | signature 11 | flags 4 | extension bytes 4 | extension … |
 /// ```
 fn head(bytes: &[u8]) -> Result<Option<usize>> {
     let same = bytes.len().min(SIGNATURE.len());
     if bytes[..same] != SIGNATURE[..same] {
         return Err(Error::new(
             Kind::Refused,
-            "what the server sends is no binary COPY",
+            "what the server sends is not a binary COPY",
         ));
     }
     let Some(rest) = bytes
@@ -332,7 +335,7 @@ fn head(bytes: &[u8]) -> Result<Option<usize>> {
 /// Where the values of a row are.
 ///
 /// ```text
-/// | columns 2 | (bytes 4, value) … |      none: bytes are −1; the end: columns are −1
+/// | columns 2 | (bytes 4, value) … |      NULL: bytes −1; the end: columns −1
 /// ```
 fn row(
     bytes: &[u8],
@@ -349,7 +352,7 @@ fn row(
     let odd = |what: String| Err(Error::new(Kind::Refused, what));
     if usize::try_from(count) != Ok(columns) {
         return odd(format!(
-            "a row of {count} values came for {columns} columns"
+            "the server sent a row of {count} values for {columns} columns"
         ));
     }
     values.clear();
@@ -363,7 +366,7 @@ fn row(
             -1 => values.push(None),
             len => {
                 let Ok(len) = usize::try_from(len) else {
-                    return odd(format!("a value of {len} bytes came"));
+                    return odd(format!("the server sent a value of {len} bytes"));
                 };
                 if bytes.len() - at < len {
                     return Ok(Look::Part);

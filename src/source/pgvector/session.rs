@@ -30,12 +30,12 @@ pub fn connect(address: &Address) -> Result<Connection> {
 pub struct Exporter {
     pub connection: Connection,
     snapshot: String,
-    /// How many were lost before it.
+    /// How many snapshots were lost before this one.
     number: u64,
 }
 
 impl Exporter {
-    /// Begins to hold a snapshot of the current state.
+    /// Starts to hold a snapshot of the current state.
     pub fn begin(mut connection: Connection, number: u64) -> Result<Exporter> {
         connection.query(BEGIN)?;
         let rows = connection.query("SELECT pg_catalog.pg_export_snapshot()")?;
@@ -88,7 +88,7 @@ impl Sessions {
             (number, Ok(connection)) => Ok(self.lent(number, connection)),
             (_, Err(error)) if error.kind().is_silence() => Err(error),
             (..) => Err(connection.with_kind(Kind::Refused).hint(
-                "snapshots are shared between sessions of the server itself: a pooler between has to leave sessions alone",
+                "snapshots are shared between sessions of the server itself: a connection pooler in between must pool by session",
             )),
         }
     }
@@ -168,7 +168,7 @@ impl Drop for Session<'_> {
     }
 }
 
-/// The error of a statement of the job, with the server's address.
+/// An error while the job is planned, with the server's address.
 pub fn at(address: &Address, error: Error) -> Error {
     error.at(Place::Remote {
         address: address.to_string(),

@@ -1,4 +1,4 @@
-//! How many rows are there, what can only be found out from them, and at which keys is the relation divided, so that
+//! How many rows are there, what do they reveal, and at which keys is the relation divided so that
 //! several readers can work at a time?
 
 use super::describe::{Fields, KeyField, Open};
@@ -29,7 +29,7 @@ impl KeyField {
             (Position::End, _) => Ok(Some("false".to_owned())),
             _ => Err(Error::new(
                 Kind::Changed,
-                format!("`{}` has keys of another type now", self.name),
+                format!("the keys of `{}` now have another type", self.name),
             )),
         };
         let both = [bound(from, ">")?, bound(to, "<=")?];
@@ -38,7 +38,7 @@ impl KeyField {
     }
 }
 
-/// Counts rows, fills in what can only be found out from them, and divides them.
+/// Counts rows, fills in what only they can tell, and divides them.
 pub fn count(
     connection: &mut Connection,
     relation: &Relation,
@@ -82,15 +82,15 @@ pub fn count(
         });
     }
     let rows = connection.query(&format!("SELECT {} FROM {from}", asked.join(", ")))?;
-    let row = rows.first().ok_or_else(|| refused("it counts nothing"))?;
+    let row = rows.first().ok_or_else(|| refused("it sends no counts"))?;
     let keyless = number(row, 0)?;
     if keyless > 0 {
         let what = format!(
-            "{keyless} rows have no `{}` to be known by",
+            "{keyless} rows have no `{}`, which identifies rows",
             fields.key.name
         );
         let error = Error::new(Kind::Corrupt, what);
-        return Err(error.hint("`key:` names another column; a query can leave them out"));
+        return Err(error.hint("name another column in `key:`; a query can leave these rows out"));
     }
     tell(fields, row, first)?;
     unique(connection, relation, fields)?;
@@ -111,19 +111,19 @@ fn tell(fields: &mut Fields, row: &Row, first: usize) -> Result<()> {
                 if least != most {
                     let what = format!("the vectors of `{name}` have {least} to {most} dimensions");
                     return Err(Error::new(Kind::Unsupported, what).hint(
-                        "a query can choose those of one length: `where vector_dims(v) = 768`",
+                        "a query can select those of one length: `where vector_dims(v) = 768`",
                     ));
                 }
                 let Ok(dimension) = least.parse() else {
-                    let what = format!("`{name}` says no dimension, and no row has a vector");
+                    let what = format!("`{name}` declares no dimension, and no row has a vector");
                     return Err(Error::new(Kind::Unsupported, what)
-                        .hint("a query can tell: `select id, v::vector(768) as v from …`"));
+                        .hint("a query can declare it: `select id, v::vector(768) as v from …`"));
                 };
                 *field = field.of_dimension(dimension);
             }
             Some(Open::Lists) if number(row, at)? > 0 => {
                 fields.notes.push(format!(
-                    "`{}`: some arrays have several dimensions or NULL in them: all become JSON",
+                    "`{}`: some arrays have several dimensions or contain NULL: all become JSON",
                     field.name
                 ));
                 *field = field.of_json();
@@ -162,13 +162,9 @@ fn unique(connection: &mut Connection, relation: &Relation, fields: &Fields) -> 
         .iter()
         .map(|row| format!("{} ({} times)", cell(row, 0), cell(row, 1)))
         .collect();
-    let what = format!(
-        "`{}` does not tell rows apart: {}",
-        fields.key.name,
-        some.join(", ")
-    );
+    let what = format!("`{}` is not unique: {}", fields.key.name, some.join(", "));
     Err(Error::new(Kind::Corrupt, what).hint(
-        "`key:` names a column without repeats; a query can make one, or choose one row of each: `select distinct on \
+        "name a column without duplicates in `key:`; a query can build one, or keep one row of each: `select distinct on \
          (id) …`",
     ))
 }
@@ -215,7 +211,7 @@ fn bounds(
         let text = cell(row, 0);
         keys.push(match fields.key.is_text {
             true => Key::Text(text.into()),
-            false => Key::Int(text.parse().map_err(|_| refused("a key is no number"))?),
+            false => Key::Int(text.parse().map_err(|_| refused("a key is not a number"))?),
         });
     }
     keys.sort_unstable();
@@ -225,11 +221,11 @@ fn bounds(
 
 fn number(row: &Row, at: usize) -> Result<u64> {
     let number = cell(row, at).parse();
-    number.map_err(|_| refused("it counts what is no number"))
+    number.map_err(|_| refused("a count is not a number"))
 }
 
 fn refused(what: &str) -> Error {
-    let what = format!("this is not how a Postgres server answers: {what}");
+    let what = format!("the server does not answer as Postgres does: {what}");
     Error::new(Kind::Refused, what)
 }
 

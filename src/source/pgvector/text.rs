@@ -34,7 +34,7 @@ pub fn moment(us: i64, zone: &str, out: &mut String) {
             };
             let (h, m, s) = (s / 3600, s / 60 % 60, s % 60);
             let written = write!(out, "T{h:02}:{m:02}:{s:02}.{us:06}{zone}{era}");
-            written.expect("text takes what is written");
+            written.expect("writing to a string cannot fail");
         }
     }
 }
@@ -46,7 +46,7 @@ fn day(days: i64, out: &mut String) -> &'static str {
         ..=0 => (1 - year, " BC"),
         year => (year, ""),
     };
-    write!(out, "{year:04}-{month:02}-{day:02}").expect("text takes what is written");
+    write!(out, "{year:04}-{month:02}-{day:02}").expect("writing to a string cannot fail");
     era
 }
 
@@ -59,7 +59,7 @@ pub fn numeric(bytes: &[u8], out: &mut String) -> Result<(), String> {
     let words: Vec<u16> = (bytes.as_chunks::<2>().0.iter())
         .map(|word| u16::from_be_bytes(*word))
         .collect();
-    let wrong = || Err("is no decimal".to_owned());
+    let wrong = || Err("is not a decimal".to_owned());
     let [count, weight, sign, scale, digits @ ..] = &words[..] else {
         return wrong();
     };
@@ -86,7 +86,7 @@ pub fn numeric(bytes: &[u8], out: &mut String) -> Result<(), String> {
                 weight => {
                     for place in 0..=weight {
                         let width = is_written(place);
-                        write!(out, "{:0width$}", digit(place)).expect("text takes it");
+                        write!(out, "{:0width$}", digit(place)).expect("it cannot fail");
                     }
                 }
             }
@@ -96,7 +96,7 @@ pub fn numeric(bytes: &[u8], out: &mut String) -> Result<(), String> {
                 let end = out.len() + scale;
                 let mut place = weight + 1;
                 while out.len() < end {
-                    write!(out, "{:04}", digit(place)).expect("text takes it");
+                    write!(out, "{:04}", digit(place)).expect("it cannot fail");
                     place += 1;
                 }
                 out.truncate(end);

@@ -52,7 +52,7 @@ pub fn encrypt(address: &Address, mut line: TcpStream) -> Result<Line> {
         _ => config.with_no_client_auth(),
     };
     let name = ServerName::try_from(address.host.clone())
-        .map_err(|_| failed(format!("`{}` is no name of a host", address.host)))?;
+        .map_err(|_| failed(format!("`{}` is not a host name", address.host)))?;
     let mut connection =
         ClientConnection::new(Arc::new(config), name).map_err(|e| failed(e.to_string()))?;
     while connection.is_handshaking() {
@@ -70,7 +70,11 @@ fn authorities(address: &Address) -> Result<RootCertStore> {
         Some(path) => {
             for certificate in certificates(path)? {
                 roots.add(certificate).map_err(|e| {
-                    Error::path(Kind::Job, path, format!("holds no authority: {e}"))
+                    Error::path(
+                        Kind::Job,
+                        path,
+                        format!("has a certificate that cannot serve as an authority: {e}"),
+                    )
                 })?;
             }
         }
@@ -82,7 +86,7 @@ fn authorities(address: &Address) -> Result<RootCertStore> {
     match roots.is_empty() {
         true => Err(Error::new(
             Kind::Job,
-            "there is no authority that could vouch for the server",
+            "no certificate authority is available to vouch for the server",
         )
         .hint("`sslrootcert=FILE` in the URL names one")),
         false => Ok(roots),
@@ -98,7 +102,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
         true => Err(Error::path(
             Kind::Job,
             path,
-            "holds no certificate in PEM form",
+            "contains no certificate in PEM form",
         )),
         false => Ok(all),
     }
@@ -108,7 +112,7 @@ fn unread(path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::path(Kind::Job, path, format!("cannot read it: {error}"))
 }
 
-/// Accepts any certificate: the connection is encrypted, and nothing else. This is `sslmode=require` in libpq.
+/// Accepts any certificate: the connection is encrypted, but not authenticated. This is `sslmode=require` in libpq.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 

@@ -184,13 +184,13 @@ impl Values {
                 let end = i32::try_from(all.len());
                 offsets.push(end.map_err(|_| "is longer than a batch can hold")?);
             }
-            _ => unreachable!("columns are made for what comes into them"),
+            _ => unreachable!("each column is made for its codec"),
         }
         Ok(())
     }
 
     fn finish(self, kind: ColumnType, nulls: Option<NullBuffer>) -> Result<ArrayRef, String> {
-        let wrong = |_| "holds text that is no UTF-8".to_owned();
+        let wrong = |_| "contains text that is not UTF-8".to_owned();
         Ok(match self {
             Values::Bool(mut bits) => Arc::new(BooleanArray::new(bits.finish(), nulls)),
             Values::Int16(all) => Arc::new(Int16Array::new(all.into(), nulls)),
@@ -273,7 +273,7 @@ impl Maker {
 }
 
 fn word<const N: usize>(bytes: &[u8]) -> Result<[u8; N], String> {
-    let wrong = || format!("has {} bytes, and its type {N}", bytes.len());
+    let wrong = || format!("has {} bytes, but its type has {N}", bytes.len());
     bytes.try_into().map_err(|_| wrong())
 }
 
@@ -281,7 +281,7 @@ fn head<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), String> {
     let found = bytes
         .split_first_chunk::<N>()
         .map(|(head, rest)| (*head, rest));
-    found.ok_or_else(|| format!("has {} bytes, fewer than its head", bytes.len()))
+    found.ok_or_else(|| format!("has {} bytes, fewer than its header", bytes.len()))
 }
 
 /// ```text
@@ -292,7 +292,7 @@ fn put_vector(width: usize, all: &mut Vec<u8>, codec: &Codec, bytes: &[u8]) -> R
         Codec::Vector(dimension) => (*dimension, 4),
         Codec::Halfvec(dimension) => (*dimension, 2),
         Codec::Bits(bits) => (*bits, 1),
-        _ => unreachable!("columns are made for what comes into them"),
+        _ => unreachable!("each column is made for its codec"),
     };
     let (first, components) = head::<4>(bytes)?;
     let found = match codec {
@@ -300,7 +300,9 @@ fn put_vector(width: usize, all: &mut Vec<u8>, codec: &Codec, bytes: &[u8]) -> R
         _ => u32::from(u16::from_be_bytes([first[0], first[1]])),
     };
     if found != wanted {
-        return Err(format!("has {found} dimensions, and the column {wanted}"));
+        return Err(format!(
+            "has {found} dimensions, but the column has {wanted}"
+        ));
     }
     if components.len() != width {
         return Err(format!(
@@ -328,7 +330,7 @@ fn put_sparse(all: &mut Vec<u8>, bytes: &[u8]) -> Result<(), String> {
     for (index, value) in (indexes.as_chunks::<4>().0.iter()).zip(values.as_chunks::<4>().0) {
         let index = u32::from_be_bytes(*index);
         if index < least {
-            return Err("has indexes that do not ascend".to_owned());
+            return Err("has indices that do not ascend".to_owned());
         }
         least = index.saturating_add(1);
         all.extend(index.to_le_bytes());
@@ -356,14 +358,14 @@ fn put_elements(
         }
         dimensions => {
             return Err(format!(
-                "is an array of {dimensions} dimensions now, and the column had none such"
+                "is now an array of {dimensions} dimensions, but the column had none"
             ));
         }
     };
     for _ in 0..count {
         let (len, after) = head::<4>(rest)?;
         let Ok(len) = usize::try_from(i32::from_be_bytes(len)) else {
-            return Err("has an element NULL now, and the column had none such".to_owned());
+            return Err("now has a NULL element, but the column had none".to_owned());
         };
         let (value, after) = after
             .split_at_checked(len)
@@ -373,7 +375,7 @@ fn put_elements(
     }
     match rest {
         [] => i32::try_from(count).map_err(|_| "has too many elements".to_owned()),
-        _ => Err(format!("has {} bytes behind its elements", rest.len())),
+        _ => Err(format!("has {} bytes after its elements", rest.len())),
     }
 }
 
@@ -389,7 +391,7 @@ fn put_text(
     match codec {
         Codec::Jsonb => match bytes.split_first() {
             Some((1, text)) => all.extend_from_slice(text),
-            _ => return Err("is no jsonb of version 1".to_owned()),
+            _ => return Err("is not jsonb of version 1".to_owned()),
         },
         Codec::Uuid => {
             for (at, byte) in word::<16>(bytes)?.iter().enumerate() {

@@ -1,5 +1,5 @@
 //! How is a Postgres server called? Messages in both directions, a login, answers in text, and the bytes of COPY.
-//! Knows no tables. Blocking: everything is read into one buffer, so that a row of COPY can be parsed in place.
+//! Knows nothing of tables. Blocking: everything is read into one buffer, so that a row of COPY can be parsed in place.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -134,11 +134,13 @@ impl Connection {
         body: &[u8],
         scram: &mut Option<ScramSha256>,
     ) -> Result<()> {
-        let (code, data) = body.split_first_chunk::<4>().ok_or_else(|| odd("short"))?;
+        let (code, data) = body
+            .split_first_chunk::<4>()
+            .ok_or_else(|| odd("a login message ends early"))?;
         let code = u32::from_be_bytes(*code);
         let password = || {
             let missing = || {
-                let what = "the server asks for a password, and the job has none";
+                let what = "the server asks for a password, but the job has none";
                 Error::new(Kind::Refused, what)
                     .hint("`password: \"${PGPASSWORD}\"` takes it from the environment")
             };
@@ -153,7 +155,7 @@ impl Connection {
             0 => return Ok(()),
             3 => frontend::password_message(password()?.as_bytes(), &mut out),
             5 => {
-                let salt = *data.first_chunk::<4>().ok_or_else(|| odd("short"))?;
+                let salt = *data.first_chunk::<4>().ok_or_else(|| odd("a login message ends early"))?;
                 let hash = md5_hash(address.user.as_bytes(), password()?.as_bytes(), salt);
                 frontend::password_message(hash.as_bytes(), &mut out)
             }
@@ -162,7 +164,7 @@ impl Connection {
                 if !names.any(|name| name == SCRAM_SHA_256.as_bytes()) {
                     return Err(Error::new(
                         Kind::Unsupported,
-                        "the server asks for a login that is not SCRAM-SHA-256",
+                        "the server asks for a SASL login other than SCRAM-SHA-256",
                     ));
                 }
                 let begun = ScramSha256::new(password()?.as_bytes(), ChannelBinding::unsupported());
@@ -170,17 +172,17 @@ impl Connection {
                 frontend::sasl_initial_response(SCRAM_SHA_256, begun.message(), &mut out)
             }
             11 => {
-                let begun = scram.as_mut().ok_or_else(|| odd("SASL before its start"))?;
+                let begun = scram.as_mut().ok_or_else(|| odd("SASL continues before it has started"))?;
                 begun.update(data).map_err(wrong)?;
                 frontend::sasl_response(begun.message(), &mut out)
             }
             12 => {
-                let begun = scram.as_mut().ok_or_else(|| odd("SASL before its start"))?;
+                let begun = scram.as_mut().ok_or_else(|| odd("SASL continues before it has started"))?;
                 return begun.finish(data).map_err(wrong);
             }
             code => {
                 let what = format!(
-                    "the server asks for a login of kind {code}; SCRAM-SHA-256, MD5 and passwords are known here"
+                    "the server asks for login method {code}; SCRAM-SHA-256, MD5 and plain passwords are supported"
                 );
                 return Err(Error::new(Kind::Unsupported, what));
             }
@@ -385,7 +387,7 @@ fn connect(address: &Address) -> Result<Stream> {
             .map_err(|e| away(&e));
     }
     let all = (address.host.as_str(), address.port).to_socket_addrs();
-    let mut last = io::Error::other("the name has no address");
+    let mut last = io::Error::other("the host name has no address");
     for at in all.map_err(|e| away(&e))? {
         match TcpStream::connect_timeout(&at, address.connect_timeout) {
             Ok(line) => return encrypted(address, line),
@@ -418,10 +420,11 @@ fn encrypted(address: &Address, mut line: TcpStream) -> Result<Stream> {
     match (answer[0], address.tls) {
         (b'S', _) => tls::encrypt(address, line).map(|line| Stream::Tls(Box::new(line))),
         (b'N', TlsMode::Prefer) => Ok(Stream::Tcp(line)),
-        (b'N', _) => Err(
-            Error::new(Kind::Refused, "the server has no TLS, and the job wants it")
-                .hint("`sslmode=disable` in the URL does without"),
-        ),
+        (b'N', _) => Err(Error::new(
+            Kind::Refused,
+            "the server does not offer TLS, but the job requires it",
+        )
+        .hint("`sslmode=disable` in the URL connects without TLS")),
         _ => Err(odd("no answer to a request for TLS")),
     }
 }
@@ -436,7 +439,7 @@ fn silent(error: &io::Error) -> Error {
 }
 
 fn odd(what: &str) -> Error {
-    let what = format!("this is not how a Postgres server speaks: {what}");
+    let what = format!("the server does not speak the protocol of Postgres: {what}");
     Error::new(Kind::Refused, what)
 }
 

@@ -53,7 +53,7 @@ fn what_cannot_be_read_is_refused_in_a_sentence() {
         (
             url("postgres:secret", "postgres?sslmode=require"),
             5,
-            &["has no TLS"],
+            &["does not offer TLS"],
         ),
         (closed.to_owned(), 5, &["cannot connect"]),
         (
@@ -85,12 +85,12 @@ fn what_cannot_be_read_is_refused_in_a_sentence() {
         (
             source("table: two_keys, key: a"),
             3,
-            &["does not tell rows apart", "0 (2 times)"],
+            &["is not unique", "0 (2 times)"],
         ),
         (source("table: gaps, key: a"), 3, &["1 rows have no `a`"]),
         (source("table: mixed"), 3, &["`v` have 2 to 3 dimensions"]),
-        (source("table: untold"), 3, &["says no dimension"]),
-        (source("table: lists"), 3, &["`v` holds lists of vector"]),
+        (source("table: untold"), 3, &["declares no dimension"]),
+        (source("table: lists"), 3, &["`v` holds arrays of vector"]),
         (source("table: odd_key"), 2, &["`id` is float8"]),
         (
             url("guest:hunter2", "postgres").replace("few", "secret"),
