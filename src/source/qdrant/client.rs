@@ -248,7 +248,7 @@ fn headers(api_key: Option<&Secret>) -> Result<HeaderMap> {
     headers.insert("te", HeaderValue::from_static("trailers"));
     if let Some(key) = api_key {
         let mut value = HeaderValue::from_str(&key.0).map_err(|_| {
-            let what = "source.qdrant.api_key holds characters that no API key has";
+            let what = "source.qdrant.api_key contains characters that an API key cannot have";
             Error::new(Kind::Job, what)
         })?;
         value.set_sensitive(true);
@@ -274,18 +274,14 @@ fn meaning(failure: Failure) -> Error {
     }
 }
 
-const PORTS: &str =
-    "is the address that of Qdrant's gRPC port, such as 6334? 6333 is its HTTP port";
+const PORTS: &str = "does the address have Qdrant's gRPC port, such as 6334? 6333 is its HTTP port";
 
 /// Based on the gRPC status code, as Qdrant uses them (lib/storage/src/content_manager/conversions.rs).
 fn status(code: i32, message: &str) -> Error {
     let said = call::describe(code, message);
     match code {
-        16 | 7 => Error::new(
-            Kind::Refused,
-            format!("the server does not let us in: {said}"),
-        )
-        .hint("`api_key:` of the source is a key that may read the collections"),
+        16 | 7 => Error::new(Kind::Refused, format!("the server denies access: {said}"))
+            .hint("set `api_key:` of the source to a key that may read the collections"),
         5 => Error::new(Kind::Changed, format!("is gone: {said}")),
         12 => Error::new(
             Kind::Refused,

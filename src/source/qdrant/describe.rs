@@ -101,12 +101,12 @@ pub fn describe(
         match missing {
             Some(0) => {}
             Some(count) => notes.push(format!(
-                "{name}: {count} points have no vector `{}`; Milvus takes no rows without it: `run: {{misfit: skip}}` \
-                 leaves these out, `fields: {{columns: {{{}: false}}}}` the vector",
+                "{name}: {count} points have no vector `{}`; Milvus accepts no rows without it: `run: {{misfit: skip}}` \
+                 leaves these out, `fields: {{columns: {{{}: false}}}}` leaves out the vector",
                 column.name, column.name
             )),
             None => notes.push(format!(
-                "{name}: this server does not tell how many points have no vector `{}`",
+                "{name}: this server cannot tell how many points have no vector `{}`",
                 column.name
             )),
         }
@@ -130,8 +130,8 @@ pub fn describe(
     for (vector, idf) in &sparse {
         if *idf {
             notes.push(format!(
-                "{name}: searches of `{vector}` weigh words by how rare they are (modifier idf), which is not part of \
-                 the vectors"
+                "{name}: searches of `{vector}` weight words by their rarity (modifier idf), which is not part of the \
+                 vectors"
             ));
         }
         let column = Column {
@@ -167,8 +167,8 @@ fn dense_column(
 ) -> Result<Column> {
     if params.multivector_config.is_some() {
         notes.push(format!(
-            "{collection}: `{name}` is several vectors a point, which Milvus does not search: they travel as JSON, a list \
-             of lists"
+            "{collection}: `{name}` holds several vectors per point, which Milvus does not search: they become JSON, a \
+             list of lists"
         ));
         return Ok(Column::new(name, ColumnType::Json));
     }
@@ -190,18 +190,18 @@ fn dense_column(
     let datatype = params.datatype.unwrap_or_default();
     if metric == Metric::Cosine && datatype != datatype::UINT8 {
         notes.push(format!(
-            "{collection}: `{name}` is searched by cosine, and Qdrant keeps such vectors at length 1: the lengths they \
-             were sent with are gone"
+            "{collection}: `{name}` is searched by cosine, and Qdrant scales such vectors to length 1: their original \
+             lengths are lost"
         ));
     }
     let kept = match datatype {
         datatype::UINT8 => Some("whole numbers from 0 to 255"),
         datatype::FLOAT16 => Some("float16"),
-        datatype::TURBO4 => Some("4 bits a component (turbo4)"),
+        datatype::TURBO4 => Some("4 bits per component (turbo4)"),
         _ => None,
     };
     notes.extend(kept.map(|kept| {
-        format!("{collection}: Qdrant keeps `{name}` as {kept}: they travel as float32, as it gives them")
+        format!("{collection}: Qdrant stores `{name}` as {kept}: its vectors become float32, as Qdrant returns them")
     }));
     let hnsw = params.hnsw_config.unwrap_or_default();
     let m = hnsw.m.or(collection_hnsw.m).filter(|m| *m > 0);

@@ -53,7 +53,7 @@ pub const KIND: SourceKind = SourceKind {
         Setting::secret("api_key", "a key that may read").example("\"${QDRANT_API_KEY}\""),
         call::TLS,
         named::COLLECTIONS,
-        Setting::number_or_auto("page", (1, 1 << 20), "points asked for at a time, at most"),
+        Setting::number_or_auto("page", (1, 1 << 20), "points to request at a time, at most"),
         Setting::number_or_auto("connections", (1, 64), "connections to read on").or("2"),
         ROWS_PER_S,
     ],
@@ -189,7 +189,7 @@ impl Qdrant {
             let found = self.look()?;
             let _ = self.stretches.set(found);
         }
-        Ok(self.stretches.get().expect("it was looked at"))
+        Ok(self.stretches.get().expect("it was just set"))
     }
 
     fn look(&self) -> Result<Vec<Stretch>> {
@@ -332,8 +332,8 @@ impl Source for Qdrant {
         let mut identity = BTreeMap::new();
         let address = self.client.address();
         let mut warnings = vec![format!(
-            "Qdrant {} at {address} keeps no state for us: it is read live, and points that others write or delete \
-             meanwhile may travel or not",
+            "Qdrant {} at {address} cannot hold a state for its readers: it is read live, and points that others write or \
+             delete meanwhile may be included or not",
             self.client.version
         )];
         for (part, stretch) in self.stretches()?.iter().enumerate() {
@@ -402,12 +402,12 @@ impl Source for Qdrant {
         let mut said = Vec::new();
         if vanished > 0 {
             said.push(format!(
-                "{vanished} points were deleted while they were read, and did not travel"
+                "{vanished} points were deleted while they were read, and were not migrated"
             ));
         }
         if strangers > 0 {
             said.push(
-                "points appeared whose ids are no int64, which all were when the job was planned: they did not travel"
+                "points appeared whose ids are not int64, although all were when the job was planned: they were not migrated"
                     .to_owned(),
             );
         }
@@ -421,7 +421,7 @@ impl Source for Qdrant {
         limits: Limits,
     ) -> Result<Box<dyn Reader + 's>> {
         let Some(stretch) = self.stretches()?.get(shard.part as usize) else {
-            let what = format!("there is no {} any more", shard.name);
+            let what = format!("{} no longer exists", shard.name);
             return Err(Error::new(Kind::Changed, what));
         };
         let end = shard.end.clone();
@@ -450,8 +450,9 @@ impl Source for Qdrant {
                     && params.sparse_vectors_config == stretch.params.sparse_vectors_config
             };
             if !params.as_ref().is_some_and(same) {
-                let what =
-                    format!("{name} was dropped, or has other vectors, since it was looked at");
+                let what = format!(
+                    "{name} was dropped or its vectors were changed after it was looked up"
+                );
                 return Err(Error::new(Kind::Changed, what));
             }
         }

@@ -1,4 +1,4 @@
-//! What does a payload say? Converts values of Qdrant's messages to JSON text: whole numbers and doubles keep their
+//! What does a payload hold? Converts values of Qdrant's messages to JSON text: whole numbers and doubles keep their
 //! type, and keys are sorted by their bytes, so that the same payload always yields the same text.
 
 use super::wire::{Broken, Fields, Value};
@@ -108,7 +108,7 @@ fn value(bytes: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Odd> {
 }
 
 fn text(text: &str, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, text).expect("memory takes what is written");
+    serde_json::to_writer(out, text).expect("writing to memory cannot fail");
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub fn read(described: &Described, answer: &[u8], number: u32, last: Id) -> Resu
 }
 
 fn broken() -> Error {
-    Error::new(Kind::Refused, "the answer is no message of Qdrant's")
+    Error::new(Kind::Refused, "the answer is not a Qdrant message")
 }
 
 /// The points of an answer, unparsed.
@@ -229,10 +229,10 @@ impl<'d> Filling<'d> {
     fn point(&mut self, id: Id, point: &[u8]) -> Result<()> {
         let of_point =
             |what: &str| Error::new(Kind::Refused, format!("point {}: {what}", id.text()));
-        let no_message = |Broken| of_point("is no message of Qdrant's");
+        let no_message = |Broken| of_point("is not a Qdrant message");
         let key = self.described.keyed.key(id);
         self.keys
-            .push(key.ok_or_else(|| of_point("its id is of another kind than those before"))?);
+            .push(key.ok_or_else(|| of_point("its id is of a different kind from those before"))?);
         let mut payload = Vec::new();
         for field in Fields(point) {
             match field.map_err(no_message)? {
@@ -246,7 +246,7 @@ impl<'d> Filling<'d> {
         let dynamic = &mut self.columns[self.described.payload];
         payload::object(payload, 1, &mut dynamic.bytes).map_err(|odd| match odd {
             Odd::Broken => no_message(Broken),
-            Odd::Deep => of_point("its payload has maps and lists too deep in one another"),
+            Odd::Deep => of_point("its payload nests maps and lists too deeply"),
         })?;
         dynamic.ends.push(dynamic.bytes.len());
         dynamic.valid.push(true);
@@ -263,9 +263,7 @@ impl<'d> Filling<'d> {
                     id.text(),
                     slot.name
                 );
-                return Err(
-                    Error::new(Kind::Changed, what).hint("the job is planned anew with `--again`")
-                );
+                return Err(Error::new(Kind::Changed, what).hint("`--again` plans the job anew"));
             }
             if let ColumnType::Vector(vector) = column.kind {
                 let len = values.bytes.len() + vector.row_bytes() as usize;
@@ -279,10 +277,7 @@ impl<'d> Filling<'d> {
 
     fn vectors(&mut self, id: Id, bytes: &[u8]) -> Result<()> {
         let no_message = |Broken| {
-            let what = format!(
-                "point {}: its vectors are no message of Qdrant's",
-                id.text()
-            );
+            let what = format!("point {}: its vectors are not a Qdrant message", id.text());
             Error::new(Kind::Refused, what)
         };
         for field in Fields(bytes) {
@@ -308,21 +303,21 @@ impl<'d> Filling<'d> {
         };
         let slots = &self.described.slots;
         let Some(slot) = slots.iter().find(|slot| slot.name == name) else {
-            let what = "is none that the collection had when the job was planned".to_owned();
+            let what = "was not in the collection when the job was planned".to_owned();
             return Err(wrong(Kind::Changed, what));
         };
         let vector = Vector::of(bytes)
-            .map_err(|Broken| wrong(Kind::Refused, "is no message of Qdrant's".to_owned()))?;
+            .map_err(|Broken| wrong(Kind::Refused, "is not a Qdrant message".to_owned()))?;
         let column = &mut self.columns[slot.column];
         if column.valid.len() == self.keys.len() {
-            return Err(wrong(Kind::Refused, "is there twice".to_owned()));
+            return Err(wrong(Kind::Refused, "occurs twice".to_owned()));
         }
         match self.described.columns.all()[slot.column].kind {
             ColumnType::Vector(kind) => {
                 let width = kind.row_bytes() as usize;
                 if vector.dense.len() != width || vector.indices.is_some() {
                     let what = format!(
-                        "has {} components, and the collection says {}",
+                        "has {} components, but the collection declares {}",
                         vector.dense.len() / 4,
                         kind.dimension
                     );
@@ -333,7 +328,7 @@ impl<'d> Filling<'d> {
             ColumnType::Sparse => {
                 let indices = vector.indices.unwrap_or_default();
                 if vector.dense.len() != indices.len() * 4 {
-                    let what = "has another number of indices than of values".to_owned();
+                    let what = "does not have as many indices as values".to_owned();
                     return Err(wrong(Kind::Refused, what));
                 }
                 let values = vector.dense.as_chunks::<4>().0;
@@ -403,7 +398,7 @@ impl Column {
                 let offsets = offsets.map_err(|_| {
                     Error::new(
                         Kind::TooBig,
-                        "payloads of an answer are more than 2 GiB of text",
+                        "the payloads of an answer exceed 2 GiB of text",
                     )
                 })?;
                 let offsets = OffsetBuffer::new(offsets.into());
@@ -425,7 +420,7 @@ fn rows_as_json(rows: &[Floats<'_>], out: &mut Vec<u8>) {
                 true => write!(text, "{comma}{component:?}"),
                 false => write!(text, "{comma}null"),
             };
-            written.expect("memory takes what is written");
+            written.expect("writing to memory cannot fail");
         }
         text.push(']');
     }

@@ -95,7 +95,7 @@ impl<'s> Points<'s> {
             .collect();
         if let Some(first) = gone.first() {
             tracing::warn!(
-                "{}: {} points were deleted while they were read, {} the first",
+                "{}: {} points were deleted while they were read; {} is the first",
                 self.stretch.name,
                 gone.len(),
                 first.text()
@@ -159,10 +159,7 @@ impl<'s> Points<'s> {
             false => on.filter(|id| *id <= self.last),
         };
         if self.next.is_some_and(|next| next <= from) {
-            let what = format!(
-                "{}: the server gives the same page again",
-                self.stretch.name
-            );
+            let what = format!("{}: the server sent the same page again", self.stretch.name);
             return Err(Error::new(Kind::Refused, what));
         }
         let Some(last) = page.ids.last() else {
@@ -173,7 +170,7 @@ impl<'s> Points<'s> {
             Some(_) => described
                 .keyed
                 .behind(*last)
-                .expect("ids that are no keys were refused"),
+                .expect("ids that cannot be keys were refused"),
         };
         let part = Part::new(
             &described.columns,
@@ -208,7 +205,7 @@ fn check(stretch: &Stretch, from: Id, ids: &[Id]) -> Result<()> {
         None => Ok(()),
         Some(id) => {
             let what = format!(
-                "{}: the server gave point {} where one behind it was asked for",
+                "{}: the server sent point {} where a later one was requested",
                 stretch.name,
                 id.text()
             );

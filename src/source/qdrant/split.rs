@@ -59,7 +59,7 @@ impl Stretch {
             (Keyed::ByText, false) => ids::before_num(at as u64),
             _ => keyed
                 .behind(self.id(at - 1))
-                .expect("a stretch has only ids that rows can be known by"),
+                .expect("a stretch has only ids that can be keys"),
         }
     }
 }
@@ -88,7 +88,7 @@ pub fn ranges(keyed: Keyed, wanted: usize, ask: &Next<'_>) -> Result<Vec<Range>>
                     None => stretch.end.clone(),
                     Some(next) => keyed
                         .behind(stretch.id(next.from - 1))
-                        .expect("a stretch has only ids that rows can be known by"),
+                        .expect("a stretch has only ids that can be keys"),
                 },
                 is_filled: true,
             });
