@@ -37,7 +37,7 @@ pub struct Cluster {
     skips: bool,
 }
 
-/// The state of a shard at one moment, which the server keeps.
+/// A point in time of a shard, which the server keeps.
 #[derive(Debug)]
 pub struct View {
     /// Its newest id.
@@ -86,7 +86,7 @@ impl Cluster {
                 cluster.address()
             );
             return Err(Error::new(Kind::Refused, what)
-                .hint("is the address that of its HTTP port, such as 9200?"));
+                .hint("does the address have its HTTP port, such as 9200?"));
         };
         let mut parts = number.split('.').map(|part| part.parse().unwrap_or(0));
         cluster.version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
@@ -100,7 +100,7 @@ impl Cluster {
         cluster.words = format!("{name} {number}");
         if cluster.version < least {
             let what = format!(
-                "{} is {}: {name} before {}.{} keeps no state of one moment that could be read",
+                "{} is {}: {name} before {}.{} keeps no point in time that could be read",
                 cluster.address(),
                 cluster.words,
                 least.0,
@@ -168,10 +168,10 @@ impl Cluster {
     ) -> Result<Value> {
         match self.answered(call, method, path, body)? {
             (200..=299, answer) => serde_json::from_slice(&answer).map_err(|e| {
-                let what = format!("the answer is no JSON: {e}");
+                let what = format!("the answer is not JSON: {e}");
                 Error::new(Kind::Refused, what)
                     .at(self.nodes[0].place(call))
-                    .hint("is the address that of its HTTP port, such as 9200?")
+                    .hint("does the address have its HTTP port, such as 9200?")
             }),
             (status, answer) => Err(self.refusal(call, status, &answer)),
         }
@@ -195,7 +195,7 @@ impl Cluster {
         Ok((status, answer))
     }
 
-    /// Has the server keep the state of a shard, and counts its documents.
+    /// Makes the server keep the state of a shard, and counts its documents.
     pub fn view(&self, index: &Index, shard: u32) -> Result<View> {
         let name = encoded(&index.name);
         let keep = &self.keep_alive;
@@ -350,13 +350,13 @@ impl Cluster {
             Dialect::OpenSearch => ("/_search/point_in_time", json!({"pit_id": [view.id]})),
         };
         if let Err(error) = self.answered("close", Method::Delete, path, Some(&body)) {
-            tracing::debug!("a point in time stays open until it ends by itself: {error:#}");
+            tracing::debug!("a point in time stays open until it expires: {error:#}");
         }
     }
 }
 
 /// Whether a refusal means that the server no longer keeps a state. After a restart of a node, only the listed causes
-/// say so; the main message is that all shards failed.
+/// reveal it; the main message is that all shards failed.
 fn is_of_a_lost_state(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(&answer[..answer.len().min(1 << 16)]);
     let words = [

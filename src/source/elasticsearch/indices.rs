@@ -72,7 +72,7 @@ pub fn find(cluster: &Cluster, settings: &Settings) -> Result<Vec<Index>> {
     for name in &settings.index {
         let found = named(cluster, name, &settings.columns)?;
         if found.is_empty() {
-            return Err(Error::new(Kind::Job, format!("no index fits `{name}`")));
+            return Err(Error::new(Kind::Job, format!("no index matches `{name}`")));
         }
         for index in found {
             if !all.iter().any(|other| other.name == index.name) {
@@ -141,11 +141,11 @@ fn of(
         Err(Error::new(Kind::Unsupported, what))
     };
     let Some(shards) = said("index.number_of_shards").and_then(|n| n.parse().ok()) else {
-        return odd("the server does not say how many shards it has");
+        return odd("the server does not report how many shards it has");
     };
     let flag = |value: &Value| value.as_bool().or(value.as_str().map(|s| s == "true"));
     if flag(&mapping["_source"]["enabled"]) == Some(false) {
-        return odd("keeps no `_source`, so that its documents cannot be read");
+        return odd("keeps no `_source`, so its documents cannot be read");
     }
     let mut found = Fields {
         vectors: Vec::new(),
@@ -164,7 +164,7 @@ fn of(
     let excludes = &mapping["_source"]["excludes"];
     if let Some(list) = excludes.as_array().filter(|list| !list.is_empty()) {
         found.notes.push(format!(
-            "{name} keeps some fields out of `_source`, which therefore do not travel: {}",
+            "{name} excludes some fields from `_source`, so they are not migrated: {}",
             Value::from(list.clone())
         ));
     }
@@ -178,21 +178,21 @@ fn of(
     let routed = flag(&mapping["_routing"]["required"]) == Some(true);
     if routed {
         found.notes.push(format!(
-            "{name} routes its documents by a value of their own: an `_id` may be there more than once"
+            "{name} routes its documents by custom values: an `_id` may exist more than once"
         ));
     }
     let (typed, asked) = mapping::columns(name, &found.leaves, columns)?;
     if !typed.is_empty() {
         found.notes.push(format!(
-            "{name}: fields that become columns are what the index makes of them: whole numbers without fractions, lists \
-             without nulls, moments in UTC"
+            "{name}: fields that become columns have the values that the index makes of them: whole numbers without \
+             fractions, lists without nulls, timestamps in UTC"
         ));
     }
     let is_numbered = said("index.disable_sequence_numbers") != Some("true");
     if !is_numbered {
         found.notes.push(format!(
-            "{name} keeps no sequence numbers (`index.disable_sequence_numbers`): once the server loses the state \
-             that is read, or this program ends, nobody knows what is left"
+            "{name} keeps no sequence numbers (`index.disable_sequence_numbers`): if the server loses the state \
+             that is read, or this program ends, what is left is unknown"
         ));
     }
     Ok(Index {
@@ -233,14 +233,14 @@ impl Fields<'_> {
             let kind = field["type"].as_str().unwrap_or("object");
             match kind {
                 "dense_vector" | "knn_vector" if nested => self.notes.push(format!(
-                    "{}: `{name}` is a vector of nested objects, and travels as JSON with them",
+                    "{}: `{name}` is a vector of nested objects, and becomes JSON with them",
                     self.name
                 )),
                 "dense_vector" => self.dense(&name, field),
                 "knn_vector" => self.knn(&name, field),
                 "rank_vectors" | "sparse_vector" | "semantic_text" | "rank_features" => {
                     self.notes
-                        .push(format!("{}: `{name}` ({kind}) travels as JSON", self.name));
+                        .push(format!("{}: `{name}` ({kind}) becomes JSON", self.name));
                 }
                 _ => {
                     if let Value::Object(inner) = &field["properties"] {
@@ -260,7 +260,7 @@ impl Fields<'_> {
     fn add(&mut self, name: &str, element: Element, dimension: &Value, metric: Option<Metric>) {
         let Some(dimension) = dimension.as_u64().and_then(|d| u32::try_from(d).ok()) else {
             self.wrong.get_or_insert(format!(
-                "the mapping of `{name}` does not tell how many dimensions it has"
+                "the mapping of `{name}` does not declare how many dimensions it has"
             ));
             return;
         };
@@ -332,7 +332,8 @@ impl Fields<'_> {
         let by_faiss = method["engine"].as_str() != Some("lucene");
         if metric == Some(Metric::Cosine) && derived && by_faiss {
             self.notes.push(format!(
-                "{}: the server keeps `{name}` at length 1, and gives it so: what was sent may have been longer or shorter",
+                "{}: the server stores `{name}` at length 1 and returns it that way: the original \
+                 vectors may have had other lengths",
                 self.name
             ));
         }

@@ -80,12 +80,12 @@ pub fn columns(
             found = true;
             if field.nested {
                 return Err(wrong(format!(
-                    "`{name}` lies in nested objects, which travel as JSON"
+                    "`{name}` is in nested objects, which become JSON"
                 )));
             }
             if column(&field.kind).is_none() {
                 let what = format!(
-                    "no column holds `{name}` ({}), which travels as JSON",
+                    "no column can hold `{name}` ({}), which becomes JSON",
                     field.kind
                 );
                 return Err(wrong(what));
@@ -114,10 +114,7 @@ pub fn columns(
             (true, ColumnType::Scalar(of)) => list_of(of),
             (true, ColumnType::VarChar { .. }) => list_of(Scalar::VarChar),
             (true, kind) => {
-                let what = format!(
-                    "`{}[]`: there are no columns of lists of {kind}",
-                    field.name
-                );
+                let what = format!("`{}[]`: no column can hold lists of {kind}", field.name);
                 return Err(wrong(what));
             }
         };
@@ -209,7 +206,7 @@ mod tests {
             ("q*", "no field `q*`"),
             ("parts.name", "nested objects"),
             ("range", "integer_range"),
-            ("when[]", "no columns of lists of timestamptz"),
+            ("when[]", "no column can hold lists of timestamptz"),
         ] {
             let error = chosen(&[wish]).unwrap_err();
             assert_eq!(error.kind(), Kind::Job);

@@ -1,5 +1,5 @@
 //! elasticsearch, opensearch: how is an index of a running server read? Each shard from a state that the server keeps
-//! for us, in the order of the sequence numbers of its writes.
+//! for us, in the order of its writes' sequence numbers.
 //!
 //! ```text
 //! index ─┬─ shard 0: point in time ──► documents 1..=900 after _seq_no 0 ──► 901..=1800 ──► … highest
@@ -127,7 +127,7 @@ impl Elastic {
             let found = self.look()?;
             let _ = self.shards.set(found);
         }
-        Ok(self.shards.get().expect("it was looked at"))
+        Ok(self.shards.get().expect("it was just set"))
     }
 
     fn look(&self) -> Result<Vec<Piece>> {
@@ -175,7 +175,7 @@ impl Elastic {
     fn piece(&self, shard: &Shard) -> Result<&Piece> {
         let piece = self.pieces()?.get(shard.part as usize);
         piece.ok_or_else(|| {
-            let what = format!("there is no {} any more", shard.name);
+            let what = format!("{} no longer exists", shard.name);
             Error::new(Kind::Changed, what)
         })
     }
@@ -186,8 +186,8 @@ impl Source for Elastic {
         let (mut targets, mut shards): (Vec<Target>, Vec<Shard>) = (Vec::new(), Vec::new());
         let mut identity = BTreeMap::new();
         let mut warnings = vec![format!(
-            "{} at {} is read as it is now (pinned), as long as it keeps that for us; once it does not, the rest is read \
-             as it is then. What is not refreshed yet is not seen",
+            "{} at {} is read as it is now (pinned), as long as it keeps that state; if it loses it, the rest is read \
+             as it is then. Documents not yet refreshed are not seen",
             self.cluster.server(),
             self.cluster.address()
         )];
@@ -229,7 +229,7 @@ impl Source for Elastic {
         }
         if let Some(query) = &self.settings.query {
             warnings.push(format!(
-                "only documents that the query {query} finds travel"
+                "only documents that match the query {query} are migrated"
             ));
             identity.insert("query".to_owned(), query.to_string());
         }
@@ -308,7 +308,7 @@ impl Source for Elastic {
                 Ok(Some(uuid)) if uuid == index.uuid => {}
                 Ok(_) => {
                     let what = format!(
-                        "the index {} was deleted, or made anew, since it was looked at",
+                        "the index {} was deleted or recreated after it was looked up",
                         index.name
                     );
                     return Err(Error::new(Kind::Changed, what));
@@ -324,7 +324,7 @@ impl Source for Elastic {
     fn remarks(&self) -> Vec<String> {
         let count = self.without_vector.load(Ordering::Relaxed);
         let said = (count > 0).then(|| {
-            format!("{count} documents without their vector stayed behind (`missing_vector: skip`)")
+            format!("{count} documents without their vector were left out (`missing_vector: skip`)")
         });
         said.into_iter().collect()
     }

@@ -146,7 +146,7 @@ fn hit(scan: &mut Scan<'_>, rows: &mut Rows<'_>, lack: Lack, page: &mut Page) ->
     }
     if page.last.is_some_and(|last| last >= number) {
         let what = format!(
-            "the answer gives document {number} behind {}",
+            "the answer has document {number} after {}",
             page.last.unwrap_or(0)
         );
         return Err(Wrong::Odd(what));

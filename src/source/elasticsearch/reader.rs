@@ -105,7 +105,7 @@ impl<'s> Pages<'s> {
             match asked {
                 Err(error) if Cluster::is_gone(&error) => {
                     tracing::warn!(
-                        "{} shard {}: the server no longer keeps the state that was read, and the rest is read as it is \
+                        "{} shard {}: the server no longer keeps the state that was read; the rest is read as it is \
                          now: {error:#}",
                         piece.whole.index.name,
                         piece.shard
@@ -132,7 +132,7 @@ impl<'s> Pages<'s> {
         Ok(())
     }
 
-    /// The first position of a state that has its own order. Positions in another state say nothing about this one.
+    /// The first position of a state that has its own order. Positions in another state are unrelated to this one.
     fn begun(&self, opened: i64) -> Result<i64> {
         let is_of_it = |at: i64| at < 0 || at == i64::MAX || at >> DOCUMENT_BITS == opened;
         if is_of_it(self.at) && is_of_it(self.end) {
@@ -140,11 +140,11 @@ impl<'s> Pages<'s> {
         }
         let what = format!(
             "{} shard {}: the state that was read is gone, and without sequence numbers \
-             (`index.disable_sequence_numbers`) nobody knows what is left",
+             (`index.disable_sequence_numbers`) what is left is unknown",
             self.piece.whole.index.name, self.piece.shard
         );
         let hint =
-            "`--again` reads all of it anew; `run: {existing: upsert}` replaces what has arrived";
+            "`--again` reads everything again; `run: {existing: upsert}` replaces what has arrived";
         Err(Error::new(Kind::Changed, what).hint(hint))
     }
 
@@ -176,8 +176,8 @@ impl<'s> Pages<'s> {
                 let error = Error::new(Kind::Unsupported, what);
                 match lacks {
                     true => error.hint(
-                        "`missing_vector: skip` leaves such documents behind, and counts them; `missing_vector: null` \
-                         makes rows without a vector of them, where the destination has such",
+                        "`missing_vector: skip` leaves such documents out and counts them; `missing_vector: null` \
+                         makes them rows without a vector, if the destination supports them",
                     ),
                     false => error,
                 }
@@ -199,7 +199,7 @@ impl<'s> Pages<'s> {
         numbers.for_each(|number| *number = number.saturating_add(base));
         let outside = |n: &i64| *n <= self.at || *n > upto;
         if found.numbers.iter().chain(&found.last).any(outside) {
-            let what = "the server gave documents that were not asked for".to_owned();
+            let what = "the server sent documents that were not requested".to_owned();
             return Err(self.wrong(Wrong::Odd(what)));
         }
         (self.source.without_vector).fetch_add(found.without_vector, Ordering::Relaxed);

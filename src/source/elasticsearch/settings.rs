@@ -36,18 +36,18 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new(
         "query",
         Takes::Any(&[Takes::Names(&Takes::Any(ANYTHING)), Takes::Text]),
-        "a query of the server's, as a map or as JSON: only documents that it finds travel",
+        "a query in the server's language, as a map or as JSON: only documents that match it are migrated",
     )
     .example("{term: {lang: en}}"),
     Setting::texts(
         "columns",
-        "fields that become columns of the type that their mapping says: names or globs, [] behind where there are lists",
+        "fields that become columns of the type in their mapping: names or globs, with a trailing [] for lists",
     )
     .example("[price, \"tags[]\"]"),
     Setting::choice(
         "missing_vector",
         &["fail", "skip", "null"],
-        "documents without their vector: refused, left behind, or rows without one where the target has such",
+        "documents without their vector: refused, left out, or rows without one if the target supports them",
     )
     .or("fail"),
     Setting::duration("keep_alive", "how long the server keeps a state between two requests").or("5m"),
@@ -56,7 +56,7 @@ pub const SETTINGS: &[Setting] = &[
         (1, limits::SEARCH_PAGE_ROWS_MAX),
         "documents asked for at a time, at most",
     ),
-    Setting::number_or_auto("connections", (1, 64), "shards that are read at a time").or("2"),
+    Setting::number_or_auto("connections", (1, 64), "shards to read at a time").or("2"),
     Setting::number(
         "rows_per_s",
         (1, u64::MAX),
@@ -150,7 +150,7 @@ fn addresses(form: &mut Form) -> Option<Vec<String>> {
             None => {
                 form.mistake(
                     "cloud_id",
-                    "has another form: a name, a colon, and base64 of host$id$id",
+                    "does not have the form name:base64(host$id$id)",
                 );
                 return None;
             }
@@ -204,7 +204,7 @@ fn login(form: &mut Form) -> Option<Header> {
     {
         form.mistake(
             "",
-            "takes one login: user with password, api_key or service_token",
+            "accepts one login: user with password, api_key or service_token",
         );
         return None;
     }
@@ -234,7 +234,7 @@ fn query(form: &mut Form) -> Option<Json> {
     if query.is_none() {
         form.mistake(
             "query",
-            "is no query: a map such as {term: {lang: en}}, or the same as JSON",
+            "is not a query: a map such as {term: {lang: en}}, or the same as JSON",
         );
     }
     query
@@ -276,11 +276,11 @@ mod tests {
             ("{urls: h, index: a, user: u}", "password: is missing"),
             (
                 "{urls: h, index: a, user: u, password: p, api_key: k}",
-                "takes one login",
+                "accepts one login",
             ),
             ("{urls: h, index: a, cloud_id: x}", "in place of urls"),
-            ("{cloud_id: 'n:%', index: a}", "has another form"),
-            ("{urls: h, index: a, query: [1]}", "is no query"),
+            ("{cloud_id: 'n:%', index: a}", "does not have the form"),
+            ("{urls: h, index: a, query: [1]}", "is not a query"),
             ("{urls: 'ftp://h', index: a}", "is not an address"),
             (
                 "{urls: h, index: a, tls: {fingerprint: 1f}}",

@@ -53,7 +53,7 @@ pub const KIND: SourceKind = SourceKind {
         Setting::secret("api_key", "a key that may read").example("\"${QDRANT_API_KEY}\""),
         call::TLS,
         named::COLLECTIONS,
-        Setting::number_or_auto("page", (1, 1 << 20), "points to request at a time, at most"),
+        Setting::number_or_auto("page", (1, 1 << 20), "points asked for at a time, at most"),
         Setting::number_or_auto("connections", (1, 64), "connections to read on").or("2"),
         ROWS_PER_S,
     ],

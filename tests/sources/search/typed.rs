@@ -55,7 +55,7 @@ fn fields_become_columns_of_the_type_that_their_mapping_says() {
     let to = |name: &str| format!("parquet: {{dir: '{}'}}", jobs.path(name).display());
     let columns = "columns: [n, b*, price, title, 'tags[]', when, where, a.dotted.key]";
     let ended = jobs.run("items", &job("items", columns, &to("items")));
-    ended.code(0).says(&["moments in UTC"]);
+    ended.code(0).says(&["timestamps in UTC"]);
     let dumped = script(&["dump", &opensearch().address, "items"]);
     std::fs::write(jobs.path("dump.json"), dumped).unwrap();
     let output = Command::new(test_env().join("tables/bin/python"))
@@ -68,9 +68,9 @@ fn fields_become_columns_of_the_type_that_their_mapping_says() {
     for (columns, code, expected) in [
         ("tags", 3, "values, and a column of varchar holds one"),
         ("titel", 2, "has no field `titel`"),
-        ("parts.name", 2, "lies in nested objects"),
-        ("'when[]'", 2, "no columns of lists of timestamptz"),
-        ("opaque", 2, "no column holds `opaque`"),
+        ("parts.name", 2, "is in nested objects"),
+        ("'when[]'", 2, "no column can hold lists of timestamptz"),
+        ("opaque", 2, "no column can hold `opaque`"),
     ] {
         let more = format!("columns: [{columns}]");
         let name = format!("wrong_{code}_{}", columns.len());
@@ -202,7 +202,7 @@ fn an_index_without_sequence_numbers_is_read_in_the_order_of_one_state() {
         let error = reader.next().err().unwrap();
         assert_eq!(error.kind(), Kind::Changed);
         assert!(
-            error.to_string().contains("nobody knows what is left"),
+            error.to_string().contains("what is left is unknown"),
             "{error}"
         );
     }
@@ -217,7 +217,7 @@ fn an_index_without_sequence_numbers_is_read_in_the_order_of_one_state() {
     );
     jobs.run("lost", &(source(&address) + &to))
         .code(4)
-        .says(&["nobody knows what is left", "--again"]);
+        .says(&["what is left is unknown", "--again"]);
     let again = jobs.milvusdm(&["run", "lost.yaml", "--again", "--progress", "none"]);
     let said = String::from_utf8_lossy(&[again.stdout, again.stderr].concat()).into_owned();
     assert!(matches!(again.status.code(), Some(0 | 7)), "{said}");
