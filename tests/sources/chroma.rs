@@ -224,7 +224,7 @@ fn a_server_of_the_first_api_is_read_and_one_that_mixes_vectors_up_is_not() {
     let job = source(&front.address, "collections: [every]") + &to_parquet(&jobs.path("out"));
     jobs.run("mixed", &job)
         .code(3)
-        .says(&["another vector in a list than alone"]);
+        .says(&["in a list than on its own"]);
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Directory {
     pub fn open(path: &Path, settings: &Settings, admitted: &Globs) -> Result<Directory> {
         let file = path.join("chroma.sqlite3");
         if !file.exists() {
-            let what = "is no directory of Chroma 0.4 or later: there is no chroma.sqlite3 in it";
+            let what = "is not a directory of Chroma 0.4 or later: it has no chroma.sqlite3";
             return Err(Error::path(Kind::Job, path, what));
         }
         let sqlite = Sqlite::open(&file)?;
@@ -154,7 +154,7 @@ impl Kept {
             }
         })?;
         if unseen > 0 {
-            let what = format!("{name}: {unseen} writes are in the log only, and in no table yet");
+            let what = format!("{name}: {unseen} writes are only in the log, not in any table yet");
             return Err(Error::path(Kind::Unsupported, file, what).hint(
                 "start Chroma on this directory once, read a row of the collection, and stop it",
             ));
@@ -174,7 +174,7 @@ impl Kept {
         })?;
         if let Some(id) = lost {
             let what = format!(
-                "{name}: row {} has no vector, neither in the index nor in the log of writes",
+                "{name}: row {} has no vector in the index or in the log of writes",
                 crate::json::quoted(&id)
             );
             return Err(Error::path(Kind::Corrupt, file, what));
@@ -209,7 +209,7 @@ impl Kept {
                     tables.written(*number, self.dimension, &mut vectors)?;
                 }
                 (At::Element(element), Some(index)) => index.vector(*element, &mut vectors)?,
-                (At::Element(_), None) => unreachable!("elements are of an index"),
+                (At::Element(_), None) => unreachable!("elements come from an index"),
             }
         }
         let mut rest = Vec::with_capacity(rows.len());

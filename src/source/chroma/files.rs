@@ -41,7 +41,7 @@ type Labels = Vec<(String, u64)>;
 pub struct Known {
     /// The element number of each row.
     pub elements: HashMap<String, u32>,
-    /// The last write that went into it, if the pickle says.
+    /// The last write that went into it, if the pickle records it.
     pub last_write: Option<i64>,
 }
 
@@ -69,7 +69,7 @@ impl Index {
         };
         let version = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         if version != 1 {
-            let what = format!("is an index of version {version}, and 1 is known here");
+            let what = format!("is an index of version {version}, but only 1 is supported");
             return Err(Error::path(Kind::Unsupported, header.path(), what));
         }
         let index = Index {
@@ -87,8 +87,8 @@ impl Index {
             && index.label_at.checked_add(8) == Some(index.element_bytes);
         if !fits {
             let what = format!(
-                "has elements of {} bytes with vectors at {} and labels at {}, which fits no vectors of {dimension} \
-                 dimensions",
+                "has elements of {} bytes with vectors at {} and labels at {}, which does not fit vectors of \
+                 {dimension} dimensions",
                 index.element_bytes, index.data_at, index.label_at
             );
             return Err(header.corrupt(28, what));
@@ -96,7 +96,7 @@ impl Index {
         let all = index.count.checked_mul(index.element_bytes);
         if index.count > u64::from(u32::MAX) || all.is_none_or(|all| all > index.data.len()) {
             let what = format!(
-                "has {} bytes, and header.bin says {} elements of {}",
+                "has {} bytes, but header.bin declares {} elements of {}",
                 index.data.len(),
                 index.count,
                 index.element_bytes
@@ -110,7 +110,7 @@ impl Index {
         if let Some(lengths) = &index.lengths
             && lengths.len() < index.count * 4
         {
-            let what = format!("has lengths of fewer than {} vectors", index.count);
+            let what = format!("has the lengths of fewer than {} vectors", index.count);
             return Err(lengths.corrupt(lengths.len(), what));
         }
         Ok(Some(index))
@@ -137,7 +137,7 @@ impl Index {
         for (id, label) in labels {
             let Some(element) = elements.get(&label) else {
                 let what = format!(
-                    "says that row {} has label {label}, which no element of data_level0.bin has",
+                    "gives row {} the label {label}, which no element of data_level0.bin has",
                     crate::json::quoted(&id)
                 );
                 return Err(Error::path(Kind::Corrupt, self.labels.path(), what));
@@ -153,7 +153,7 @@ impl Index {
     fn labels(&self) -> Result<(Labels, Option<i64>)> {
         if self.labels.len() > limits::CHROMA_LABELS_BYTES_MAX {
             let what = format!(
-                "has {} bytes, and up to {} are read",
+                "has {} bytes, but at most {} are read",
                 self.labels.len(),
                 limits::CHROMA_LABELS_BYTES_MAX
             );
@@ -175,7 +175,7 @@ impl Index {
         };
         let found = state.and_then(|state| Some((state, made.get(state, "id_to_label")?)));
         let Some((state, Value::Dict(labels))) = found else {
-            let what = "is no list of the rows of a Chroma index".to_owned();
+            let what = "is not a list of the rows of a Chroma index".to_owned();
             return Err(wrong(bytes.len(), what));
         };
         let mut all = Vec::new();
@@ -185,7 +185,8 @@ impl Index {
                     all.push((id.to_owned(), *label as u64));
                 }
                 _ => {
-                    let what = "has an id that is no text, or a label that is no number".to_owned();
+                    let what =
+                        "has an id that is not text, or a label that is not a number".to_owned();
                     return Err(wrong(bytes.len(), what));
                 }
             }

@@ -48,29 +48,29 @@ pub const KIND: SourceKind = SourceKind {
         .example("\"http://127.0.0.1:8000\""),
         Setting::path(
             "path",
-            "the directory that the server keeps its data in, or that PersistentClient was given, in place of address",
+            "the data directory of a server or a PersistentClient, in place of address",
         )
         .one_of(),
         named::COLLECTIONS,
-        Setting::text("tenant", "the tenant that is read").or("default_tenant"),
-        Setting::text("database", "the database that is read").or("default_database"),
+        Setting::text("tenant", "the tenant to read").or("default_tenant"),
+        Setting::text("database", "the database to read").or("default_database"),
         Setting::secret(
             "token",
-            "how to log in: sent as X-Chroma-Token and as a bearer's token",
+            "how to log in: sent as X-Chroma-Token and as a bearer token",
         )
         .example("\"${CHROMA_TOKEN}\""),
         access::USER,
         access::PASSWORD,
         access::HEADERS,
         access::TLS,
-        Setting::text("document", "what documents are called among a row's metadata").or("document"),
-        Setting::text("uri", "what URIs are called among a row's metadata").or("uri"),
+        Setting::text("document", "the key for documents among a row's metadata").or("document"),
+        Setting::text("uri", "the key for URIs among a row's metadata").or("uri"),
         Setting::number_or_auto(
             "page",
             (1, limits::CHROMA_PAGE_ROWS_MAX),
             "rows asked for at a time, at most",
         ),
-        Setting::number_or_auto("connections", (1, 64), "ranges that are read at a time").or("2"),
+        Setting::number_or_auto("connections", (1, 64), "ranges to read at a time").or("2"),
         ROWS_PER_S,
         common::ACCESS,
     ],
@@ -179,7 +179,7 @@ impl AnySpec for Settings {
     }
 }
 
-/// What is known of a collection, on a server or in a directory.
+/// What is known about a collection, on a server or in a directory.
 #[derive(Clone, PartialEq, Debug)]
 struct Collection {
     /// Distinguishes it from another collection of the same name.
@@ -259,7 +259,7 @@ impl Collection {
     /// A note for the operator about a collection that never had a row: its dimension is unknown.
     fn never_filled(&self) -> String {
         format!(
-            "{}: never had a row, so that nobody knows its dimension: no target is made for it",
+            "{}: it never had a row, so its dimension is unknown: no target is created for it",
             self.name
         )
     }
@@ -268,8 +268,8 @@ impl Collection {
     fn rounded(&self) -> Option<String> {
         (self.space == "cosine").then(|| {
             format!(
-                "{}: Chroma keeps vectors that are searched by cosine at length 1, and their lengths beside: what it gives \
-                 may differ from what was sent in the last bit",
+                "{}: Chroma stores vectors that are searched by cosine at length 1, and their lengths separately: what it \
+                 returns may differ from what was sent in the last bit",
                 self.name
             )
         })

@@ -79,7 +79,7 @@ pub fn read(answer: &[u8], kind: VectorType, names: &Names) -> Result<Page, Wron
     let fits = |list: &[&str]| list.is_empty() || list.len() == count;
     if rows != count || !fits(&documents) || !fits(&uris) || !fits(&metadata) {
         let what = format!(
-            "the answer has {count} ids and {rows} embeddings, or other lists of another length"
+            "the answer has {count} ids and {rows} embeddings, or its other lists have different lengths"
         );
         return Err(Wrong::Odd(what));
     }

@@ -2,7 +2,7 @@
 //!
 //! Rows come in the order in which they were first written. A deletion moves all later rows forward, and nothing else
 //! moves them. So a place consists of the number of rows that were once before it, which is where to look first, and of
-//! the ids of the last of those rows, which show whether it is there.
+//! the ids of the last of those rows, which show whether they are still there.
 
 use crate::batch::{Key, Position};
 use crate::limits;

@@ -49,10 +49,7 @@ impl<'s> Pages<'s> {
             position => Place::of(position),
         };
         let Some((at, last)) = place(from).zip(place(&shard.end)) else {
-            let what = format!(
-                "{}: there is no such place in a Chroma collection",
-                shard.name
-            );
+            let what = format!("{}: a Chroma collection has no such place", shard.name);
             return Err(Error::new(Kind::Changed, what));
         };
         let (row_bytes, _) = stretch.layout.columns().row_bytes();
@@ -181,7 +178,7 @@ impl<'s> Pages<'s> {
                 // The rows after it are gone, too.
                 let kept = self.at.ids.iter().position(|id| *id == ids[found]);
                 self.at.ids.truncate(kept.map_or(0, |kept| kept + 1));
-                tracing::debug!("{}: {} rows before are gone", self.stretch.name, self.gone);
+                tracing::debug!("{}: {} earlier rows are gone", self.stretch.name, self.gone);
                 return Ok(());
             }
             upto = first;
@@ -193,11 +190,11 @@ impl<'s> Pages<'s> {
         let name = &self.stretch.name;
         let ids: Vec<String> = place.ids.iter().map(|id| crate::json::quoted(id)).collect();
         let what = format!(
-            "{name}: rows were deleted while it is read, {} among them, so that nobody can tell what comes behind them",
+            "{name}: rows were deleted while it was being read, {} among them: what follows them is unknown",
             ids.join(", ")
         );
         Error::new(Kind::Changed, what)
-            .hint("`--again` reads all of it anew: while it does, delete nothing from it")
+            .hint("`--again` reads everything again: delete nothing from it meanwhile")
     }
 
     fn wrong(&self, wrong: Wrong) -> Error {
@@ -207,7 +204,7 @@ impl<'s> Pages<'s> {
             Wrong::Row { id, what } => {
                 let what = format!("{name}: row {} {what}", crate::json::quoted(&id));
                 let error = Error::new(Kind::Unsupported, what);
-                match error.what().contains("would be called so, too") {
+                match error.what().contains("which is also the key for") {
                     true => {
                         error.hint("`document:` and `uri:` of the source give them other names")
                     }

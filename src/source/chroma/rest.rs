@@ -1,5 +1,5 @@
 //! What becomes of a row's metadata, document and URI? One JSON object, in which each value is as it was written;
-//! metadata are in the order of their keys.
+//! metadata is in key order.
 
 use crate::json::quoted;
 use crate::source::documents::{Read, Scan};
@@ -33,7 +33,7 @@ impl Names {
                 let taken = (both.iter()).find(|(name, value)| *name == key && *value != "null");
                 if let Some((name, _)) = taken {
                     return Err(format!(
-                        "has metadata `{name}`, and its own {} would be called so, too",
+                        "has metadata `{name}`, which is also the key for its {}",
                         match *name == &self.document {
                             true => "document",
                             false => "uri",

@@ -45,9 +45,9 @@ impl Client {
             client.query = format!("tenant={tenant}&database={database}");
             return Ok(client);
         }
-        let what = format!("{} is no Chroma server", client.address());
+        let what = format!("{} is not a Chroma server", client.address());
         Err(Error::new(Kind::Refused, what)
-            .hint("is the address that of its HTTP port, such as 8000?"))
+            .hint("does the address have its HTTP port, such as 8000?"))
     }
 
     fn beats(&self, path: &str) -> Result<bool> {
@@ -105,7 +105,7 @@ impl Client {
     fn json(&self, call: &'static str, path: &str) -> Result<Value> {
         match self.ask(call, path, None)? {
             (200..=299, answer) => serde_json::from_slice(&answer)
-                .map_err(|e| self.odd(call, format!("the answer is no JSON: {e}"))),
+                .map_err(|e| self.odd(call, format!("the answer is not JSON: {e}"))),
             (status, answer) => Err(self.refusal(call, status, &answer)),
         }
     }
@@ -135,7 +135,7 @@ impl Client {
             let query = format!("limit={most}&offset={}", all.len());
             let found = self.json(call, &self.path("", &query))?;
             let Value::Array(found) = found else {
-                return Err(self.odd(call, "the answer is no list".to_owned()));
+                return Err(self.odd(call, "the answer is not a list".to_owned()));
             };
             let before = all.len();
             for collection in &found {
@@ -204,7 +204,7 @@ impl Client {
         let call = "count";
         let said = self.json(call, &self.path(&format!("/{id}/count"), ""))?;
         said.as_u64()
-            .ok_or_else(|| self.odd(call, "the answer is no number".to_owned()))
+            .ok_or_else(|| self.odd(call, "the answer is not a number".to_owned()))
     }
 
     /// A page of rows, as the server writes it.

@@ -73,7 +73,7 @@ impl Chroma {
             let found = self.look()?;
             let _ = self.looked.set(found);
         }
-        Ok(self.looked.get().expect("it was looked at"))
+        Ok(self.looked.get().expect("it was just set"))
     }
 
     fn look(&self) -> Result<Looked> {
@@ -166,12 +166,12 @@ impl Chroma {
             let vectors = [&listed, &alone].map(|page| page.columns[1].as_fixed_size_binary());
             if alone.ids.len() == 1 && vectors[0].value(row) != vectors[1].value(0) {
                 let what = format!(
-                    "{}: the server gives row {} another vector in a list than alone",
+                    "{}: the server returns another vector for row {} in a list than on its own",
                     stretch.name,
                     crate::json::quoted(one)
                 );
                 return Err(Error::new(Kind::Unsupported, what).hint(
-                    "early releases of Chroma mix vectors up: read its directory (`path:`), or start a newer one on it",
+                    "early releases of Chroma mix up vectors: read the directory (`path:`), or start a newer release on it",
                 ));
             }
         }
@@ -181,7 +181,7 @@ impl Chroma {
     fn stretch(&self, shard: &Shard) -> Result<&Stretch> {
         let stretch = self.looked()?.stretches.get(shard.part as usize);
         stretch.ok_or_else(|| {
-            let what = format!("there is no {} any more", shard.name);
+            let what = format!("{} no longer exists", shard.name);
             Error::new(Kind::Changed, what)
         })
     }
@@ -194,8 +194,8 @@ impl Source for Chroma {
         let mut identity = BTreeMap::new();
         let address = self.client.address();
         let mut warnings = vec![format!(
-            "Chroma at {address} keeps no state for us: it is read live, and rows that others write or delete meanwhile may \
-             travel or not"
+            "Chroma at {address} cannot hold a state for its readers: it is read live, and rows that others write or delete \
+             meanwhile may be included or not"
         )];
         for (number, stretch) in stretches.iter().enumerate() {
             let mut bounds = vec![(0, Position::Start)];
@@ -270,7 +270,7 @@ impl Source for Chroma {
                         && now.dimension.is_none_or(|d| now.embedding(d).kind == kind) => {}
                 Ok(_) => {
                     let what = format!(
-                        "{} was deleted, or made anew, since it was looked at",
+                        "{} was deleted or recreated after it was looked up",
                         stretch.name
                     );
                     return Err(Error::new(Kind::Changed, what));

@@ -97,7 +97,7 @@ impl<'s> Tables<'s> {
         for table in ["collections", "segments", "embeddings", "embeddings_queue"] {
             if !self.has_table(table)? {
                 let what =
-                    format!("is no database of Chroma 0.4 or later: it has no table `{table}`");
+                    format!("is not a database of Chroma 0.4 or later: it has no table `{table}`");
                 return Err(self.corrupt(what));
             }
         }
@@ -209,7 +209,7 @@ impl<'s> Tables<'s> {
 
     /// Appends the vector that was written.
     pub fn written(&self, number: i64, dimension: u32, out: &mut Vec<u8>) -> Result<()> {
-        let mut wrong = Some("is not there any more".to_owned());
+        let mut wrong = Some("no longer exists".to_owned());
         let sql = "SELECT vector, encoding FROM embeddings_queue WHERE seq_id = ?1";
         self.each(sql, [number], |row| {
             let encoding: Option<String> = row.get(1)?;
@@ -311,9 +311,7 @@ impl<'s> Tables<'s> {
         }
         let all = all.into_iter().zip(numbers).map(|(stored, number)| {
             let mut stored = stored.ok_or_else(|| {
-                self.corrupt(format!(
-                    "row {number} of `embeddings` is not there any more"
-                ))
+                self.corrupt(format!("row {number} of `embeddings` no longer exists"))
             })?;
             stored.metadata.push('}');
             Ok(stored)
