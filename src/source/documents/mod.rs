@@ -209,7 +209,7 @@ impl<'l> Rows<'l> {
             match (field.is_there, &field.value) {
                 (true, None) if typed.is_given => {
                     let (name, kind) = (&typed.column.name, typed.column.kind);
-                    return Err(format!("`{name}` is no {kind} to the server"));
+                    return Err(format!("the server does not read `{name}` as {kind}"));
                 }
                 // A value that the mapping has for a missing field is ignored.
                 (false, Some(_)) => field.value = None,
@@ -314,7 +314,7 @@ impl Object<'_> {
                 let value = scan.value()?;
                 match self.layout.place(&name).0 {
                     Place::Typed(_) if value != "null" => Err(format!(
-                        "`{name}` lies in a list of objects, which travels as JSON: `columns` cannot name it"
+                        "`{name}` is in a list of objects, which becomes JSON: `columns` cannot name it"
                     )),
                     _ => Ok(()),
                 }

@@ -48,7 +48,7 @@ pub fn value(scan: &mut Scan<'_>, kind: ColumnType) -> Read<Option<Value>> {
         (_, true) => Ok(Some(Value::List(all))),
         (1, false) => Ok(all.pop()),
         (count, false) => Err(format!(
-            "has {count} values, and a column of {kind} holds one (`[]` behind its name makes a list)"
+            "has {count} values, but a column of {kind} holds one (`[]` after its name makes a list)"
         )),
     }
 }
@@ -84,7 +84,7 @@ fn values(scan: &mut Scan<'_>, kind: ColumnType, all: &mut Vec<Value>) -> Read<(
 
 fn odd(value: &str, kind: ColumnType) -> String {
     let shown = &value[..value.floor_char_boundary(40)];
-    format!("is {shown}, which is no {kind}")
+    format!("is {shown}, which is not a valid {kind}")
 }
 
 /// A value of this type; `is_text` if it was in quotes.

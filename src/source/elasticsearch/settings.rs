@@ -148,10 +148,7 @@ fn addresses(form: &mut Form) -> Option<Vec<String>> {
         (None, Some(cloud)) => match cloud_address(&cloud) {
             Some(address) => vec![address],
             None => {
-                form.mistake(
-                    "cloud_id",
-                    "does not have the form name:base64(host$id$id)",
-                );
+                form.mistake("cloud_id", "does not have the form name:base64(host$id$id)");
                 return None;
             }
         },

@@ -66,7 +66,7 @@ fn fields_become_columns_of_the_type_that_their_mapping_says() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     for (columns, code, expected) in [
-        ("tags", 3, "values, and a column of varchar holds one"),
+        ("tags", 3, "values, but a column of varchar holds one"),
         ("titel", 2, "has no field `titel`"),
         ("parts.name", 2, "is in nested objects"),
         ("'when[]'", 2, "no column can hold lists of timestamptz"),
