@@ -126,7 +126,7 @@ fn each_row_has_its_text_and_metadata_in_parquet_and_milvus() {
             );
             let into = format!("{name}_{}", address.replace(':', "_"));
             let ended = jobs.run(&into, &(source.clone() + &sink)).code(0);
-            ended.says(&["1 ", "do not travel"]);
+            ended.says(&["1 ", "are not migrated"]);
             let found = in_milvus(python, server, name);
             assert_eq!(single(&found), single(&rows), "{name}");
         }
@@ -200,7 +200,7 @@ fn what_is_short_missing_or_of_another_store_is_refused_by_name() {
     planned(&source, 2, &["docstore.json"]);
     std::fs::write(&nodes, &whole).unwrap();
     std::fs::write(jobs.path("storage/default__vector_store.json"), "IxF2....").unwrap();
-    planned(&source, 3, &["another vector store", "`source: faiss`"]);
+    planned(&source, 3, &["a vector store other", "`source: faiss`"]);
     let source = haystack(&jobs, &rows);
     planned(&source, 0, &["1 documents have no embedding"]);
     let file = jobs.path("documents.json");

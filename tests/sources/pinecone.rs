@@ -163,7 +163,7 @@ fn a_directory_of_parquet_has_a_namespace_in_each_directory() {
     std::fs::create_dir(jobs.path("nothing")).unwrap();
     jobs.run("nothing", &job)
         .code(2)
-        .says(&["has no .parquet files"]);
+        .says(&["has neither .parquet files"]);
 }
 
 #[test]
@@ -230,10 +230,10 @@ fn what_is_wrong_is_one_sentence_with_its_exit_code() {
     jobs.run("gone", &gone).code(5).says(&["cannot be reached"]);
     run("pods", &Fake::start("pods", None), "")
         .code(3)
-        .says(&["an index of pods cannot list its ids"]);
+        .says(&["a pod-based index cannot list its ids"]);
     run("mixed", &Fake::start("mixed", None), "")
         .code(5)
-        .says(&["not the order of their bytes"]);
+        .says(&["which is not byte order"]);
     run("sparse", &Fake::start("hybrid", None), "sparse: no")
         .code(3)
         .says(&["has sparse values", "`sparse: yes`"]);

@@ -46,7 +46,7 @@ impl Companion {
     pub fn read(file: &View) -> Result<Companion> {
         if file.len() > limits::PICKLE_BYTES_MAX {
             let what = format!(
-                "has {} bytes, and pickles of up to {} are read",
+                "has {} bytes, but pickles of at most {} are read",
                 file.len(),
                 limits::PICKLE_BYTES_MAX
             );
@@ -90,26 +90,26 @@ impl Companion {
         };
         let mut by_id = HashMap::new();
         for (id, document) in made.dict(stored) {
-            let id = id.text().ok_or("has a document whose id is no text")?;
+            let id = id.text().ok_or("has a document whose id is not text")?;
             by_id.insert(id, *document);
         }
         let mut documents = HashMap::new();
         let mut used = BTreeSet::new();
         for (label, id) in made.dict(labels) {
             let (Value::Int(label), Some(id)) = (label, id.text()) else {
-                return Err("has a row that is no number, or an id that is no text".to_owned());
+                return Err("has a row that is not a number, or an id that is not text".to_owned());
             };
             let label = i64::try_from(*label).map_err(|_| "has a row beyond all rows")?;
             let document = by_id
                 .get(id)
-                .ok_or_else(|| format!("row {label} is document {id:?}, which is not there"))?;
+                .ok_or_else(|| format!("row {label} is document {id:?}, which does not exist"))?;
             if !used.insert(id) {
-                return Err(format!("document {id:?} is that of two rows"));
+                return Err(format!("document {id:?} belongs to two rows"));
             }
             let document = document_of(made, id, *document);
             let document = document.map_err(|e| format!("document {id:?}: {e}"))?;
             if documents.insert(label, document).is_some() {
-                return Err(format!("row {label} is there twice"));
+                return Err(format!("row {label} occurs twice"));
             }
         }
         Ok(Companion {
@@ -132,13 +132,13 @@ impl Companion {
     pub fn note(&self) -> Option<String> {
         let left = self.left_over;
         (left > 0).then(|| {
-            format!("{left} documents of the store have no row in the index, and do not travel")
+            format!("{left} documents of the store have no row in the index and are not migrated")
         })
     }
 }
 
 const NOT_LANGCHAIN: &str =
-    "is no pair of a store and the ids of rows, as LangChain's FAISS store saves it";
+    "is not a pair of a store and the ids of rows, as LangChain's FAISS store saves it";
 
 /// The fields of an object of one of these classes, by name.
 fn state<'b>(
@@ -153,10 +153,12 @@ fn state<'b>(
     let object = object.ok_or("has a value where an object should be")?;
     let (module, name) = object.class;
     if !classes.contains(&(module, name)) {
-        return Err(format!("has an object of {module}.{name} in a wrong place"));
+        return Err(format!(
+            "has an object of {module}.{name} in the wrong place"
+        ));
     }
     let state = object.state;
-    let state = state.ok_or_else(|| format!("has an object of {module}.{name} that is empty"))?;
+    let state = state.ok_or_else(|| format!("has an empty object of {module}.{name}"))?;
     // Objects of pydantic keep their fields one level down.
     Ok(made.get(state, "__dict__").unwrap_or(state))
 }
@@ -172,7 +174,7 @@ fn document_of<'b>(
     match made.get(fields, "metadata") {
         None | Some(Value::None) => metadata.push_str("{}"),
         Some(dict @ Value::Dict(_)) => json(made, dict, 0, &mut metadata)?,
-        Some(_) => return Err("its metadata is no dictionary".to_owned()),
+        Some(_) => return Err("its metadata is not a dictionary".to_owned()),
     }
     Ok(Document {
         id: id.to_owned(),
@@ -190,13 +192,13 @@ fn json(
 ) -> std::result::Result<(), String> {
     if depth > limits::METADATA_DEPTH_MAX {
         return Err(format!(
-            "its metadata lie more than {} deep in one another",
+            "its metadata is nested more than {} levels deep",
             limits::METADATA_DEPTH_MAX
         ));
     }
     if out.len() > limits::METADATA_BYTES_MAX {
         return Err(format!(
-            "its metadata are longer than {} bytes as JSON",
+            "its metadata is longer than {} bytes as JSON",
             limits::METADATA_BYTES_MAX
         ));
     }
@@ -206,7 +208,11 @@ fn json(
         Value::Int(number) => out.push_str(&number.to_string()),
         Value::Float(number) => match serde_json::Number::from_f64(number) {
             Some(number) => out.push_str(&number.to_string()),
-            None => return Err(format!("its metadata hold {number}, which JSON has not")),
+            None => {
+                return Err(format!(
+                    "its metadata contains {number}, which JSON cannot express"
+                ));
+            }
         },
         Value::Text(text) => out.push_str(&spelt(text)),
         Value::List(number) => {
@@ -232,7 +238,9 @@ fn json(
             out.push('}');
         }
         Value::Bytes(_) | Value::Class(..) | Value::Object(_) | Value::Mark => {
-            return Err("its metadata hold what JSON has not: bytes or an object".to_owned());
+            return Err(
+                "its metadata contains what JSON cannot express: bytes or an object".to_owned(),
+            );
         }
     }
     Ok(())
@@ -252,7 +260,7 @@ fn last_of_each<'b>(
         let key = match key {
             Value::Text(key) => (*key).to_owned(),
             Value::Int(key) => key.to_string(),
-            _ => return Err("its metadata have a key that is no text".to_owned()),
+            _ => return Err("its metadata has a key that is not text".to_owned()),
         };
         match places.get(&key) {
             Some(at) => all[*at].1 = *value,

@@ -29,7 +29,7 @@ pub const KIND: SourceKind = SourceKind {
             .example("faiss_index"),
         Setting::text(
             "index_name",
-            "what the files are called before their endings",
+            "the name of the files, without their extensions",
         )
         .or("index"),
         files::ACCESS,
@@ -57,7 +57,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
 impl AnySpec for Spec {
     fn open(&self) -> Result<Box<dyn Source>> {
         if !self.path.is_dir() {
-            let what = "is no directory that LangChain's FAISS store saved";
+            let what = "is not a directory that LangChain's FAISS store saved";
             return Err(Error::path(Kind::Job, &self.path, what));
         }
         let index = self.path.join(format!("{}.faiss", self.name));
@@ -72,13 +72,13 @@ impl AnySpec for Spec {
         let target = &survey.manifest.targets[0];
         if target.rows != companion.rows() {
             let what = format!(
-                "names documents of {} rows, and {} has {}",
+                "names documents of {} rows, but {} has {}",
                 companion.rows(),
                 index.display(),
                 target.rows
             );
             return Err(Error::path(Kind::Corrupt, file.path(), what)
-                .hint("both files have to come from the same call of save_local"));
+                .hint("both files must come from the same call of save_local"));
         }
         let mut vector = target.columns.all()[1].clone();
         vector.name = "embedding".to_owned();

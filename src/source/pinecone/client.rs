@@ -79,8 +79,8 @@ impl Client {
                 Err(match status {
                     500 => error.with_kind(Kind::Busy),
                     _ if call == "list" && is_pod => error.with_kind(Kind::Unsupported).hint(
-                        "an index of pods cannot list its ids, and nothing else finds all of them: make a serverless one \
-                         of a collection of it, or move from where its rows came from",
+                        "a pod-based index cannot list its ids, and nothing else finds all of them: create a serverless \
+                         index from a collection of it, or migrate from where its rows came from",
                     ),
                     _ => error,
                 })
@@ -94,7 +94,7 @@ impl Client {
 
     fn json(&self, call: &'static str, answer: &[u8]) -> Result<Value> {
         serde_json::from_slice(answer)
-            .map_err(|e| self.odd(call, &format!("the answer is no JSON: {e}")))
+            .map_err(|e| self.odd(call, &format!("the answer is not JSON: {e}")))
     }
 
     /// The index's statistics.

@@ -33,7 +33,7 @@ pub fn open(path: &Path, settings: &Settings, admitted: &Globs) -> Result<Box<dy
         namespaces.entry(name).or_default().extend(files);
     }
     if namespaces.is_empty() {
-        let what = "has no .parquet files, nor directories of such, one for each namespace";
+        let what = "has neither .parquet files nor directories of them, one for each namespace";
         return Err(Error::path(Kind::Job, path, what));
     }
     let collection = match (&settings.collection, path.file_name()) {
@@ -158,7 +158,7 @@ fn below(path: &Path) -> Result<Vec<(String, Vec<PathBuf>)>> {
     Ok(all)
 }
 
-/// Parquet files whose metadata become the dynamic field.
+/// Parquet files whose metadata becomes the dynamic field.
 struct Layout {
     source: Box<dyn Source>,
     /// For each target.

@@ -22,17 +22,17 @@ use crate::limits;
 /// The source `pinecone`.
 pub const KIND: SourceKind = SourceKind {
     name: "pinecone",
-    summary: "an index of Pinecone: of the service (serverless), or a directory of Parquet as it imports them",
+    summary: "an index of Pinecone: of the service (serverless), or a directory of Parquet files in its import format",
     settings: &[
         Setting::text(
             "host",
-            "where the index is, as its page says: https://NAME-….svc.….pinecone.io",
+            "where the index is, as its page shows: https://NAME-….svc.….pinecone.io",
         )
         .one_of()
         .example("\"https://products-abc123.svc.us-east-1.pinecone.io\""),
         Setting::path(
             "path",
-            "a directory with one of Parquet files for each namespace, in place of host",
+            "a directory with a directory of Parquet files for each namespace, in place of host",
         )
         .one_of(),
         Setting::secret("api_key", "a key that may read").example("\"${PINECONE_API_KEY}\""),
@@ -43,12 +43,12 @@ pub const KIND: SourceKind = SourceKind {
         .example("[\"*\"]"),
         Setting::text(
             "collection",
-            "what the collection is called; left out: the index, as host or the directory has it",
+            "the name of the collection; left out: that of the index, from host or the directory",
         ),
         Setting::choice(
             "sparse",
             &["auto", "yes", "no"],
-            "whether rows have sparse values as a column; auto: where one of the first rows has some",
+            "whether sparse values become a column; auto: if one of the first rows has some",
         )
         .or("auto"),
         access::HEADERS,
@@ -56,9 +56,9 @@ pub const KIND: SourceKind = SourceKind {
         Setting::number_or_auto(
             "page",
             (1, limits::PINECONE_PAGE_ROWS),
-            "ids listed, and fetched, at a time, at most",
+            "ids listed and fetched at a time, at most",
         ),
-        Setting::number_or_auto("connections", (1, 64), "pages that are fetched at a time").or("4"),
+        Setting::number_or_auto("connections", (1, 64), "pages to fetch at a time").or("4"),
         ROWS_PER_S,
         files::ACCESS,
     ],
@@ -166,7 +166,7 @@ impl AnySpec for Settings {
     }
 }
 
-/// The name of the unnamed namespace where it needs one.
+/// The name of the unnamed namespace where a name is needed.
 const DEFAULT: &str = "__default__";
 
 /// The partition name for a namespace.

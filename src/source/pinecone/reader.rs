@@ -106,7 +106,7 @@ impl<'s> Pages<'s> {
         let page = match page {
             // The token has expired: the list starts again, and what was read is skipped.
             Err(error) if error.kind() == Kind::Refused && token.is_some() => {
-                tracing::info!("{}: the list begins again: {error:#}", self.stretch.name);
+                tracing::info!("{}: the list starts again: {error:#}", self.stretch.name);
                 self.list = List::default();
                 client.list(namespace, &self.prefix, most, None)?
             }
@@ -115,7 +115,7 @@ impl<'s> Pages<'s> {
         for id in page.ids {
             if self.list.at.as_ref().is_some_and(|at| *at >= id) {
                 let what = format!(
-                    "{}: the server lists id {} behind {}, which is not the order of their bytes",
+                    "{}: the server lists id {} after {}, which is not byte order",
                     self.stretch.name,
                     crate::json::quoted(&id),
                     crate::json::quoted(self.list.at.as_deref().unwrap_or_default())
@@ -167,7 +167,7 @@ impl<'s> Pages<'s> {
         }
         if let Some(first) = left.first() {
             tracing::warn!(
-                "{}: {} rows were deleted while they were read, {} the first",
+                "{}: {} rows were deleted while they were read; {} is the first",
                 self.stretch.name,
                 left.len(),
                 crate::json::quoted(first)
@@ -233,7 +233,7 @@ impl<'s> Pages<'s> {
                 let what = format!("{name}: row {} {what}", crate::json::quoted(&id));
                 let error = Error::new(Kind::Unsupported, what);
                 match error.what().contains("which none of the first rows has") {
-                    true => error.hint("`sparse: yes` makes a column of them"),
+                    true => error.hint("`sparse: yes` creates a column for them"),
                     false => error,
                 }
             }

@@ -65,7 +65,7 @@ impl Pinecone {
             let found = self.look()?;
             let _ = self.looked.set(found);
         }
-        Ok(self.looked.get().expect("it was looked at"))
+        Ok(self.looked.get().expect("it was just set"))
     }
 
     fn look(&self) -> Result<Looked> {
@@ -107,7 +107,7 @@ impl Pinecone {
         if cost > 0.0 {
             let all = cost / looked_at as f64 * rows as f64;
             notes.push(format!(
-                "reading {rows} rows will cost about {all:.0} read units, by the first {looked_at}"
+                "reading {rows} rows will cost about {all:.0} read units, judging by the first {looked_at}"
             ));
         }
         let stretches = wanted.into_iter().map(|namespace| {
@@ -135,7 +135,7 @@ impl Pinecone {
     fn stretch(&self, shard: &Shard) -> Result<&Stretch> {
         let stretch = self.looked()?.stretches.get(shard.part as usize);
         stretch.ok_or_else(|| {
-            let what = format!("there is no {} any more", shard.name);
+            let what = format!("{} no longer exists", shard.name);
             Error::new(Kind::Changed, what)
         })
     }
@@ -186,7 +186,7 @@ fn shape(stats: &Stats, has_sparse: bool) -> Result<(Shape, Arc<Columns>, Vec<St
     // An index without a dimension has sparse values only.
     let sparse = has_sparse || dense.is_none();
     let mut notes = vec![
-        "all numbers of metadata are doubles in Pinecone, which travel as it writes them"
+        "all numbers in metadata are doubles in Pinecone, and are kept as it writes them"
             .to_owned(),
     ];
     if sparse {
@@ -198,8 +198,8 @@ fn shape(stats: &Stats, has_sparse: bool) -> Result<(Shape, Arc<Columns>, Vec<St
             ..Column::new("sparse_values", ColumnType::Sparse)
         });
         notes.push(
-            "rows may lack sparse values, and Milvus takes no rows without a vector of theirs: `run: {misfit: skip}` leaves \
-             these out, `fields: {columns: {sparse_values: false}}` the sparse values"
+            "rows may lack sparse values, and Milvus accepts no rows that lack a vector: `run: {misfit: skip}` leaves \
+             these out, `fields: {columns: {sparse_values: false}}` leaves out the sparse values"
                 .to_owned(),
         );
     }
@@ -219,8 +219,8 @@ impl Source for Pinecone {
         let (mut targets, mut shards) = (Vec::new(), Vec::new());
         let mut identity = BTreeMap::new();
         let mut warnings = vec![format!(
-            "Pinecone at {address} keeps no state for us: it is read live, and rows that others write or delete meanwhile \
-             may travel or not. It counts what was written a moment ago only later"
+            "Pinecone at {address} cannot hold a state for its readers: it is read live, and rows that others write or delete \
+             meanwhile may be included or not. Its counts lag behind recent writes"
         )];
         for (number, stretch) in stretches.iter().enumerate() {
             shards.push(Shard {
@@ -282,7 +282,7 @@ impl Source for Pinecone {
     fn remarks(&self) -> Vec<String> {
         let vanished = self.vanished.load(Ordering::Relaxed);
         let said = (vanished > 0).then(|| {
-            format!("{vanished} rows were deleted while they were read, and did not travel")
+            format!("{vanished} rows were deleted while they were read, and were not migrated")
         });
         said.into_iter().collect()
     }
@@ -295,7 +295,7 @@ impl Source for Pinecone {
             Ok(stats) if stats.dimension == looked.dimension => Ok(()),
             Ok(_) => Err(Error::new(
                 Kind::Changed,
-                "the index was made anew since it was looked at: it has another dimension",
+                "the index was recreated after it was looked up: it has another dimension",
             )),
             // A server that does not answer has not changed.
             Err(error) if error.kind().is_silence() => Ok(()),

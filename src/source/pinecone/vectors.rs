@@ -1,4 +1,4 @@
-//! What is in the answer to a fetch? Rows by id, in no particular order: they are put into that of the list.
+//! What is in the answer to a fetch? Rows by id, in no particular order: they are put into the order of the list.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ impl Rows {
                 ("metadata", _) if !scan.next_is_null() => {
                     metadata = scan.value()?;
                     if !metadata.starts_with('{') {
-                        return Err("has metadata that is no object".to_owned());
+                        return Err("has metadata that is not an object".to_owned());
                     }
                 }
                 ("sparseValues" | "sparse_values" | "metadata", _) => {}
@@ -168,7 +168,7 @@ fn pairs(scan: &mut Scan<'_>) -> Read<Vec<(u32, f32)>> {
             let value = scan.number()?;
             match (value as f32).is_finite() {
                 true => values.push(value as f32),
-                false => return Err(format!("hold {value}, which no float holds")),
+                false => return Err(format!("hold {value}, which does not fit a float")),
             }
             Ok(())
         }),
@@ -285,7 +285,7 @@ mod tests {
                 r#"{"values":[1,2],"sparseValues":{"indices":[-1],"values":[1]}}"#,
                 "index -1",
             ),
-            (r#"{"values":[1,2],"metadata":7}"#, "no object"),
+            (r#"{"values":[1,2],"metadata":7}"#, "not an object"),
             (r#"{"values":"#, "is no JSON"),
         ] {
             let Wrong::Row { what, .. } = Rows::new(shape(false)).add("a", row).unwrap_err() else {

@@ -49,16 +49,16 @@ fn read(text: &str) -> Read<Found> {
     scan.end()?;
     if !is_there {
         return Err(
-            "has no `documents`, as files of Haystack's InMemoryDocumentStore have".to_owned(),
+            "has no `documents`, unlike files of Haystack's InMemoryDocumentStore".to_owned(),
         );
     }
     if without > 0 {
         found.notes.push(format!(
-            "{without} documents have no embedding, and do not travel"
+            "{without} documents have no embedding and are not migrated"
         ));
     }
     if more {
-        let what = "binary contents and sparse embeddings of documents do not travel";
+        let what = "binary contents and sparse embeddings of documents are not migrated";
         found.notes.push(what.to_owned());
     }
     Ok(found)
@@ -82,7 +82,7 @@ fn document(scan: &mut Scan<'_>, more: &mut bool) -> Read<Option<Row>> {
                 let value = scan.value()?;
                 *more |= key != "score" && value != "null";
             }
-            // Metadata that are not in a map of their own.
+            // Metadata that is not in a map of its own.
             _ => add(&mut metadata, raw, scan.value()?),
         }
         Ok(())

@@ -19,25 +19,28 @@ pub fn open(path: &Path, store: &str, access: Access) -> Result<rows::Store> {
     .map(|name| path.join(name));
     if !path.is_dir() || !vectors.exists() {
         let what = format!(
-            "is no directory that LlamaIndex persists: there is no {store}__vector_store.json in it"
+            "is not a directory that LlamaIndex persists: it has no {store}__vector_store.json"
         );
         return Err(Error::path(Kind::Job, path, what));
     }
     let (vectors, nodes) = (open_file(&vectors, access)?, open_file(&nodes, access)?);
     let mut first = [0];
     if vectors.read(0, &mut first).is_ok() && !first[0].is_ascii_whitespace() && first[0] != b'{' {
-        let what = "is no JSON: another vector store than the simple one wrote it";
+        let what = "is not JSON: a vector store other than the simple one wrote it";
         return Err(Error::path(Kind::Unsupported, vectors.path(), what)
-            .hint("an index of Faiss is read by `source: faiss`, without its texts"));
+            .hint("`source: faiss` reads a Faiss index, without its texts"));
     }
     let places = parsed(&vectors, places)?;
     let mut texts = parsed(&nodes, texts)?;
     let mut all = Vec::with_capacity(places.len());
     for (id, vector) in places {
         let Some((text, metadata)) = texts.remove(&id) else {
-            let what = format!("has no node {}, which has a vector", quoted(&id));
+            let what = format!(
+                "has no node {}, although there is a vector for it",
+                quoted(&id)
+            );
             return Err(Error::path(Kind::Corrupt, nodes.path(), what)
-                .hint("both files have to come from the same call of persist"));
+                .hint("both files must come from the same call of persist"));
         };
         all.push(Row {
             id,
@@ -47,7 +50,7 @@ pub fn open(path: &Path, store: &str, access: Access) -> Result<rows::Store> {
         });
     }
     let left = texts.len();
-    let notes = (left > 0).then(|| format!("{left} nodes have no vector, and do not travel"));
+    let notes = (left > 0).then(|| format!("{left} nodes have no vector and are not migrated"));
     let found = Found {
         rows: all,
         metric: None,
@@ -74,7 +77,7 @@ fn places(text: &str) -> Read<Vec<(String, Range<usize>)>> {
     match is_there {
         true => Ok(all),
         false => {
-            Err("has no `embedding_dict`, as the simple vector store of LlamaIndex has".to_owned())
+            Err("has no `embedding_dict`, unlike the simple vector store of LlamaIndex".to_owned())
         }
     }
 }

@@ -31,7 +31,7 @@ pub const LLAMAINDEX: SourceKind = SourceKind {
             .example("storage"),
         Setting::text(
             "store",
-            "what the vector store is called before `__vector_store.json`",
+            "the vector store's name, which precedes `__vector_store.json`",
         )
         .or("default"),
         files::ACCESS,
@@ -99,7 +99,7 @@ fn open(path: &Path, access: Access) -> Result<View> {
     let view = View::open(path, access)?;
     if view.len() > limits::STORE_BYTES_MAX {
         let what = format!(
-            "has {} bytes, and stores of up to {} are read",
+            "has {} bytes, but stores of at most {} are read",
             view.len(),
             limits::STORE_BYTES_MAX
         );
@@ -112,7 +112,7 @@ fn open(path: &Path, access: Access) -> Result<View> {
 fn parsed<T>(view: &View, read: impl FnOnce(&str) -> Read<T>) -> Result<T> {
     let bytes = view.bytes()?;
     let text = std::str::from_utf8(&bytes)
-        .map_err(|e| view.corrupt(e.valid_up_to() as u64, "is no JSON: it is not UTF-8"))?;
+        .map_err(|e| view.corrupt(e.valid_up_to() as u64, "is not JSON: it is not UTF-8"))?;
     read(text).map_err(|what| {
         Error::new(Kind::Corrupt, what).at(Place::File {
             path: view.path().clone(),

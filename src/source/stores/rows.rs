@@ -37,7 +37,7 @@ impl Store {
             return Err(wrong(format!("has row {} twice", quoted(id))));
         }
         let Some(first) = found.rows.first() else {
-            let what = "has no row with a vector, so that nobody knows their dimension";
+            let what = "has no row with a vector, so their dimension is unknown";
             return Err(Error::path(Kind::Unsupported, view.path(), what));
         };
         let range = first.vector.clone();
