@@ -98,7 +98,7 @@ impl Inflater {
             let made = (self.inflate.total_out() - before_out) as usize;
             (self.used, done) = (self.used + read, done + made);
             match status {
-                Err(_) => return Err(self.corrupt("is packed in a way that cannot be unpacked")),
+                Err(_) => return Err(self.corrupt("is not valid deflate data")),
                 Ok(Status::StreamEnd) if done < to.len() => {
                     return Err(self.corrupt("ends before its rows do"));
                 }

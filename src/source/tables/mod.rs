@@ -45,7 +45,7 @@ pub enum Place {
     Counted,
     /// Column by column, from this byte of the file.
     Columns(u64),
-    /// Compressed: has to be decompressed from the first row on.
+    /// Compressed: must be decompressed from the first row on.
     Packed(Packed),
 }
 
@@ -54,7 +54,7 @@ impl Place {
     pub fn name(&self) -> &'static str {
         match self {
             Place::Rows(_) => "row by row",
-            Place::Counted => "row by row, each behind its dimension",
+            Place::Counted => "row by row, each after its dimension",
             Place::Columns(_) => "column by column",
             Place::Packed(_) => "packed by deflate",
         }
@@ -102,14 +102,14 @@ impl Table {
             );
             return Err(self.wrong(
                 what,
-                "pack them, as numpy.packbits does, or carry them `as: float32`",
+                "pack them, as numpy.packbits does, or convert them with `as: float32`",
             ));
         }
         let fits = dimension.filter(|d| (1..=limits::DIMENSIONS_MAX).contains(d));
         match fits.and_then(|d| u32::try_from(d).ok()) {
             Some(dimension) => Ok(VectorType { element, dimension }),
             None => {
-                let what = format!("vectors of {} columns cannot be carried", self.columns);
+                let what = format!("vectors of {} columns cannot be migrated", self.columns);
                 Err(self.wrong(
                     what,
                     format!("vectors have 1 to {} dimensions", limits::DIMENSIONS_MAX),
@@ -177,7 +177,8 @@ impl Tables {
             rows = rows.saturating_add(vectors.rows);
         }
         if i64::try_from(first_id.saturating_add(rows)).is_err() {
-            let what = format!("first_id {first_id} and {rows} rows are more than an id can be");
+            let what =
+                format!("first_id {first_id} and {rows} rows exceed the largest possible id");
             return Err(Error::new(Kind::Job, what));
         }
         if pairs.len() > 1 && pairs[0].ids.is_none() {

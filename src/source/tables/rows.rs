@@ -105,7 +105,7 @@ impl<'t> Rows<'t> {
             if u64::from(u32::from_le_bytes(*columns)) != table.columns {
                 let found = i32::from_le_bytes(*columns);
                 let what = format!(
-                    "row {} says it has {found} components, the first has {}",
+                    "row {} declares {found} components, but the first has {}",
                     first + number as u64,
                     table.columns
                 );
