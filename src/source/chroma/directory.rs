@@ -218,7 +218,7 @@ impl Kept {
             rest.push(joined.map_err(|what| {
                 let what = format!("{}: row {} {what}", self.name, crate::json::quoted(&row.id));
                 Error::path(Kind::Unsupported, tables.sqlite.path(), what)
-                    .hint("`document:` and `uri:` of the source give them other names")
+                    .hint("`document:` and `uri:` of the source rename them")
             })?);
         }
         let width = i32::try_from(width).expect("Columns::new checked the width");

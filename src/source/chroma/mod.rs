@@ -119,7 +119,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
     let user = access::read_user(form);
     if let Some(token) = form.text("token") {
         if user.is_some() {
-            form.mistake("token", "goes in place of user and password, not with them");
+            form.mistake("token", "replaces user and password: set only one of them");
         }
         // Deployments differ in which of the two headers they read.
         let header = Header::new("x-chroma-token", &token);

@@ -194,7 +194,7 @@ impl<'s> Pages<'s> {
             ids.join(", ")
         );
         Error::new(Kind::Changed, what)
-            .hint("`--again` reads everything again: delete nothing from it meanwhile")
+            .hint("`--again` reads everything again: delete nothing meanwhile")
     }
 
     fn wrong(&self, wrong: Wrong) -> Error {
@@ -205,9 +205,7 @@ impl<'s> Pages<'s> {
                 let what = format!("{name}: row {} {what}", crate::json::quoted(&id));
                 let error = Error::new(Kind::Unsupported, what);
                 match error.what().contains("which is also the key for") {
-                    true => {
-                        error.hint("`document:` and `uri:` of the source give them other names")
-                    }
+                    true => error.hint("`document:` and `uri:` of the source rename them"),
                     false => error,
                 }
             }

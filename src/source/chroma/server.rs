@@ -1,4 +1,4 @@
-//! How is a Chroma server called? The few calls that read, in both versions of its API.
+//! How does one talk to a Chroma server? The few calls that read, in both versions of its API.
 
 use serde_json::{Value, json};
 

@@ -211,7 +211,7 @@ impl<'l> Rows<'l> {
                     let (name, kind) = (&typed.column.name, typed.column.kind);
                     return Err(format!("the server does not read `{name}` as {kind}"));
                 }
-                // A value that the mapping has for a missing field is ignored.
+                // A value that the mapping supplies for a missing field is ignored.
                 (false, Some(_)) => field.value = None,
                 _ => {}
             }

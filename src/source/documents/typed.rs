@@ -1,5 +1,5 @@
 //! How do fields of documents become columns of their own? The way a server with a mapping reads them: one value or
-//! several, numbers from texts, whole numbers without fractions.
+//! several, numbers from strings, whole numbers without fractions.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! How are Elasticsearch and OpenSearch called? Their two dialects of the same few calls.
+//! How does one talk to Elasticsearch and OpenSearch? In two dialects of the same few calls.
 //!
 //! What only Elasticsearch has (`/_pit`, vectors left out of `_source`) was written from its documentation and source;
-//! tests run it against a stand-in. The OpenSearch dialect was tried on a real 2.19.
+//! tests run it against a stand-in. The OpenSearch dialect was tested on a real 2.19.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;

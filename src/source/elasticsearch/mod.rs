@@ -1,5 +1,5 @@
-//! elasticsearch, opensearch: how is an index of a running server read? Each shard from a state that the server keeps
-//! for us, in the order of its writes' sequence numbers.
+//! elasticsearch, opensearch: how is an index of a running server read? Each shard from a state that the server
+//! keeps, in the order of its writes' sequence numbers.
 //!
 //! ```text
 //! index ─┬─ shard 0: point in time ──► documents 1..=900 after _seq_no 0 ──► 901..=1800 ──► … highest

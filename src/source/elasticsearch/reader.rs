@@ -233,7 +233,7 @@ impl<'s> Pages<'s> {
         )?;
         let len = page.len();
         self.row += len as u64;
-        // An answer takes about three times the bytes of its rows.
+        // An answer is about three times as large as its rows.
         let most = self.source.settings.page.min(self.limits.batch_rows).max(1);
         let roomy =
             limits::SEARCH_ANSWER_BYTES as u64 * len as u64 / (self.answer.len() as u64).max(1);

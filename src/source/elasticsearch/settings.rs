@@ -50,7 +50,7 @@ pub const SETTINGS: &[Setting] = &[
         "documents without their vector: refused, left out, or rows without one if the target supports them",
     )
     .or("fail"),
-    Setting::duration("keep_alive", "how long the server keeps a state between two requests").or("5m"),
+    Setting::duration("keep_alive", "how long the server keeps the state between two requests").or("5m"),
     Setting::number_or_auto(
         "page",
         (1, limits::SEARCH_PAGE_ROWS_MAX),
@@ -153,7 +153,7 @@ fn addresses(form: &mut Form) -> Option<Vec<String>> {
             }
         },
         (Some(_), Some(_)) => {
-            form.mistake("cloud_id", "goes in place of urls, not with them");
+            form.mistake("cloud_id", "replaces urls: set only one of them");
             return None;
         }
         _ => {
@@ -275,7 +275,7 @@ mod tests {
                 "{urls: h, index: a, user: u, password: p, api_key: k}",
                 "accepts one login",
             ),
-            ("{urls: h, index: a, cloud_id: x}", "in place of urls"),
+            ("{urls: h, index: a, cloud_id: x}", "replaces urls"),
             ("{cloud_id: 'n:%', index: a}", "does not have the form"),
             ("{urls: h, index: a, query: [1]}", "is not a query"),
             ("{urls: 'ftp://h', index: a}", "is not an address"),

@@ -163,7 +163,7 @@ impl Spec {
     }
 }
 
-/// Distinguishes this database from others, whichever address it is reached at.
+/// Distinguishes this database from others, regardless of the address it is reached at.
 fn system(connection: &mut Connection, address: &Address) -> Result<String> {
     let database = connection.query(
         "SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
@@ -212,7 +212,7 @@ impl Pgvector {
         self.sessions.session(&|connection| self.still(connection))
     }
 
-    /// Refuses a relation that has been replaced, which is possible after the server was away.
+    /// Refuses a relation that has been replaced, which is possible after the server was unreachable.
     fn still(&self, connection: &mut Connection) -> Result<()> {
         let before = &self.found;
         let changed = |what: &str| {

@@ -153,7 +153,7 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-/// Accepts a certificate that an authority vouches for, whichever host it is for.
+/// Accepts a certificate that an authority vouches for, regardless of its host.
 #[derive(Debug)]
 struct AnyName(Arc<WebPkiServerVerifier>);
 

@@ -76,7 +76,7 @@ impl Codec {
         }
     }
 
-    /// Bytes that a value of length `len` takes in a batch; for text, to within a few bytes.
+    /// Bytes that a value of length `len` occupies in a batch; for text, to within a few bytes.
     pub fn weight(&self, len: usize, kind: ColumnType) -> u64 {
         let len = len as u64;
         kind.value_bytes().unwrap_or(match self {

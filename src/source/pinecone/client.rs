@@ -1,4 +1,4 @@
-//! How is Pinecone called? The four calls that read an index.
+//! How does one talk to Pinecone? The four calls that read an index.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub struct Listed {
 
 impl Client {
     /// Calls, and retries a few times if the service says "later": a page takes several requests, and one that is put
-    /// off must not cost those that succeeded.
+    /// off must not discard those that succeeded.
     fn ask(
         &self,
         call: &'static str,

@@ -30,7 +30,7 @@ pub struct Pages<'s> {
     cuts: VecDeque<Cut>,
 }
 
-/// How far ids were listed.
+/// How far the ids have been listed.
 #[derive(Default)]
 struct List {
     /// The last id listed.

@@ -1,4 +1,4 @@
-//! How is Qdrant called? Calls that change nothing, and what their failures mean.
+//! How does one talk to Qdrant? Calls that change nothing, and what their failures mean.
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -25,7 +25,7 @@ pub struct Client {
     address: String,
     headers: HeaderMap,
     connections: Vec<Connection>,
-    /// Its version, as it reports it.
+    /// The version that it reports.
     pub version: String,
 }
 
@@ -113,7 +113,7 @@ impl Client {
             .collect())
     }
 
-    /// The description of a collection; `None` if there is none (any more).
+    /// The description of a collection; `None` if it does not exist (any more).
     pub fn collection(&self, name: &str) -> Result<Option<CollectionInfo>> {
         let request = CollectionRequest {
             collection_name: name.to_owned(),
@@ -187,7 +187,7 @@ impl Client {
         answer.map_err(|failure| self.failed("Points/Scroll", failure))
     }
 
-    /// The points with these ids, as far as they exist: the bytes of a `GetResponse`.
+    /// The points with these ids that exist: the bytes of a `GetResponse`.
     pub fn points(&self, place: &Where, ids: &[Id]) -> Result<Bytes> {
         let request = GetPoints {
             collection_name: place.collection.clone(),

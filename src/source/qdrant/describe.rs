@@ -22,7 +22,7 @@ pub struct Described {
     pub columns: Arc<Columns>,
     /// Vectors and their columns.
     pub slots: Vec<Slot>,
-    /// The number of the payload's column.
+    /// The column number of the payload.
     pub payload: usize,
     /// What the operator should know.
     pub notes: Vec<String>,
@@ -33,7 +33,7 @@ pub struct Described {
 pub struct Slot {
     /// Its name in Qdrant; empty for the one without a name.
     pub name: String,
-    /// The number of its column.
+    /// Its column number.
     pub column: usize,
 }
 

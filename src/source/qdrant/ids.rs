@@ -9,7 +9,7 @@ use crate::batch::{Key, Position};
 
 use super::proto::{PointId, PointIdKinds};
 
-/// The id of a point, in the order Qdrant keeps them.
+/// The id of a point; ordered as in Qdrant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Id {
     /// A number.

@@ -234,7 +234,7 @@ impl Qdrant {
                 }
             }
         }
-        // Parts of one collection have the same columns, whichever ids and vectors they contain.
+        // Parts of one collection have the same columns, regardless of the ids and vectors they contain.
         let mut found = Vec::new();
         for parts in all.chunk_by(|a, b| a.0.collection == b.0.collection) {
             let mut keyed = Keyed::ByInt;

@@ -16,7 +16,7 @@ use crate::batch::Key;
 use crate::error::{Error, Kind, Result};
 use crate::schema::ColumnType;
 
-/// The number of the field with the points of a `ScrollResponse`.
+/// The field number of the points in a `ScrollResponse`.
 pub const SCROLLED: u32 = 2;
 /// The same for a `GetResponse`.
 pub const GOT: u32 = 1;
@@ -263,7 +263,7 @@ impl<'d> Filling<'d> {
                     id.text(),
                     slot.name
                 );
-                return Err(Error::new(Kind::Changed, what).hint("`--again` plans the job anew"));
+                return Err(Error::new(Kind::Changed, what).hint("`--again` plans the job again"));
             }
             if let ColumnType::Vector(vector) = column.kind {
                 let len = values.bytes.len() + vector.row_bytes() as usize;

@@ -152,7 +152,7 @@ impl<'s> Points<'s> {
             self.source.strangers.fetch_add(1, Ordering::Relaxed);
         }
         let behind = page.ids.last().and_then(|id| id.next());
-        // If all points of a page are gone, reading continues where the server says.
+        // If all points of a page are gone, reading continues where the server indicates.
         let on = behind.max(page.next);
         self.next = match page.next.is_none() || page.beyond.is_some() {
             true => None,
