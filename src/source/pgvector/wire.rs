@@ -1,4 +1,4 @@
-//! How does one talk to a Postgres server? Messages in both directions, a login, answers in text, and the bytes of COPY.
+//! How does one talk to a Postgres server? Messages in both directions, a login, answers in text, and bytes of COPY.
 //! Knows nothing of tables. Blocking: everything is read into one buffer, so that a row of COPY can be parsed in place.
 
 use std::io::{self, Read, Write};
