@@ -68,7 +68,7 @@ pub const KIND: SourceKind = SourceKind {
         Setting::number_or_auto(
             "page",
             (1, limits::CHROMA_PAGE_ROWS_MAX),
-            "rows asked for at a time, at most",
+            "the most rows per request",
         ),
         Setting::number_or_auto("connections", (1, 64), "ranges to read at a time").or("2"),
         ROWS_PER_S,

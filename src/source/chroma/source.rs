@@ -194,8 +194,8 @@ impl Source for Chroma {
         let mut identity = BTreeMap::new();
         let address = self.client.address();
         let mut warnings = vec![format!(
-            "Chroma at {address} cannot hold a state for its readers: it is read live, and rows that others write or delete \
-             meanwhile may be included or not"
+            "Chroma at {address} cannot pin its state: it is read live, and rows that others write or delete meanwhile may or \
+             may not be migrated"
         )];
         for (number, stretch) in stretches.iter().enumerate() {
             let mut bounds = vec![(0, Position::Start)];
@@ -270,7 +270,7 @@ impl Source for Chroma {
                         && now.dimension.is_none_or(|d| now.embedding(d).kind == kind) => {}
                 Ok(_) => {
                     let what = format!(
-                        "{} was deleted or recreated after it was looked up",
+                        "{} was deleted or recreated since the job looked it up",
                         stretch.name
                     );
                     return Err(Error::new(Kind::Changed, what));

@@ -308,7 +308,7 @@ impl Source for Elastic {
                 Ok(Some(uuid)) if uuid == index.uuid => {}
                 Ok(_) => {
                     let what = format!(
-                        "the index {} was deleted or recreated after it was looked up",
+                        "the index {} was deleted or recreated since the job looked it up",
                         index.name
                     );
                     return Err(Error::new(Kind::Changed, what));

@@ -54,7 +54,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::number_or_auto(
         "page",
         (1, limits::SEARCH_PAGE_ROWS_MAX),
-        "documents asked for at a time, at most",
+        "the most documents per request",
     ),
     Setting::number_or_auto("connections", (1, 64), "shards to read at a time").or("2"),
     Setting::number(

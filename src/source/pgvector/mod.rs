@@ -273,7 +273,7 @@ impl Source for Pgvector {
         };
         let mut warnings = vec![format!(
             "{} is read as it is now (pinned), as long as the snapshot lasts: after a restart of either side, rows that \
-             others write or delete meanwhile may be included or not",
+             others write or delete meanwhile may or may not be migrated",
             found.place.display()
         )];
         warnings.extend(found.fields.notes.iter().cloned());

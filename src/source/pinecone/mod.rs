@@ -56,7 +56,7 @@ pub const KIND: SourceKind = SourceKind {
         Setting::number_or_auto(
             "page",
             (1, limits::PINECONE_PAGE_ROWS),
-            "ids listed and fetched at a time, at most",
+            "the most ids listed and fetched per request",
         ),
         Setting::number_or_auto("connections", (1, 64), "pages to fetch at a time").or("4"),
         ROWS_PER_S,

@@ -219,8 +219,8 @@ impl Source for Pinecone {
         let (mut targets, mut shards) = (Vec::new(), Vec::new());
         let mut identity = BTreeMap::new();
         let mut warnings = vec![format!(
-            "Pinecone at {address} cannot hold a state for its readers: it is read live, and rows that others write or delete \
-             meanwhile may be included or not. Its counts lag behind recent writes"
+            "Pinecone at {address} cannot pin its state: it is read live, and rows that others write or delete meanwhile may or \
+             may not be migrated. Its counts lag behind recent writes"
         )];
         for (number, stretch) in stretches.iter().enumerate() {
             shards.push(Shard {
@@ -295,7 +295,7 @@ impl Source for Pinecone {
             Ok(stats) if stats.dimension == looked.dimension => Ok(()),
             Ok(_) => Err(Error::new(
                 Kind::Changed,
-                "the index was recreated after it was looked up: it has another dimension",
+                "the index was recreated since the job looked it up: it has another dimension",
             )),
             // A server that does not answer has not changed.
             Err(error) if error.kind().is_silence() => Ok(()),

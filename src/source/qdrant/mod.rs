@@ -53,7 +53,7 @@ pub const KIND: SourceKind = SourceKind {
         Setting::secret("api_key", "a key that may read").example("\"${QDRANT_API_KEY}\""),
         call::TLS,
         named::COLLECTIONS,
-        Setting::number_or_auto("page", (1, 1 << 20), "points asked for at a time, at most"),
+        Setting::number_or_auto("page", (1, 1 << 20), "the most points per request"),
         Setting::number_or_auto("connections", (1, 64), "connections to read on").or("2"),
         ROWS_PER_S,
     ],
@@ -332,8 +332,8 @@ impl Source for Qdrant {
         let mut identity = BTreeMap::new();
         let address = self.client.address();
         let mut warnings = vec![format!(
-            "Qdrant {} at {address} cannot hold a state for its readers: it is read live, and points that others write or \
-             delete meanwhile may be included or not",
+            "Qdrant {} at {address} cannot pin its state: it is read live, and points that others write or delete meanwhile may \
+             or may not be migrated",
             self.client.version
         )];
         for (part, stretch) in self.stretches()?.iter().enumerate() {
@@ -451,7 +451,7 @@ impl Source for Qdrant {
             };
             if !params.as_ref().is_some_and(same) {
                 let what = format!(
-                    "{name} was dropped or its vectors were changed after it was looked up"
+                    "{name} was dropped or its vectors were changed since the job looked it up"
                 );
                 return Err(Error::new(Kind::Changed, what));
             }
