@@ -40,15 +40,15 @@ pub struct Layout {
 /// What a member of a document becomes.
 #[derive(Clone, Copy)]
 enum Place {
-    /// A vector of this number.
+    /// The vector with this number.
     Vector(usize),
-    /// A field of this number.
+    /// The field with this number.
     Typed(usize),
     Rest,
 }
 
 impl Layout {
-    /// A layout with this key and these columns of dense vectors, which have their names in the documents: a dot in a
+    /// A layout with this key and these columns of dense vectors, named as in the documents: a dot in a
     /// name may separate the keys of nested objects, or be part of a key.
     pub fn new(key: Column, vectors: Vec<Column>) -> Result<Layout> {
         Layout::typed(key, vectors, Vec::new())
@@ -257,7 +257,7 @@ impl<'l> Rows<'l> {
     }
 }
 
-/// An object of a document: its vectors go into their columns, the rest into a text.
+/// An object of a document: its vectors go into their columns, the rest into a string.
 struct Object<'r> {
     layout: &'r Layout,
     vectors: &'r mut [Values],
@@ -268,7 +268,7 @@ struct Object<'r> {
 }
 
 impl Object<'_> {
-    /// Reads an object whose members are named by `before` and their own name.
+    /// Reads an object; `before` precedes the names of its members.
     fn read(&mut self, scan: &mut Scan<'_>, before: &str) -> Read<()> {
         self.text.push('{');
         let mut first = true;
