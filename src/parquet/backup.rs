@@ -15,7 +15,7 @@ pub const BACKUP: &str = "backup.json";
 const FORMAT: &str = "milvusdm-backup";
 const VERSION: u64 = 1;
 
-/// What is in a backup.
+/// The content of the list.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Backup {
     /// In the order of their names.
@@ -44,7 +44,7 @@ impl Backup {
         }))
     }
 
-    /// Reads the list of a backup; `None`: there is none.
+    /// Reads the list of a backup; `None` if there is none.
     pub fn read(root: &Path, volume: &Volume) -> Result<Option<Backup>> {
         let path = root.join(BACKUP);
         if !volume.is_file(&path)? {
@@ -52,7 +52,7 @@ impl Backup {
         }
         let view = volume.open(&path)?;
         if view.len() > limits::PARQUET_MANIFEST_BYTES_MAX {
-            return Err(view.corrupt(0, format!("a list of {} bytes", view.len())));
+            return Err(view.corrupt(0, format!("a list of {} bytes is too large", view.len())));
         }
         let wrong = |what: String| Error::path(Kind::Corrupt, &path, what);
         let bytes = view.bytes()?;
@@ -65,7 +65,7 @@ impl Backup {
         let is_ours = map.get("format").and_then(Value::as_str) == Some(FORMAT);
         if !is_ours || map.get("version").and_then(Value::as_u64) != Some(VERSION) || sum.is_none()
         {
-            return Err(format!("is no list of a backup of version {VERSION}"));
+            return Err(format!("is not the list of a backup in version {VERSION}"));
         }
         let listed = map.get("directories").and_then(Value::as_array);
         let directory = |value: &Value| {

@@ -1,5 +1,5 @@
-//! How many rows of a row group may be read at once? Enough to fill the bytes allowed, wherever the longest values lie:
-//! the headers of text pages, and the dictionary, are inspected to tell.
+//! How many rows of a row group may be read at once? Enough to fill the bytes allowed, wherever the longest values are:
+//! the headers of text pages, and the dictionary, are inspected to find out.
 
 use ::parquet::basic::{Encoding, Type};
 use ::parquet::file::metadata::ColumnChunkMetaData;
@@ -46,7 +46,7 @@ fn of_texts(file: &File, chunk: &ColumnChunkMetaData, rows: u64) -> Option<u64> 
             }
             Skimmed::Data(header) => match header.encoding {
                 Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => most / longest,
-                // Each value may share its beginning with the one before, however long that is.
+                // Each value may share a prefix of any length with the value before it.
                 Encoding::DELTA_BYTE_ARRAY => limits::PARQUET_BLOCK_ROWS_DELTA,
                 _ => {
                     let rows = u64::from(header.values).saturating_mul(rows) / values;

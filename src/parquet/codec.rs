@@ -31,20 +31,20 @@ impl Codec {
                 let made = zstd::bulk::Decompressor::new();
                 Codec::Zstd(Box::new(made.map_err(|e| format!("zstd: {e}"))?))
             }
-            other => return Err(format!("packed by {other}, which is not read")),
+            other => return Err(format!("compressed with {other}, which is not supported")),
         })
     }
 
     /// Decompresses `from` into exactly `len` bytes, which are appended; fewer or more are an error.
     pub fn unpack(&mut self, from: &[u8], len: usize, to: &mut Vec<u8>) -> Result<(), String> {
         let start = to.len();
-        let said = |e: String| format!("cannot be unpacked: {e}");
+        let wrong = |e: String| format!("cannot be decompressed: {e}");
         match self {
             Codec::None => to.extend_from_slice(from),
             Codec::Zstd(zstd) => {
                 let mut room = vec![0; len];
                 let done = zstd.decompress_to_buffer(from, &mut room[..]);
-                let count = done.map_err(|e| said(e.to_string()))?;
+                let count = done.map_err(|e| wrong(e.to_string()))?;
                 room.truncate(count);
                 match to.is_empty() {
                     true => *to = room,
@@ -54,18 +54,18 @@ impl Codec {
             Codec::Snappy => {
                 to.resize(start + len, 0);
                 let done = snap::raw::Decoder::new().decompress(from, &mut to[start..]);
-                to.truncate(start + done.map_err(|e| said(e.to_string()))?);
+                to.truncate(start + done.map_err(|e| wrong(e.to_string()))?);
             }
             Codec::Lz4Raw => {
                 to.resize(start + len, 0);
                 let done = lz4_flex::block::decompress_into(from, &mut to[start..]);
-                to.truncate(start + done.map_err(|e| said(e.to_string()))?);
+                to.truncate(start + done.map_err(|e| wrong(e.to_string()))?);
             }
             Codec::Gzip => {
-                read_all(flate2::read::MultiGzDecoder::new(from), len, to).map_err(said)?
+                read_all(flate2::read::MultiGzDecoder::new(from), len, to).map_err(wrong)?
             }
             Codec::Brotli => {
-                read_all(brotli::Decompressor::new(from, 4096), len, to).map_err(said)?
+                read_all(brotli::Decompressor::new(from, 4096), len, to).map_err(wrong)?
             }
             Codec::Lz4 => {
                 if hadoop(from, len, to).is_none() {
@@ -75,7 +75,7 @@ impl Codec {
                         to.truncate(start);
                         to.resize(start + len, 0);
                         let done = lz4_flex::block::decompress_into(from, &mut to[start..]);
-                        to.truncate(start + done.map_err(|e| said(e.to_string()))?);
+                        to.truncate(start + done.map_err(|e| wrong(e.to_string()))?);
                     }
                 }
             }
@@ -84,7 +84,7 @@ impl Codec {
         match found == len {
             true => Ok(()),
             false => Err(format!(
-                "is unpacked to {found} bytes, its header says {len}"
+                "decompresses to {found} bytes, its header declares {len}"
             )),
         }
     }

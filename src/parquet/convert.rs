@@ -1,5 +1,4 @@
-//! How do a file's values become those of a column? Nothing is lost that was not announced, and what does not fit is
-//! named.
+//! How do a file's values become those of a column? Nothing is lost unannounced, and what does not fit is reported.
 //! Pure.
 
 use std::sync::Arc;
@@ -32,7 +31,7 @@ pub fn convert(
         && array.null_count() > 0
         && let Some(row) = (0..array.len()).find(|row| array.is_null(*row))
     {
-        return Err((row, "there is no value".to_owned()));
+        return Err((row, "has no value".to_owned()));
     }
     match kind {
         ColumnType::Scalar(scalar) => of_scalar(array, scalar),
@@ -109,7 +108,7 @@ fn can_element(from: &DataType, element: Element) -> bool {
     }
 }
 
-/// Bytes or numbers in a row of a vector of this type, if stored that way.
+/// Bytes or numbers in a row of vectors of this type, if they are stored that way.
 pub fn components(from: &DataType, vector: VectorType) -> u64 {
     match from {
         DataType::List(field)
@@ -148,7 +147,7 @@ where
     T::Native: TryFrom<i128>,
 {
     let Some(all) = integers(array) else {
-        return Err((0, format!("{} is no whole number", array.data_type())));
+        return Err((0, format!("{} is not an integer type", array.data_type())));
     };
     let mut values = Vec::with_capacity(all.len());
     for (row, value) in all.into_iter().enumerate() {
@@ -169,7 +168,7 @@ fn of_scalar(array: &ArrayRef, scalar: Scalar) -> Result<ArrayRef, Wrong> {
         return Ok(array.clone());
     }
     match scalar {
-        Scalar::Bool => Err((0, format!("{} is no truth value", array.data_type()))),
+        Scalar::Bool => Err((0, format!("{} is not a boolean type", array.data_type()))),
         Scalar::Int8 => narrowed::<types::Int8Type>(array, "int8"),
         Scalar::Int16 => narrowed::<types::Int16Type>(array, "int16"),
         Scalar::Int32 => narrowed::<types::Int32Type>(array, "int32"),
@@ -191,11 +190,11 @@ fn floats(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
             let doubles = array.as_primitive::<types::Float64Type>().values();
             let large = |d: &f64| d.is_finite() && (*d as f32).is_infinite();
             if let Some(row) = doubles.iter().position(large) {
-                return Err((row, format!("{} is more than a float can be", doubles[row])));
+                return Err((row, format!("{} is too large for a float", doubles[row])));
             }
             doubles.iter().map(|double| *double as f32).collect()
         }
-        other => return Err((0, format!("{other} is no float"))),
+        other => return Err((0, format!("{other} cannot become float"))),
     };
     Ok(Arc::new(PrimitiveArray::<types::Float32Type>::new(
         values.into(),
@@ -217,13 +216,13 @@ fn doubles(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
         DataType::Decimal128(_, scale)
         | DataType::Decimal64(_, scale)
         | DataType::Decimal32(_, scale) => {
-            // Through text, so that 0.1 becomes what everybody expects of 0.1.
+            // Through text, so that the decimal 0.1 becomes the double that is written 0.1.
             let all = integers(array).unwrap_or_default();
             all.into_iter()
                 .map(|v| decimal(&v.to_string(), *scale).parse().unwrap_or(f64::NAN))
                 .collect()
         }
-        other => return Err((0, format!("{other} is no double"))),
+        other => return Err((0, format!("{other} cannot become double"))),
     };
     Ok(Arc::new(PrimitiveArray::<types::Float64Type>::new(
         values.into(),
@@ -234,7 +233,7 @@ fn doubles(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
 /// Lists of scalars without missing elements.
 fn lists(array: &ArrayRef, of: Scalar) -> Result<ArrayRef, Wrong> {
     let Some(list) = array.as_list_opt::<i32>() else {
-        return Err((0, format!("{} is no list", array.data_type())));
+        return Err((0, format!("{} is not a list type", array.data_type())));
     };
     let offsets = list.value_offsets();
     let row_of = |at: usize| {
@@ -249,7 +248,7 @@ fn lists(array: &ArrayRef, of: Scalar) -> Result<ArrayRef, Wrong> {
     {
         return Err((
             row_of(first + at),
-            "an element of the list has no value".to_owned(),
+            "an element of the list is null".to_owned(),
         ));
     }
     let values = of_scalar(&values, of).map_err(|(at, what)| (row_of(first + at), what))?;
@@ -268,7 +267,7 @@ fn vectors(array: &ArrayRef, vector: VectorType) -> Result<ArrayRef, Wrong> {
     let differs = |row: usize, has: usize, what: &str| {
         Err((
             row,
-            format!("has {has} {what}, others have {wanted}: vectors have as many each"),
+            format!("has {has} {what}, others have {wanted}: all need the same number"),
         ))
     };
     let bytes: Buffer = match array.data_type() {
@@ -278,9 +277,7 @@ fn vectors(array: &ArrayRef, vector: VectorType) -> Result<ArrayRef, Wrong> {
             if *has as usize != wanted && !array.is_empty() {
                 return Err((
                     0,
-                    format!(
-                        "has {has} components, others have {wanted}: vectors have as many each"
-                    ),
+                    format!("has {has} components, others have {wanted}: all need the same number"),
                 ));
             }
             let list = array.as_fixed_size_list();
@@ -291,7 +288,7 @@ fn vectors(array: &ArrayRef, vector: VectorType) -> Result<ArrayRef, Wrong> {
                 && let Some(at) =
                     (0..values.len()).find(|at| values.is_null(*at) && list.is_valid(at / wanted))
             {
-                return Err((at / wanted, "a component has no value".to_owned()));
+                return Err((at / wanted, "a component is null".to_owned()));
             }
             packed(&values, vector.element).map_err(|(at, what)| (at / wanted, what))?
         }
@@ -309,7 +306,7 @@ fn vectors(array: &ArrayRef, vector: VectorType) -> Result<ArrayRef, Wrong> {
             if values.null_count() > 0
                 && let Some(at) = (0..values.len()).find(|at| values.is_null(*at))
             {
-                return Err((at / wanted, "a component has no value".to_owned()));
+                return Err((at / wanted, "a component is null".to_owned()));
             }
             let packed =
                 packed(&values, vector.element).map_err(|(at, what)| (at / wanted, what))?;
@@ -336,7 +333,7 @@ fn vectors(array: &ArrayRef, vector: VectorType) -> Result<ArrayRef, Wrong> {
             }
             bytes.into()
         }
-        other => return Err((0, format!("{other} is no vector"))),
+        other => return Err((0, format!("{other} cannot become a vector"))),
     };
     let array = FixedSizeBinaryArray::try_new(width as i32, bytes, array.nulls().cloned());
     array
@@ -344,7 +341,7 @@ fn vectors(array: &ArrayRef, vector: VectorType) -> Result<ArrayRef, Wrong> {
         .map_err(|e| (0, e.to_string()))
 }
 
-/// The vectors of rows that have one, with gaps for rows that have none.
+/// The vectors of the rows that have one, with gaps for the other rows.
 fn spread(packed: Buffer, nulls: Option<&NullBuffer>, rows: usize, width: usize) -> Buffer {
     let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else {
         return packed;
@@ -375,7 +372,7 @@ fn packed(values: &ArrayRef, element: Element) -> Result<Buffer, Wrong> {
             if !simd::f64_to_f32(bytemuck::cast_slice(doubles), &mut floats) {
                 let large = |d: &f64| d.is_finite() && (*d as f32).is_infinite();
                 let at = doubles.iter().position(large).unwrap_or(0);
-                return Err((at, format!("{} is more than a float32 can be", doubles[at])));
+                return Err((at, format!("{} is too large for a float32", doubles[at])));
             }
             floats.into()
         }
@@ -389,7 +386,7 @@ fn packed(values: &ArrayRef, element: Element) -> Result<Buffer, Wrong> {
             let Some(all) = integers(values) else {
                 return Err((
                     0,
-                    format!("{other} are no components of {} vectors", element.name()),
+                    format!("{other} cannot be components of {} vectors", element.name()),
                 ));
             };
             let mut bytes = Vec::with_capacity(all.len());
@@ -406,7 +403,7 @@ fn packed(values: &ArrayRef, element: Element) -> Result<Buffer, Wrong> {
                     return Err((
                         at,
                         format!(
-                            "{value} is not exactly a component of {} vectors",
+                            "{value} cannot be represented exactly in {} vectors",
                             element.name()
                         ),
                     ));
@@ -446,13 +443,13 @@ fn sparse(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
                 .zip(of.as_primitive::<types::Float32Type>().values())
             {
                 let Ok(index) = u32::try_from(index) else {
-                    return Err((row, format!("{index} is no index of a sparse vector")));
+                    return Err((row, format!("{index} is not an index of a sparse vector")));
                 };
                 pairs.push((index, *value));
             }
             pairs.sort_by_key(|(index, _)| *index);
             if let Some(twice) = pairs.windows(2).find(|two| two[0].0 == two[1].0) {
-                return Err((row, format!("index {} is there twice", twice[0].0)));
+                return Err((row, format!("index {} occurs twice", twice[0].0)));
             }
             for (index, value) in pairs {
                 bytes.extend(index.to_le_bytes());
@@ -473,7 +470,7 @@ fn sparse_bytes(array: &BinaryArray) -> Result<ArrayRef, Wrong> {
     for row in (0..array.len()).filter(|row| array.is_valid(*row)) {
         let (pairs, rest) = array.value(row).as_chunks::<8>();
         if !rest.is_empty() {
-            let what = format!("{} bytes are no pairs of 8 each", array.value(row).len());
+            let what = format!("{} bytes are not pairs of 8 each", array.value(row).len());
             return Err((row, what));
         }
         let index = |pair: &[u8; 8]| u32::from_le_bytes([pair[0], pair[1], pair[2], pair[3]]);
@@ -481,11 +478,7 @@ fn sparse_bytes(array: &BinaryArray) -> Result<ArrayRef, Wrong> {
             .windows(2)
             .find(|two| index(&two[0]) >= index(&two[1]))
         {
-            let what = format!(
-                "index {} stands behind index {}",
-                index(&two[1]),
-                index(&two[0])
-            );
+            let what = format!("index {} follows index {}", index(&two[1]), index(&two[0]));
             return Err((row, what));
         }
     }
@@ -493,7 +486,7 @@ fn sparse_bytes(array: &BinaryArray) -> Result<ArrayRef, Wrong> {
     Ok(Arc::new(LargeBinaryArray::from_iter(values)))
 }
 
-/// Moments in microseconds; finer ones are rounded down.
+/// Timestamps in microseconds; finer ones are rounded down.
 fn moments(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
     fn scaled<T: ArrowPrimitiveType<Native = i64>>(
         array: &ArrayRef,
@@ -526,7 +519,7 @@ fn moments(array: &ArrayRef) -> Result<ArrayRef, Wrong> {
         DataType::Timestamp(TimeUnit::Nanosecond, _) => {
             scaled::<types::TimestampNanosecondType>(array, 1, 1000)?
         }
-        other => return Err((0, format!("{other} is no moment"))),
+        other => return Err((0, format!("{other} is not a timestamp type"))),
     };
     let array = TimestampMicrosecondArray::new(micros.into(), array.nulls().cloned());
     Ok(Arc::new(array.with_timezone("UTC")))
@@ -551,13 +544,13 @@ mod tests {
         check(
             Arc::new(Int32Array::from(vec![Some(1), None])),
             int64,
-            (1, "there is no value".to_owned()),
+            (1, "has no value".to_owned()),
         );
         let float = ColumnType::Scalar(Scalar::Float);
         check(
             Arc::new(Float64Array::from(vec![1.0, 1e300])),
             float,
-            (1, format!("{} is more than a float can be", 1e300)),
+            (1, format!("{} is too large for a float", 1e300)),
         );
         let lists = ListArray::from_iter_primitive::<types::Float32Type, _, _>(vec![
             Some(vec![Some(1.0), Some(2.0)]),
@@ -572,7 +565,7 @@ mod tests {
             vector,
             (
                 1,
-                "has 1 components, others have 2: vectors have as many each".to_owned(),
+                "has 1 components, others have 2: all need the same number".to_owned(),
             ),
         );
     }

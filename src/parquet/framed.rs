@@ -1,6 +1,7 @@
-//! How do vectors become pages without a copy? Headers and levels are written; the vectors stay where they are and are
+//! How do vectors become pages without a copy? Headers and levels are written; the vectors stay in memory and are only
 //! referred to.
-//! Plain, uncompressed pages, cut between rows: their values are the bytes of the rows, one after the other.
+//! The pages are plain, uncompressed and cut between rows: their values are the bytes of the rows, one row after the
+//! other.
 
 use bytes::Bytes;
 
@@ -10,7 +11,7 @@ use crate::limits;
 pub struct Chunk {
     /// In order: the heads of pages, and the vectors as they were given.
     pub bytes: Vec<Bytes>,
-    /// How many bytes these are.
+    /// Their total length in bytes.
     pub len: u64,
 }
 

@@ -1,5 +1,5 @@
-//! What if the crate panics? It does on some damaged files: this becomes an error about the file, and no panic message
-//! is printed.
+//! What if the crate panics? It does on some damaged files: the panic becomes an error about the file, and no panic
+//! message is printed.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -29,7 +29,7 @@ pub fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         format!(
             "it contradicts itself ({})",
-            text.unwrap_or("no more is known")
+            text.unwrap_or("no details are known")
         )
     })
 }

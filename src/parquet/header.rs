@@ -1,4 +1,4 @@
-//! What does the header of a page say? Thrift's compact protocol, as far as page headers need it.
+//! What does the header of a page contain? Thrift's compact protocol, as far as page headers need it.
 //! Pure: allocates nothing, and never reads past its input.
 
 use ::parquet::basic::Encoding;
@@ -67,7 +67,7 @@ pub fn read(bytes: &[u8]) -> Result<Header, Bad> {
         }
         Ok(())
     })?;
-    let part = |part: Option<Part>| part.ok_or(Bad::Wrong("the header of a page lacks a part"));
+    let part = |part: Option<Part>| part.ok_or(Bad::Wrong("a page header lacks a required field"));
     let part = match kind {
         Some(0) => part(data)?,
         Some(2) => part(dictionary)?,
@@ -76,10 +76,16 @@ pub fn read(bytes: &[u8]) -> Result<Header, Bad> {
             kind: Kind::Other,
             ..Part::default()
         },
-        None => return Err(Bad::Wrong("the header of a page does not say what it is")),
+        None => {
+            return Err(Bad::Wrong(
+                "a page header does not state the type of the page",
+            ));
+        }
     };
     let (Some(unpacked), Some(stored)) = (unpacked, stored) else {
-        return Err(Bad::Wrong("the header of a page does not say its length"));
+        return Err(Bad::Wrong(
+            "a page header does not state the length of the page",
+        ));
     };
     Ok(Header {
         len: thrift.at,
@@ -94,7 +100,7 @@ pub fn read(bytes: &[u8]) -> Result<Header, Bad> {
     })
 }
 
-/// What a kind of page has in addition to its lengths.
+/// What a page header contains for one kind of page, in addition to the lengths.
 struct Part {
     kind: Kind,
     values: u32,
@@ -144,23 +150,21 @@ impl Thrift<'_> {
                 return Ok(value);
             }
         }
-        Err(Bad::Wrong("a number in the header of a page has no end"))
+        Err(Bad::Wrong("a number in a page header has no end"))
     }
 
     fn int(&mut self) -> Result<i32, Bad> {
         let value = self.varint()?;
         let value = (value >> 1) as i64 ^ -((value & 1) as i64);
-        i32::try_from(value)
-            .map_err(|_| Bad::Wrong("a number in the header of a page is too large"))
+        i32::try_from(value).map_err(|_| Bad::Wrong("a number in a page header is too large"))
     }
 
     fn size(&mut self) -> Result<u32, Bad> {
-        u32::try_from(self.int()?)
-            .map_err(|_| Bad::Wrong("a count in the header of a page is below 0"))
+        u32::try_from(self.int()?).map_err(|_| Bad::Wrong("a count in a page header is negative"))
     }
 
     fn encoding(&mut self) -> Result<Encoding, Bad> {
-        #[expect(deprecated, reason = "files have it")]
+        #[expect(deprecated, reason = "files contain it")]
         let bit_packed = Encoding::BIT_PACKED;
         Ok(match self.int()? {
             0 => Encoding::PLAIN,
@@ -172,7 +176,7 @@ impl Thrift<'_> {
             7 => Encoding::DELTA_BYTE_ARRAY,
             8 => Encoding::RLE_DICTIONARY,
             9 => Encoding::BYTE_STREAM_SPLIT,
-            _ => return Err(Bad::Wrong("a page has an encoding that is not known")),
+            _ => return Err(Bad::Wrong("a page has an unknown encoding")),
         })
     }
 
@@ -198,7 +202,7 @@ impl Thrift<'_> {
 
     fn skip(&mut self, wire: u8, depth: u32) -> Result<(), Bad> {
         if depth > DEPTH_MAX {
-            return Err(Bad::Wrong("the header of a page is nested too deep"));
+            return Err(Bad::Wrong("a page header is nested too deeply"));
         }
         match wire {
             TRUE | FALSE => {}
@@ -224,7 +228,7 @@ impl Thrift<'_> {
                 }
             }
             STRUCT => self.fields(|thrift, _, wire| thrift.skip(wire, depth + 1))?,
-            _ => return Err(Bad::Wrong("the header of a page cannot be read")),
+            _ => return Err(Bad::Wrong("a page header cannot be read")),
         }
         Ok(())
     }

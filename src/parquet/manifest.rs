@@ -1,5 +1,5 @@
-//! What belongs to a directory of Parquet files? The manifest lists the columns, the collection's properties, and the
-//! files with their checksums.
+//! What belongs to a directory of Parquet files? The manifest lists the columns, the properties of the collection, and
+//! the files with their checksums.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,9 +27,9 @@ pub struct Manifest {
     pub collection: String,
     /// The partition's exact tag; empty: the default one.
     pub partition: String,
-    /// Whether a server made the keys.
+    /// Whether a server generated the keys.
     pub auto_id: bool,
-    /// Whether keys are row numbers, not chosen by anyone.
+    /// Whether keys are row numbers that nobody chose.
     pub numbered: bool,
     /// The columns.
     pub columns: Arc<Columns>,
@@ -39,7 +39,7 @@ pub struct Manifest {
     pub digest: u64,
     /// In the order of rows.
     pub files: Vec<Listed>,
-    /// Whether the list of a backup names its directory, so that its absence is noticed.
+    /// Whether the list of a backup contains its directory, so that its absence is noticed.
     pub is_listed: bool,
     /// The checksum of all of the above, once written: since version 2.
     pub sum: Option<u32>,
@@ -88,7 +88,7 @@ impl Manifest {
         sealed(&all)
     }
 
-    /// Reads the manifest of a directory; `None`: it has none.
+    /// Reads the manifest of a directory; `None` if it has none.
     pub fn read(dir: &Path, volume: &Volume) -> Result<Option<Manifest>> {
         let path = dir.join(MANIFEST);
         let view = match volume {
@@ -98,10 +98,13 @@ impl Manifest {
             Volume::Remote(_) => volume.open(&path)?,
         };
         if view.len() > limits::PARQUET_MANIFEST_BYTES_MAX {
-            return Err(view.corrupt(0, format!("a manifest of {} bytes", view.len())));
+            return Err(view.corrupt(
+                0,
+                format!("a manifest of {} bytes is too large", view.len()),
+            ));
         }
         let bytes = view.bytes()?;
-        let wrong = |what: String| view.corrupt(0, format!("is no manifest: {what}"));
+        let wrong = |what: String| view.corrupt(0, format!("is not a manifest: {what}"));
         let text = std::str::from_utf8(&bytes).map_err(|e| wrong(e.to_string()))?;
         let (value, sum) = unsealed(text).map_err(wrong)?;
         let manifest = Manifest::of(&value, sum);
@@ -114,7 +117,7 @@ impl Manifest {
         let text = |key: &str| {
             let text = value.get(key).and_then(Value::as_str);
             text.map(str::to_owned)
-                .ok_or_else(|| format!("`{key}` is missing, or no text"))
+                .ok_or_else(|| format!("`{key}` is missing or not a string"))
         };
         if text("format")? != FORMAT {
             return Err(format!(
@@ -123,15 +126,15 @@ impl Manifest {
         }
         let number = |value: &Value, key: &str| {
             let number = value.get(key).and_then(Value::as_u64);
-            number.ok_or_else(|| format!("`{key}` is missing, or no whole number"))
+            number.ok_or_else(|| format!("`{key}` is missing or not an integer"))
         };
         let version = number(value, "version")?;
         match (version, sum) {
             (1, _) | (VERSION, Some(_)) => {}
-            (VERSION, None) => return Err("it was altered: it has no sum".to_owned()),
+            (VERSION, None) => return Err("it was altered: it has no checksum".to_owned()),
             _ => {
                 return Err(format!(
-                    "version {version} is not known: this program reads versions 1 and {VERSION}"
+                    "version {version} is unknown: this program reads versions 1 and {VERSION}"
                 ));
             }
         }
@@ -145,13 +148,13 @@ impl Manifest {
             let text = |key: &str| {
                 file.get(key)
                     .and_then(Value::as_str)
-                    .ok_or(format!("`files.{key}` is no text"))
+                    .ok_or(format!("`files.{key}` is not a string"))
             };
             let name = text("name")?.to_owned();
             let whole = Path::new(&name).file_name().is_some_and(|n| n == &*name);
             if !whole || files.iter().any(|other| other.name == name) {
                 return Err(format!(
-                    "`files` names {name:?}, which is no file of its own here"
+                    "`files` lists {name:?}, which is not a plain file name or occurs twice"
                 ));
             }
             let crc32 = u32::from_str_radix(text("crc32")?, 16);
@@ -159,10 +162,10 @@ impl Manifest {
                 name,
                 rows: number(file, "rows")?,
                 bytes: number(file, "bytes")?,
-                crc32: crc32.map_err(|_| "`files.crc32` is no sum".to_owned())?,
+                crc32: crc32.map_err(|_| "`files.crc32` is not a checksum".to_owned())?,
             });
         }
-        let said = |e: Error| e.what().to_owned();
+        let describe = |e: Error| e.what().to_owned();
         let traits = value.get("traits").cloned().unwrap_or_else(|| json!({}));
         let manifest = Manifest {
             source: text("source")?,
@@ -171,10 +174,10 @@ impl Manifest {
             auto_id: flag("auto_id"),
             numbered: flag("row_numbers"),
             columns: Columns::from_json(value.get("columns").unwrap_or(&Value::Null))
-                .map_err(said)?,
-            traits: Arc::new(CollectionTraits::from_json(&traits).map_err(said)?),
+                .map_err(describe)?,
+            traits: Arc::new(CollectionTraits::from_json(&traits).map_err(describe)?),
             digest: u64::from_str_radix(&text("digest")?, 16)
-                .map_err(|_| "`digest` is none".to_owned())?,
+                .map_err(|_| "`digest` is not a digest".to_owned())?,
             files,
             is_listed: flag("listed"),
             sum,
@@ -189,7 +192,7 @@ impl Manifest {
         match Some(rows) == listed {
             true => Ok(manifest),
             false => Err(format!(
-                "`rows` is {rows}, which its files do not have together"
+                "`rows` is {rows}, which is not the sum over its files"
             )),
         }
     }
@@ -215,7 +218,7 @@ impl Manifest {
                 return wrong(
                     &path,
                     format!(
-                        "is missing: the manifest says that it has {} rows",
+                        "is missing: the manifest lists it with {} rows",
                         listed.rows
                     ),
                 );
@@ -223,7 +226,7 @@ impl Manifest {
             let view = volume.open(&path)?;
             if view.len() != listed.bytes {
                 let what = format!(
-                    "has {} bytes, the manifest says {}",
+                    "has {} bytes, the manifest declares {}",
                     view.len(),
                     listed.bytes
                 );
@@ -231,7 +234,10 @@ impl Manifest {
             }
             let file = super::File::of(view)?;
             if file.rows != listed.rows {
-                let what = format!("has {} rows, the manifest says {}", file.rows, listed.rows);
+                let what = format!(
+                    "has {} rows, the manifest declares {}",
+                    file.rows, listed.rows
+                );
                 return wrong(&path, what);
             }
             files.push((listed.clone(), file));
@@ -259,10 +265,10 @@ impl Listed {
             return Ok(());
         }
         let what = format!(
-            "was altered: its sum is {found:08x}, the manifest says {:08x}",
+            "was altered: its checksum is {found:08x}, the manifest declares {:08x}",
             self.crc32
         );
         Err(Error::path(Kind::Corrupt, view.path(), what)
-            .hint("bring the file back as it was written"))
+            .hint("restore the file as it was written"))
     }
 }

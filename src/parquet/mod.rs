@@ -1,6 +1,6 @@
 //! Parquet: what is in a file, and how do its rows become columns? The only room that uses the crate; streams of Arrow
 //! record batches are read here too.
-//! Memory is bounded by pages, never by files; what a file says about itself is checked before it is trusted.
+//! Memory is bounded by pages, never by files; what a file declares about itself is checked before it is trusted.
 
 mod backup;
 mod blocks;
@@ -79,12 +79,12 @@ pub struct Stored {
     pub number: Option<i32>,
 }
 
-/// What bytes mean.
+/// What the bytes mean.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Logical {
     /// JSON text.
     Json,
-    /// 16 bytes that are displayed in groups.
+    /// 16 bytes that are shown in groups of hex digits.
     Uuid,
     /// Something unsupported, by its name.
     Other(&'static str),
@@ -103,7 +103,9 @@ impl File {
         let bytes = footer.bytes()?;
         let unread = |what: String| wrong(format!("the footer cannot be read: {what}"));
         let metadata = guarded(|| ParquetMetaDataReader::decode_metadata(&bytes));
-        let metadata = metadata.map_err(unread)?.map_err(|e| unread(said(&e)))?;
+        let metadata = metadata
+            .map_err(unread)?
+            .map_err(|e| unread(describe(&e)))?;
         let mut rows = 0u64;
         for (number, group) in metadata.row_groups().iter().enumerate() {
             let count = u64::try_from(group.num_rows()).ok();
@@ -116,7 +118,7 @@ impl File {
                 })?;
         }
         let columns = guarded(|| stored(&metadata)).map_err(unread)?;
-        let columns = columns.map_err(|e| unread(said(&e)))?;
+        let columns = columns.map_err(|e| unread(describe(&e)))?;
         Ok(File {
             view,
             metadata: Arc::new(metadata),
@@ -143,7 +145,7 @@ impl File {
         ProjectionMask::leaves(self.metadata.file_metadata().schema_descr(), leaves)
     }
 
-    /// Whether a column has no value in some row; `None` if the file does not tell.
+    /// Whether a column lacks a value in some row; `None` if the file does not declare it.
     fn has_nulls(&self, column: &Stored) -> Option<bool> {
         if !column.optional {
             return Some(false);
@@ -177,14 +179,14 @@ impl File {
     }
 }
 
-/// The range between the last row group and the file's end, which describes the file.
+/// The range between the last row group and the end of the file, which describes the file.
 fn footer(view: &View) -> Result<View> {
     const TAIL: u64 = 8;
     let magic = MAGIC.len() as u64;
     if view.len() < magic + TAIL {
         return Err(view.corrupt(
             0,
-            format!("is no Parquet file: it has {} bytes", view.len()),
+            format!("is not a Parquet file: it has {} bytes", view.len()),
         ));
     }
     let (mut head, mut tail) = ([0; 4], [0; TAIL as usize]);
@@ -196,7 +198,7 @@ fn footer(view: &View) -> Result<View> {
         return Err(Error::path(Kind::Unsupported, view.path(), what));
     }
     if head != *MAGIC {
-        return Err(view.corrupt(0, "is no Parquet file: it does not begin with PAR1"));
+        return Err(view.corrupt(0, "is not a Parquet file: it does not begin with PAR1"));
     }
     if end != MAGIC {
         let what = "does not end with PAR1, as Parquet files do: it is cut short or damaged";
@@ -206,7 +208,7 @@ fn footer(view: &View) -> Result<View> {
         len.try_into().expect("four bytes were cut"),
     ));
     if len > limits::PARQUET_FOOTER_BYTES_MAX {
-        let what = format!("a footer of {len} bytes");
+        let what = format!("a footer of {len} bytes is too large");
         return Err(view.corrupt(view.len() - TAIL, what));
     }
     let Some(start) = (view.len() - TAIL)
@@ -227,7 +229,7 @@ fn stored(metadata: &ParquetMetaData) -> ::parquet::errors::Result<Vec<Stored>> 
     for group in metadata.row_groups() {
         if group.num_columns() != leaves {
             let what = format!(
-                "a row group has {} columns, not {leaves}",
+                "a row group has {} columns instead of {leaves}",
                 group.num_columns()
             );
             return Err(ParquetError::General(what));
@@ -276,7 +278,7 @@ fn logical(logical: &LogicalType) -> Option<Logical> {
 }
 
 /// The crate's message, without its name for the kind of error.
-fn said(error: &ParquetError) -> String {
+fn describe(error: &ParquetError) -> String {
     match error {
         ParquetError::General(what) | ParquetError::EOF(what) | ParquetError::NYI(what) => {
             what.clone()

@@ -1,6 +1,5 @@
 //! Where are the pages of a column chunk? They are located, verified and decompressed one at a time, each within
-//! bounds.
-//! What the values mean is decided elsewhere.
+//! bounds. What the values mean is decided elsewhere.
 
 use bytes::Bytes;
 
@@ -71,7 +70,7 @@ impl Pages {
         })
     }
 
-    /// The byte of the file that is read next.
+    /// An error at the byte of the file that is read next.
     pub fn corrupt(&self, what: &str) -> Error {
         self.view.corrupt(
             self.at.min(self.view.len()),
@@ -92,7 +91,7 @@ impl Pages {
                     Err(Bad::Short) => {
                         let more = (room.len() as u64 * 4).min(self.view.len() - self.at);
                         if more == room.len() as u64 || more > limits::PARQUET_HEADER_BYTES_MAX {
-                            return Err(self.corrupt("the header of a page has no end"));
+                            return Err(self.corrupt("a page header has no end"));
                         }
                         room.resize(more as usize, 0);
                     }
@@ -101,7 +100,7 @@ impl Pages {
             let body = self.at + header.len as u64;
             self.view.cut(body, u64::from(header.stored))?;
             if u64::from(header.unpacked) > limits::PARQUET_PAGE_BYTES_MAX {
-                let what = format!("a page of {} bytes, unpacked", header.unpacked);
+                let what = format!("a page of {} bytes, decompressed", header.unpacked);
                 return Err(self.too_large(&what));
             }
             if header.values > limits::PARQUET_PAGE_VALUES_MAX {
@@ -116,14 +115,16 @@ impl Pages {
         Ok(self.next)
     }
 
-    /// Returns an error for a page from which no value can be read: the crate does not check.
+    /// Returns an error for a page that cannot be decoded: the crate does not check this.
     fn check(&self, header: &Header) -> std::result::Result<(), &'static str> {
         use Encoding as E;
-        #[expect(deprecated, reason = "files have it")]
+        #[expect(deprecated, reason = "files contain it")]
         let levels = [E::RLE, E::BIT_PACKED];
         let known = match header.kind {
             Kind::Other => return Ok(()),
-            Kind::Dictionary { .. } if self.has_dictionary => return Err("has two dictionaries"),
+            Kind::Dictionary { .. } if self.has_dictionary => {
+                return Err("there are two dictionaries");
+            }
             Kind::Dictionary { .. } => {
                 self.physical != Type::BOOLEAN
                     && [E::PLAIN, E::PLAIN_DICTIONARY].contains(&header.encoding)
@@ -132,7 +133,7 @@ impl Pages {
                 E::PLAIN => true,
                 E::RLE => self.physical == Type::BOOLEAN,
                 E::PLAIN_DICTIONARY | E::RLE_DICTIONARY if !self.has_dictionary => {
-                    return Err("refers to a dictionary, and there is none");
+                    return Err("a page refers to a dictionary, but there is none");
                 }
                 E::PLAIN_DICTIONARY | E::RLE_DICTIONARY => true,
                 E::DELTA_BINARY_PACKED => matches!(self.physical, Type::INT32 | Type::INT64),
@@ -152,14 +153,14 @@ impl Pages {
             .all(|encoding| levels.contains(encoding));
         match known && levels {
             true => Ok(()),
-            false => Err("a page is encoded in a way that values of its type are not"),
+            false => Err("a page has an encoding that does not exist for its type"),
         }
     }
 
     fn too_large(&self, what: &str) -> Error {
         let what = format!("column `{}` has {what}", self.name);
         let error = Error::new(crate::error::Kind::Unsupported, what).at(self.view.place(self.at));
-        error.hint("write the file again, with smaller pages")
+        error.hint("rewrite the file with smaller pages")
     }
 
     fn pass(&mut self, header: &Header, body: u64) {
@@ -228,7 +229,10 @@ impl Pages {
             }
         };
         if buf.len() != unpacked {
-            let what = format!("a page has {} bytes, its header says {unpacked}", buf.len());
+            let what = format!(
+                "a page has {} bytes, its header declares {unpacked}",
+                buf.len()
+            );
             return Err(self.corrupt(&what));
         }
         self.pass(&header, body);

@@ -13,7 +13,7 @@ use super::blocks::rows_at_once;
 use super::guard::guarded;
 use super::pages::Group;
 use super::vectors::Vectors;
-use super::{File, convert, said};
+use super::{File, convert, describe};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::schema::Columns;
@@ -66,7 +66,7 @@ impl<'f> Rows<'f> {
             let gone = || {
                 file.refuse(
                     Kind::Changed,
-                    format!("has no column `{}` any more", c.name),
+                    format!("no longer has a column `{}`", c.name),
                 )
             };
             number(&c.name).ok_or_else(gone)
@@ -143,7 +143,7 @@ impl<'f> Rows<'f> {
         }
     }
 
-    /// Rows that the crate has read of this row group, which has `left` rows to go; `None` if it reads no column.
+    /// Rows that the crate has read of this row group, of which `left` remain; `None` if the crate reads no column.
     fn held(&mut self, left: u64) -> Result<Option<u64>> {
         let open = self.open.as_mut().expect("it was opened");
         let Some(reader) = &mut open.reader else {
@@ -158,7 +158,7 @@ impl<'f> Rows<'f> {
         let rows = open.held.as_ref().map_or(0, RecordBatch::num_rows) as u64;
         if rows > left || rows == 0 && left > 0 {
             let what = format!(
-                "row group {} has not the rows it says, {}",
+                "row group {} does not have as many rows as it declares, {}",
                 self.group,
                 self.file.group_rows(self.group)
             );
@@ -237,7 +237,7 @@ impl<'f> Rows<'f> {
             let values = values.ok_or_else(|| {
                 self.file.refuse(
                     Kind::Corrupt,
-                    format!("column `{}` is not read", stored.name),
+                    format!("column `{}` was not read", stored.name),
                 )
             })?;
             convert::convert(values, stored.logical, column.kind, column.nullable).map_err(
@@ -291,7 +291,7 @@ pub(super) fn wrong(file: &File, columns: &[usize], group: usize, error: Parquet
             Ok(error) => return *error,
             Err(other) => other.to_string(),
         },
-        other => said(&other),
+        other => describe(&other),
     };
     file.view
         .corrupt(place, format!("row group {group} cannot be read: {what}"))

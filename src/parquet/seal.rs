@@ -6,14 +6,14 @@ use serde_json::Value;
 const KEY: &str = ",\n  \"sum\": \"";
 const END: &str = "\"\n}\n";
 
-/// A map as text, with its checksum.
+/// A JSON object as text, with its checksum.
 pub fn sealed(map: &Value) -> String {
     let text = format!("{map:#}");
     let body = text.strip_suffix("\n}").unwrap_or(&text);
     format!("{body}{KEY}{:08x}{END}", sum(body))
 }
 
-/// The map, and its checksum if it has one: files of the first version have none.
+/// The JSON object, and its checksum if it has one: files of the first version have none.
 pub fn unsealed(text: &str) -> Result<(Value, Option<u32>), String> {
     let map: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     if map.get("sum").is_none() {
@@ -28,7 +28,7 @@ pub fn unsealed(text: &str) -> Result<(Value, Option<u32>), String> {
     });
     match whole {
         Some(sum) => Ok((map, Some(sum))),
-        None => Err("it was altered: its sum differs".to_owned()),
+        None => Err("it was altered: its checksum differs".to_owned()),
     }
 }
 

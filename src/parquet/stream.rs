@@ -44,7 +44,7 @@ enum Found {
     Schema(View),
     Batch(View, u64),
     End,
-    /// Less than a message.
+    /// An incomplete message.
     Part,
 }
 
@@ -67,7 +67,7 @@ impl Stream {
                     let schema = schema(&message)?;
                     stream.schema = Some((message, schema));
                 }
-                Found::Schema(_) => return Err(view.corrupt(at, "a second schema")),
+                Found::Schema(_) => return Err(view.corrupt(at, "the stream has a second schema")),
                 Found::Batch(..) if at == 0 => {
                     return Err(view.corrupt(at, "the stream does not begin with its schema"));
                 }
@@ -84,7 +84,7 @@ impl Stream {
                 Found::End => {
                     at += 8;
                     if at < view.len() {
-                        return Err(view.corrupt(at, "there are bytes behind the stream's end"));
+                        return Err(view.corrupt(at, "bytes follow the end of the stream"));
                     }
                 }
                 Found::Part => {
@@ -124,7 +124,7 @@ impl Stream {
                 Err(_) => return refuse(format!("has no column `{}`", column.name)),
                 Ok(field) if !convert::can(field.data_type(), None, column.kind) => {
                     return refuse(format!(
-                        "column `{}` is {}, which is no {}",
+                        "column `{}` is {}, which cannot become {}",
                         column.name,
                         field.data_type(),
                         column.kind
@@ -144,7 +144,7 @@ impl Stream {
             rows,
         } = &self.batches[batch];
         let wrong = |what: String| message.corrupt(0, format!("a batch cannot be read: {what}"));
-        let (head, _) = self.schema.as_ref().expect("batches stand behind a schema");
+        let (head, _) = self.schema.as_ref().expect("batches follow a schema");
         let (mut head, mut body) = (Buffer::from(head.bytes()?), Buffer::from(message.bytes()?));
         let decoded = guarded(|| -> std::result::Result<Option<RecordBatch>, ArrowError> {
             let mut decoder = StreamDecoder::new();
@@ -154,7 +154,7 @@ impl Stream {
         let decoded = decoded.map_err(wrong)?.map_err(|e| wrong(e.to_string()))?;
         let decoded = decoded
             .filter(|batch| batch.num_rows() as u64 == *rows)
-            .ok_or_else(|| wrong("it has not the rows it says".to_owned()))?;
+            .ok_or_else(|| wrong("it does not have as many rows as it declares".to_owned()))?;
         let all = columns.all().iter().map(|column| {
             let values = decoded.column_by_name(&column.name);
             let values = values.ok_or_else(|| wrong(format!("no column `{}`", column.name)))?;
@@ -177,7 +177,7 @@ fn found(view: &View, at: u64) -> Result<Found> {
     let known = left.min(8) as usize;
     view.read(at, &mut start[..known])?;
     if start[..known.min(4)] != MARK[..known.min(4)] {
-        return Err(view.corrupt(at, "no message of an Arrow stream stands here"));
+        return Err(view.corrupt(at, "there is no Arrow message here"));
     }
     if left < 8 {
         return Ok(Found::Part);
@@ -187,7 +187,7 @@ fn found(view: &View, at: u64) -> Result<Found> {
         return Ok(Found::End);
     }
     if len > limits::ARROW_MESSAGE_BYTES_MAX {
-        return Err(view.corrupt(at + 4, format!("a message of {len} bytes")));
+        return Err(view.corrupt(at + 4, format!("a message of {len} bytes is too large")));
     }
     if left - 8 < len {
         return Ok(Found::Part);
@@ -196,7 +196,12 @@ fn found(view: &View, at: u64) -> Result<Found> {
     let wrong = |what: String| view.corrupt(at + 8, format!("a message cannot be read: {what}"));
     let message = root_as_message(&bytes).map_err(|e| wrong(e.to_string()))?;
     let body = u64::try_from(message.bodyLength());
-    let body = body.map_err(|_| wrong(format!("a body of {} bytes", message.bodyLength())))?;
+    let body = body.map_err(|_| {
+        wrong(format!(
+            "its body has a length of {} bytes",
+            message.bodyLength()
+        ))
+    })?;
     let whole = len + 8;
     if left - whole < body {
         return Ok(Found::Part);
@@ -206,23 +211,28 @@ fn found(view: &View, at: u64) -> Result<Found> {
         MessageHeader::Schema => Ok(Found::Schema(cut)),
         MessageHeader::RecordBatch => {
             let batch = message.header_as_record_batch();
-            let batch = batch.ok_or_else(|| wrong("it is no batch".to_owned()))?;
+            let batch = batch.ok_or_else(|| wrong("it is not a record batch".to_owned()))?;
             if batch.compression().is_some() {
-                let what = "is packed, as logs of Milvus Lite are not";
+                let what = "is compressed, which logs of Milvus Lite are not";
                 return Err(Error::new(Kind::Unsupported, what).at(view.place(at)));
             }
-            // Each row has a number of eight bytes.
+            // Each row contains a number of eight bytes.
             let rows = u64::try_from(batch.length()).ok();
             let rows = rows.filter(|rows| rows.saturating_mul(8) <= body);
-            let rows =
-                rows.ok_or_else(|| wrong(format!("{} rows in {body} bytes", batch.length())))?;
+            let rows = rows.ok_or_else(|| {
+                wrong(format!(
+                    "it declares {} rows in {body} bytes",
+                    batch.length()
+                ))
+            })?;
             Ok(Found::Batch(cut, rows))
         }
         other => Err(wrong(format!("it is of type {}", other.0))),
     }
 }
 
-/// Returns an error if others follow an incomplete batch: then its length is wrong, not the file's.
+/// Returns an error if other messages follow an incomplete batch: then its declared length is wrong, and the stream was
+/// not cut.
 fn check_nothing_follows(view: &View, at: u64) -> Result<()> {
     let rest = view.cut(at, view.len() - at)?.bytes()?;
     for (number, start) in rest.as_chunks::<8>().0.iter().enumerate().skip(1) {
@@ -234,7 +244,7 @@ fn check_nothing_follows(view: &View, at: u64) -> Result<()> {
             found(view, further),
             Ok(Found::Batch(..) | Found::Schema(_))
         ) {
-            let what = format!("a batch is not whole, though another follows at byte {further}");
+            let what = format!("a batch is incomplete, but another one follows at byte {further}");
             return Err(view.corrupt(at, what));
         }
     }
@@ -254,5 +264,5 @@ fn schema(message: &View) -> Result<SchemaRef> {
     });
     let schema = schema.map_err(wrong)?;
     let schema = schema.map_err(|e: ArrowError| wrong(e.to_string()))?;
-    schema.ok_or_else(|| wrong("it says nothing".to_owned()))
+    schema.ok_or_else(|| wrong("the message holds none".to_owned()))
 }

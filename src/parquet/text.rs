@@ -13,7 +13,7 @@ use crate::schema::moment::date;
 
 /// Text of each value.
 pub fn text(array: &ArrayRef, logical: Option<Logical>) -> Result<ArrayRef, Wrong> {
-    let said = |row: usize, what: &str| Err((row, what.to_owned()));
+    let refuse = |row: usize, what: &str| Err((row, what.to_owned()));
     let one_by_one = |text: &dyn Fn(usize) -> String| -> ArrayRef {
         let texts = (0..array.len()).map(|row| array.is_valid(row).then(|| text(row)));
         Arc::new(texts.collect::<StringArray>())
@@ -27,9 +27,9 @@ pub fn text(array: &ArrayRef, logical: Option<Logical>) -> Result<ArrayRef, Wron
                 Ok(texts) => Arc::new(texts),
                 Err(_) => {
                     let wrong = |row: &usize| std::str::from_utf8(bytes.value(*row)).is_err();
-                    return said(
+                    return refuse(
                         (0..array.len()).find(wrong).unwrap_or(0),
-                        "bytes are no UTF-8 text",
+                        "bytes are not UTF-8 text",
                     );
                 }
             }
@@ -41,7 +41,7 @@ pub fn text(array: &ArrayRef, logical: Option<Logical>) -> Result<ArrayRef, Wron
             }
             let wrong = |row: &usize| std::str::from_utf8(bytes.value(*row)).is_err();
             if let Some(row) = (0..array.len()).find(wrong) {
-                return said(row, "bytes are no UTF-8 text");
+                return refuse(row, "bytes are not UTF-8 text");
             }
             one_by_one(&|row| String::from_utf8_lossy(bytes.value(row)).into_owned())
         }
@@ -73,7 +73,7 @@ pub fn text(array: &ArrayRef, logical: Option<Logical>) -> Result<ArrayRef, Wron
                 _ => 0,
             };
             let Some(all) = integers(array) else {
-                return said(0, "this is no text");
+                return refuse(0, "this type cannot become text");
             };
             one_by_one(&|row| decimal(&all[row].to_string(), scale))
         }

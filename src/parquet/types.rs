@@ -1,4 +1,4 @@
-//! What does each column of a file become? Decided by its own type, by the job, or, if neither says, by the first rows.
+//! What does each column of a file become? Its own type decides, or the job, or, if neither does, the first rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::error::{Kind, Result};
 use crate::limits;
 use crate::schema::{Bounds, Column, ColumnType, Columns, Element, Scalar, VectorType};
 
-/// What a column is to become, by Milvus' name for it; the file tells how many components vectors have.
+/// What a column is to become, by its name in Milvus; the file determines the dimension of vectors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wish {
     /// A column of exactly this type.
@@ -21,7 +21,7 @@ pub enum Wish {
 
 /// The type of this name: `float_vector`, `array<int32>`, `json`.
 pub fn wish(word: &str) -> Option<Wish> {
-    // The file tells how many components there are.
+    // The file determines the dimension.
     let dim = (word.ends_with("_vector") && !word.starts_with("sparse")).then_some(8);
     let bounds = Bounds {
         dim,
@@ -43,8 +43,8 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-/// What the columns of these files become. The key is called `id`; rows are numbered if that is `None`. Only some
-/// columns if the job names them.
+/// What the columns of these files become. The key is the column `id`; rows are numbered if that is `None`. If the job
+/// names columns, only those are used.
 pub fn columns(
     files: &[File],
     id: Option<&str>,
@@ -97,7 +97,7 @@ pub fn columns(
     })
 }
 
-/// Returns an error for files whose columns cannot become these; the first ones are not in the files.
+/// Returns an error for files whose columns cannot become these; the first `made` columns are not in the files.
 pub fn fit(files: &[File], columns: &Columns, made: usize) -> Result<()> {
     let first = &files[0];
     for file in files {
@@ -115,7 +115,7 @@ pub fn fit(files: &[File], columns: &Columns, made: usize) -> Result<()> {
             };
             if !convert::can(&stored.arrow, stored.logical, column.kind) {
                 let what = format!(
-                    "column `{}` is {}, which is no {}",
+                    "column `{}` is {}, which cannot become {}",
                     column.name,
                     shown(stored),
                     column.kind
@@ -141,7 +141,7 @@ pub fn fit(files: &[File], columns: &Columns, made: usize) -> Result<()> {
             .find(|c| first.column(&c.name).is_none())
         {
             let what = format!(
-                "has a column `{}`, which {} has not",
+                "has a column `{}`, which {} does not have",
                 more.name,
                 first.view.path().display()
             );
@@ -201,18 +201,18 @@ fn is_nullable(files: &[File], name: &str, kind: ColumnType) -> bool {
         .filter_map(|file| file.column(name).map(|column| (file, column)));
     found.any(|(file, column)| match (file.has_nulls(column), kind) {
         (Some(false), _) => false,
-        // As many values as there are when each row has a vector.
+        // Exactly as many values as there are if each row has a vector.
         (_, ColumnType::Vector(vector)) if matches!(column.arrow, DataType::List(_)) => {
             let each = convert::components(&column.arrow, vector);
             file.rows.checked_mul(each) != Some(file.values(column))
         }
-        // Empty ones count as missing there, too.
+        // Empty lists count as missing, too.
         (_, ColumnType::Sparse) | (Some(true), _) => true,
         (None, kind) => !kind.is_vector(),
     })
 }
 
-/// The type of a column, and what to know about it.
+/// The type of a column, and what the operator should know about it.
 fn become_of(
     files: &[File],
     column: &Stored,
@@ -221,7 +221,7 @@ fn become_of(
     let file = &files[0];
     let refused = |what: String| {
         let error = file.refuse(Kind::Unsupported, what);
-        Err(error.hint("`columns:` lists those that travel, `types:` says what one becomes"))
+        Err(error.hint("`columns:` lists the columns to copy, `types:` sets what a column becomes"))
     };
     let name = &column.name;
     let kind = match wish {
@@ -230,7 +230,7 @@ fn become_of(
             Some(vector) => vector,
             None => {
                 return refused(format!(
-                    "column `{name}` is {}: rows have no vectors of one length there",
+                    "column `{name}` is {}: its rows do not hold vectors of one length",
                     shown(column)
                 ));
             }
@@ -239,7 +239,7 @@ fn become_of(
             Some(kind) => kind,
             None => {
                 return refused(format!(
-                    "column `{name}` is {}, which is not carried",
+                    "column `{name}` is {}, which is not supported",
                     shown(column)
                 ));
             }
@@ -247,13 +247,13 @@ fn become_of(
     };
     if !convert::can(&column.arrow, column.logical, kind) {
         return refused(format!(
-            "column `{name}` is {}, which is no {kind}",
+            "column `{name}` is {}, which cannot become {kind}",
             shown(column)
         ));
     }
     let note = match (&column.arrow, kind) {
         (DataType::Timestamp(_, None), _) => Some(format!(
-            "`{name}` has no time zone: its times are taken for UTC"
+            "`{name}` has no time zone: its times are taken as UTC"
         )),
         (DataType::Timestamp(arrow_schema::TimeUnit::Nanosecond, _), _) => Some(format!(
             "`{name}`: nanoseconds are rounded down to microseconds"
@@ -332,7 +332,7 @@ fn scalar(kind: &DataType) -> Option<Scalar> {
         Int8 => Scalar::Int8,
         Int16 | UInt8 => Scalar::Int16,
         Int32 | UInt16 => Scalar::Int32,
-        // The largest unsigned 64-bit integers are found, and refused, while reading.
+        // Unsigned 64-bit integers that are too large are refused while reading.
         Int64 | UInt32 | UInt64 => Scalar::Int64,
         Float16 | Float32 => Scalar::Float,
         Float64 => Scalar::Double,
@@ -386,7 +386,7 @@ fn uniform(files: &[File], name: &str) -> Result<Option<u64>> {
             .all(|len| len == first)
             .then_some(*first as u64));
     }
-    // Without rows, only the Arrow schema tells.
+    // Without rows, only the Arrow schema gives the length.
     let noted = noted_for_arrow(&files[0].metadata);
     let field = noted
         .as_ref()

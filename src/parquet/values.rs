@@ -22,7 +22,7 @@ pub struct Values {
 }
 
 impl Values {
-    /// Those from a row of the file on.
+    /// The values from this row of the file on.
     pub fn new(file: &File, column: usize, from: u64) -> Values {
         Values {
             file: file.clone(),
@@ -34,7 +34,7 @@ impl Values {
         }
     }
 
-    /// Some more; `None` at the end.
+    /// The next values; `None` at the end.
     pub fn next_block(&mut self) -> Result<Option<ArrayRef>> {
         loop {
             let Some(reader) = &mut self.reader else {
@@ -56,7 +56,7 @@ impl Values {
             let rows = batch.as_ref().map_or(0, RecordBatch::num_rows) as u64;
             if rows > self.left || rows == 0 && self.left > 0 {
                 let what = format!(
-                    "row group {} has not the rows it says, {}",
+                    "row group {} does not have as many rows as it declares, {}",
                     self.group,
                     self.file.group_rows(self.group)
                 );
@@ -70,7 +70,7 @@ impl Values {
         }
     }
 
-    /// Opens a row group of which this many rows are read.
+    /// Opens a row group, to read this many rows of it.
     fn open(&mut self, left: u64) -> Result<()> {
         let skipped = std::mem::take(&mut self.skip);
         let selection = (skipped > 0).then(|| {

@@ -1,5 +1,5 @@
-//! Vectors whose pages hold their components one after the other, as they are sent: taken directly from the file, or
-//! from the decompressed page. Levels are compared with those of rows that all have the same number of components;
+//! Vectors whose pages hold their components one after the other, as they are sent, are taken directly from the file or
+//! the decompressed page. Levels are compared with those of rows that all have the same number of components;
 //! where they differ, or a page is encoded differently, the crate reads the column from that row on.
 
 use std::ops::Range;
@@ -22,17 +22,17 @@ use crate::schema::{Column, ColumnType, Element, VectorType};
 /// The vectors of one row group, in order.
 pub struct Vectors {
     pages: Pages,
-    /// Bytes of a row, and values in it: 1 if a row is a value.
+    /// Bytes of a row, and values in it: 1 if each row is one value.
     width: usize,
     values: usize,
     max_repetition: i16,
     max_definition: i16,
     /// Values in the pages so far.
     read: usize,
-    /// Whole rows that are ready, and the rest of the page after them.
+    /// Complete rows that are ready, and the rest of the page after them.
     ready: Bytes,
     rest: Bytes,
-    /// The start of a row that continues in the next page, and rows of pages too small to be passed on alone.
+    /// The start of a row that continues in the next page, and rows of pages that are too small to pass on alone.
     joined: Vec<u8>,
     /// Whether the crate has to read what comes next, or nothing comes.
     is_over: bool,
@@ -93,7 +93,7 @@ impl Vectors {
         Some(self)
     }
 
-    /// Whether nothing is left.
+    /// Whether no rows are left.
     pub fn is_done(&mut self) -> bool {
         self.ready() == 0 && self.joined.is_empty()
     }

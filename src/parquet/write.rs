@@ -1,6 +1,6 @@
 //! How are rows written as row groups that every reader of Parquet accepts?
 //! Lists are written as `list.element`, and no Arrow schema is added: so DuckDB, polars, pandas and the import of every
-//! Milvus version read the same columns. Uncompressed vectors of floats are framed where they lie; the crate writes the
+//! Milvus version read the same columns. Uncompressed vectors of floats are framed without a copy; the crate writes the
 //! other columns. Pure: rows in, bytes out.
 
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use ::parquet::file::metadata::{
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use ::parquet::schema::types::ColumnPath;
 
-use super::{MAGIC, framed, said};
+use super::{MAGIC, describe, framed};
 use crate::error::{Error, Kind, Result};
 use crate::schema::{Column, ColumnType, Element, Role, VectorType};
 
-/// How pages are compressed: the words in jobs.
+/// How pages can be compressed: the words in jobs.
 pub const PACKINGS: [&str; 5] = ["none", "zstd", "snappy", "lz4", "gzip"];
 
 fn packing(word: &str) -> Compression {
@@ -67,7 +67,7 @@ struct Others {
 }
 
 impl Writer {
-    /// A writer of these columns, compressed as the job says; if it does not say, vectors of floats are not.
+    /// A writer of these columns, compressed as the job says; by default, vectors of floats are not compressed.
     pub fn new(columns: &[Column], word: Option<&str>) -> Result<Writer> {
         let fields = columns
             .iter()
@@ -78,7 +78,7 @@ impl Writer {
         let empty = begin(&schema, &properties)?.into_inner();
         Ok(Writer {
             kinds: columns.iter().map(|c| c.kind).collect(),
-            base: decode(footer_of(&empty.map_err(|e| failed(&said(&e)))?))?,
+            base: decode(footer_of(&empty.map_err(|e| failed(&describe(&e)))?))?,
             schema,
             properties,
             unpacked,
@@ -111,10 +111,10 @@ impl Writer {
                     .set_total_compressed_size(chunk.len as i64)
                     .set_total_uncompressed_size(chunk.len as i64)
                     .set_data_page_offset(at);
-                column.build().map_err(|e| failed(&said(&e)))?
+                column.build().map_err(|e| failed(&describe(&e)))?
             } else {
                 let column = others.columns.next();
-                let column = column.ok_or_else(|| failed("a column has no description"))?;
+                let column = column.ok_or_else(|| failed("a column has no metadata"))?;
                 let (start, len) = column.byte_range();
                 bytes.push(others.bytes.slice(start as usize..(start + len) as usize));
                 moved(column, at - start as i64)?
@@ -127,7 +127,7 @@ impl Writer {
             .set_num_rows(rows as i64)
             .set_total_byte_size(unpacked.sum())
             .set_column_metadata(columns);
-        let group = group.build().map_err(|e| failed(&said(&e)))?;
+        let group = group.build().map_err(|e| failed(&describe(&e)))?;
         let footer = footer_of(&self.end(vec![group])?).to_vec();
         Ok(Group { bytes, footer })
     }
@@ -162,19 +162,19 @@ impl Writer {
                 .map_err(|e: String| failed(&e))?;
             let batch =
                 RecordBatch::try_new(schema.clone(), values).map_err(|e| failed(&e.to_string()))?;
-            writer.write(&batch).map_err(|e| failed(&said(&e)))?;
+            writer.write(&batch).map_err(|e| failed(&describe(&e)))?;
         }
-        let bytes = writer.into_inner().map_err(|e| failed(&said(&e)))?;
+        let bytes = writer.into_inner().map_err(|e| failed(&describe(&e)))?;
         let metadata = decode(footer_of(&bytes))?;
         let group = metadata.row_groups().first();
-        let group = group.ok_or_else(|| failed("a row group has no description"))?;
+        let group = group.ok_or_else(|| failed("a row group has no metadata"))?;
         Ok(Others {
             columns: group.columns().to_vec().into_iter(),
             bytes: bytes.into(),
         })
     }
 
-    /// The end of a file whose row groups have these footers and begin at these offsets.
+    /// The end of a file whose row groups have these footers and start at these offsets.
     pub fn footer(&self, groups: &[(u64, &[u8])]) -> Result<Vec<u8>> {
         let all = groups.iter().enumerate();
         let all = all.map(|(number, (start, footer))| shifted(&decode(footer)?, number, *start));
@@ -198,7 +198,7 @@ impl Writer {
             .build();
         let mut end = Vec::new();
         let written = ParquetMetaDataWriter::new(&mut end, &metadata).finish();
-        written.map_err(|e| failed(&said(&e)))?;
+        written.map_err(|e| failed(&describe(&e)))?;
         Ok(end)
     }
 }
@@ -227,7 +227,7 @@ fn properties(columns: &[Column], word: Option<&str>, unpacked: bool) -> WriterP
                     properties =
                         properties.set_column_compression(path.clone(), Compression::UNCOMPRESSED);
                 }
-                // Parquet stores bytes as integers of four bytes: as dictionary indices they are bytes again.
+                // Parquet stores bytes as four-byte integers: as dictionary indices they take one byte again.
                 let is_bytes = !bits && vector.element != Element::Float32;
                 properties = properties.set_column_dictionary_enabled(path, is_bytes);
             }
@@ -249,10 +249,10 @@ fn begin(schema: &SchemaRef, properties: &WriterProperties) -> Result<ArrowWrite
         .with_properties(properties.clone())
         .with_skip_arrow_metadata(true);
     ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)
-        .map_err(|e| failed(&said(&e)))
+        .map_err(|e| failed(&describe(&e)))
 }
 
-/// The bytes of vectors, where they lie.
+/// The bytes of vectors, not copied.
 fn lying(array: &ArrayRef, vector: VectorType) -> Bytes {
     let fixed = array.as_fixed_size_binary();
     let width = vector.row_bytes() as usize;
@@ -279,13 +279,13 @@ fn footer_of(bytes: &[u8]) -> &[u8] {
 }
 
 fn decode(footer: &[u8]) -> Result<ParquetMetaData> {
-    ParquetMetaDataReader::decode_metadata(footer).map_err(|e| failed(&said(&e)))
+    ParquetMetaDataReader::decode_metadata(footer).map_err(|e| failed(&describe(&e)))
 }
 
-/// The only row group of a file, renumbered to this number and moved to this offset.
+/// The only row group of a file, with this number and moved to this offset.
 fn shifted(metadata: &ParquetMetaData, number: usize, start: u64) -> Result<RowGroupMetaData> {
     let Some(group) = metadata.row_groups().first() else {
-        return Err(failed("a row group has no description"));
+        return Err(failed("a row group has no metadata"));
     };
     // The first bytes of a file preceded it.
     let by = start as i64 - MAGIC.len() as i64;
@@ -297,7 +297,7 @@ fn shifted(metadata: &ParquetMetaData, number: usize, start: u64) -> Result<RowG
         .set_column_metadata(columns.collect::<Result<_>>()?)
         .set_ordinal(number as i32)
         .set_file_offset(start as i64);
-    builder.build().map_err(|e| failed(&said(&e)))
+    builder.build().map_err(|e| failed(&describe(&e)))
 }
 
 /// A column moved by this many bytes.
@@ -306,21 +306,21 @@ fn moved(column: ColumnChunkMetaData, by: i64) -> Result<ColumnChunkMetaData> {
     let data = column.data_page_offset() + by;
     let builder = column.into_builder().set_data_page_offset(data);
     let moved = builder.set_dictionary_page_offset(dictionary).build();
-    moved.map_err(|e| failed(&said(&e)))
+    moved.map_err(|e| failed(&describe(&e)))
 }
 
 fn element(kind: DataType) -> FieldRef {
     Arc::new(Field::new("element", kind, false))
 }
 
-/// The Arrow type of what is written for values of a type.
+/// The Arrow type in which values of a type are written.
 fn spelt(kind: ColumnType) -> DataType {
     match kind {
         ColumnType::Array { of, .. } => DataType::List(element(of.arrow())),
         ColumnType::Vector(vector) => match vector.element {
             Element::Float32 => DataType::List(element(DataType::Float32)),
             Element::Int8 => DataType::List(element(DataType::Int8)),
-            // Two bytes a component: Parquet has no bfloat16, and few tools read float16.
+            // Two bytes per component: Parquet has no bfloat16, and few tools read float16.
             Element::Float16 | Element::BFloat16 => DataType::List(element(DataType::UInt8)),
             Element::Bit => DataType::Binary,
         },
@@ -338,7 +338,7 @@ fn pair() -> Fields {
     .into()
 }
 
-/// Values in the form that is written.
+/// Values in the form in which they are written.
 fn as_written(array: &ArrayRef, kind: ColumnType) -> std::result::Result<ArrayRef, String> {
     let told = |e: arrow_schema::ArrowError| e.to_string();
     Ok(match kind {
@@ -419,7 +419,7 @@ fn numbers<T: ArrowPrimitiveType>(values: Vec<T::Native>) -> ArrayRef {
     Arc::new(PrimitiveArray::<T>::new(values.into(), None))
 }
 
-/// The vectors of rows that have one.
+/// The vectors of the rows that have one.
 fn there<'v>(
     values: &'v [u8],
     nulls: Option<&NullBuffer>,

@@ -497,7 +497,7 @@ fn a_file_of_another_kind_is_named_for_what_it_is() {
         (
             "odd.parquet",
             &odd,
-            "is no Parquet file: it does not begin with PAR1",
+            "is not a Parquet file: it does not begin with PAR1",
         ),
         ("empty.parquet", b"", "the file is empty: 0 bytes"),
     ] {

@@ -196,7 +196,7 @@ fn a_backup_that_is_cut_or_altered_is_refused() {
         (
             "\"num_of_rows\":190",
             "\"num_of_rows\":190,\"storage_version\":2",
-            "is no Parquet file",
+            "is not a Parquet file",
         ),
         (
             "\"num_of_rows\":190",

@@ -320,7 +320,7 @@ fn a_missing_extra_or_altered_file_is_named() {
     std::fs::write(&part, &bytes[1..]).unwrap();
     jobs.run("shorter", &back)
         .code(3)
-        .says(&["part-00001.parquet", "the manifest says"]);
+        .says(&["part-00001.parquet", "the manifest declares"]);
     std::fs::remove_file(&part).unwrap();
     jobs.run("missing", &back)
         .code(3)

@@ -41,7 +41,7 @@ fn vectors_that_are_not_finite_are_refused() {
         "",
         "",
         3,
-        &["row 7", "is more than a float32 can be"],
+        &["row 7", "is too large for a float32"],
     );
 }
 
