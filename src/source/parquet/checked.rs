@@ -1,5 +1,5 @@
-//! Is a backup whole? Without its source, and without a server: sums of all files, rows and their digests, as its
-//! manifests say, and whether all that belongs to it is there.
+//! Is a backup complete? Checked without its source and without a server: the checksums of all files, the rows and
+//! their digests against its manifests, and whether everything that belongs to it exists.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,20 +20,20 @@ use crate::parquet::{BACKUP, Backup, File, Listed, Manifest};
 use crate::source::Reader;
 use crate::store::{self, Login};
 
-/// What a look at a backup brought.
+/// The result of checking a backup.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Checked {
     /// Where it is.
     pub path: String,
     /// Its partitions.
     pub targets: Vec<CheckedTarget>,
-    /// What is wrong with it as a whole.
+    /// What is wrong with the backup as a whole.
     pub problems: Vec<String>,
-    /// What could not be looked at.
+    /// What could not be checked.
     pub warnings: Vec<String>,
 }
 
-/// What a look at a partition of a backup brought.
+/// The result of checking a partition of a backup.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct CheckedTarget {
     /// Its directory.
@@ -57,12 +57,12 @@ impl Checked {
     }
 }
 
-/// Whether there could be a backup at this path.
+/// Whether a backup could be at this path.
 pub fn is_backup(path: &Path) -> bool {
     store::is_address(path) || path.is_dir()
 }
 
-/// Looks at all files of a backup. Told of rows and bytes that were read; `stop` ends it.
+/// Checks all files of a backup. `looked_at` is called with the rows and bytes that were read; `stop` ends the check.
 pub fn check(
     path: &Path,
     looked_at: &(dyn Fn(u64, u64) + Sync),
@@ -81,13 +81,13 @@ pub fn check(
     let backup = match Backup::read(path, &volume) {
         Ok(backup) => backup,
         Err(error) if error.kind() == Kind::Corrupt => {
-            checked.problems.push(said(&error));
+            checked.problems.push(describe(&error));
             None
         }
         Err(error) => return Err(error),
     };
     if found.with_manifest.is_empty() && backup.is_none() && checked.problems.is_empty() {
-        let what = "is no backup: it has no manifest.json, nor has a directory below it";
+        let what = "is not a backup: there is no manifest.json in it or in a directory below it";
         return Err(Error::path(Kind::Job, path, what));
     }
     let listed = backup.iter().flat_map(|backup| &backup.directories);
@@ -115,12 +115,12 @@ pub fn check(
         match (&backup, entry, &manifest) {
             (Some(_), Some(entry), Some(manifest)) if manifest.sum != Some(entry.manifest) => {
                 last.problems
-                    .push(format!("the manifest is not the one that {BACKUP} lists"));
+                    .push(format!("its manifest is not the one that {BACKUP} lists"));
             }
             (Some(_), None, Some(manifest)) if manifest.is_listed => {
                 last.problems.push(format!("{BACKUP} does not list it"));
             }
-            // Part of a backup may be looked at alone; at its root the list has to be.
+            // Part of a backup may be checked alone; at its root, the list must exist.
             (None, _, Some(manifest)) if manifest.is_listed && below.components().count() == 2 => {
                 let what = format!("{BACKUP} is missing: it lists what belongs to the backup");
                 if !checked.problems.contains(&what) {
@@ -128,8 +128,7 @@ pub fn check(
                 }
             }
             (_, _, Some(manifest)) if manifest.sum.is_none() => {
-                let what =
-                    "was written by an earlier version, which gave manifests no sum of their own";
+                let what = "was written by an earlier version, whose manifests have no checksum of their own";
                 checked.warnings.push(format!("{}: {what}", dir.display()));
             }
             _ => {}
@@ -142,7 +141,7 @@ pub fn check(
     Ok(checked)
 }
 
-fn said(error: &Error) -> String {
+fn describe(error: &Error) -> String {
     match error.place() {
         Some(place) => format!("{place}: {}", error.what()),
         None => error.what().to_owned(),
@@ -152,12 +151,12 @@ fn said(error: &Error) -> String {
 fn wrong(dir: &Path, error: &Error) -> CheckedTarget {
     CheckedTarget {
         path: dir.display().to_string(),
-        problems: vec![said(error)],
+        problems: vec![describe(error)],
         ..CheckedTarget::default()
     }
 }
 
-/// Looks at the files of a partition, as many at a time as there are processors.
+/// Checks the files of a partition, as many at a time as there are processors.
 fn whole(
     dir: &Path,
     volume: &Volume,
@@ -174,7 +173,7 @@ fn whole(
     let files = match manifest.open(dir, volume) {
         Ok(files) => files,
         Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Unsupported) => {
-            target.problems.push(said(&error));
+            target.problems.push(describe(&error));
             return Ok(target);
         }
         Err(error) => return Err(error),
@@ -192,7 +191,7 @@ fn whole(
                     sum.fetch_add(digest, Ordering::Relaxed);
                 }
                 Err(error) if error.kind().exit_code() == Kind::Corrupt.exit_code() => {
-                    ended.0.push(said(&error));
+                    ended.0.push(describe(&error));
                 }
                 Err(error) => {
                     ended.1.get_or_insert(error);
@@ -218,14 +217,14 @@ fn whole(
     let found = sum.into_inner();
     if target.problems.is_empty() && found != manifest.digest {
         target.problems.push(format!(
-            "its rows have the digest {found:016x}, the manifest says {:016x}",
+            "its rows have the digest {found:016x}, the manifest declares {:016x}",
             manifest.digest
         ));
     }
     Ok(target)
 }
 
-/// Rows of a file and their digest, once its sum is right.
+/// The rows of a file and their digest, after its checksum was verified.
 fn file_digest(
     listed: &Listed,
     file: &File,

@@ -1,5 +1,5 @@
 //! What do Parquet files, and directories of them, hold? For people and for programs.
-//! Never fails on what a file holds: it says what cannot be read. Reads no rows.
+//! Never fails because of what a file holds: it reports what cannot be read. Reads no rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,9 +22,9 @@ use crate::store::{self, Login};
 pub struct Description {
     /// `parquet`.
     pub format: &'static str,
-    /// What manifests say: one for each partition of a collection.
+    /// What manifests describe: one for each partition of a collection.
     pub targets: Vec<Restorable>,
-    /// Files that no manifest speaks for.
+    /// Files without a manifest.
     pub files: Vec<Shown>,
     /// Directories that are being written, or were left half-written.
     pub unfinished: Vec<String>,
@@ -37,13 +37,13 @@ pub struct Description {
 pub struct Restorable {
     /// Its directory.
     pub directory: String,
-    /// Why its manifest cannot be read; then there is nothing else.
+    /// Why its manifest cannot be read; if so, nothing else is known.
     pub unreadable: Option<String>,
-    /// What it was called.
+    /// The name of its collection.
     pub collection: String,
-    /// The partition's tag.
+    /// The tag of its partition.
     pub partition: String,
-    /// Where it came from.
+    /// Where its rows came from.
     pub source: String,
     /// Rows of all its files.
     pub rows: u64,
@@ -64,7 +64,7 @@ pub struct Shown {
     pub path: String,
     /// Its length.
     pub bytes: u64,
-    /// Why it cannot be read, or is not the one that its manifest lists.
+    /// Why it cannot be read, or why it is not the file that its manifest lists.
     pub wrong: Option<String>,
     /// Its rows.
     pub rows: u64,
@@ -79,19 +79,19 @@ pub struct Shown {
 /// A column as it is stored.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Column {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What its values are there.
+    /// The type of its values in the file.
     pub stored: String,
-    /// Whether rows may have no value there.
+    /// Whether rows may have no value in it.
     pub optional: bool,
-    /// How its pages are packed: more than one way, where row groups differ.
+    /// How its pages are compressed; several ways if row groups differ.
     pub packed: String,
-    /// What a job makes of it that says nothing of it, or why nothing.
+    /// What it becomes in a job that does not mention it, or why nothing.
     pub becomes: String,
 }
 
-/// Looks at a path, if there is a file of Parquet, a directory of such files, or what lists them.
+/// Describes a path if it is a Parquet file, a directory of such files, or a manifest or list of them.
 pub fn inspect(path: &Path) -> Result<Option<Description>> {
     let volume = store::volume(path, Access::Map, &Login::default())?;
     let is_list = [MANIFEST, BACKUP].iter().any(|name| path.ends_with(name));
@@ -158,10 +158,10 @@ fn is_parquet(path: &Path, volume: &Volume) -> Result<bool> {
     Ok(begins(&view))
 }
 
-/// Files right in a directory that are Parquet by their names.
+/// Files directly in a directory that are Parquet by their names.
 fn loose(dir: &Path, volume: &Volume) -> Result<Vec<PathBuf>> {
     let entries = match volume {
-        // What cannot be listed is for those who look for something else.
+        // A directory that cannot be listed is left to those who look for another format.
         Volume::Disk(_) => volume.list(dir).unwrap_or_default(),
         Volume::Remote(_) => volume.list(dir)?,
     };
@@ -188,7 +188,7 @@ fn restorable(dir: &Path, volume: &Volume) -> Result<Restorable> {
     let manifest = match Manifest::read(dir, volume) {
         Ok(Some(manifest)) => manifest,
         Ok(None) => return Ok(found),
-        // A bucket that does not answer is no damaged one.
+        // A bucket that does not answer is not damaged.
         Err(error) if volume.is_remote() && error.kind() != Kind::Corrupt => return Err(error),
         Err(error) => {
             found.unreadable = Some(error.what().to_owned());
@@ -228,7 +228,7 @@ fn shown_beside(dir: &Path, listed: &Listed, volume: &Volume) -> Result<Shown> {
     };
     if file.wrong.is_none() && (file.rows, file.bytes) != (listed.rows, listed.bytes) {
         file.wrong = Some(format!(
-            "the manifest says {} rows and {} bytes",
+            "the manifest declares {} rows and {} bytes",
             listed.rows, listed.bytes
         ));
     }
@@ -250,7 +250,7 @@ impl Shown {
     }
 }
 
-/// Whether an error is about a file, and not about the bucket that it is in.
+/// Whether an error is about a file, not about the bucket that holds it.
 fn is_of_a_file(kind: Kind) -> bool {
     matches!(kind, Kind::Corrupt | Kind::Unsupported | Kind::Job)
 }
@@ -288,7 +288,7 @@ fn shown(path: &Path, volume: &Volume) -> Result<Shown> {
     Ok(found)
 }
 
-/// A type, without what is always the same.
+/// A type, without the parts that are always the same.
 fn spelt(kind: &DataType) -> String {
     match kind {
         DataType::List(of) => format!("list<{}>", spelt(of.data_type())),
@@ -307,14 +307,14 @@ fn packed(file: &File, leaves: std::ops::Range<usize>) -> String {
         .flat_map(|group| leaves.clone().map(|leaf| group.column(leaf)))
         .map(|chunk| {
             let word = chunk.compression().to_string();
-            // The crate adds how well.
+            // The crate appends the compression level.
             word.split('(').next().unwrap_or_default().to_lowercase()
         })
         .collect();
     words.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// What one column becomes by itself.
+/// What one column becomes by default.
 fn becomes(file: &File, name: &str) -> String {
     let only = [name.to_owned()];
     let file = std::slice::from_ref(file);
@@ -372,7 +372,7 @@ impl fmt::Display for Description {
             let rows: u64 = self.targets.iter().map(|target| target.rows).sum();
             writeln!(
                 f,
-                "{rows} rows by the manifests; `milvusdm verify` reads every byte"
+                "{rows} rows according to the manifests; `milvusdm verify` reads every byte"
             )?;
         }
         Ok(())

@@ -1,5 +1,5 @@
 //! Parquet: how do files of columns become shards and batches?
-//! Knows which files there are and where they are cut; what their bytes mean, the room `parquet` knows.
+//! Knows which files there are and where they are divided; the room `parquet` knows what their bytes mean.
 
 mod checked;
 mod inspect;
@@ -41,15 +41,15 @@ pub const KIND: SourceKind = SourceKind {
         )
         .one_of(),
         files::GLOB,
-        Setting::text("id", "the column that rows are known by, or row_number").or("id"),
+        Setting::text("id", "the column that identifies rows, or row_number").or("id"),
         Setting::texts(
             "columns",
-            "the columns that travel besides it; left out: all",
+            "the other columns to copy; left out: all",
         ),
         Setting::new(
             "types",
             Takes::Names(&Takes::Choice(&TYPES)),
-            "what columns become if their own types leave it open",
+            "what columns become if their types leave it open",
         ),
         store::S3,
         files::ACCESS,
@@ -92,7 +92,7 @@ fn read_types(form: &mut Form) -> Option<BTreeMap<String, Wish>> {
         None => return Some(BTreeMap::new()),
         Some(Value::Mapping(map)) => map,
         Some(_) => {
-            form.mistake("types", "must be a map of columns to types");
+            form.mistake("types", "must be a map from columns to types");
             return None;
         }
     };
@@ -128,10 +128,11 @@ impl AnySpec for Spec {
             && let Some(targets) = restored::targets(dir, &volume, admitted)?
         {
             if self.id.is_some() || self.columns.is_some() || !self.types.is_empty() {
-                let what = "has a manifest, which says what its columns are";
+                let what = "has a manifest, which determines its columns";
                 let error = Error::path(Kind::Job, dir, what);
-                return Err(error
-                    .hint("leave `id`, `columns` and `types` out, or name the files by `glob:`"));
+                return Err(error.hint(
+                    "leave out `id`, `columns` and `types`, or name the files with `glob:`",
+                ));
             }
             return Ok(Box::new(Parquet {
                 targets,
@@ -146,7 +147,7 @@ impl AnySpec for Spec {
         let mut opened: Vec<File> = Vec::new();
         for path in &paths {
             let file = read_footer(volume.open(path)?)?;
-            // Files of one content in a bucket differ by their names only.
+            // In a bucket, files with the same content differ only in their names.
             let inode = |file: &File| match volume.is_remote() {
                 true => Err(file.view.path().clone()),
                 false => Ok(file.view.stamp().map(|stamp| stamp.inode)),
@@ -161,7 +162,7 @@ impl AnySpec for Spec {
             Some(name) => Some(name),
             None if opened[0].column("id").is_some() => Some("id"),
             None => {
-                let what = "has no column `id` that rows could be known by";
+                let what = "has no column `id` to identify rows by";
                 let error = Error::path(Kind::Job, opened[0].view.path(), what);
                 return Err(error.hint("`id:` names another column, or row_number"));
             }
@@ -191,7 +192,7 @@ impl AnySpec for Spec {
     }
 }
 
-/// Reads the footer of a file. A file of another kind is named for what it is.
+/// Reads the footer of a file. The error about a file of another format names that format.
 fn read_footer(view: View) -> Result<File> {
     if !begins(&view)
         && let Some(error) = known::named(&view, "Parquet file", "parquet")?
@@ -207,8 +208,8 @@ fn begins(view: &View) -> bool {
     view.read(0, &mut first).is_ok() && first == *MAGIC
 }
 
-/// Files of several targets: rows are known by this column, and have those of the others that are there, each as what is
-/// wished for.
+/// Files of several targets: this column identifies rows; of the other columns, those that exist are read, each as the
+/// type wished for.
 #[cfg(feature = "pinecone")]
 pub fn open_named(
     named: Vec<(TargetName, Vec<std::path::PathBuf>)>,
@@ -258,22 +259,22 @@ struct Rows {
     source: String,
     files: Vec<Part>,
     columns: Arc<Columns>,
-    /// How many columns at the start are not in the files: the key of rows that are numbered.
+    /// How many of the first columns are not in the files: the key, if rows are numbered.
     made: usize,
     row_numbers: bool,
     auto_id: bool,
     traits: Arc<CollectionTraits>,
 }
 
-/// A file, and what a manifest says of it: looked at once, before its first row is read.
+/// A file, and its entry in the manifest, compared once before the first row is read.
 struct Part {
     file: File,
-    /// And what is wrong with its bytes, once that is known.
+    /// The entry, and what is wrong with the bytes of the file, once that is known.
     listed: Option<(Listed, OnceLock<Option<String>>)>,
 }
 
 impl Part {
-    /// Complains of a file whose bytes are not those that its manifest has the sum of.
+    /// Returns an error if the checksum of the file is not the one in its manifest.
     fn check(&self) -> Result<()> {
         let Some((listed, checked)) = &self.listed else {
             return Ok(());
@@ -283,7 +284,7 @@ impl Part {
             let wrong = match listed.check(view) {
                 Ok(()) => None,
                 Err(error) if error.kind() == Kind::Corrupt => Some(error.what().to_owned()),
-                // Of a file that cannot be read now nothing is known yet.
+                // A file that cannot be read now may be intact.
                 Err(error) => return Err(error),
             };
             let _ = checked.set(wrong);
@@ -410,7 +411,7 @@ impl Source for Parquet {
         let pieces = self.files().map(|file| {
             let path = absolute(file.view.path()).display().to_string();
             let content = match file.view.stamp().filter(|_| self.is_remote) {
-                // A bucket knows its objects by a digest of its own.
+                // A bucket identifies its objects by a digest of its own.
                 Some(stamp) => format!("{} bytes, tag {:016x}", stamp.bytes, stamp.inode.1),
                 None => content::of(&file.view)?,
             };
@@ -445,7 +446,7 @@ impl Source for Parquet {
     }
 }
 
-/// Row groups that are read by one thread, and their rows: no more stretches than `most`, and none empty.
+/// Row groups that one thread reads, and their rows: at most `most` stretches, none of them empty.
 fn stretches(file: &File, most: u64) -> Vec<(Range<usize>, Range<u64>)> {
     let least = file.rows.div_ceil(most).max(1);
     let (mut all, mut first, mut start, mut end) = (Vec::new(), 0, 0, 0);

@@ -1,4 +1,4 @@
-//! How are the rows of a file read? A block at a time, numbered where they have no key.
+//! How are the rows of a file read? A block at a time, and numbered if they have no key.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct FileReader<'s> {
     file: &'s File,
     columns: &'s Arc<Columns>,
     rows: parquet::Rows<'s>,
-    /// Where rows are numbered, how many lie before the file.
+    /// If rows are numbered: how many precede the file.
     before: Option<u64>,
     cutter: Cutter,
 }
@@ -59,7 +59,7 @@ impl Reader for FileReader<'_> {
             if let Some(before) = before {
                 let len = values.first().map_or(0, |values| values.len()) as u64;
                 let first = before + block.row;
-                // Row numbers of files that exist fit.
+                // No existing file has too many rows for this type.
                 let numbers =
                     Int64Array::from_iter_values((first..first + len).map(|row| row as i64));
                 values.insert(0, Arc::new(numbers) as ArrayRef);

@@ -1,4 +1,4 @@
-//! Which targets does a directory hold whose files have a manifest? Columns, key, metric and index are as they were.
+//! Which targets does a directory with manifests hold? Their columns, key, metric and index are restored as they were.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -11,26 +11,24 @@ use crate::job::Globs;
 use crate::parquet::{BACKUP, Backup, MANIFEST, Manifest};
 use crate::source::files::natural;
 
-/// What a sink leaves in a directory that is not whole.
+/// What a sink leaves in an incomplete directory.
 const JOURNAL: &str = ".milvusdm-journal";
 
-/// Directories that the sink writes targets to.
+/// Directories to which the sink wrote targets.
 #[derive(Default)]
 pub struct Found {
-    /// Those that are whole.
+    /// The complete ones.
     pub with_manifest: Vec<PathBuf>,
-    /// Those that are being written, or were left half-written.
+    /// The ones that are being written, or were left incomplete.
     pub unfinished: Vec<PathBuf>,
 }
 
-/// The targets of a directory and of those two steps below it; `None` where there is no manifest.
+/// The targets of a directory and of those up to two levels below it; `None` if there is no manifest.
 pub fn targets(dir: &Path, volume: &Volume, admitted: &Globs) -> Result<Option<Vec<Rows>>> {
     let found = directories_below(dir, volume)?;
     if let Some(dir) = found.unfinished.first() {
         let what = "is being written, or was left half-written: it has no manifest yet";
-        return Err(
-            Error::path(Kind::Job, dir, what).hint("let the job that writes it go on to its end")
-        );
+        return Err(Error::path(Kind::Job, dir, what).hint("run the job that writes it to its end"));
     }
     let backup = Backup::read(dir, volume)?;
     if found.with_manifest.is_empty() && backup.is_none() {
@@ -53,7 +51,7 @@ pub fn targets(dir: &Path, volume: &Volume, admitted: &Globs) -> Result<Option<V
     targets.collect::<Result<_>>().map(Some)
 }
 
-/// Complains where the list of a backup says otherwise than the directories that are there.
+/// Returns an error if the list of a backup does not match the directories that exist.
 fn check_listed(
     dir: &Path,
     backup: &Backup,
@@ -61,12 +59,12 @@ fn check_listed(
     admitted: &Globs,
 ) -> Result<()> {
     let wrong = |path: &Path, what: String| {
-        let hint = "`milvusdm verify` of the backup tells all that is wrong with it; `collections:` chooses what is restored";
+        let hint = "`milvusdm verify` of the backup lists all that is wrong with it; `collections:` chooses what is restored";
         Err(Error::path(Kind::Corrupt, path, what).hint(hint))
     };
     for listed in &backup.directories {
         let path = dir.join(&listed.path);
-        // A name that had to be spelt otherwise is no longer known: what is chosen by name does without it.
+        // If a name was changed to be a valid path, the original is unknown: such directories are not chosen by name.
         let is_chosen = match listed.path.split_once('/') {
             Some((collection, partition)) => admitted.admit(collection, partition),
             None => true,
@@ -74,7 +72,7 @@ fn check_listed(
         match chosen.iter().find(|(dir, _)| *dir == path) {
             None if is_chosen => return wrong(&path, format!("is missing: {BACKUP} lists it")),
             Some((_, manifest)) if manifest.sum != Some(listed.manifest) => {
-                let what = format!("has another manifest than the one that {BACKUP} lists");
+                let what = format!("has a different manifest from the one that {BACKUP} lists");
                 return wrong(&path, what);
             }
             _ => {}
@@ -85,13 +83,13 @@ fn check_listed(
     match others.find(|(path, _)| !is_listed(path)) {
         Some((path, _)) => wrong(
             path,
-            format!("is not in {BACKUP}, which lists what belongs together"),
+            format!("is not in {BACKUP}, which lists what belongs to the backup"),
         ),
         None => Ok(()),
     }
 }
 
-/// A directory and those two steps below it, as far as targets are there.
+/// A directory and those up to two levels below it, as far as they hold targets.
 pub fn directories_below(dir: &Path, volume: &Volume) -> Result<Found> {
     let mut found = Found::default();
     let mut level = vec![dir.to_owned()];
@@ -99,7 +97,7 @@ pub fn directories_below(dir: &Path, volume: &Volume) -> Result<Found> {
         let mut next = Vec::new();
         for dir in level {
             let entries = match volume {
-                // What cannot be listed is for those who look for files.
+                // A directory that cannot be listed is left to those who look for files.
                 Volume::Disk(_) => volume.list(&dir).unwrap_or_default(),
                 Volume::Remote(_) => volume.list(&dir)?,
             };

@@ -196,7 +196,7 @@ fn files_and_partitions_that_are_gone_more_or_swapped_are_noticed() {
     fs::rename(&of_p2, &of_p1).unwrap();
     fs::rename(jobs.path("p1"), &of_p2).unwrap();
     assert!(problems(&look(&dir)).contains("not the one that backup.json lists"));
-    refused("another manifest than the one that backup.json lists");
+    refused("a different manifest from the one that backup.json lists");
     fs::rename(&of_p1, jobs.path("p1")).unwrap();
     fs::rename(&of_p2, &of_p1).unwrap();
     fs::rename(jobs.path("p1"), &of_p2).unwrap();
