@@ -1,5 +1,5 @@
-//! What did an earlier attempt write, and how much of it is still valid? Its work is continued as far as the bytes are
-//! there and the source gives the same rows.
+//! What did an earlier attempt write, and how much of it is still valid? Its work is continued as far as the bytes
+//! exist and the source returns the same rows.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::input::Volume;
 use crate::parquet::{Listed, Manifest};
 
 impl Filling {
-    /// Takes over what the journal lists, as far as it is in the files; removes everything else that an earlier run
+    /// Takes over what the journal lists, as far as the files hold it; removes everything else that an earlier run
     /// left.
     pub(super) fn take_up(&self, state: &mut State, lines: Vec<Line>) -> Result<()> {
         let mut kept: Vec<Line> = Vec::new();
@@ -41,7 +41,7 @@ impl Filling {
                         _ => there,
                     };
                     if !there {
-                        // Nothing of it can be trusted.
+                        // Nothing in the file can be trusted.
                         groups.retain(|group| group.file != *file);
                         kept.retain(
                             |line| !matches!(line, Line::Group(group) if group.file == *file),
@@ -59,7 +59,7 @@ impl Filling {
             }
             kept.push(line);
         }
-        // The unfinished file: usable as far as its bytes are those that were written.
+        // The unfinished file is usable as far as its bytes are those that were written.
         let open = groups
             .last()
             .map(|group| group.file)
@@ -81,8 +81,8 @@ impl Filling {
                     .write(true)
                     .open(&path)
                     .map_err(io("open"))?;
-                file.set_len(end).map_err(io("cut"))?;
-                file.seek(SeekFrom::Start(end)).map_err(io("cut"))?;
+                file.set_len(end).map_err(io("truncate"))?;
+                file.seek(SeekFrom::Start(end)).map_err(io("truncate"))?;
                 state.file = Some(Open {
                     number,
                     file,
@@ -119,15 +119,15 @@ impl Filling {
             if ours && !known.contains(&entry.path()) {
                 let path = entry.path();
                 std::fs::remove_file(&path)
-                    .map_err(|e| Error::io(&path, "remove what an earlier run left", &e))?;
+                    .map_err(|e| Error::io(&path, "remove a file that an earlier run left", &e))?;
             }
         }
         Ok(())
     }
 
-    /// Forgets what an earlier attempt wrote after the rows that were confirmed: a changing source has other rows there
-    /// by now.
-    pub(super) fn forget(&self, state: &mut State) -> Result<()> {
+    /// Discards what an earlier attempt wrote after the confirmed rows: a changing source may have other rows there by
+    /// now.
+    pub(super) fn discard(&self, state: &mut State) -> Result<()> {
         let row = state.next_row();
         let keeps = |file: u64| {
             file.saturating_add(1)
@@ -144,7 +144,7 @@ impl Filling {
                 }
                 Some(away) if !is_here => away.fetch(&self.name(*number), &temporary)?,
                 None if !is_here => std::fs::rename(&named, &temporary)
-                    .map_err(|e| Error::io(&named, "take up the file again", &e))?,
+                    .map_err(|e| Error::io(&named, "reopen the finished file", &e))?,
                 _ => {}
             }
         }
@@ -159,14 +159,15 @@ impl Filling {
         match state.groups.len() == state.confirmed {
             true => Ok(()),
             false => {
-                let what = "rows that were written before are no longer there";
+                let what = "rows that were written before no longer exist";
                 Err(Error::path(Kind::Io, &self.dir, what))
             }
         }
     }
 }
 
-/// Files that an attempt finished and renamed, by its journal: of the length it gives, and listed in no manifest.
+/// Files that an attempt finished and renamed according to its journal: those of the recorded length that no manifest
+/// lists.
 pub(super) fn left(dir: &Path, away: Option<&Away>, noted: &[Line]) -> Result<Vec<String>> {
     let whole = noted.iter().filter_map(|line| match line {
         Line::Whole { file, bytes, .. } => Some((*file, *bytes)),
@@ -188,7 +189,8 @@ pub(super) fn left(dir: &Path, away: Option<&Away>, noted: &[Line]) -> Result<Ve
     Ok(there.collect())
 }
 
-/// Removes what an attempt of another run, or with other settings, left: it would lie among the files of this one.
+/// Removes the files that an attempt of another run, or with other settings, left: they would mix with the files of
+/// this one.
 pub(super) fn remove_left(dir: &Path, away: Option<&Away>, noted: &[Line]) -> Result<()> {
     left(dir, away, noted)?
         .iter()
@@ -197,12 +199,12 @@ pub(super) fn remove_left(dir: &Path, away: Option<&Away>, noted: &[Line]) -> Re
             None => {
                 let path = dir.join(name);
                 std::fs::remove_file(&path)
-                    .map_err(|e| Error::io(&path, "remove what an earlier run left", &e))
+                    .map_err(|e| Error::io(&path, "remove a file that an earlier run left", &e))
             }
         })
 }
 
-/// How many of a file's row groups are there as they were written, and the checksum up to the end of the last one.
+/// How many of a file's row groups are as they were written, and the checksum up to the end of the last one.
 fn good(path: &Path, groups: &[&Written]) -> (usize, crc32fast::Hasher) {
     let mut sum = crc32fast::Hasher::new();
     let Ok(mut file) = File::open(path) else {

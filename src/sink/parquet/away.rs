@@ -1,5 +1,5 @@
 //! How does a target get to a directory in a bucket? Each file is uploaded as soon as it is complete, then removed from
-//! the disk; the manifest goes last. What was there before stays until then.
+//! the disk; the manifest is uploaded last. Existing files stay until then.
 
 use std::fs::File;
 use std::io::Write;
@@ -23,7 +23,7 @@ pub struct Away {
     bucket: Arc<dyn Bucket>,
     dir: PathBuf,
     address: Address,
-    /// What was there when this began: none of its files is overwritten.
+    /// The manifest that existed at the start: none of its files is overwritten.
     before: Option<Manifest>,
 }
 
@@ -31,12 +31,12 @@ impl Away {
     /// A directory, which may hold a manifest that will be replaced.
     pub fn new(bucket: Arc<dyn Bucket>, dir: &Path) -> Result<Away> {
         let address = Address::of(dir)?.ok_or_else(|| {
-            let what = "is no address of a bucket";
+            let what = "is not the address of a bucket";
             Error::path(Kind::Job, dir, what)
         })?;
         let volume = store::volume_of(&address.bucket, bucket.clone());
         let before = match Manifest::read(dir, &volume) {
-            // An unreadable manifest lists nothing that could be kept.
+            // An unreadable manifest lists no files that could be kept.
             Err(error) if error.kind() == Kind::Corrupt => None,
             before => before?,
         };
@@ -48,7 +48,7 @@ impl Away {
         })
     }
 
-    /// Picks a suffix, so that no new file takes the name of an existing one, which stays until the end.
+    /// Picks a suffix so that no new file takes the name of an existing one, which stays until the end.
     pub fn suffix(&self) -> &'static str {
         let files = self.before.iter().flat_map(|manifest| &manifest.files);
         let is_plain = |file: &Listed| !file.name.ends_with("-b.parquet");
@@ -58,7 +58,7 @@ impl Away {
         }
     }
 
-    /// Which of these files are there, by number and length, and listed in no manifest.
+    /// Which of these files, given by number and length, exist and are listed in no manifest.
     pub fn left(&self, whole: impl Iterator<Item = (u64, u64)>) -> Result<Vec<String>> {
         let is_listed = |name: &str| {
             let mut files = self.before.iter().flat_map(|manifest| &manifest.files);
@@ -85,20 +85,20 @@ impl Away {
     /// Uploads a complete file, and removes it from the disk.
     pub fn bring(&self, file: &Path, name: &str) -> Result<()> {
         self.bucket.upload(&self.address.below(name), file)?;
-        std::fs::remove_file(file).map_err(|e| Error::io(file, "remove what was uploaded", &e))
+        std::fs::remove_file(file).map_err(|e| Error::io(file, "remove the uploaded file", &e))
     }
 
     /// Downloads a file to the disk, so that it can be continued.
     pub fn fetch(&self, name: &str, file: &Path) -> Result<()> {
         let key = self.address.below(name);
         let Some(found) = self.bucket.look(&key)? else {
-            let what = "is gone: it was uploaded by an earlier attempt";
+            let what = "no longer exists, but an earlier attempt uploaded it";
             return Err(Error::path(Kind::Changed, &self.dir.join(name), what));
         };
         let mut partial = file.to_owned().into_os_string();
         partial.push(".tmp");
         let partial = PathBuf::from(partial);
-        let io = |e: std::io::Error| Error::io(&partial, "take up the file again", &e);
+        let io = |e: std::io::Error| Error::io(&partial, "download the file again", &e);
         let mut out = File::create(&partial).map_err(io)?;
         let mut at = 0;
         while at < found.bytes {
@@ -138,7 +138,7 @@ impl Away {
     }
 }
 
-/// The store that holds such directories, as it is now.
+/// The current state of the store that holds such directories.
 pub fn volume(bucket: Option<&(Address, Arc<dyn Bucket>)>) -> Volume {
     match bucket {
         None => Volume::default(),

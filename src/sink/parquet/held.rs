@@ -1,5 +1,5 @@
-//! What do finished files hold? Their rows, in the order in which they were written.
-//! Other programs may have changed the files by now, so nothing in them is trusted.
+//! What do finished files hold? Their rows, in the order in which they were written. Other programs may have changed
+//! the files since, so nothing in them is trusted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub fn open(dir: &Path, volume: &Volume, target: &Target) -> Result<Held<'static
 
 /// Files with the columns that were written.
 struct Whole {
-    /// Each with the number of rows before it.
+    /// Each file with the number of rows before it.
     files: Vec<(u64, File)>,
     columns: Arc<Columns>,
     /// Digests of all rows so far, as written and as found: sums, so that order does not matter.
@@ -61,7 +61,7 @@ struct Whole {
 }
 
 impl Whole {
-    /// The rows at these positions.
+    /// The rows at these positions, in parts.
     fn rows(&self, first: u64, count: u64) -> Result<Vec<Part>> {
         let (mut parts, mut row, end) = (Vec::new(), first, first + count);
         for (before, file) in &self.files {
@@ -98,7 +98,7 @@ impl Holder for Whole {
                     compared.differs(part, 0, What::Unreadable(format!("{error:#}")));
                 }
                 compared.differing = rows;
-                // Whatever it is, it is not what was written.
+                // Whatever the error is, the file is not what was written.
                 self.wanted = self.wanted.wrapping_add(1);
                 return Ok(compared);
             }
@@ -110,7 +110,7 @@ impl Holder for Whole {
         };
         self.wanted = self.wanted.wrapping_add(sum(&batch.parts));
         self.found = self.found.wrapping_add(sum(&there));
-        // Ranges that lie in one part on both sides.
+        // Ranges within one part on both sides.
         let (mut there, mut at) = (there.into_iter(), 0);
         let mut other: Option<Part> = there.next();
         for part in &batch.parts {
@@ -137,7 +137,7 @@ impl Holder for Whole {
     }
 }
 
-/// Compares rows of a part, starting with this one, with those that are there.
+/// Compares rows of a part, from this one on, with those in the file.
 fn compare(part: &Part, first: usize, there: &Part, compared: &mut Compared) {
     let wanted = part.slice(first, there.len());
     let same = (0..part.columns().all().len()).all(|n| same(&*wanted.column(n), &*there.column(n)));

@@ -38,7 +38,7 @@ pub struct Written {
     pub rows: u64,
     /// The digest of its rows.
     pub digest: u64,
-    /// Where it ends in the file, and the checksum of all bytes up to there.
+    /// Its end in the file, and the checksum of all bytes up to there.
     pub end: u64,
     pub crc32: u32,
     /// Its entry in the footer.
@@ -48,14 +48,14 @@ pub struct Written {
 /// A journal open for writing.
 pub struct Journal(File);
 
-/// What any run's journal says, up to the first torn line; empty if there is none.
+/// What the journal of any run contains, up to the first torn line; empty if there is none.
 pub fn noted(path: &Path) -> Vec<Line> {
     whole_lines(&std::fs::read(path).unwrap_or_default()).0
 }
 
 impl Journal {
-    /// Opens the journal of a run, and reads its lines. One of another run or shape is started afresh, after its
-    /// contents were passed to `anew`.
+    /// Opens the journal of a run, and reads its lines. A journal of another run or shape is started afresh, after its
+    /// lines were passed to `anew`.
     pub fn open(
         path: &Path,
         run: u64,
@@ -102,10 +102,10 @@ impl Journal {
             .set_len(end)
             .and_then(|()| self.0.seek(SeekFrom::Start(end)));
         cut.map(drop)
-            .map_err(|e| Error::io(path, "cut the journal", &e))
+            .map_err(|e| Error::io(path, "truncate the journal", &e))
     }
 
-    /// All of its lines but the first.
+    /// All its lines except the first.
     pub fn lines(&mut self, path: &Path) -> Result<Vec<Line>> {
         let mut text = Vec::new();
         let read = self.0.seek(SeekFrom::Start(0));
@@ -116,7 +116,7 @@ impl Journal {
         Ok(lines)
     }
 
-    /// Starts it afresh with these lines.
+    /// Starts the journal afresh with these lines.
     pub fn rewrite(&mut self, path: &Path, run: u64, shape: &str, lines: &[Line]) -> Result<()> {
         self.cut(path, 0)?;
         let shape = shape.to_owned();
@@ -124,7 +124,7 @@ impl Journal {
         lines.iter().try_for_each(|line| self.add(path, line))
     }
 
-    /// Adds a line.
+    /// Appends a line.
     pub fn add(&mut self, path: &Path, line: &Line) -> Result<()> {
         let json = serde_json::to_string(line)
             .map_err(|e| Error::io(path, "write the journal", &e.into()))?;

@@ -9,17 +9,17 @@ use crate::error::{Error, Kind, Result};
 use crate::parquet::{BACKUP, Backup, Directory, Manifest};
 
 impl Parquet {
-    /// Writes the list, unless some target of this job is incomplete: then that target will write it.
+    /// Writes the list, unless a target of this job is still incomplete: that target will then write it.
     pub fn list(&self, target: &Target) -> Result<()> {
         if target.name.collection.is_empty() {
-            // Its manifest is where the list would go.
+            // The list would be in the same directory as its manifest.
             return Ok(());
         }
-        // Two targets that end at once would write the list twice.
+        // Two targets that end at the same time would write the list twice.
         let dirs = self.dirs.lock().expect("no one panics with it locked");
         let volume = self.volume();
         let mut filled = Vec::with_capacity(dirs.len());
-        // From the last one backwards, since targets end in order.
+        // From the last one backwards, because targets end in order.
         for (_, dir) in dirs.values().rev() {
             let Ok(Some(manifest)) = Manifest::read(dir, &volume) else {
                 return Ok(());
@@ -27,7 +27,7 @@ impl Parquet {
             let path = dir.strip_prefix(&self.spec.dir).unwrap_or(dir);
             filled.push(Directory {
                 path: path.to_string_lossy().into_owned(),
-                // A manifest of an earlier version has no sum, and is not listed.
+                // A manifest of an earlier version has no checksum and is not listed.
                 manifest: manifest.sum.unwrap_or(0),
             });
         }
@@ -53,7 +53,7 @@ impl Parquet {
             self.spec.dir.join(".milvusdm-backup.tmp"),
         );
         let mut file =
-            File::create(&temporary).map_err(|e| Error::io(&temporary, "make the list", &e))?;
+            File::create(&temporary).map_err(|e| Error::io(&temporary, "create the list", &e))?;
         let written = file
             .write_all(text.as_bytes())
             .and_then(|()| file.sync_all());

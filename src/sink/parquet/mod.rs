@@ -39,7 +39,7 @@ pub const KIND: SinkKind = SinkKind {
     settings: &[
         Setting::path(
             "dir",
-            "directory of the files, or of <collection>/<partition>; made if missing; also s3://bucket/prefix",
+            "directory of the files, or of <collection>/<partition>; created if missing; also s3://bucket/prefix",
         )
         .required()
         .example("out"),
@@ -49,11 +49,11 @@ pub const KIND: SinkKind = SinkKind {
             "what to do if a manifest exists",
         )
         .or("fail"),
-        Setting::number("rows_per_file", (1, i64::MAX as u64), "rows of a file").or("1000000"),
+        Setting::number("rows_per_file", (1, i64::MAX as u64), "rows per file").or("1000000"),
         Setting::choice(
             "compression",
             &PACKINGS,
-            "how pages are packed; left out: zstd, and float32 vectors not at all",
+            "how pages are compressed; left out: zstd, but float32 vectors uncompressed",
         ),
         store::S3,
     ],
@@ -119,20 +119,20 @@ impl super::Spec for Spec {
 /// Parquet files as a sink.
 struct Parquet {
     spec: Spec,
-    /// Where complete files go, if not into `spec.dir`; until then they wait in `staging`, next to the checkpoint.
+    /// Where complete files are moved, if not to `spec.dir`; until then they wait in `staging`, next to the checkpoint.
     bucket: Option<(Address, Arc<dyn Bucket>)>,
     staging: PathBuf,
     run: AtomicU64,
     /// Whether the source may change while it is read.
     moving: AtomicBool,
-    /// The directory of each target seen so far, by its number.
+    /// The directory of each target seen so far, by number of the target.
     dirs: Mutex<BTreeMap<u32, (TargetName, PathBuf)>>,
-    /// Targets that are being written; `None`: they are complete.
+    /// Targets that are being written; `None` if they are complete.
     open: RwLock<BTreeMap<u32, Option<Arc<Filling>>>>,
 }
 
 impl Parquet {
-    /// The directory of a target; a source without names has its files right in `dir`.
+    /// The directory of a target; files of a source without names are directly in `dir`.
     fn dir(&self, name: &TargetName) -> PathBuf {
         below(&self.spec.dir, name)
     }
@@ -155,7 +155,7 @@ impl Parquet {
         away.transpose()
     }
 
-    /// Files of this target in the bucket that an earlier attempt with this checkpoint uploaded, by name.
+    /// Names of the files in the bucket that an earlier attempt with this checkpoint uploaded for this target.
     fn left(&self, name: &TargetName) -> Result<Vec<String>> {
         let noted = journal::noted(&self.written_in(name).join(target::JOURNAL));
         match self.bucket.is_some() && !noted.is_empty() {
@@ -197,7 +197,7 @@ fn check_writable(dir: &Path) -> Result<()> {
         .map_err(|e| Error::io(there, "write in this directory", &e.into()).with_kind(Kind::Job))
 }
 
-/// A Parquet file in a directory without a manifest that is none of ours.
+/// A Parquet file in a directory without a manifest that this job did not write.
 fn stray(dir: &Path, volume: &Volume, ours: &[String]) -> Result<Option<PathBuf>> {
     let ours: Vec<PathBuf> = ours.iter().map(|name| dir.join(name)).collect();
     let is_stray =
@@ -265,7 +265,7 @@ impl Sink for Parquet {
         let volume = self.volume();
         let found = match Manifest::read(&dir, &volume) {
             Ok(found) => found.map(|manifest| manifest.rows()),
-            // What is replaced may not be such a file.
+            // What is replaced need not be a valid manifest.
             Err(_) if self.spec.mode == Mode::Overwrite => Some(0),
             Err(error) if error.kind() == Kind::Corrupt => return Err(error.with_kind(Kind::Job)),
             Err(error) => return Err(error),
@@ -273,9 +273,8 @@ impl Sink for Parquet {
         if found.is_none()
             && let Some(path) = stray(&dir, &volume, &self.left(&target.name)?)?
         {
-            let what = "is there already, and no manifest says what it belongs to";
-            let hint =
-                "`dir:` names another directory; what a job that was given up left can be removed";
+            let what = "already exists, but no manifest lists it";
+            let hint = "name another directory with `dir:`; files that an abandoned job left can be removed";
             return Err(Error::path(Kind::Job, &path, what).hint(hint));
         }
         let (action, why) = match (found, self.spec.mode) {
@@ -289,7 +288,7 @@ impl Sink for Parquet {
             (Some(_), _) => {
                 let error = Error::path(Kind::Job, &dir.join(MANIFEST), "exists");
                 return Err(error.hint(
-                    "`mode: skip` leaves the files as they are, `mode: overwrite` replaces them when the new ones are whole",
+                    "`mode: skip` leaves the files as they are, `mode: overwrite` replaces them when the new ones are complete",
                 ));
             }
         };
@@ -319,7 +318,7 @@ impl Sink for Parquet {
         self.moving.store(true, Ordering::Relaxed);
     }
 
-    /// An earlier start of the job may have decided already.
+    /// An earlier start of the job may already have decided.
     fn decided(&self, target: &Target, _: &Decision) {
         let mut dirs = self.dirs.lock().expect("no one panics with it locked");
         dirs.insert(target.number, (target.name.clone(), self.dir(&target.name)));
@@ -330,9 +329,9 @@ impl Sink for Parquet {
             return Ok(());
         }
         let dir = self.written_in(&target.name);
-        std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, "make the directory", &e))?;
-        // What was absent when this job began must be absent at its end, unless an earlier attempt of this job renamed
-        // its own file and died before it could record that.
+        std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, "create the directory", &e))?;
+        // What did not exist when this job began must not exist at its end, unless an earlier attempt of this job
+        // renamed its own file and died before it could record that.
         let replace = decision.action == Action::Replace || begun;
         let run = self.run.load(Ordering::Relaxed);
         let moving = self.moving.load(Ordering::Relaxed);
@@ -345,7 +344,7 @@ impl Sink for Parquet {
 
     fn pack(&self, batch: Batch, _: Buffer) -> Result<Parcel> {
         let Some(filling) = self.find(batch.target)? else {
-            return Err(Error::path(Kind::Io, &self.spec.dir, "is whole already"));
+            return Err(Error::path(Kind::Io, &self.spec.dir, "is already complete"));
         };
         let (digests, digest) = filling.pack(&batch);
         Ok(Parcel {
@@ -373,8 +372,8 @@ impl Sink for Parquet {
         Redelivery::Harmless
     }
 
-    /// Rows come again from the first; those that are in the files already are compared by their digests, not written
-    /// again.
+    /// Rows are read again from the first; those that are already in the files are compared by their digests and not
+    /// written again.
     fn resumable(&self) -> bool {
         false
     }
@@ -392,7 +391,7 @@ impl Sink for Parquet {
         let rows = filling.finish()?;
         self.list(target)?;
         if self.bucket.is_some() {
-            // Directories that other targets still wait in stay.
+            // A directory in which other targets still wait is kept.
             let mut empty = self.written_in(&target.name);
             while empty.starts_with(&self.staging) && std::fs::remove_dir(&empty).is_ok() {
                 empty.pop();
@@ -411,7 +410,7 @@ impl Sink for Parquet {
             _ => e,
         })?;
         Ok(Count {
-            // Removed since: it has no rows any more.
+            // Removed since: it no longer has rows.
             rows: manifest.map_or(0, |manifest| manifest.rows()),
             strength: Strength::Exact,
         })
@@ -427,7 +426,7 @@ impl Sink for Parquet {
         let dir = self.written_in(&target.name);
         was_open.then(|| {
             format!(
-                "{} has rows under temporary names, which the same command goes on with",
+                "{} has rows in temporary files, with which the same command continues",
                 dir.display()
             )
         })

@@ -1,4 +1,4 @@
-//! How is a batch cut into row groups, and how are these written to a file? Straight from memory, without a copy.
+//! How is a batch divided into row groups, and how are these written to a file? Directly from memory, without a copy.
 
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Write};
@@ -47,7 +47,7 @@ impl Piece {
 }
 
 impl Encoded {
-    /// Makes a row group of rows, and the checksum of its bytes.
+    /// Encodes rows as a row group, with the checksum of its bytes.
     pub fn new(writer: &Writer, parts: &[Part]) -> Result<Encoded> {
         let arrays = parts.iter().map(|part| {
             let columns = 0..part.columns().all().len();
@@ -61,7 +61,7 @@ impl Encoded {
     }
 }
 
-/// Writes ranges of bytes from where they lie in memory.
+/// Writes ranges of bytes directly from memory.
 pub fn write_all(file: &mut File, bytes: &[Bytes]) -> std::io::Result<()> {
     let mut slices: Vec<IoSlice> = bytes.iter().map(|bytes| IoSlice::new(bytes)).collect();
     let mut left = &mut slices[..];
@@ -77,7 +77,7 @@ pub fn write_all(file: &mut File, bytes: &[Bytes]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The rows of a batch, cut where a file ends.
+/// The rows of a batch, divided where a file ends.
 pub fn pieces(batch: &Batch, rows_per_file: u64) -> Vec<(u64, Vec<Part>)> {
     let mut pieces: Vec<(u64, Vec<Part>)> = Vec::new();
     let mut row = batch.first_row;

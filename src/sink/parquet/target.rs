@@ -40,9 +40,9 @@ pub struct Filling {
     writer: Writer,
     /// Whether files of these names may exist already.
     replace: bool,
-    /// Where complete files go, if they do not stay.
+    /// Where complete files are moved, if they do not stay.
     pub(super) away: Option<Away>,
-    /// Whether the source may have more, fewer or other rows by now.
+    /// Whether the source may now have more, fewer or other rows.
     pub(super) moving: bool,
     pub(super) run: u64,
     state: Mutex<State>,
@@ -55,11 +55,11 @@ pub(super) struct State {
     pub(super) groups: Vec<Written>,
     pub(super) confirmed: usize,
     pub(super) whole: BTreeMap<u64, Listed>,
-    /// Those of them that may have to be moved to their destination.
+    /// Complete files that may still have to be moved to their destination.
     pub(super) waiting: BTreeSet<u64>,
     /// The unfinished file.
     pub(super) file: Option<Open>,
-    /// Pieces that arrived before their turn, by first row.
+    /// Pieces that arrived early, by first row.
     early: BTreeMap<u64, Piece>,
     early_bytes: u64,
     /// From this row on, the source has other rows than an earlier attempt wrote.
@@ -187,8 +187,8 @@ impl Filling {
         written
     }
 
-    /// Makes row groups of the batch with these digests, several batches at a time. Appends them once all before them
-    /// are there; keeps them until then.
+    /// Encodes the batch with these digests as row groups, several batches at a time. Appends them once all earlier
+    /// ones have arrived; keeps them until then.
     pub fn deliver(&self, batch: &Batch, digests: &[Bytes]) -> Result<()> {
         let digests = digests.iter().flat_map(|bytes| bytes.as_chunks::<8>().0);
         let pieces = pieces(batch, self.shape.rows_per_file).into_iter();
@@ -200,7 +200,7 @@ impl Filling {
             return Ok(());
         };
         let mut state = self.state();
-        // Delivery threads overtake each other by a parcel or two; the one ahead waits a while, but never forever.
+        // Delivery threads overtake each other by a parcel or two; the one ahead waits for a while, but never forever.
         if first > state.next_row() && state.early_bytes > limits::PARQUET_EARLY_BYTES {
             let wait = Duration::from_millis(200);
             let behind =
@@ -220,8 +220,8 @@ impl Filling {
             && *first <= state.next_row()
         {
             if self.is_stale(&state, piece) {
-                // It waits until that has succeeded: an upload may need several attempts.
-                self.forget(&mut state)?;
+                // The piece waits until this has succeeded: a transfer may need several attempts.
+                self.discard(&mut state)?;
             }
             let (_, piece) = state.early.pop_first().expect("it was looked at");
             state.early_bytes -= piece.len();
@@ -233,7 +233,7 @@ impl Filling {
         Ok(())
     }
 
-    /// Moves complete files to their destination, if that is elsewhere. May be repeated.
+    /// Moves complete files to their destination, if they do not stay. May be repeated.
     fn bring(&self, state: &mut State) -> Result<()> {
         let Some(away) = &self.away else {
             return Ok(());
@@ -266,7 +266,7 @@ impl Filling {
     fn append(&self, state: &mut State, piece: Piece) -> Result<()> {
         let end = piece.first + piece.rows;
         if end > self.target.rows && !self.moving {
-            let what = format!("{} rows were announced, more came", self.target.rows);
+            let what = format!("{} rows were announced, but more arrived", self.target.rows);
             return Err(Error::path(Kind::Changed, &self.dir, what));
         }
         state.digest = state.digest.wrapping_add(piece.digest);
@@ -274,11 +274,11 @@ impl Filling {
             if !piece.is(group) {
                 let _ = std::fs::remove_file(self.dir.join(JOURNAL));
                 let what = format!(
-                    "the source gives other rows from row {} on than an earlier attempt wrote",
+                    "from row {} on, the source returns other rows than an earlier attempt wrote",
                     piece.first
                 );
                 let error = Error::path(Kind::Changed, &self.dir, what);
-                return Err(error.hint("the same command begins these files anew"));
+                return Err(error.hint("the same command starts these files over"));
             }
             state.confirmed += 1;
             return self.close_if_full(state);
@@ -318,7 +318,7 @@ impl Filling {
 
     fn begin(&self, number: u64) -> Result<Open> {
         let path = self.temporary(number);
-        let mut file = File::create(&path).map_err(|e| Error::io(&path, "make the file", &e))?;
+        let mut file = File::create(&path).map_err(|e| Error::io(&path, "create the file", &e))?;
         file.write_all(MAGIC)
             .map_err(|e| Error::io(&path, "write", &e))?;
         let mut sum = crc32fast::Hasher::new();
@@ -361,7 +361,7 @@ impl Filling {
             .file
             .write_all(&end)
             .and_then(|()| open.file.sync_all());
-        written.map_err(|e| Error::io(&path, "write the end", &e))?;
+        written.map_err(|e| Error::io(&path, "write the footer", &e))?;
         open.sum.update(&end);
         let listed = Listed {
             name: self.name(open.number),
@@ -392,18 +392,21 @@ impl Filling {
         let mut state = self.state();
         let rows = state.next_row();
         if self.moving && state.confirmed < state.groups.len() {
-            self.forget(&mut state)?;
+            self.discard(&mut state)?;
         }
         let all = match self.moving {
             true => state.early.is_empty(),
             false => rows == self.target.rows && state.confirmed == state.groups.len(),
         };
         if !all {
-            let what = format!("{rows} rows came, {} were announced", self.target.rows);
+            let what = format!(
+                "{rows} rows arrived, but {} were announced",
+                self.target.rows
+            );
             return Err(Error::path(Kind::Changed, &self.dir, what));
         }
         if rows == 0 && state.whole.is_empty() {
-            // A file without rows still tells what columns there are.
+            // A file without rows still describes the columns.
             state.file = Some(self.begin(0)?);
         }
         self.close(&mut state)?;
@@ -430,7 +433,7 @@ impl Filling {
         }
         let journal = self.dir.join(JOURNAL);
         match std::fs::remove_file(&journal) {
-            // It was removed by an attempt that failed after this step.
+            // An attempt that failed after this step removed it.
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 Err(Error::io(&journal, "remove the journal", &e))
             }
@@ -447,8 +450,8 @@ impl Filling {
             self.rename(&self.temporary(*number), &self.named(*number))?;
         }
         let temporary = self.dir.join(".milvusdm-manifest.tmp");
-        let mut file =
-            File::create(&temporary).map_err(|e| Error::io(&temporary, "make the manifest", &e))?;
+        let mut file = File::create(&temporary)
+            .map_err(|e| Error::io(&temporary, "create the manifest", &e))?;
         let text = manifest.to_text();
         let written = file
             .write_all(text.as_bytes())
@@ -459,14 +462,14 @@ impl Filling {
         self.sync_dir()
     }
 
-    /// Removes the manifest that was there, then those of its files that are not replaced by new ones of the same name.
+    /// Removes the old manifest, then those of its files that no new file of the same name replaces.
     fn remove_replaced(&self, files: &[Listed]) -> Result<()> {
         let Ok(Some(before)) = Manifest::read(&self.dir, &Volume::default()) else {
             return Ok(());
         };
         let remove = |path: PathBuf| match std::fs::remove_file(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
-                Err(Error::io(&path, "remove what is replaced", &e))
+                Err(Error::io(&path, "remove a replaced file", &e))
             }
             _ => Ok(()),
         };
@@ -479,7 +482,7 @@ impl Filling {
         others.into_iter().try_for_each(remove)
     }
 
-    /// Gives a complete file its final name. If one has that name already, it was renamed before this program died.
+    /// Gives a complete file its final name. If a file already has that name, it was renamed before this program died.
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         if !from.try_exists().unwrap_or(true) {
             return Ok(());
@@ -502,7 +505,7 @@ pub(super) fn file_name(number: u64, suffix: &str) -> String {
     format!("part-{number:05}{suffix}.parquet")
 }
 
-/// What the bytes of a target depend on, as the journal records it.
+/// What the bytes of a target depend on, in the form that the journal records.
 pub(super) fn told(target: &Target, shape: &Shape, moving: bool) -> String {
     let columns = target.columns.to_json();
     let rows = match moving {

@@ -233,5 +233,5 @@ fn what_a_killed_run_brought_up_goes_when_the_job_is_begun_anew() {
     let stray = text.replace("s3://tests/anew", "s3://tests/anew-2");
     jobs.run("stray", &stray)
         .code(2)
-        .says(&["part-00000.parquet", "no manifest says"]);
+        .says(&["part-00000.parquet", "no manifest lists"]);
 }

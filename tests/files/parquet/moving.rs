@@ -142,7 +142,7 @@ fn whatever_a_killed_attempt_wrote_the_files_hold_what_came_last() {
             std::fs::remove_dir(&stop).unwrap();
             // The last batch may be the one that makes it whole.
             match ended {
-                Err(error) => assert!(error.to_string().contains("make the manifest"), "{error}"),
+                Err(error) => assert!(error.to_string().contains("create the manifest"), "{error}"),
                 Ok(_) => assert!(arrive < keys.len(), "round {round}"),
             }
             // Others write: from some row on, or hardly anything.
