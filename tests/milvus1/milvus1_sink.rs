@@ -307,7 +307,7 @@ fn a_classic_job_fills_a_1x_server_and_the_real_client_reads_it_back() {
     let rows = jobs.faiss("a.index", 3000, 8);
     let said = jobs.run(&f2m(&server, "run: {batch: 16KiB}")).code(0);
     assert!(
-        said.contains("the job says Milvus 2.0.0, but the server is Milvus 1.1.1"),
+        said.contains("the job expects Milvus 2.0.0, but the server is Milvus 1.1.1"),
         "{said}"
     );
     assert_eq!(server.rows("c"), only(rows.clone()));
@@ -512,7 +512,7 @@ fn rows_that_do_not_fit_are_refused_before_anything_is_sent() {
     let job = f2m(&server, "run: {checkpoint: b.ckpt}").replace("dimension: 8", "dimension: 16");
     let said = jobs.run(&job).code(5);
     assert!(
-        said.contains("holds float32 × 8, the vectors here are float32 × 16"),
+        said.contains("holds float32 × 8, but the vectors of the source are float32 × 16"),
         "{said}"
     );
     let said = jobs
@@ -522,7 +522,7 @@ fn rows_that_do_not_fit_are_refused_before_anything_is_sent() {
         )
         .code(2);
     assert!(
-        said.contains("does not measure float32 vectors by HAMMING"),
+        said.contains("float32 vectors cannot use metric HAMMING"),
         "{said}"
     );
     assert_eq!(server.requests("Insert").len(), 1);

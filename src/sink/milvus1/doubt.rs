@@ -1,12 +1,12 @@
 //! How much of a batch that was sent before has arrived? 1.x has no upsert, and inserting twice duplicates rows: the
 //! ids are looked up, rows that arrived are deleted, and the batch is sent again.
-//! If nothing distinguishes this batch's rows from others, it says so and changes nothing.
+//! If nothing distinguishes this batch's rows from others, it reports that and changes nothing.
 //!
 //! The order matters. Flush first: look-ups see flushed rows only, and Insert, Delete and Flush wait in one queue
 //! of the server (BaseRequest.cpp, group ddl_dml), so that an insert whose answer was lost, even one that had not
-//! begun, takes effect before the flush returns. None of the ids there: it never arrived. Any there: all rows with
-//! ids of the batch go, in the batch's partition where the server can tell, and the deletion is flushed and looked
-//! at again before the rows are sent. The log keeps a request's rows together below 128 MiB, but nothing here
+//! begun, takes effect before the flush returns. If none of the ids exist, it never arrived. If any exist, all rows
+//! with ids of the batch are deleted, in the batch's partition if the server can tell, and the deletion is flushed and
+//! checked before the rows are sent again. The log keeps a request's rows together below 128 MiB, but nothing here
 //! relies on all of a batch arriving or none.
 
 use crate::batch::Keys;
@@ -31,7 +31,7 @@ impl Milvus1 {
             return Err(Error::new(
                 Kind::Refused,
                 format!(
-                    "this batch was sent and not answered, and {present} of its {} ids are in {}; {why}",
+                    "this batch was sent but not answered, and {present} of its {} ids are in {}; {why}",
                     ids.len(),
                     ready.target.name
                 ),
@@ -39,7 +39,7 @@ impl Milvus1 {
             .hint(
                 "check whether its rows are there, then choose: `run: {on_doubt: upsert}` deletes rows with these \
                  ids, no matter where they came from, and sends it again; `on_doubt: resend` sends it again and may duplicate its \
-                 rows; `mode: overwrite` with --again loads everything anew",
+                 rows; `mode: overwrite` with --again loads everything again",
             ));
         }
         self.server.delete(collection, tag, &ids)?;
@@ -48,7 +48,7 @@ impl Milvus1 {
         if left > 0 {
             return Err(Error::new(
                 Kind::Busy,
-                format!("{left} rows were deleted to be sent again, but are still there"),
+                format!("{left} rows were deleted to be sent again, but still exist"),
             ));
         }
         let receipt = self.insert(ready, parcel)?;

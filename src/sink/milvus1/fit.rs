@@ -13,7 +13,7 @@ use crate::sink::milvus::settings::IndexWanted;
 
 use super::settings::Settings;
 
-/// Metrics by the numbers of 1.x.
+/// Metrics with their numbers in 1.x.
 const METRICS: [(i32, Metric); 7] = [
     (1, Metric::L2),
     (2, Metric::Ip),
@@ -24,7 +24,7 @@ const METRICS: [(i32, Metric); 7] = [
     (7, Metric::Superstructure),
 ];
 
-/// Indexes by the numbers of its interface. Binary vectors have FLAT and IVF_FLAT under the numbers of the floats.
+/// Indexes with their numbers in its interface. FLAT and IVF_FLAT have the same numbers for binary and float vectors.
 const INDEXES: [(&str, i32); 10] = [
     ("FLAT", 1),
     ("IVF_FLAT", 2),
@@ -38,7 +38,7 @@ const INDEXES: [(&str, i32); 10] = [
     ("BIN_IVF_FLAT", 2),
 ];
 
-/// An index to make.
+/// An index to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexPlan {
     /// Its number.
@@ -53,9 +53,9 @@ pub fn names(target: &Target) -> Result<()> {
     if collection.is_empty() {
         return Err(Error::new(
             Kind::Job,
-            "the job names no collection, and neither does the source",
+            "neither the job nor the source names a collection",
         )
-        .hint("`collection` of the sink (classic jobs: dest_collection_name) names it"));
+        .hint("name it with `collection` of the sink (classic jobs: dest_collection_name)"));
     }
     let plain = collection
         .chars()
@@ -64,20 +64,20 @@ pub fn names(target: &Target) -> Result<()> {
         return Err(Error::new(
             Kind::Job,
             format!(
-                "Milvus 1.x has no collection named `{collection}`: letters, digits and underscores, no digit \
-                 first, at most 255"
+                "Milvus 1.x does not allow the collection name `{collection}`: letters, digits and underscores, no \
+                 digit first, at most 255"
             ),
         )
-        .hint("`into:` gives collections other names"));
+        .hint("rename collections with `into:`"));
     }
     let partition = target.name.partition.as_str();
-    // Any characters will do, but the server cuts off blanks around a tag.
+    // Any characters are allowed, but the server strips blanks around a tag.
     if partition.len() > 255 || partition.trim() != partition {
         return Err(Error::new(
             Kind::Job,
-            format!("Milvus 1.x has no partition tag `{partition}`: at most 255 bytes, no blanks around it"),
+            format!("Milvus 1.x does not allow the partition tag `{partition}`: at most 255 bytes, no blanks around it"),
         )
-        .hint("`into:` gives partitions other names"));
+        .hint("rename partitions with `into:`"));
     }
     Ok(())
 }
@@ -87,19 +87,19 @@ pub fn vectors(kind: VectorType) -> Result<()> {
     let wrong = |what: String| Err(Error::new(Kind::Unsupported, what));
     if !matches!(kind.element, Element::Float32 | Element::Bit) {
         return wrong(format!(
-            "Milvus 1.x has float32 and binary vectors, no {}",
+            "Milvus 1.x has float32 and binary vectors, but not {}",
             kind.element.name()
         ));
     }
     let (dimension, most) = (kind.dimension, limits::MILVUS_DIMENSIONS_MAX);
     if dimension == 0 || dimension > most {
         return wrong(format!(
-            "vectors of {dimension} dimensions: Milvus takes 1 to {most}"
+            "vectors of {dimension} dimensions: Milvus allows 1 to {most}"
         ));
     }
     if kind.is_binary() && !dimension.is_multiple_of(8) {
         return wrong(format!(
-            "binary vectors of {dimension} dimensions: Milvus takes multiples of 8"
+            "binary vectors of {dimension} dimensions: Milvus allows only multiples of 8"
         ));
     }
     Ok(())
@@ -108,7 +108,7 @@ pub fn vectors(kind: VectorType) -> Result<()> {
 /// The number of the metric a new collection gets: the job's, else the source's, else Milvus's own default.
 pub fn metric(target: &Target, settings: &Settings) -> Result<i32> {
     let binary = target.vector().is_binary();
-    let hint = "`metric` of the sink (classic jobs: metric_type) names one";
+    let hint = "set one with `metric` of the sink (classic jobs: metric_type)";
     let metric = match (&settings.metric, target.metric()) {
         (Some(metric), _) => metric,
         (None, Some(Metric::Other(name))) => {
@@ -122,14 +122,16 @@ pub fn metric(target: &Target, settings: &Settings) -> Result<i32> {
         (None, None) if binary => {
             return Err(Error::new(
                 Kind::Job,
-                "a collection of Milvus 1.x needs a metric, and the source does not know it",
+                "a collection of Milvus 1.x needs a metric, but the source does not declare one",
             )
             .hint(format!(
                 "{hint}: HAMMING, JACCARD, TANIMOTO, SUBSTRUCTURE or SUPERSTRUCTURE"
             )));
         }
         (None, None) => {
-            warn!("neither the job nor the source names a metric: L2, Milvus's own default");
+            warn!(
+                "neither the job nor the source names a metric: L2, the default of Milvus, is used"
+            );
             &Metric::L2
         }
     };
@@ -141,14 +143,14 @@ pub fn metric(target: &Target, settings: &Settings) -> Result<i32> {
     Err(Error::new(
         Kind::Job,
         format!(
-            "Milvus 1.x does not measure {} vectors by {}",
+            "in Milvus 1.x, {} vectors cannot use metric {}",
             target.vector().element.name(),
             metric.name()
         ),
     )
     .hint(match binary {
-        true => "binary vectors are measured by HAMMING, JACCARD, TANIMOTO, SUBSTRUCTURE or SUPERSTRUCTURE",
-        false => "float vectors are measured by L2 or IP; by IP, unit vectors are measured as by COSINE",
+        true => "binary vectors use HAMMING, JACCARD, TANIMOTO, SUBSTRUCTURE or SUPERSTRUCTURE",
+        false => "float vectors use L2 or IP; for unit vectors, IP ranks as COSINE",
     }))
 }
 
@@ -160,7 +162,7 @@ pub fn schema(found: &CollectionSchema, target: &Target, settings: &Settings) ->
         return Err(Error::new(
             Kind::Refused,
             format!(
-                "collection {} has metric {}, which is none of Milvus 1.x",
+                "collection {} has metric {}, which is not a metric of Milvus 1.x",
                 found.collection_name, found.metric_type
             ),
         ));
@@ -174,26 +176,26 @@ pub fn schema(found: &CollectionSchema, target: &Target, settings: &Settings) ->
         return Err(Error::new(
             Kind::Refused,
             format!(
-                "schema mismatch: collection {} holds {element} × {}, the vectors here are {kind}",
+                "schema mismatch: collection {} holds {element} × {}, but the vectors of the source are {kind}",
                 found.collection_name, found.dimension
             ),
         )
-        .hint("name another collection, or `mode: overwrite` to replace it"));
+        .hint("name another collection, or use `mode: overwrite` to replace it"));
     }
     match (&settings.metric, target.metric()) {
         (Some(wanted), _) if wanted != there => Err(Error::new(
             Kind::Refused,
             format!(
-                "schema mismatch: collection {} measures by {}, the job says {}",
+                "schema mismatch: collection {} has metric {}, but the job has {}",
                 found.collection_name,
                 there.name(),
                 wanted.name()
             ),
         )
-        .hint("leave `metric` out to take the collection's")),
+        .hint("leave out `metric` to use that of the collection")),
         (None, Some(source)) if source != there => {
             warn!(
-                "collection {} measures by {}, the source by {}",
+                "collection {} has metric {}, but the source has {}",
                 found.collection_name,
                 there.name(),
                 source.name()
@@ -204,7 +206,7 @@ pub fn schema(found: &CollectionSchema, target: &Target, settings: &Settings) ->
     }
 }
 
-/// The index to create, if any; an error about what 1.x does not have.
+/// The index to create, if any; an error if 1.x does not have it.
 pub fn index(target: &Target, settings: &Settings) -> Result<Option<IndexPlan>> {
     let index = match &settings.index {
         IndexWanted::None => return Ok(None),
@@ -213,7 +215,7 @@ pub fn index(target: &Target, settings: &Settings) -> Result<Option<IndexPlan>> 
             Some(index) => index,
             None => {
                 warn!(
-                    "`index: source`, but the source of {} has no index: none is created",
+                    "`index: source`, but the source of {} has no index: no index is created",
                     target.name
                 );
                 return Ok(None);

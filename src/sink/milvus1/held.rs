@@ -38,7 +38,7 @@ impl Milvus1 {
         if !into_partitions && self.server.rows(&name.collection)?.outside(&name.partition) > 0 {
             return Ok(Held::Hidden {
                 why: format!(
-                    "{} cannot look into a partition, and {} has rows in others",
+                    "{} cannot look into a single partition, and {} has rows in others",
                     self.server.name(),
                     name.collection
                 ),
@@ -67,8 +67,8 @@ struct ById<'s> {
     sink: &'s Milvus1,
     collection: String,
     partition: String,
-    /// The partitions that a look-up sees besides the one that is meant: the default partition has no tag to be named
-    /// by (milvus#6228), and a look-up without a tag searches them all.
+    /// The partitions that a look-up sees besides the intended one: the default partition has no tag by which to name
+    /// it (milvus#6228), and a look-up without a tag searches all partitions.
     others: Vec<String>,
 }
 
@@ -94,8 +94,8 @@ impl Holder for ById<'_> {
     }
 
     fn why_unread(&self) -> &'static str {
-        "Milvus 1.x cannot look into the default partition alone, and other partitions hold rows of the same ids: those \
-         rows were counted, their vectors not compared"
+        "Milvus 1.x cannot look into the default partition alone, and other partitions hold rows with the same ids: those \
+         rows were counted, but their vectors were not compared"
     }
 
     fn present(&mut self, keys: &[Key]) -> Result<Option<Vec<Key>>> {
@@ -107,7 +107,7 @@ impl Holder for ById<'_> {
     }
 
     fn compare(&mut self, batch: &Batch) -> Result<Compared> {
-        // However short the parts are, requests are as long as allowed.
+        // Requests are as long as allowed, however short the parts are.
         let rows = batch.parts.iter().flat_map(|part| {
             let width = part.vectors().len() / part.len();
             part.vectors()
@@ -124,7 +124,7 @@ impl Holder for ById<'_> {
         let elsewhere = self.elsewhere(&ids)?;
         let mut compared = Compared::default();
         for ((id, found), (part, row, wanted)) in ids.iter().zip(&found).zip(rows) {
-            // The server does not say which partition a row is from.
+            // The server does not return the partition of a row.
             let is_unsure = |found: &Bytes| {
                 let others = elsewhere.get(id);
                 others.is_some_and(|others| *found != *wanted || others.contains(found))

@@ -1,5 +1,5 @@
 //! Milvus 1.x: how are rows delivered into a collection?
-//! Checks everything before the first byte is sent, and carries every bit pattern. Never tries anything twice, and
+//! Checks everything before the first byte is sent, and preserves every bit pattern. Never tries anything twice, and
 //! drops nothing that it was not asked to replace.
 
 mod doubt;
@@ -46,7 +46,7 @@ impl Spec for Settings {
     }
 }
 
-/// The sink of a job that says `milvus` if the server turns out to be a 1.x one.
+/// The sink of a job for `milvus` whose server turns out to be a 1.x one.
 pub fn take_over(said: &v2::Settings, server: V1, run: &RunSettings) -> Result<Box<dyn Sink>> {
     let settings = Settings::taken_over(said, &server.name())?;
     Ok(sink(settings, server, run))
@@ -78,11 +78,11 @@ struct Milvus1 {
 struct State {
     /// For each collection, the target that was checked first: others must agree with it.
     first: HashMap<String, Target>,
-    /// Collections that some target replaces whole, with what identifies each.
+    /// Collections that a target replaces completely, with what identifies each.
     to_replace: HashMap<String, u64>,
-    /// Collections that this run made or replaced, or had before it died.
+    /// Collections that this run created or replaced, or did before it died.
     made: HashSet<String>,
-    /// Partitions that this run made or found fit to fill, or had before it died.
+    /// Partitions that this run created or found fit to fill, or did before it died.
     made_partitions: HashSet<TargetName>,
 }
 
@@ -124,7 +124,7 @@ impl Milvus1 {
         })
     }
 
-    /// An index is built when the last target of the collection is full: building blocks all inserts there.
+    /// An index is built when the last target of the collection is complete: building blocks all inserts into it.
     fn build_index(&self, ready: &Ready) -> Result<()> {
         let Some(plan) = fit::index(&ready.target, &self.settings)? else {
             return Ok(());
@@ -187,7 +187,7 @@ impl Sink for Milvus1 {
         }
     }
 
-    /// 1.x keeps as many rows of an id as were inserted.
+    /// 1.x keeps as many rows with an id as were inserted.
     fn keyed(&self, _: Keys) -> bool {
         false
     }
@@ -261,8 +261,8 @@ impl Sink for Milvus1 {
     fn redelivery(&self, _: &Target, _: &Decision) -> Redelivery {
         if self.settings.auto_id {
             return Redelivery::Doubles(
-                "the server makes the ids, so nothing distinguishes a second arrival from the first; \
-                 `run.on_doubt: resend` sends it again and accepts that its rows may be there twice"
+                "the server generates the ids, so a second delivery cannot be told from the first; \
+                 `run.on_doubt: resend` sends it again and accepts that its rows may be duplicated"
                     .to_owned(),
             );
         }
@@ -275,7 +275,7 @@ impl Sink for Milvus1 {
 
     fn finish(&self, target: &Target) -> Result<Finishing> {
         let Some(ready) = self.ready(target.number) else {
-            // Skipped: we must not change anything in it.
+            // Skipped: nothing in it may be changed.
             return Ok(Finishing::Done);
         };
         let collection = &target.name.collection;
@@ -316,7 +316,7 @@ impl Sink for Milvus1 {
         let ready = self.ready(target.number)?;
         let delivered = ready.delivered.load(Ordering::Relaxed);
         let made = match decision.action {
-            Action::Create => "was made",
+            Action::Create => "was created",
             Action::Replace => "was replaced",
             _ => "was added to",
         };
@@ -329,8 +329,8 @@ impl Sink for Milvus1 {
             ),
         };
         Some(format!(
-            "{what} {made}; this run delivered {delivered} rows to it, which stay: the same command goes on, \
-             `mode: overwrite` with --again begins anew"
+            "{what} {made}; this run delivered {delivered} rows to it, which are kept: the same command continues, \
+             `mode: overwrite` with --again starts over"
         ))
     }
 }

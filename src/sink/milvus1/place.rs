@@ -1,5 +1,5 @@
 //! What does `mode` mean for a collection or partition of Milvus 1.x in its current state, and how is it created?
-//! Looking changes nothing; making is safe to repeat: a dropped name stays taken for a second or so, which is
+//! Looking changes nothing; creating is safe to repeat: a dropped name stays taken for a second or so, which is
 //! `Busy`, and the run asks again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -31,7 +31,7 @@ impl Milvus1 {
                 ours: true,
                 removes: None,
                 replaces: 0,
-                why: format!("there is no collection {collection} yet"),
+                why: format!("collection {collection} does not exist yet"),
             });
         };
         let mode = self.settings.mode;
@@ -46,7 +46,7 @@ impl Milvus1 {
                 ours: true,
                 removes: None,
                 replaces: 0,
-                why: format!("there is no partition {partition} in collection {collection} yet"),
+                why: format!("partition {partition} of collection {collection} does not exist yet"),
             });
         }
         let what = match whole {
@@ -73,7 +73,7 @@ impl Milvus1 {
             Mode::Fail => {
                 return Err(
                     Error::new(Kind::Job, format!("{what} exists, and mode is {word}"))
-                        .hint("`mode: append` adds to it, `mode: overwrite` replaces it"),
+                        .hint("use `mode: append` to add to it, `mode: overwrite` to replace it"),
                 );
             }
             Mode::Skip => (Action::Skip, rows()?),
@@ -123,7 +123,7 @@ impl Milvus1 {
             return Err(Error::new(
                 Kind::Job,
                 format!(
-                    "index_file_size {} is more than the {most} megabytes that {} takes",
+                    "index_file_size {} is more than the {most} megabytes that {} allows",
                     settings.index_file_size,
                     self.server.name()
                 ),
@@ -132,14 +132,14 @@ impl Milvus1 {
         if settings.mode == Mode::Overwrite && settings.partition.as_deref() == Some("_default") {
             return Err(Error::new(
                 Kind::Job,
-                "the default partition cannot be dropped by itself, so it cannot be overwritten",
+                "the default partition cannot be dropped and therefore cannot be overwritten",
             )
-            .hint("without a partition, `mode: overwrite` replaces the whole collection"));
+            .hint("without `partition`, `mode: overwrite` replaces the whole collection"));
         }
         if settings.auto_id && self.on_doubt == OnDoubt::Upsert {
             return Err(Error::new(
                 Kind::Job,
-                "`run.on_doubt: upsert` needs ids to go by, and `auto_id: true` leaves them out",
+                "`run.on_doubt: upsert` needs ids, which `auto_id: true` leaves out",
             ));
         }
         if self.existing == Existing::Upsert {
@@ -160,14 +160,14 @@ impl Milvus1 {
         Err(Error::new(
             Kind::Unsupported,
             format!(
-                "{} ({}) and {} ({}) cannot go into one collection",
+                "{} ({}) and {} ({}) cannot go into the same collection",
                 first.name,
                 first.vector(),
                 target.name,
                 target.vector()
             ),
         )
-        .hint("`into:` gives collections other names"))
+        .hint("rename collections with `into:`"))
     }
 
     pub(super) fn make_ready(
@@ -185,8 +185,8 @@ impl Milvus1 {
         fit::names(target)?;
         fit::vectors(target.vector())?;
         if begun && decision.action != Action::Append {
-            // What this run, before it died, made or replaced holds rows by now. A target that replaces the whole
-            // collection was carried out with the first of those that share it.
+            // What this run created or replaced before it died may hold rows by now. A target that replaces the whole
+            // collection was handled with the first of the targets that share it.
             if name.partition.is_empty() || state.to_replace.contains_key(&name.collection) {
                 state.made.insert(name.collection.clone());
             }
@@ -201,7 +201,7 @@ impl Milvus1 {
         }
         let (mut rows_before, mut ours) = (decision.rows_before, decision.ours);
         if decision.action == Action::Append && !begun {
-            // Rows count only once they are flushed: what others have just inserted is there too.
+            // Rows are counted only once they are flushed: this includes what others have just inserted.
             self.server.flush(&name.collection)?;
             rows_before = self.server.rows(&name.collection)?.of(&name.partition);
             ours = rows_before == 0;
@@ -222,8 +222,7 @@ impl Milvus1 {
     }
 
     /// Drops what is to be replaced, unless this run has already done so, and only what was decided on. Something newer
-    /// with
-    /// the same name stays: what follows looks into it.
+    /// with the same name is kept: the next step looks into it.
     fn remove(&self, target: &Target, decision: &Decision, state: &mut State) -> Result<()> {
         let TargetName {
             collection,
@@ -253,8 +252,7 @@ impl Milvus1 {
     }
 
     /// Whether a collection, or a partition of it, is the one that was decided on. Milvus 1.x numbers neither, but it
-    /// numbers
-    /// their segments; one without segments is recognised by having none.
+    /// numbers their segments; one without segments is recognised by having none.
     fn is_still(&self, collection: &str, partition: Option<&str>, number: u64) -> Result<bool> {
         if number == 0 {
             return Ok(true);
@@ -298,8 +296,8 @@ impl Milvus1 {
         };
         self.server.create_collection(schema.clone())?;
         state.made.insert(name.clone());
-        // Partitions of targets that were prepared before this one replaced the collection. They hold nothing yet: no row
-        // is sent before all targets are ready.
+        // Partitions of targets that were prepared before this one replaced the collection. They are still empty: no
+        // row is sent before all targets are ready.
         let siblings = state.made_partitions.iter();
         for sibling in siblings.filter(|one| one.collection == *name && !one.partition.is_empty()) {
             self.server.create_partition(name, &sibling.partition)?;
@@ -330,8 +328,7 @@ impl Milvus1 {
         Ok(())
     }
 
-    /// Refuses what exists and should not yet, unless it is empty: then it may be what an earlier start of this job
-    /// created.
+    /// Refuses what should not exist yet, unless it is empty: then an earlier start of this job may have created it.
     /// Flushes it first, because unflushed rows are not counted.
     fn check_empty(&self, collection: &str, partition: Option<&str>) -> Result<()> {
         self.server.flush(collection)?;
@@ -350,7 +347,7 @@ impl Milvus1 {
             "{what} was created or filled after this job looked: it holds {rows} rows that are not its own"
         );
         Err(Error::new(Kind::Refused, what)
-            .hint("nothing was sent to it: `milvusdm run --again` looks again, and `mode` then decides what becomes of them"))
+            .hint("nothing was sent to it: `milvusdm run --again` looks again, and `mode` then decides what happens to them"))
     }
 }
 
@@ -363,11 +360,11 @@ fn number(there: &Rows, partition: &str) -> u64 {
     there.segments(partition).min().unwrap_or(EMPTY)
 }
 
-/// What existed at the time of the decision is gone, and what this job had sent to it is lost with it.
+/// What existed at the time of the decision no longer exists, and the rows that this job sent to it are lost.
 fn gone(what: &str) -> Error {
     Error::new(
         Kind::Refused,
-        format!("{what} is gone since this job looked at it"),
+        format!("{what} no longer exists, although it did when this job looked"),
     )
-    .hint("`milvusdm run --again` loads everything anew")
+    .hint("`milvusdm run --again` loads everything again")
 }

@@ -1,5 +1,5 @@
-//! What may a job say about a Milvus 1.x sink? Reads `sink.milvus1`, noting every mistake; or takes over the settings
-//! of a `milvus` sink whose server turns out to be a 1.x one. Touches nothing.
+//! What can a job configure for a Milvus 1.x sink? Reads `sink.milvus1`, noting every mistake; or takes over the
+//! settings of a `milvus` sink whose server turns out to be a 1.x one. Opens nothing.
 
 use tracing::warn;
 
@@ -35,7 +35,7 @@ pub const SETTINGS: &[Setting] = &[
     v2::LOAD,
 ];
 
-/// Megabytes of a segment before it is indexed, if the job does not say: Milvus's own default.
+/// Megabytes of a segment before it is indexed, by default: the default of Milvus.
 const INDEX_FILE_SIZE: u64 = 1024;
 
 /// `sink.milvus1` of a job.
@@ -53,9 +53,9 @@ pub struct Settings {
     pub metric: Option<Metric>,
     /// Megabytes of a segment before it is indexed.
     pub index_file_size: u64,
-    /// Whether the server makes the ids.
+    /// Whether the server generates the ids.
     pub auto_id: bool,
-    /// The index to make.
+    /// The index to create.
     pub index: IndexWanted,
     /// Whether to load at the end.
     pub load: bool,
@@ -81,7 +81,7 @@ impl Settings {
         };
         let address = address?;
         if address.starts_with("https://") {
-            form.mistake("address", "says https://, and Milvus 1.x has no TLS");
+            form.mistake("address", "uses https://, but Milvus 1.x has no TLS");
             return None;
         }
         match call::address(&address, false, milvus::PORTS) {
@@ -124,7 +124,7 @@ impl Settings {
         if let Some(hint) = &said.version_hint
             && hint.trim_start_matches(['v', 'V']).starts_with('2')
         {
-            warn!("the job says Milvus {hint}, but the server is {server}");
+            warn!("the job expects Milvus {hint}, but the server is {server}");
         }
         Ok(Settings {
             address: said.address.clone(),

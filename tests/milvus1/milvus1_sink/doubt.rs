@@ -39,7 +39,7 @@ fn a_lost_answer_where_the_server_makes_ids_stops_the_run() {
     server.fault("Insert", 2, "lose");
     let job = f2m(&server, &format!("auto_id: true\n  {SMALL}"));
     let said = jobs.run(&job).code(5);
-    assert!(said.contains("the server makes the ids"), "{said}");
+    assert!(said.contains("the server generates the ids"), "{said}");
 }
 
 #[test]

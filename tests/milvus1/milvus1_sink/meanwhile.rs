@@ -142,7 +142,10 @@ fn what_an_earlier_start_made_is_filled_and_not_made_again() {
 
 #[test]
 fn what_is_gone_when_a_job_goes_on_is_not_made_anew() {
-    for (partition, what) in [("", "collection c is gone"), ("p", "partition c/p is gone")] {
+    for (partition, what) in [
+        ("", "collection c no longer exists"),
+        ("p", "partition c/p no longer exists"),
+    ] {
         let server = StandIn::start(&["--delete-state", "0"]);
         strangers(&server, "other", 5);
         let place = target(
