@@ -149,7 +149,7 @@ fn jobs_of_other_tools_and_slips_are_recognised() {
         2,
         &[
             "does not allow the collection name `my-products`",
-            "`my_products` would do",
+            "`my_products` is allowed",
         ],
     );
 }

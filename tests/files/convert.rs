@@ -382,7 +382,7 @@ fn a_plan_shows_what_vectors_become_or_why_they_cannot() {
             hamming,
             "normalize: l2",
             2,
-            &["metric HAMMING does not measure float32 vectors"],
+            &["metric HAMMING does not apply to float32 vectors"],
         ),
         (
             binary,

@@ -257,7 +257,7 @@ fn a_job_that_is_forgotten_stops_the_run_unless_its_rows_were_never_committed() 
     here.rest.forget_at(3);
     here.run()
         .code(5)
-        .says(&["does not know import job", "whether its rows are there"]);
+        .says(&["no longer knows import job", "whether its rows arrived"]);
     // None of them had been told to commit by then.
     let here = Here::start(HOLDS);
     here.rest.forget_at(2);
@@ -270,7 +270,7 @@ fn rows_are_not_committed_when_there_are_too_few() {
     here.rest.lie();
     here.run()
         .code(5)
-        .says(&["rows were staged, and", "were imported"]);
+        .says(&["rows were staged, but", "were imported"]);
     assert!(here.rest.asked("commit").is_empty());
     assert!(!here.rest.asked("abort").is_empty());
     assert!(!here.rest.states().contains(&"Completed"));

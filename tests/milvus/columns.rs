@@ -410,7 +410,7 @@ fn bad_values() -> Vec<(Case, &'static str)> {
     none.values = new_null_array(none.values.data_type(), 1);
     none.column.nullable = true;
     vec![
-        (text(4, "12345"), "`c` has 5 bytes, and the field takes 4"),
+        (text(4, "12345"), "`c` has 5 bytes, but the field allows 4"),
         (text(4, "üü1"), "`c` has 5 bytes"),
         (none, "`c` has no value"),
         (json("{"), "`c` is JSON that Milvus does not accept"),
@@ -420,7 +420,7 @@ fn bad_values() -> Vec<(Case, &'static str)> {
         (json("3"), "it is not an object"),
         (
             json(&format!(r#"{{"a": "{}"}}"#, "x".repeat(65_536))),
-            "bytes, and the field takes 65536",
+            "bytes, but the field allows 65536",
         ),
         (dynamic("null"), "it is not an object"),
         (dynamic("[]"), "it is not an object"),
@@ -431,7 +431,7 @@ fn bad_values() -> Vec<(Case, &'static str)> {
         ),
         (
             words(2, 8, vec![Some("a"), Some("b"), Some("c")]),
-            "`c` is a list of 3, and the field takes 2",
+            "`c` is a list of 3, but the field allows 2",
         ),
         (words(2, 8, vec![Some("123456789")]), "`c` has 9 bytes"),
     ]

@@ -261,7 +261,10 @@ print([(r['id'], [float(x) for x in r['embedding']]) for r in sorted(rows, key=l
         &format!("collection: {name}, metric: IP, index: {{type: FLAT}}"),
     );
     let error = other.decide(&place).unwrap_err();
-    assert!(error.what().contains("has an index HNSW by L2"), "{error}");
+    assert!(
+        error.what().contains("has an index HNSW with metric L2"),
+        "{error}"
+    );
     // And a loaded collection can be replaced.
     let sink = on(server, &format!("collection: {name}, mode: overwrite"));
     assert_eq!(carry(&*sink, &place, 0..10).unwrap().1, statistics(10));
@@ -400,11 +403,11 @@ Collection(sys.argv[3], fields(FieldSchema('id', DataType.VARCHAR, max_length=9,
     for (name, words) in [
         (
             &dim2,
-            "has embedding FLOAT_VECTOR(2), the vectors here are FLOAT_VECTOR(4)",
+            "has embedding FLOAT_VECTOR(2), but the vectors of the source are FLOAT_VECTOR(4)",
         ),
         (
             &text,
-            "has a VARCHAR primary key `id`, but the ids here are INT64",
+            "has a VARCHAR primary key `id`, but the ids of the source are INT64",
         ),
     ] {
         let sink = on(server, &format!("collection: {name}"));

@@ -374,21 +374,21 @@ fn a_collection_that_does_not_fit_gets_not_a_byte() {
     let cases = [
         (
             vec![key(), embedding(2)],
-            "has embedding FLOAT_VECTOR(2), the vectors here are FLOAT_VECTOR(4)",
+            "has embedding FLOAT_VECTOR(2), but the vectors of the source are FLOAT_VECTOR(4)",
         ),
         (
             vec![key(), no_dimension],
-            "has embedding FLOAT_VECTOR, the vectors here",
+            "has embedding FLOAT_VECTOR, but the vectors",
         ),
         (vec![key(), binary], "has embedding BINARY_VECTOR(8)"),
         (
             vec![varchar_key, embedding(4)],
-            "has a VARCHAR primary key `id`, but the ids here are INT64",
+            "has a VARCHAR primary key `id`, but the ids of the source are INT64",
         ),
-        (vec![auto_key, embedding(4)], "makes its own ids"),
+        (vec![auto_key, embedding(4)], "generates its own ids"),
         (
             vec![other_key, embedding(4)],
-            "keeps its ids in `pk`, not in `id`",
+            "has its ids in `pk`, not in `id`",
         ),
         (vec![key(), other_vector], "has no field `embedding`"),
         (vec![embedding(4)], "has no primary key"),
@@ -460,7 +460,7 @@ fn names_that_milvus_does_not_have_are_refused_before_anything_is_made() {
     };
     check(
         "mode: overwrite, partition: _default",
-        "cannot be dropped by itself",
+        "partition cannot be dropped",
     );
     let sink = open(&fake, "", "").unwrap();
     // One that the job names is refused when the job is read.

@@ -54,15 +54,15 @@ fn the_metric_of_the_job_stands_beside_that_of_the_source() {
         for part in parts {
             assert!(out.contains(part), "no `{part}` in {out}");
         }
-        let said = "the job measures m by L2, the source by IP: the job's is taken";
+        let said = "for m, the job sets metric L2, but the source has IP: the job's is used";
         assert_eq!(err.contains(said), warns, "{err}");
     };
     check(
         "collection: m, metric: L2, index: {type: HNSW, params: {M: 16, efConstruction: 64}}, load: true",
         &[
-            "metric     L2 (says the job; the source says IP)",
-            "index      HNSW {M: 16, efConstruction: 64} by L2, made when all rows are in",
-            "load       when all rows are in",
+            "metric     L2 (says the job; the source has IP)",
+            "index      HNSW {M: 16, efConstruction: 64} with metric L2, created once all rows are in",
+            "load       once all rows are in",
             "verify     an exact count",
         ],
         true,
@@ -71,7 +71,7 @@ fn the_metric_of_the_job_stands_beside_that_of_the_source() {
         "collection: m",
         &[
             "metric     IP (says the source)",
-            "index      none is made: searches choose the metric",
+            "index      none is created: searches choose the metric",
             "load       no",
             "verify     the server's statistics",
         ],
@@ -133,7 +133,10 @@ fn an_index_that_the_server_does_not_take_is_refused_before_the_first_row() {
             assert_eq!(output.status.code(), Some(5), "{said}");
             assert!(said.contains("the server refuses the index"), "{said}");
             assert!(said.contains(words), "{said}");
-            assert!(said.contains("nothing was sent, made or removed"), "{said}");
+            assert!(
+                said.contains("nothing was sent, created or removed"),
+                "{said}"
+            );
             assert_eq!(collections("kept"), before);
         }
     }

@@ -159,7 +159,7 @@ fn beside_rows_of_others_the_run_stops_and_names_the_choices() {
 #[test]
 fn without_keys_or_with_repeated_ones_the_run_stops() {
     for (sink, more, why) in [
-        (", auto_id: true", "", "the server makes the ids"),
+        (", auto_id: true", "", "the server generates the ids"),
         ("", ", id_collision: keep", "ids may repeat"),
         ("", ", on_doubt: stop", "the job says"),
     ] {

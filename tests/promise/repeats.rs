@@ -317,13 +317,15 @@ fn a_run_with_nothing_to_do_tells_what_was_done_and_does_what_the_job_wants_by_n
     jobs.run("job", &loaded).code(0).says(&["nothing to do"]);
     // Another index than the one that is there is no such thing: it is said, and not passed over.
     let other = loaded.replace("{type: FLAT}", "{type: IVF_FLAT, params: {nlist: 8}}");
-    let differs = ["has an index FLAT by L2 on `embedding`, but the job wants IVF_FLAT by L2"];
+    let differs = [
+        "has an index FLAT with metric L2 on `embedding`, but the job wants IVF_FLAT with metric L2",
+    ];
     jobs.run("job", &other).code(5).says(&differs);
     let planned = jobs.milvusdm(&["plan", "job.yaml"]);
     assert_eq!(planned.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&planned.stderr).contains(differs[0]));
     let measured = loaded.replace("metric: L2", "metric: IP");
-    jobs.run("job", &measured).says(&["by IP"]);
+    jobs.run("job", &measured).says(&["with metric IP"]);
     jobs.run("job", &loaded).code(0).says(&["nothing to do"]);
     check_rows("r_done", 300);
 }

@@ -18,7 +18,7 @@ COLUMNS = {
 }
 # The second row is the bad one: by column, what stands there. Exit 3, and words of what is said.
 VALUES = [
-    ("text_too_long", "title", "12345", ["`title` has 5 bytes, and the field takes 4"]),
+    ("text_too_long", "title", "12345", ["`title` has 5 bytes, but the field allows 4"]),
     ("text_too_long_in_bytes", "title", "üü1", ["`title` has 5 bytes"]),
     ("text_none", "title", None, ["`title` has no value"]),
     ("text_of_a_megabyte", "title", "x" * (1 << 20), ["`title` has 1048576 bytes"]),
@@ -33,7 +33,7 @@ VALUES = [
     ("json_none", "doc", None, ["`doc` has no value"]),
     ("json_too_long", "doc", json.dumps({"a": "x" * 65536}), ["`doc` has 65545 bytes"]),
     ("json_too_deep", "doc", "{\"a\":" + "[" * 5000 + "]" * 5000 + "}", ["`doc`"]),
-    ("list_too_long", "words", ["a", "b", "c"], ["`words` is a list of 3, and the field takes 2"]),
+    ("list_too_long", "words", ["a", "b", "c"], ["`words` is a list of 3, but the field allows 2"]),
     ("list_of_long_texts", "words", ["123456789"], ["`words` has 9 bytes"]),
     ("list_with_null", "words", ["a", None], ["words"]),
     ("list_none", "words", None, ["`words` has no value"]),
@@ -51,10 +51,10 @@ VALUES = [
     ("vector_none", "v", None, ["`v` has no value"]),
     ("vector_with_null", "v", [0.0] * (DIM - 1) + [None], ["row 1"]),
     ("key_none", "pk", None, ["pk"]),
-    ("key_too_long", "pk", "k" * 65, ["`pk` has 65 bytes, and the field takes 64"]),
+    ("key_too_long", "pk", "k" * 65, ["`pk` has 65 bytes, but the field allows 64"]),
     ("dynamic_named_meta", "$meta", "x", ["its key `$meta`"]),
     ("dynamic_nan", "more", float("nan"), ["`more` is NaN, which JSON does not hold"]),
-    ("dynamic_too_long", "more", "x" * 65536, ["bytes, and the field takes 65536"]),
+    ("dynamic_too_long", "more", "x" * 65536, ["bytes, but the field allows 65536"]),
 ]
 
 

@@ -10,14 +10,14 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 
 use crate::schema::{ColumnType, Role, Scalar, TooLong, moment};
 
-/// Which values a field takes.
+/// Which values a field accepts.
 #[derive(Clone, Debug)]
 pub struct Check {
     /// The number of the column.
     pub column: usize,
-    /// What its values are.
+    /// The type of its values.
     pub kind: ColumnType,
-    /// What it is there for.
+    /// Its role.
     pub role: Role,
     /// Whether a row may have no value.
     pub nulls: bool,
@@ -25,9 +25,9 @@ pub struct Check {
     pub bytes_max: usize,
     /// Values of the longest list.
     pub values_max: usize,
-    /// Whether NaN and infinity are taken.
+    /// Whether NaN and infinity are accepted.
     pub takes_nan: bool,
-    /// Whether JSON has to be an object.
+    /// Whether JSON must be an object.
     pub objects_only: bool,
     /// Whether sparse vectors may be empty.
     pub takes_empty: bool,
@@ -52,11 +52,11 @@ pub enum Misfit {
     NotFinite,
     /// It is not JSON, or not allowed here.
     Json(String),
-    /// It is no sparse vector, or not allowed here.
+    /// It is not a sparse vector, or not allowed here.
     Sparse(&'static str),
-    /// A moment whose year does not have four digits.
+    /// A timestamp whose year does not have four digits.
     Moment(i64),
-    /// It is none of the shapes that are allowed.
+    /// It is not one of the allowed shapes.
     Shape,
 }
 
@@ -65,24 +65,24 @@ impl fmt::Display for Misfit {
         match self {
             Misfit::Null => f.write_str("has no value, but the field needs one"),
             Misfit::TooLong(bytes, most) => {
-                write!(f, "has {bytes} bytes, and the field takes {most}")
+                write!(f, "has {bytes} bytes, but the field allows {most}")
             }
             Misfit::TooMany(values, most) => {
-                write!(f, "is a list of {values}, and the field takes {most}")
+                write!(f, "is a list of {values}, but the field allows {most}")
             }
-            Misfit::NullInside => f.write_str("is a list with a null in it"),
+            Misfit::NullInside => f.write_str("is a list that contains a null"),
             Misfit::NotFinite => f.write_str("is NaN or infinite, which Milvus refuses"),
             Misfit::Json(why) => write!(f, "is JSON that Milvus does not accept: {why}"),
-            Misfit::Sparse(why) => write!(f, "is no sparse vector that Milvus accepts: {why}"),
+            Misfit::Sparse(why) => write!(f, "is a sparse vector that Milvus does not accept: {why}"),
             Misfit::Moment(micros) => {
                 write!(
                     f,
-                    "is {}, and Milvus takes years from 1 to 9999",
+                    "is {}, but Milvus accepts only years from 1 to 9999",
                     moment::shown(*micros)
                 )
             }
             Misfit::Shape => f.write_str(
-                "is neither a POINT (x y) nor a POLYGON ((x y, …)), the only shapes that this server takes",
+                "is neither a POINT (x y) nor a POLYGON ((x y, …)), the only shapes that this server accepts",
             ),
         }
     }
@@ -101,7 +101,7 @@ impl Check {
             misfit.map(|misfit| (row, misfit))
         });
         match self.kind {
-            // Any of their values fits.
+            // All their values fit.
             ColumnType::Scalar(scalar) if !nulls && !self.may_be_odd(scalar) => Vec::new(),
             ColumnType::Vector(_) if !nulls => Vec::new(),
             _ => rows.collect(),
@@ -191,7 +191,7 @@ impl Check {
 fn sparse(bytes: &[u8], takes_empty: bool) -> Option<&'static str> {
     let (pairs, rest) = bytes.as_chunks::<8>();
     if !rest.is_empty() {
-        return Some("it is not pairs of an index and a value of 4 bytes each");
+        return Some("it does not consist of pairs of an index and a value of 4 bytes each");
     }
     if pairs.is_empty() && !takes_empty {
         return Some("it is empty, which this server refuses");
@@ -202,10 +202,10 @@ fn sparse(bytes: &[u8], takes_empty: bool) -> Option<&'static str> {
         let index = u32::from_le_bytes([a, b, c, d]);
         let value = f32::from_le_bytes(rest);
         if last >= Some(index) {
-            return Some("its indexes do not ascend");
+            return Some("its indices are not in ascending order");
         }
         if index == u32::MAX {
-            return Some("its index 4294967295 is too large");
+            return Some("the index 4294967295 is too large");
         }
         if !value.is_finite() {
             return Some("it holds NaN or infinity");

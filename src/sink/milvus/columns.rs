@@ -1,5 +1,5 @@
-//! Which field takes which column? The server's description of the collection decides: nothing is sent that it has no
-//! field for, and nothing is left out that it needs.
+//! Which field takes which column? The server's description of the collection decides: nothing is sent for which it has
+//! no field, and nothing that it needs is left out.
 //! Pure: compares what is wanted with what exists, and makes no calls.
 
 use crate::batch::Target;
@@ -19,7 +19,7 @@ use super::settings::Settings;
 pub struct Fields {
     /// What is sent, vectors last.
     pub sent: Vec<Field>,
-    /// What values have to satisfy; empty if rows are plain.
+    /// What values must satisfy; empty if rows are plain.
     pub checks: Vec<Check>,
 }
 
@@ -29,7 +29,7 @@ pub fn supported(target: &Target, server: &Server) -> Result<()> {
     let wrong = |what: String| Err(Error::new(Kind::Unsupported, what));
     if columns.len() > limits::MILVUS_FIELDS_MAX {
         return wrong(format!(
-            "{} columns: Milvus takes at most {}",
+            "{} columns: Milvus allows at most {}",
             columns.len(),
             limits::MILVUS_FIELDS_MAX
         ));
@@ -39,7 +39,7 @@ pub fn supported(target: &Target, server: &Server) -> Result<()> {
     if vectors.is_empty() || vectors.len() > most {
         let names: Vec<&str> = vectors.iter().map(|column| &*column.name).collect();
         return wrong(format!(
-            "{} vectors ({}): {server} takes 1 to {most}",
+            "{} vectors ({}): {server} allows 1 to {most}",
             vectors.len(),
             names.join(", ")
         ));
@@ -48,14 +48,14 @@ pub fn supported(target: &Target, server: &Server) -> Result<()> {
         if let Some(why) = unsupported(column, server) {
             let what = format!("column `{}` of {}: {why}", column.name, target.name);
             return wrong(what).map_err(|e: Error| {
-                e.hint("`fields` gives columns another type, or leaves them out")
+                e.hint("give columns another type or leave them out with `fields`")
             });
         }
     }
     Ok(())
 }
 
-/// A release of `None` counts as new: hosted services do not tell theirs.
+/// An unknown release counts as new: hosted services do not reveal theirs.
 fn since(server: &Server, release: (u32, u32)) -> bool {
     server.release.is_none_or(|r| r >= release)
 }
@@ -74,13 +74,13 @@ fn has_nulls(server: &Server) -> bool {
     match server.flavour {
         Flavour::Full => since(server, (2, 5)),
         Flavour::LitePython => true,
-        // It acknowledges nulls, and then reads memory that was never written.
+        // It acknowledges nulls, but then reads uninitialised memory.
         Flavour::LiteCpp | Flavour::V1 => false,
     }
 }
 
-/// Whether the field that is created for this column is nullable. Vectors are not: rows without one are found one by
-/// one and do not fit.
+/// Whether the field that is created for this column is nullable. Vectors are not: each row without one is reported as
+/// a misfit.
 pub fn is_nullable(column: &Column, server: &Server) -> bool {
     column.nullable && !column.kind.is_vector() && column.role == Role::Plain && has_nulls(server)
 }
@@ -97,7 +97,7 @@ fn unsupported(column: &Column, server: &Server) -> Option<String> {
         ColumnType::Geometry | ColumnType::Timestamptz => match server.flavour {
             Flavour::LitePython => None,
             Flavour::Full if since(server, (2, 6)) => Some(format!(
-                "{} was never tested with {server}, and is written only to Milvus Lite",
+                "{} was never tested with {server} and is written only to Milvus Lite",
                 column.kind
             )),
             _ => lacks(&format!("type {}", column.kind)),
@@ -106,8 +106,8 @@ fn unsupported(column: &Column, server: &Server) -> Option<String> {
     }
 }
 
-/// What is sent to a collection, and what values have to satisfy. Returns errors about everything in the collection
-/// that rows of this target do not fit.
+/// What is sent to a collection, and what values must satisfy. Returns errors about everything in the collection that
+/// rows of this target do not fit.
 pub fn fields(
     found: &Collection,
     target: &Target,
@@ -122,7 +122,8 @@ pub fn fields(
             format!("schema mismatch: collection {} {what}", found.name),
         )
     };
-    let rename = format!("`fields: {{id: …, vector: …}}` names the fields; there are: {there}");
+    let rename =
+        format!("`fields: {{id: …, vector: …}}` names the fields; the collection has {there}");
     let Some(key) = found.fields.iter().find(|f| f.is_primary_key) else {
         return Err(mismatch("has no primary key".to_owned()));
     };
@@ -132,29 +133,29 @@ pub fn fields(
     if key.data_type != wanted {
         let kind = data_type::name(key.data_type);
         wrong.push(mismatch(format!(
-            "has a {kind} primary key `{}`, but the ids here are {}",
+            "has a {kind} primary key `{}`, but the ids of the source are {}",
             key.name,
             data_type::name(wanted)
         )));
     }
     match (found.auto_id, settings.auto_id) {
         (true, false) => {
-            let what = "makes its own ids, so those of the source cannot be kept".to_owned();
+            let what = "generates its own ids, so those of the source cannot be kept".to_owned();
             wrong.push(mismatch(what).hint("`auto_id: true` leaves them out"));
         }
         (false, true) => {
-            let what = "does not make ids, and the job sends none".to_owned();
-            wrong.push(mismatch(what).hint("leave `auto_id: true` out"));
+            let what = "does not generate ids, and the job sends none".to_owned();
+            wrong.push(mismatch(what).hint("leave out `auto_id: true`"));
         }
         (false, false) if key.name != id.name => {
-            let what = format!("keeps its ids in `{}`, not in `{}`", key.name, id.name);
+            let what = format!("has its ids in `{}`, not in `{}`", key.name, id.name);
             wrong.push(mismatch(what).hint(&*rename));
         }
         _ => {}
     }
     let (mut sent, mut checks, mut lacks) = (Vec::new(), Vec::new(), Vec::new());
     for (number, column) in target.columns.all().iter().enumerate() {
-        // Mistakes about the key have been noted.
+        // Mistakes about the key have been recorded.
         if column.role == Role::Key && (settings.auto_id || !wrong.is_empty()) {
             continue;
         }
@@ -212,8 +213,7 @@ pub fn fields(
         ));
     }
     Error::check(wrong)?;
-    // A server before 2.5 crashes if a field with a default is left out; if it is sent empty, each row gets the
-    // default.
+    // Servers before 2.5 crash if a field with a default is left out; if it is sent empty, each row gets the default.
     let defaulted = others.iter().filter(|f| f.default_value.is_some());
     if server.flavour == Flavour::Full && !since(server, (2, 5)) {
         let kind_of = |field: &FieldSchema| kind_of(field.data_type);
@@ -224,7 +224,7 @@ pub fn fields(
             })
         }));
     }
-    // The sort is stable: the other fields come in the order of the columns.
+    // The sort is stable: the other fields stay in the order of the columns.
     sent.sort_by_key(|field| field.kind.is_vector());
     if target.plain().is_some() {
         checks.clear();
@@ -232,7 +232,7 @@ pub fn fields(
     Ok(Fields { sent, checks })
 }
 
-/// Whether rows may come without a field that has a default or may be null.
+/// Whether rows may lack a field that has a default or may be null.
 fn may_be_left_out(field: &FieldSchema, server: &Server) -> bool {
     let by_us = field.default_value.is_some() && kind_of(field.data_type).is_some();
     match server.flavour {
@@ -267,11 +267,11 @@ pub fn as_asked(found: &Collection, target: &Target, server: &Server) -> Result<
             return Err(Error::new(
                 Kind::Refused,
                 format!(
-                    "{server} created collection {} without what `{column}` needs",
+                    "{server} created collection {} without a suitable field for `{column}`",
                     found.name
                 ),
             )
-            .hint("`fields.columns` gives columns another type, or leaves them out"));
+            .hint("give columns another type or leave them out with `fields.columns`"));
         }
     }
     Ok(())
@@ -280,13 +280,13 @@ pub fn as_asked(found: &Collection, target: &Target, server: &Server) -> Result<
 /// An error if a field cannot hold the values of a column.
 fn field_fits(column: &Column, field: &FieldSchema) -> std::result::Result<(), String> {
     let wanted = values::data_type_of(column.kind);
-    let has = |what: String| Err(format!("has {}, {what}", field.describe()));
+    let has = |what: String| Err(format!("has {}, but {what}", field.describe()));
     match column.kind {
         ColumnType::Vector(kind)
             if field.data_type != wanted || field.dimension() != Some(kind.dimension) =>
         {
             return has(format!(
-                "the vectors here are {}({})",
+                "the vectors of the source are {}({})",
                 data_type::name(wanted),
                 kind.dimension
             ));
@@ -300,7 +300,7 @@ fn field_fits(column: &Column, field: &FieldSchema) -> std::result::Result<(), S
         _ => {}
     }
     match field.is_function_output {
-        true => has("which the server fills itself".to_owned()),
+        true => has("the server fills it itself".to_owned()),
         false => Ok(()),
     }
 }

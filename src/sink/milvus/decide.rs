@@ -1,4 +1,4 @@
-//! What does `mode` mean for a target in its current state? Looks, and changes nothing.
+//! What does `mode` mean for a target in its current state? Only looks, changes nothing.
 
 use tracing::warn;
 
@@ -14,7 +14,7 @@ use super::columns;
 use super::fit;
 use super::traits;
 
-/// Warns the operator about what stays different from the job.
+/// Warns the operator about something that stays different from the job.
 pub(super) fn warn_of(differs: Option<String>) {
     if let Some(differs) = differs {
         warn!("{differs}");
@@ -26,7 +26,7 @@ impl Milvus {
         let mut wrong = fit::names(target);
         let may_be_there = wrong.is_empty();
         wrong.extend(self.check_job(target));
-        // Do not ask a server for what it cannot have.
+        // Do not ask a server for something that it does not support.
         if !may_be_there {
             return Err(Error::several(wrong).expect("one was noted"));
         }
@@ -54,7 +54,7 @@ impl Milvus {
                 ours: true,
                 removes: None,
                 replaces: 0,
-                why: format!("there is no collection {collection} yet"),
+                why: format!("collection {collection} does not exist yet"),
             });
         };
         let mode = self.settings.mode;
@@ -71,7 +71,7 @@ impl Milvus {
                 ours: true,
                 removes: None,
                 replaces: 0,
-                why: format!("there is no partition {partition} in collection {collection} yet"),
+                why: format!("partition {partition} of collection {collection} does not exist yet"),
             });
         }
         let what = format!("partition {partition} of collection {collection}");
@@ -93,11 +93,11 @@ impl Milvus {
                 return Err(Error::new(
                     Kind::Job,
                     format!(
-                        "{collection} is an alias of {}, which overwrite would drop",
+                        "{collection} is an alias of {}, which `mode: overwrite` would drop",
                         found.name
                     ),
                 )
-                .hint("name the collection itself"));
+                .hint("use the name of the collection itself"));
             }
             self.check_load(target, false)?;
             let number = u64::try_from(found.number).unwrap_or(0);
@@ -118,7 +118,7 @@ impl Milvus {
         match mode {
             Mode::Fail => Err(
                 Error::new(Kind::Job, format!("{what} exists, and mode is {word}"))
-                    .hint("`mode: append` adds to it, `mode: overwrite` replaces it"),
+                    .hint("use `mode: append` to add to it, `mode: overwrite` to replace it"),
             ),
             Mode::Skip => Ok(Decision {
                 action: Action::Skip,
@@ -163,7 +163,7 @@ impl Milvus {
         }
     }
 
-    /// What is wrong with the job, as far as that is known without asking what exists.
+    /// What is wrong with the job, as far as that is known without asking the server what exists.
     fn check_job(&self, target: &Target) -> Vec<Error> {
         let settings = &self.settings;
         let server = self.client.server();
@@ -178,11 +178,13 @@ impl Milvus {
             warn!("{warning}");
         }
         if settings.mode == Mode::Overwrite && settings.partition.as_deref() == Some("_default") {
-            wrong.push(Error::new(
-                Kind::Job,
-                "the default partition cannot be dropped by itself, so it cannot be overwritten",
-            )
-            .hint("without a partition, `mode: overwrite` replaces the whole collection"));
+            wrong.push(
+                Error::new(
+                    Kind::Job,
+                    "the default partition cannot be dropped and therefore cannot be overwritten",
+                )
+                .hint("without `partition`, `mode: overwrite` replaces the whole collection"),
+            );
         }
         if !target.name.partition.is_empty() && !server.has_partitions() {
             wrong.push(Error::new(
@@ -193,13 +195,13 @@ impl Milvus {
         if settings.auto_id && self.run.on_doubt == OnDoubt::Upsert {
             wrong.push(Error::new(
                 Kind::Job,
-                "`run.on_doubt: upsert` needs ids to go by, and `auto_id: true` leaves them out",
+                "`run.on_doubt: upsert` needs ids, which `auto_id: true` leaves out",
             ));
         }
         if settings.auto_id && self.run.existing == Existing::Upsert {
             wrong.push(Error::new(
                 Kind::Job,
-                "`run.existing: upsert` needs ids to go by, and `auto_id: true` leaves them out",
+                "`run.existing: upsert` needs ids, which `auto_id: true` leaves out",
             ));
         }
         self.foresee_verification();
@@ -225,17 +227,17 @@ impl Milvus {
         let word = verify.word();
         if self.settings.auto_id {
             warn!(
-                "`run.verify: {word}` compares rows by their ids, and `auto_id: true` leaves these out: it will fail"
+                "`run.verify: {word}` compares rows by their ids, which `auto_id: true` leaves out: it will fail"
             );
         } else if !self.settings.load {
             warn!(
-                "`run.verify: {word}` reads rows back, and Milvus returns rows of loaded collections only: unless somebody \
-                 loads it meanwhile, it will fail; `load: true` has the run do so"
+                "`run.verify: {word}` reads rows back, and Milvus returns rows only from loaded collections: it will fail \
+                 unless somebody loads the collection in the meantime; with `load: true` the run does so"
             );
         }
     }
 
-    /// Targets that share a collection must agree on what is in it.
+    /// Targets that share a collection must agree on its schema.
     fn check_siblings(&self, target: &Target) -> Result<()> {
         let mut state = self.state();
         let first = state
@@ -248,11 +250,11 @@ impl Milvus {
         Err(Error::new(
             Kind::Unsupported,
             format!(
-                "{} ({}) and {} ({}) cannot go into one collection",
+                "{} ({}) and {} ({}) cannot go into the same collection",
                 first.name, first.columns, target.name, target.columns
             ),
         )
-        .hint("`into:` gives collections other names"))
+        .hint("rename collections with `into:`"))
     }
 
     /// Returns errors about a collection that does not fit.
@@ -275,12 +277,12 @@ impl Milvus {
         }
         Err(Error::new(
             Kind::Job,
-            "`load: true` needs an index on the vectors, and the job makes none",
+            "`load: true` needs an index on the vectors, but the job does not create one",
         )
-        .hint("such as `index: {type: AUTOINDEX}`"))
+        .hint("for example `index: {type: AUTOINDEX}`"))
     }
 
-    /// Existing indexes stay; the job must not want others.
+    /// Existing indexes are kept; the job must not want others.
     fn check_index(&self, target: &Target, found: &Collection) -> Result<()> {
         let vectors = target.columns.vectors().map(|(_, column)| column);
         let vectors: Vec<&Column> = vectors.collect();
@@ -305,7 +307,7 @@ impl Milvus {
                 && metric != there.metric
             {
                 warn!(
-                    "the index on collection {} measures by {}, not by {metric}",
+                    "the index on collection {} has metric {}, not {metric}",
                     found.name, there.metric
                 );
             }
@@ -321,7 +323,7 @@ impl Milvus {
         }
     }
 
-    /// Rows that are deleted with what is replaced: all of the collection, in all partitions; `None` if another target
+    /// Rows that are deleted by replacing: those of the collection, in all partitions; `None` if another target
     /// accounts for them.
     fn removed(&self, target: &Target, found: &Collection) -> Result<Option<Count>> {
         if target.name.partition.is_empty() {
@@ -340,10 +342,10 @@ impl Milvus {
     /// The server's id of the collection, which is never used again, and the partition. Milvus Lite numbers its
     /// collections from 1, so there the address is added.
     pub(super) fn incarnation_of(&self, target: &Target) -> Result<Option<String>> {
-        /// Ids above this are made from the time.
+        /// Ids above this are timestamps.
         const OF_THE_TIME: i64 = 1 << 40;
         let name = &target.name.collection;
-        // Once prepared, it is the one that the rows go to.
+        // Once prepared, this is the one that receives the rows.
         let ready = self.state().known.get(name).cloned();
         let found = match ready {
             Some(found) => found,

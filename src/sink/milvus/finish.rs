@@ -1,5 +1,5 @@
 //! What happens once all rows are in: flush, index, load; and how are rows counted?
-//! One step at a time, each begun once; the caller does the waiting.
+//! One step at a time, each started once; the caller waits.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::{Milvus, fit};
 /// How long to wait at least, and at most, before asking again whether a flush is done.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// How far a collection is once its rows are all in.
+/// The state of a collection once all its rows are in.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Step {
     #[default]
@@ -40,7 +40,7 @@ fn doing(phase: Phase, figure: u64, percent: Option<u64>) -> Finishing {
 }
 
 impl Milvus {
-    /// Once everything is flushed, statistics tell what the target held before the first byte.
+    /// Once everything is flushed, statistics show what the target held before the first byte was sent.
     pub(super) fn settled(&self, target: &Target, mut decision: Decision) -> Result<Decision> {
         let Some(ready) = self.ready(target.number) else {
             return Ok(decision);
@@ -49,7 +49,7 @@ impl Milvus {
             return Ok(decision);
         }
         let collection = &ready.envelope.collection;
-        // The last target in it looked before any of them was sent a row.
+        // The last target in the collection looked before a row was sent to any of them.
         self.flush_since(collection, self.opened)?;
         let partition = self.counted_partition(target, ready.has_partition_key);
         let before = self.client.statistics(collection, partition)?;
@@ -58,7 +58,7 @@ impl Milvus {
         Ok(decision)
     }
 
-    /// Flushes a collection before anything is sent to it, once for all targets in it, unless a flush was begun after
+    /// Flushes a collection before anything is sent to it, once for all targets in it, unless a flush was started after
     /// the given time.
     pub(super) fn flush_since(&self, collection: &str, since: Instant) -> Result<()> {
         let mut flushed = self.flushed.lock().expect("no one panics with it locked");
@@ -81,7 +81,7 @@ impl Milvus {
     /// The next step for the collection that the target is in.
     pub(super) fn finished(&self, target: &Target) -> Result<Finishing> {
         let Some(ready) = self.ready(target.number) else {
-            // Skipped: we must not change anything in it.
+            // Skipped: nothing in it may be changed.
             return Ok(Finishing::Done);
         };
         let collection = &ready.envelope.collection;
@@ -163,15 +163,15 @@ impl Milvus {
         Ok(told)
     }
 
-    /// Notes that more rows were sent to a collection: they have to be flushed, indexed and loaded, too.
+    /// Records that more rows were sent to a collection: they must be flushed, indexed and loaded, too.
     pub(super) fn unfinished(&self, target: &Target) {
         if let Some(ready) = self.ready(target.number) {
             self.state().steps.remove(&ready.envelope.collection);
         }
     }
 
-    /// Whether no other target of this run still waits for rows in the same collection. A flush covers a
-    /// whole collection and takes seconds, so the last one does it for all; a run that died before that still has the last
+    /// Whether no other target of this run still waits for rows in the same collection. A flush covers a whole
+    /// collection and takes seconds, so the last target does it for all; a run that died before that still has the last
     /// one to finish.
     fn is_last_to_fill(&self, target: u32, collection: &str) -> bool {
         let mut state = self.state();
@@ -182,14 +182,14 @@ impl Milvus {
         unfilled.is_empty()
     }
 
-    /// Creates the indexes that are missing; returns whether any are wanted at all.
+    /// Creates the missing indexes; returns whether any are wanted at all.
     fn begin_index(&self, target: &Target, collection: &str) -> Result<bool> {
         let plans = fit::indexes(target, &self.settings)?;
         for (field, plan) in &plans {
             if let Some(there) = self.client.index(collection, field)? {
                 // The job may have been edited since it began.
                 let another = fit::another_index(collection, field, &there, plan);
-                warn_of(another.map(|error| format!("{}: it stays", error.what())));
+                warn_of(another.map(|error| format!("{}: it is kept", error.what())));
                 continue;
             }
             let name = fit::index_name(target, &self.settings, field);
@@ -216,7 +216,7 @@ impl Milvus {
         Ok(!plans.is_empty() || !others.is_empty())
     }
 
-    /// Returns an error about an index from an earlier run that is not the one that the job now wants.
+    /// Returns an error about an index from an earlier run that the job no longer wants.
     fn check_indexes_there(&self, target: &Target, collection: &str) -> Result<()> {
         let full = self.client.server().flavour == Flavour::Full;
         let mut wrong = Vec::new();
@@ -225,7 +225,7 @@ impl Milvus {
                 continue;
             };
             match fit::another_index(collection, &field, &there, &plan) {
-                // Services and Milvus Lite may create another kind than requested.
+                // Services and Milvus Lite may create an index of another type than requested.
                 Some(error) if full && there.kind != "AUTOINDEX" => wrong.push(error),
                 Some(error) => warn_of(Some(error.what().to_owned())),
                 None => warn_of(fit::other_params(collection, &field, &there, &plan)),
@@ -246,9 +246,8 @@ impl Milvus {
             .collect())
     }
 
-    /// Gives a complete collection the aliases of the source's, if the job asks for that. From then on they refer to
-    /// it,
-    /// whatever they referred to before.
+    /// Gives a complete collection the aliases of the source's collection, if the job asks for that. From then on they
+    /// refer to it, whatever they referred to before.
     fn give_aliases(&self, target: &Target, collection: &str) -> Result<()> {
         if !self.settings.aliases {
             return Ok(());
@@ -272,23 +271,21 @@ impl Milvus {
         for alias in &target.traits.aliases {
             let found = self.client.collection(alias)?;
             if *alias == target.name.collection || found.is_some_and(|f| f.name == *alias) {
-                let what = format!("`aliases: true`, but a collection has the name {alias}");
-                return Err(
-                    Error::new(Kind::Job, what).hint("`into:` gives collections other names")
-                );
+                let what = format!("`aliases: true`, but there is a collection named {alias}");
+                return Err(Error::new(Kind::Job, what).hint("rename collections with `into:`"));
             }
         }
         Ok(())
     }
 
-    /// How many rows have been indexed, of how many, all fields together; `None` when all have.
+    /// How many rows have been indexed, and of how many, over all fields; `None` once all are.
     fn index_rows(&self, target: &Target, collection: &str) -> Result<Option<(u64, u64)>> {
         let (mut rows, mut finished) = ((0u64, 0u64), true);
         for field in self.indexed(target)? {
             let Some(index) = self.client.index(collection, &field)? else {
                 return Err(Error::new(
                     Kind::Refused,
-                    format!("the index on {collection} was created, but is gone"),
+                    format!("the index on {collection} was created, but no longer exists"),
                 ));
             };
             if let Some(reason) = index.failed {
@@ -304,9 +301,8 @@ impl Milvus {
         Ok((!finished).then_some(rows))
     }
 
-    /// The strongest figure available without building or loading. A target that was appended to is counted the same
-    /// way as
-    /// before, so that the two figures can be compared.
+    /// The most reliable figure available without building or loading. A target that was appended to is counted in the
+    /// same way as before, so that the two figures can be compared.
     pub(super) fn counted(&self, target: &Target) -> Result<Count> {
         let collection = match self.ready(target.number) {
             Some(ready) => ready.envelope.collection.clone(),
@@ -320,13 +316,13 @@ impl Milvus {
         self.count_there(&collection, self.scope(target)?, exactly)
     }
 
-    /// What the server's statistics say.
+    /// The row count in the server's statistics.
     pub(super) fn statistics_there(&self, target: &Target) -> Result<u64> {
         let partition = self.scope(target)?;
         self.client.statistics(&target.name.collection, partition)
     }
 
-    /// The partition that counts of a target are about.
+    /// The partition that is counted for a target.
     fn scope<'t>(&self, target: &'t Target) -> Result<Option<&'t str>> {
         if let Some(ready) = self.ready(target.number) {
             return Ok(self.counted_partition(target, ready.has_partition_key));
@@ -337,7 +333,7 @@ impl Milvus {
                 Kind::Refused,
                 format!("collection {} does not exist", target.name.collection),
             )
-            .hint("`milvusdm run --again` loads everything anew")),
+            .hint("`milvusdm run --again` loads everything again")),
         }
     }
 
@@ -348,7 +344,7 @@ impl Milvus {
         partition: Option<&str>,
         exactly: bool,
     ) -> Result<Count> {
-        // Milvus Lite's statistics count live rows, one a key, and its count(*) ignores partitions.
+        // Milvus Lite's statistics count live rows, one per key, and its count(*) ignores partitions.
         if self.client.server().flavour == Flavour::LitePython {
             return Ok(Count {
                 rows: self.client.statistics(collection, partition)?,

@@ -1,6 +1,6 @@
 //! Does a target fit a server? Names, vectors, metrics, indexes.
 //! Pure: compares what is wanted with what exists, and makes no calls. Milvus 2.3 acknowledges three wrong requests
-//! that then destroy it (no dimension, text keys for int64, another dimension): none passes here.
+//! that then destroy it (no dimension, text keys for int64, another dimension): all are refused here.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::schema::{Column, ColumnType, FieldIndex, Index, Metric, Role, VectorT
 
 use super::settings::{IndexWanted, Settings};
 
-/// An index to make.
+/// An index to create.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IndexPlan {
     /// Such as `HNSW`.
@@ -34,11 +34,12 @@ pub fn names(target: &Target) -> Vec<Error> {
     if collection.is_empty() {
         let error = Error::new(
             Kind::Job,
-            "the job names no collection, and neither does the source",
+            "neither the job nor the source names a collection",
         );
-        wrong.push(
-            error.hint("`sink.milvus.collection` (classic jobs: dest_collection_name) names it"),
-        );
+        wrong
+            .push(error.hint(
+                "name it with `sink.milvus.collection` (classic jobs: dest_collection_name)",
+            ));
     } else {
         wrong.extend(name("collection", collection, true).err());
     }
@@ -91,9 +92,9 @@ pub fn name(what: &str, name: &str, letter_first: bool) -> Result<()> {
         Kind::Job,
         format!("Milvus 2.x does not allow the {what} name `{name}`: {rule}"),
     );
-    let ways = "`into:` gives collections and partitions other names, `fields:` columns";
+    let ways = "`into:` renames collections and partitions, `fields:` renames columns";
     Err(match suggested(name, letter_first) {
-        Some(better) => error.hint(format!("`{better}` would do; {ways}")),
+        Some(better) => error.hint(format!("`{better}` is allowed; {ways}")),
         None => error.hint(ways),
     })
 }
@@ -125,19 +126,19 @@ pub fn lacking(kind: VectorType, server: &Server) -> Option<String> {
     let dimension = kind.dimension;
     if dimension == 0 || dimension > most {
         return Some(format!(
-            "vectors of {dimension} dimensions: Milvus takes 1 to {most}"
+            "vectors of {dimension} dimensions: Milvus allows 1 to {most}"
         ));
     }
     if kind.is_binary() && !dimension.is_multiple_of(8) {
         return Some(format!(
-            "binary vectors of {dimension} dimensions: Milvus takes multiples of 8"
+            "binary vectors of {dimension} dimensions: Milvus allows only multiples of 8"
         ));
     }
     None
 }
 
 /// The metric that an index on a column gets: the job's, else the source's; an error if that is impossible. If a target
-/// has several vectors, a column's own metric comes first, and the job's is for those that it can measure.
+/// has several vectors, a column's own metric has priority, and the job's is for those that it applies to.
 pub fn metric(column: &Column, settings: &Settings, alone: bool) -> Result<Option<Metric>> {
     let ColumnType::Vector(kind) = column.kind else {
         // Sparse vectors have no other.
@@ -158,9 +159,7 @@ pub fn metric(column: &Column, settings: &Settings, alone: bool) -> Result<Optio
                 Kind::Unsupported,
                 format!("the source uses the metric {name}, which Milvus does not have"),
             )
-            .hint(
-                "`sink.milvus.metric` (classic jobs: metric_type) names one to use in its place",
-            ));
+            .hint("set another one with `sink.milvus.metric` (classic jobs: metric_type)"));
         }
         (None, Some(metric)) => metric.clone(),
     };
@@ -169,17 +168,17 @@ pub fn metric(column: &Column, settings: &Settings, alone: bool) -> Result<Optio
         return Err(Error::new(
             Kind::Job,
             format!(
-                "metric {} does not measure {} vectors",
+                "metric {} does not apply to {} vectors",
                 metric.name(),
                 kind.element.name()
             ),
         )
         .hint(match binary {
             true => format!(
-                "{name} vectors are measured by HAMMING or JACCARD; if the source's whole numbers are components, \
-                 `as: float32` in the source carries them as such"
+                "{name} vectors use HAMMING or JACCARD; if the source's integers are components, \
+                 `as: float32` in the source reads them as such"
             ),
-            false => format!("{name} vectors are measured by L2, IP or COSINE"),
+            false => format!("{name} vectors use L2, IP or COSINE"),
         }));
     }
     Ok(Some(match metric {
@@ -189,7 +188,7 @@ pub fn metric(column: &Column, settings: &Settings, alone: bool) -> Result<Optio
     }))
 }
 
-/// What the operator should know, although it is possible.
+/// What the operator should know, although it is not an error.
 pub fn warnings(target: &Target, settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     if settings.metric.as_ref().or(target.metric()) == Some(&Metric::Tanimoto) {
@@ -202,7 +201,7 @@ pub fn warnings(target: &Target, settings: &Settings) -> Vec<String> {
         && job != source
     {
         warnings.push(format!(
-            "the job measures {} by {}, the source by {}: the job's is taken",
+            "for {}, the job sets metric {}, but the source has {}: the job's is used",
             target.name,
             job.name(),
             source.name()
@@ -216,7 +215,7 @@ pub fn warnings(target: &Target, settings: &Settings) -> Vec<String> {
     warnings.dedup();
     if settings.index == IndexWanted::Source && target.index().is_none() {
         warnings.push(format!(
-            "`index: source`, but the source of {} has no index: none is created",
+            "`index: source`, but the source of {} has no index: no index is created",
             target.name
         ));
     }
@@ -281,7 +280,7 @@ pub fn index_name<'t>(target: &'t Target, settings: &Settings, field: &str) -> &
     }
 }
 
-/// The indexes to create on fields that are no vectors, each with its field and its name.
+/// The indexes to create on fields that are not vectors, each with its field and its name.
 pub fn other_indexes(target: &Target, settings: &Settings) -> Vec<(String, String, IndexPlan)> {
     let all = match settings.index {
         IndexWanted::Source => target.traits.indexes.as_slice(),
@@ -314,11 +313,11 @@ pub fn another_index(
         return None;
     }
     let what = format!(
-        "collection {collection} has an index {} by {} on `{field}`, but the job wants {} by {}",
+        "collection {collection} has an index {} with metric {} on `{field}`, but the job wants {} with metric {}",
         there.kind, there.metric, wanted.kind, wanted.metric
     );
     let error = Error::new(Kind::Refused, what);
-    Some(error.hint("leave `index` out to keep it, or drop it first"))
+    Some(error.hint("leave out `index` to keep it, or drop it first"))
 }
 
 /// A sentence about an existing index with parameters other than the job's.
@@ -331,12 +330,12 @@ pub fn other_params(
     let (_, has) = described::index(&there.params);
     let differ = wanted.params.iter().filter_map(|(name, value)| {
         let (_, kept) = has.params.iter().find(|(known, _)| known == name)?;
-        (kept != value).then(|| format!("{name} {kept}, the job wants {value}"))
+        (kept != value).then(|| format!("{name} = {kept}, the job wants {value}"))
     });
     let differ: Vec<String> = differ.collect();
     (!differ.is_empty()).then(|| {
         format!(
-            "the index {} on `{field}` of collection {collection} stays as it is: it has {}",
+            "the index {} on `{field}` of collection {collection} is kept as it is: it has {}",
             there.kind,
             differ.join("; ")
         )
@@ -365,7 +364,7 @@ fn simplest(kind: ColumnType) -> Index {
     }
 }
 
-/// An error about a kind of index that cannot hold a column's vectors.
+/// An error about a type of index that cannot hold a column's vectors.
 fn not_held(index: &str, column: ColumnType) -> Option<Error> {
     if holds(index, column) {
         return None;
@@ -373,19 +372,19 @@ fn not_held(index: &str, column: ColumnType) -> Option<Error> {
     let (vectors, kinds) = match column {
         ColumnType::Vector(kind) if kind.is_binary() => (
             "binary",
-            "BIN_FLAT, BIN_IVF_FLAT; if the source's whole numbers are components, `as: float32` in the source carries \
-             them as such",
+            "BIN_FLAT, BIN_IVF_FLAT; if the source's integers are components, `as: float32` in the source reads them \
+             as such",
         ),
         ColumnType::Vector(kind) if index.starts_with("BIN_") => (
             kind.element.name(),
-            "FLAT, IVF_FLAT, HNSW …; if the source's numbers are bits, `pack: bits` in an HDF5 source makes binary vectors \
-             of them",
+            "FLAT, IVF_FLAT, HNSW …; if the source's numbers are bits, `pack: bits` in an HDF5 source makes them binary \
+             vectors",
         ),
         ColumnType::Vector(kind) => (kind.element.name(), "FLAT, IVF_FLAT, HNSW …"),
         _ => ("sparse", "SPARSE_INVERTED_INDEX, SPARSE_WAND"),
     };
-    let what = format!("an index {index} does not hold {vectors} vectors");
-    Some(Error::new(Kind::Job, what).hint(format!("these do: {kinds}")))
+    let what = format!("an index of type {index} cannot hold {vectors} vectors");
+    Some(Error::new(Kind::Job, what).hint(format!("these types can: {kinds}")))
 }
 
 fn planned(index: Index, metric: Option<Metric>) -> Result<IndexPlan> {
@@ -393,9 +392,9 @@ fn planned(index: Index, metric: Option<Metric>) -> Result<IndexPlan> {
     let Some(metric) = metric else {
         return Err(Error::new(
             Kind::Job,
-            "an index needs a metric, and the source does not know it",
+            "an index needs a metric, but the source does not declare one",
         )
-        .hint("`sink.milvus.metric` (classic jobs: metric_type) names it"));
+        .hint("set it with `sink.milvus.metric` (classic jobs: metric_type)"));
     };
     Ok(IndexPlan {
         kind,
@@ -417,7 +416,7 @@ impl fmt::Display for IndexPlan {
         }
         match self.metric.is_empty() {
             true => Ok(()),
-            false => write!(f, " by {}", self.metric),
+            false => write!(f, " with metric {}", self.metric),
         }
     }
 }
@@ -436,7 +435,7 @@ impl IndexPlan {
             KeyValue::new("metric_type", &self.metric),
             KeyValue::new("params", serde_json::Value::Object(params).to_string()),
         ];
-        // An index on a field that is no vector has none of them.
+        // An index on a field that is not a vector has none of them.
         let says_nothing = |param: &KeyValue| match param.key.as_str() {
             "params" => self.metric.is_empty() && self.params.is_empty(),
             _ => param.value.is_empty(),
@@ -481,7 +480,7 @@ mod tests {
         let params = |m: &str| other_params("c", "v", &there, &wanted("HNSW", "L2", m));
         assert_eq!(params("16"), None);
         let said = params("32").unwrap();
-        assert!(said.ends_with("it has M 16, the job wants 32"), "{said}");
+        assert!(said.ends_with("it has M = 16, the job wants 32"), "{said}");
     }
 
     #[test]

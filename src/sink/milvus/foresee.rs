@@ -1,5 +1,5 @@
-//! What will a run do besides delivering rows, and will the server accept it? Metric, index, load, what a count will
-//! rest on. Looks only; to prove an index it creates a collection of its own, and removes it again.
+//! What will a run do besides delivering rows, and will the server accept it? Metric, index, load, the basis of the
+//! count. Only looks; to prove an index it creates a collection of its own, and removes it again.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use super::Milvus;
 use super::columns;
 use super::fit::{self, IndexPlan};
 
-/// Kinds of index that Milvus has had so far.
+/// Types of index that Milvus has had so far.
 const KINDS: [&str; 27] = [
     "FLAT",
     "IVF_FLAT",
@@ -71,11 +71,11 @@ impl Milvus {
             None => metric.map(|m| m.name().to_owned()),
         };
         let said_by = match (&there, &settings.metric, in_source) {
-            (Some(_), ..) => "the index that is there".to_owned(),
+            (Some(_), ..) => "the existing index".to_owned(),
             (None, Some(job), Some(source)) if job != source => {
-                format!("the job; the source says {}", source.name())
+                format!("the job; the source has {}", source.name())
             }
-            (None, Some(_), None) => "the job; the source does not say".to_owned(),
+            (None, Some(_), None) => "the job; the source has none".to_owned(),
             (None, Some(_), Some(_)) => "the job and the source".to_owned(),
             (None, None, _) => "the source".to_owned(),
         };
@@ -98,18 +98,18 @@ impl Milvus {
             },
             metric_in_target: metric.map(|metric| (metric, said_by)),
             index: match (&there, index.as_slice()) {
-                (Some(there), _) => format!("{} by {}, which is there and stays", there.kind, there.metric),
+                (Some(there), _) => format!("{} with metric {}, which exists and is kept", there.kind, there.metric),
                 (None, [_, ..]) if skips => "none".to_owned(),
-                (None, [(_, plan)]) => format!("{plan}{others}, made when all rows are in; a run has the server try it first"),
+                (None, [(_, plan)]) => format!("{plan}{others}, created once all rows are in; a run has the server try it first"),
                 (None, plans @ [_, ..]) => {
                     let plans: Vec<String> = plans.iter().map(|(field, plan)| format!("{field}: {plan}")).collect();
-                    format!("{}{others}, made when all rows are in", plans.join("; "))
+                    format!("{}{others}, created once all rows are in", plans.join("; "))
                 }
-                (None, []) => "none is made: searches choose the metric, and what has no index cannot be loaded".to_owned(),
+                (None, []) => "none is created: searches choose the metric, and a collection without an index cannot be loaded".to_owned(),
             },
             load: match settings.load && !skips {
-                true => "when all rows are in",
-                false if is_loaded => "is loaded already",
+                true => "once all rows are in",
+                false if is_loaded => "is already loaded",
                 false => "no",
             },
             rests_on: match self.run.verify {
@@ -120,12 +120,12 @@ impl Milvus {
         })
     }
 
-    /// How rows get there, and why.
+    /// How rows reach the server, and why.
     fn way(&self, target: &Target) -> String {
         match &self.bulk {
             Some(bulk) => bulk.way(target, self.client.server()),
             None => {
-                "inserts: the job names no `bulk`, by which the server would import files by itself"
+                "inserts: the job has no `bulk`, with which the server would import files itself"
                     .to_owned()
             }
         }
@@ -162,7 +162,7 @@ impl Milvus {
         let name = proof_name();
         let made = self.client.create_collection(&NewCollection {
             name: &name,
-            description: "made by milvusdm to try an index, and removed at once",
+            description: "created by milvusdm to try an index, and removed at once",
             columns: &target.columns,
             traits: &CollectionTraits::default(),
             consistency: None,
@@ -174,8 +174,8 @@ impl Milvus {
             if error.kind().is_silence() {
                 return Err(error);
             }
-            // The job's user may have access to the job's collection only.
-            warn!("the index cannot be tried beforehand: {error:#}");
+            // The job's user may have access only to the job's collection.
+            warn!("the index could not be tried beforehand: {error:#}");
             return Ok(());
         }
         let tried = plans.iter().try_for_each(|(field, plan)| {
@@ -184,8 +184,8 @@ impl Milvus {
                 Kind::Refused => {
                     let what = format!("the server refuses the index {plan}: {}", error.what());
                     Error::new(Kind::Refused, what).hint(format!(
-                        "`sink.milvus.index` (classic jobs: `index`) has its type and params{}; nothing was sent, made or \
-                         removed",
+                        "`sink.milvus.index` (classic jobs: `index`) sets its type and params{}; nothing was sent, created \
+                         or removed",
                         missing(plan)
                     ))
                 }
@@ -194,7 +194,7 @@ impl Milvus {
         });
         let gone = self.client.drop_collection(&name);
         if let Err(error) = gone {
-            warn!("collection {name}, made to try the index, could not be removed: {error:#}");
+            warn!("collection {name}, created to try the index, could not be removed: {error:#}");
         }
         tried?;
         for (field, plan) in plans {
@@ -205,7 +205,7 @@ impl Milvus {
     }
 }
 
-/// Half a sentence about parameters that this kind of index needs before Milvus 2.4 and that are missing.
+/// The end of a sentence about missing parameters that this type of index needs before Milvus 2.4.
 fn missing(plan: &IndexPlan) -> String {
     let needed: &[&str] = match plan.kind.as_str() {
         "HNSW" => &["M", "efConstruction"],
@@ -221,7 +221,7 @@ fn missing(plan: &IndexPlan) -> String {
     }
 }
 
-/// A warning about a kind of index that no Milvus has had, with a suggestion if there is one.
+/// A warning about a type of index that no Milvus has had, with a suggestion if there is one.
 pub(super) fn unknown_kind(plan: &IndexPlan) -> Option<String> {
     // Swapped letters are surely a mistake, and reported as an error.
     if KINDS.contains(&plan.kind.as_str()) || swapped(&plan.kind).is_some() {
@@ -230,12 +230,12 @@ pub(super) fn unknown_kind(plan: &IndexPlan) -> Option<String> {
     let meant = crate::job::did_you_mean(&plan.kind, &KINDS);
     let meant = meant.map(|meant| format!(" ({meant})")).unwrap_or_default();
     Some(format!(
-        "no Milvus that this program knows has an index `{}`{meant}: the server is asked before the first row",
+        "no Milvus known to this program has an index `{}`{meant}: the server is asked before the first row",
         plan.kind
     ))
 }
 
-/// The kind of index that has exactly the letters of a word in another order: the most common typo, and unlikely to be
+/// The type of index that has exactly the letters of a word in another order: the most common typo, and unlikely to be
 /// the name of a future index.
 pub(super) fn swapped(kind: &str) -> Option<&'static str> {
     let letters = |word: &str| {

@@ -45,8 +45,8 @@ impl Milvus {
         if !self.client.is_loaded(&found.name, partition)? {
             return Ok(Held::Hidden {
                 why: format!("{name} is not loaded, and Milvus returns rows of loaded collections only"),
-                hint: "`milvusdm verify --load` with the same job makes an index if there is none, loads, compares, and \
-                       leaves the collection as it was; `load: true` and an `index` in the job keep it loaded"
+                hint: "`milvusdm verify --load` with the same job creates an index if there is none, loads, \
+                       compares, and restores the previous state; `load: true` and an `index` in the job keep it loaded"
                     .to_owned(),
             });
         }
@@ -77,7 +77,7 @@ impl Milvus {
             plain: target.plain().is_some(),
             checks: fields.checks,
             misfit: self.run.rules.misfit,
-            // Milvus Lite keeps one row a key, and does not count by partition.
+            // Milvus Lite keeps one row per key, and does not count by partition.
             counts: self.client.server().flavour != Flavour::LitePython,
         })))
     }
@@ -98,16 +98,16 @@ struct Keyed<'s> {
 /// A column to compare.
 struct Look {
     number: usize,
-    /// Rows without a value got a default there.
+    /// Rows without a value got a default in the collection.
     defaulted: bool,
 }
 
-/// The most queries spent on telling apart rows that have copies: up to half as many rows are each identified.
+/// The most queries spent on identifying rows that have copies: enough for up to half as many rows.
 const QUESTIONS: u32 = 128;
 
 /// What is known about rows that occur more than once.
 struct Copies<'b> {
-    /// How many may still be asked.
+    /// How many queries may still be made.
     questions: u32,
     /// The first one, and how often it occurs.
     first: Option<(Wanted<'b>, u64)>,
@@ -127,11 +127,11 @@ impl Holder for Keyed<'_> {
     }
 
     fn why_unread(&self) -> &'static str {
-        "Milvus 2.x gives no row of id 9223372036854775807: it was counted, its vector not compared"
+        "Milvus 2.x does not return the row with id 9223372036854775807: it was counted, but its vector was not compared"
     }
 
     fn as_delivered(&self, batch: Batch) -> Result<Batch> {
-        // What was delivered was allowed by the rules of the run.
+        // Rows that were delivered passed the rules of the run.
         let (mut batch, _) = mend::fitted(&self.checks, self.misfit, batch)?;
         pack::leave_out(&mut batch, NonFinite::Skip)?;
         Ok(batch)
@@ -155,7 +155,7 @@ impl Holder for Keyed<'_> {
         let found = found.map_err(|e| self.unloaded(e))?;
         let there = There::new(found);
         let mut compared = Compared::default();
-        // Rows that a query returned, each of which has to occur once.
+        // Rows that a query returned, each of which must occur once.
         let mut given = Vec::with_capacity(rows.len());
         for row in &rows {
             match there.row(&row.key) {
@@ -218,7 +218,7 @@ fn key_bytes(batch: &Batch) -> usize {
 }
 
 impl Keyed<'_> {
-    /// What differs between a delivered row and the row there.
+    /// What differs between a delivered row and the row in the collection.
     fn differs(&self, wanted: &Wanted<'_>, there: &There, at: usize) -> Option<What> {
         let columns = self.look_up.columns.iter().zip(&there.columns);
         for (look, (column, array)) in self.looks.iter().zip(columns) {
@@ -266,9 +266,8 @@ impl Keyed<'_> {
         Ok(())
     }
 
-    /// How many of these rows have ids that occur more than once, `total` rows in all. Halves the rows until single
-    /// ones are
-    /// left or too many queries were made: then it is as many as the surplus allows.
+    /// How many of these rows have ids that occur more than once, if the collection has `total` rows with these ids.
+    /// Halves the rows until single ones are left or too many queries were made: then as many as the surplus allows.
     fn with_copies<'b>(
         &self,
         some: &[Wanted<'b>],
@@ -307,8 +306,8 @@ impl Keyed<'_> {
         count.map_err(|e| self.unloaded(e))
     }
 
-    /// A restarted server reloads what was loaded, which takes a while: it will answer later what it refuses until
-    /// then.
+    /// A restarted server reloads what was loaded, which takes a while: later it will answer queries that it refuses
+    /// until then.
     fn unloaded(&self, error: Error) -> Error {
         let LookUp {
             collection,
@@ -338,9 +337,9 @@ impl Keyed<'_> {
     }
 }
 
-/// What a query returned, indexed by key.
+/// What a query returned, by key.
 struct There {
-    /// Keys, and which of the rows each is.
+    /// The keys, each with the number of its row.
     keys: Vec<(Key, usize)>,
     distinct: usize,
     columns: Vec<ArrayRef>,

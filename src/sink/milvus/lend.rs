@@ -1,4 +1,4 @@
-//! How can a collection that is not loaded be read? It gets an index if it has none and is loaded; both are undone
+//! How can a collection that is not loaded be read? It gets an index if it has none, and is loaded; both are undone
 //! afterwards.
 
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ impl Milvus {
                 Ok(index.is_some_and(|index| index.finished))
             })?;
         }
-        // If another partition is loaded, only this one is added.
+        // If another partition is loaded, only this one is loaded in addition.
         let partly = self.client.server().flavour == Flavour::Full
             && self.client.is_loaded(name, None)?
             && partition.is_some();
@@ -87,7 +87,7 @@ impl Milvus {
         }
     }
 
-    /// The index that is cheapest to build, by the job's metric if that is known.
+    /// The index that is cheapest to build, with the job's metric if that is known.
     fn plainest(&self, column: &Column, alone: bool) -> IndexPlan {
         let metric = fit::metric(column, &self.settings, alone).ok().flatten();
         let element = match column.kind {
@@ -118,7 +118,9 @@ impl Milvus {
             check()?;
             if began.elapsed() > self.run.patience {
                 let what = format!("the server has been {doing} for longer than `run.patience`");
-                return Err(Error::new(Kind::Busy, what).hint("`run: {patience: 1h}` waits longer"));
+                return Err(
+                    Error::new(Kind::Busy, what).hint("set `run: {patience: 1h}` to wait longer")
+                );
             }
             std::thread::sleep(ASK_EVERY);
         }

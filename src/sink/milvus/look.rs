@@ -20,7 +20,7 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    /// Discards all of it, because what follows changes things.
+    /// Discards everything, because the next steps change what exists.
     pub(super) fn clear(&self) {
         lock(&self.collections).clear();
         lock(&self.partitions).clear();
@@ -32,7 +32,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().expect("no one panics with it locked")
 }
 
-/// What is known under a key; asks the server if nothing is. Two threads that ask at the same time may both do so.
+/// What is known under a key; asks the server if nothing is. Two threads at the same time may both ask.
 fn known<K: Hash + Eq, V, T>(
     all: &Mutex<HashMap<K, V>>,
     key: K,
@@ -55,7 +55,7 @@ impl Milvus {
         known(&self.looks.collections, name.to_owned(), Option::clone, ask)
     }
 
-    /// The server's id of a partition, 0 if it does not say; `None`: there is no such partition.
+    /// The server's id of a partition, 0 if the server does not return it; `None` if there is no such partition.
     pub(super) fn seen_partition(&self, collection: &str, partition: &str) -> Result<Option<u64>> {
         let ask = || self.client.partitions(collection);
         let get = |all: &HashMap<String, u64>| all.get(partition).copied();

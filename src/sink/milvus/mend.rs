@@ -1,5 +1,5 @@
-//! What becomes of values that do not fit their fields? They are cut, left out with or without their rows, or kept in
-//! the dynamic field, as the job allows; otherwise they are an error.
+//! What happens to values that do not fit their fields? They are truncated, left out with or without their rows, or
+//! kept in the dynamic field, as the job allows; otherwise they are an error.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::job::Misfits;
 use crate::json;
 use crate::schema::{ColumnType, Role, Scalar, TooLong};
 
-/// A value that moves to the dynamic field because its own field cannot take it: the row, the key, the JSON.
+/// A value that moves to the dynamic field because its own field cannot hold it: the row, the key, the JSON.
 type Moved = (usize, String, String);
 
-/// Adapts a batch's values to their fields, or takes rows out, as far as the job allows. Returns the batch and the rows
-/// that were taken out.
+/// Adapts a batch's values to their fields, or removes rows, as far as the job allows. Returns the batch and the rows
+/// that were removed.
 pub fn fitted(checks: &[Check], rule: Misfits, mut batch: Batch) -> Result<(Batch, Vec<LeftOut>)> {
     if checks.is_empty() {
         return Ok((batch, Vec::new()));
@@ -48,8 +48,7 @@ pub fn fitted(checks: &[Check], rule: Misfits, mut batch: Batch) -> Result<(Batc
     Ok((batch, left_out))
 }
 
-/// Adapts the values of one column. Rows to be taken out, and values that move to the dynamic field, are added to the
-/// others.
+/// Adapts the values of one column. Adds rows to be removed, and values that move to the dynamic field, to the lists.
 fn mend(
     check: &Check,
     rule: Misfits,
@@ -144,8 +143,8 @@ fn element(of: Scalar, list: &ArrayRef, at: usize) -> Option<String> {
     })
 }
 
-/// Adds values to the dynamic field of their rows. A dynamic field that is no object stays as it is, to be reported
-/// later.
+/// Adds values to the dynamic field of their rows. A dynamic field that is not an object is left as it is, to be
+/// reported later.
 fn take_in(column: usize, part: &mut Cow<Part>, moved: &mut Vec<Moved>) {
     if moved.is_empty() {
         return;
@@ -214,8 +213,8 @@ fn misfitting(part: &Part, check: &Check, row: usize, misfit: &Misfit) -> Error 
     );
     error.hint(match misfit {
         Misfit::TooLong(..) => {
-            "`too_long: truncate` under `fields.columns` cuts such texts, `run.misfit: skip` leaves their rows out, \
-             counted and listed; `run.misfit: dynamic` keeps them in the dynamic field, where the field is nullable"
+            "`too_long: truncate` under `fields.columns` truncates such texts, `run.misfit: skip` leaves their rows out, \
+             and counts and lists them; `run.misfit: dynamic` keeps them in the dynamic field, where the field is nullable"
         }
         _ => {
             "`run.misfit: skip` leaves such rows out, and counts and lists them; `run.misfit: null` leaves the value \

@@ -1,6 +1,6 @@
 //! Milvus 2.x: how are rows delivered into a collection?
 //! Checks everything against the server's own description before the first byte is sent, and sends vector bytes
-//! from where they are mapped. Never tries anything twice, and drops nothing that it was not asked to replace.
+//! directly from the mapping. Never tries anything twice, and drops nothing that it was not asked to replace.
 
 pub mod bulk;
 mod check;
@@ -50,7 +50,7 @@ pub const KIND: SinkKind = SinkKind {
 
 impl Spec for Settings {
     fn open(&self, run: &RunSettings) -> Result<Box<dyn Sink>> {
-        // With a server nearby, more than two connections on two cores do not help.
+        // With a nearby server, more than two connections on two cores do not help.
         let connections = run.connections.unwrap_or(limits::CONNECTIONS_DEFAULT);
         let server = self.client()?;
         let client = match milvus::open(&server, connections)? {
@@ -61,7 +61,7 @@ impl Spec for Settings {
             && hint.trim_start_matches(['v', 'V']).starts_with('1')
         {
             warn!(
-                "the job says Milvus {hint}, but the server is {}",
+                "the job expects Milvus {hint}, but the server is {}",
                 client.server()
             );
         }
@@ -103,7 +103,7 @@ pub struct Milvus {
     /// Collections that were flushed before the first row, with the start of that flush.
     flushed: Mutex<HashMap<String, Instant>>,
     looks: look::Looks,
-    /// How rows get there as files, if the job wants that.
+    /// How rows reach the server as files, if the job wants that.
     bulk: Option<bulk::Bulk>,
 }
 
@@ -122,15 +122,15 @@ struct Run {
 struct State {
     /// For each collection, the target that was checked first: others must agree with it.
     first: HashMap<String, Target>,
-    /// Collections that some target replaces whole, with the server's id of each.
+    /// Collections that a target replaces completely, with the server's id of each.
     to_replace: HashMap<String, u64>,
-    /// Collections that this job made or replaced.
+    /// Collections that this job created or replaced.
     made: HashSet<String>,
-    /// Partitions that this job made or replaced.
+    /// Partitions that this job created or replaced.
     made_partitions: HashSet<TargetName>,
     /// Indexes that the server accepts, with the vectors they are on.
     proven: HashSet<(fit::IndexPlan, ColumnType)>,
-    /// For each collection, the targets in it that do not have all their rows.
+    /// For each collection, the targets in it that do not have all their rows yet.
     unfilled: HashMap<String, HashSet<u32>>,
     /// The server's id of each collection when the last target in it was prepared.
     numbers: HashMap<String, i64>,
@@ -140,7 +140,7 @@ struct State {
     known: HashMap<String, Collection>,
     /// The description that this run gives to collections it creates.
     mark: String,
-    /// How far collections are once their rows are all in.
+    /// The state of collections once all their rows are in.
     steps: HashMap<String, finish::Step>,
 }
 
@@ -166,7 +166,7 @@ impl Milvus {
         (!has_key && self.client.server().has_partitions()).then_some(&*target.name.partition)
     }
 
-    /// How rows get there as files, if they do.
+    /// How rows reach the server as files, if they do.
     fn bulk(&self) -> Option<&bulk::Bulk> {
         self.bulk.as_ref().filter(|bulk| bulk.is_chosen())
     }
@@ -268,7 +268,7 @@ impl Sink for Milvus {
         }
         let partition = fit::allowed_partition(&name.partition)?;
         let said = format!(
-            "partition {:?} of {} becomes {partition}: Milvus 2.x allows letters, digits and underscores only",
+            "partition {:?} of {} becomes {partition}: Milvus 2.x allows only letters, digits and underscores",
             name.partition, name.collection
         );
         let collection = name.collection.clone();
@@ -357,7 +357,7 @@ impl Sink for Milvus {
             Attempt::Again if self.upserts() => Write::Upsert,
             _ => Write::Insert,
         };
-        // Halves of a batch share its id: their first rows tell them apart.
+        // Halves of a batch share its id: their first rows distinguish them.
         let key = format!("{}/{}+{}", parcel.id, parcel.batch.first_row, parcel.rows);
         let result = self
             .client
@@ -365,7 +365,7 @@ impl Sink for Milvus {
             .map_err(|e| e.batch(parcel.id))?;
         let taken = match write {
             Write::Insert => result.insert_cnt,
-            // Not every version fills in both.
+            // Not every version returns both.
             Write::Upsert => result.upsert_cnt.max(result.insert_cnt),
         };
         if taken != i64::from(parcel.rows) {
@@ -394,10 +394,10 @@ impl Sink for Milvus {
         }
         let doubles = |why: &str, choices: &str| Redelivery::Doubles(format!("{why}; {choices}"));
         let resend =
-            "`run.on_doubt: resend` sends it again and accepts that its rows may be there twice";
+            "`run.on_doubt: resend` sends it again and accepts that its rows may be duplicated";
         if self.settings.auto_id {
             return doubles(
-                "the server makes the ids, so nothing distinguishes a second arrival from the first",
+                "the server generates the ids, so a second delivery cannot be told from the first",
                 resend,
             );
         }
@@ -410,7 +410,7 @@ impl Sink for Milvus {
         if !decision.ours && self.run.existing != Existing::Upsert {
             return doubles(
                 "the collection held rows before, and an upsert would replace those with the same ids",
-                "`run.on_doubt: upsert` accepts that, `run.on_doubt: resend` sends it again and accepts doubled rows",
+                "`run.on_doubt: upsert` accepts that, `run.on_doubt: resend` sends it again and accepts duplicate rows",
             );
         }
         Redelivery::Harmless
@@ -468,7 +468,7 @@ impl Sink for Milvus {
         let ready = self.ready(target.number)?;
         let delivered = ready.delivered.load(Ordering::Relaxed);
         let made = match decision.action {
-            Action::Create => "was made",
+            Action::Create => "was created",
             Action::Replace => "was replaced",
             _ => "was added to",
         };
@@ -480,8 +480,8 @@ impl Sink for Milvus {
             ),
         };
         Some(format!(
-            "{what} {made}; this run delivered {delivered} rows to it, which stay: the same command goes on, \
-             `mode: overwrite` with --again begins anew"
+            "{what} {made}; this run delivered {delivered} rows to it, which are kept: the same command continues, \
+             `mode: overwrite` with --again starts over"
         ))
     }
 }

@@ -1,5 +1,5 @@
 //! How does a batch become a parcel? Each row is visited once (does it fit, is it finite, what is its digest), and
-//! copied while it is in the cache if it is stored by itself. This is where pages of a mapping fault in.
+//! copied while it is in the cache if it is stored separately. This is where pages of a mapping fault in.
 
 use super::check::Check;
 use super::mend::fitted;
@@ -13,12 +13,12 @@ use crate::schema::{ColumnType, Element, VectorType};
 use crate::simd::{self, Floats};
 use crate::sink::Parcel;
 
-/// What to do with rows that a collection does not take.
+/// What to do with rows that a collection does not accept.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// With rows that have NaN or infinity in a vector.
+    /// For rows that have NaN or infinity in a vector.
     pub non_finite: NonFinite,
-    /// With rows that have another value that does not fit.
+    /// For rows that have another value that does not fit.
     pub misfit: Misfits,
 }
 
@@ -35,7 +35,7 @@ pub fn pack(
     let pieces = match batch.rows() {
         // The server refuses empty inserts.
         0 => Vec::new(),
-        // Nearly always everything is finite: frame it as if it were, and check on the way.
+        // Almost always everything is finite: frame it on that assumption, and check meanwhile.
         _ => {
             let framed = frame_checked(
                 envelope,
@@ -100,7 +100,7 @@ fn look(
     }
 }
 
-/// The digests of columns that are no dense vectors.
+/// The digests of columns that are not dense vectors.
 fn other_digests(parts: &[Part]) -> u64 {
     let mut sum = 0u64;
     for part in parts {
@@ -125,7 +125,7 @@ fn floats(element: Element) -> Floats {
     }
 }
 
-/// Takes rows that are not finite out of a batch, if that is allowed.
+/// Removes rows that are not finite from a batch, if that is allowed.
 pub fn leave_out(batch: &mut Batch, rule: NonFinite) -> Result<Vec<LeftOut>> {
     let mut kept = Vec::with_capacity(batch.parts.len());
     let mut left_out = Vec::new();

@@ -1,5 +1,5 @@
-//! Carries a decision out: drops, creates, and looks again. Nothing is sent to a collection that was not described and
-//! found to fit after the last change to it.
+//! Carries out a decision: drops, creates, and looks again. Nothing is sent to a collection before it was described and
+//! found to fit after its last change.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, MutexGuard};
@@ -33,8 +33,8 @@ impl Milvus {
         let found = {
             let mut state = self.state();
             if begun {
-                // What this job created or replaced before it died holds rows by now. A target that replaces the whole
-                // collection was carried out with the first of those that share it.
+                // What this job created or replaced before it died may hold rows by now. A target that replaces the
+                // whole collection was handled with the first of the targets that share it.
                 if decision.action != Action::Append {
                     if self.replaces_whole(target, decision, &state).is_some()
                         || name.partition.is_empty()
@@ -53,13 +53,13 @@ impl Milvus {
         let columns::Fields { sent, mut checks } = self.fields(&found, target)?;
         if let Some(bulk) = self.bulk() {
             bulk.prepare(target, &found, self.settings.auto_id)?;
-            // Inserts into old servers take objects only; their import takes any JSON.
+            // Inserts into old servers accept only objects; their import accepts any JSON.
             checks
                 .iter_mut()
                 .for_each(|check| check.objects_only = false);
         }
         if !name.partition.is_empty() {
-            // In parallel: no two targets share a partition.
+            // In parallel, because no two targets share a partition.
             if !begun {
                 self.remove_partition(target, &found, decision)?;
             }
@@ -101,9 +101,8 @@ impl Milvus {
         columns::fields(found, target, &self.settings, self.client.server())
     }
 
-    /// The id of the collection that a target takes part in replacing whole, 0 if the server did not say; `None`: the
-    /// target
-    /// does not.
+    /// The id of the collection that a target takes part in replacing completely, 0 if the server did not return it;
+    /// `None`: the target does not.
     fn replaces_whole(&self, target: &Target, decision: &Decision, state: &State) -> Option<u64> {
         let replaces = decision.action == Action::Replace && target.name.partition.is_empty();
         match replaces {
@@ -112,9 +111,8 @@ impl Milvus {
         }
     }
 
-    /// The server's id of where a prepared target goes. Partitions are listed together, because the last of them exists
-    /// by
-    /// then.
+    /// The server's id of where a prepared target goes. Partitions are listed together, because by then the last one
+    /// exists.
     pub(super) fn placed(&self, target: &Target) -> Result<u64> {
         let name = &target.name;
         let Some(ready) = self.ready(target.number) else {
@@ -158,11 +156,11 @@ impl Milvus {
             return Ok(());
         }
         let there = self.client.partitions(&found.name)?;
-        // Another one than was decided on was made since: by an earlier start of this job, or by somebody else. It
-        // stays, and what follows looks into it.
+        // A different one was created since the decision: by an earlier start of this job, or by somebody else. It is
+        // kept, and the next step looks into it.
         let is_it = |number: &u64| decision.replaces == 0 || *number == decision.replaces;
         if there.get(&name.partition).is_some_and(is_it) {
-            // A loaded partition is not dropped.
+            // A loaded partition cannot be dropped.
             self.client
                 .release_partition(&found.name, &name.partition)?;
             self.client.drop_partition(&found.name, &name.partition)?;
@@ -180,13 +178,13 @@ impl Milvus {
         if found.name != name {
             return Err(Error::new(
                 Kind::Refused,
-                format!("{name} became an alias of {}", found.name),
+                format!("{name} has become an alias of {}", found.name),
             )
-            .hint("`--again` runs the job anew"));
+            .hint("`milvusdm run --again` starts the job over"));
         }
         if number != 0 && u64::try_from(found.number) != Ok(number) {
-            // Made since it was decided on: by an earlier start of this job, or by somebody else. It stays, and what
-            // follows looks into it.
+            // Created since the decision: by an earlier start of this job, or by somebody else. It is kept, and the
+            // next step looks into it.
             return Ok(());
         }
         state.known.remove(name);
@@ -215,7 +213,7 @@ impl Milvus {
                 && !state.made.contains(name)
                 && found.description != description
             {
-                // It came since the look: empty, it is what an earlier start of this job made.
+                // It was created after the look: if empty, by an earlier start of this job.
                 self.fields(&found, target)?;
                 self.check_empty(target, &found, &format!("collection {name}"))?;
             }
@@ -237,8 +235,8 @@ impl Milvus {
             shards: self.settings.shards.or(carried.traits.shards).unwrap_or(1),
         })?;
         state.made.insert(name.clone());
-        // Partitions of targets that were made ready before this one replaced the collection. They hold nothing
-        // yet: no row is sent before all targets are ready.
+        // Partitions of targets that were made ready before this one replaced the collection. They are still empty: no
+        // row is sent before all targets are ready.
         for sibling in state
             .made_partitions
             .iter()
@@ -249,15 +247,15 @@ impl Milvus {
         let found = self.client.collection(name)?.ok_or_else(|| {
             Error::new(
                 Kind::Refused,
-                format!("collection {name} was created, but does not exist"),
+                format!("collection {name} was created, but the server does not find it"),
             )
         })?;
-        // A server silently ignores what it does not know.
+        // Servers silently ignore what they do not know.
         let server = self.client.server();
         let asked = columns::as_asked(&found, target, server);
         let asked = asked.and_then(|()| traits::as_asked(&found, &carried, &self.settings, server));
         if let Err(error) = asked {
-            // It is ours, and empty.
+            // This job created it, and it is empty.
             state.made.remove(name);
             self.client.drop_collection(name)?;
             return Err(error);
@@ -266,8 +264,7 @@ impl Milvus {
         Ok(found)
     }
 
-    /// Refuses what exists and should not yet, unless it is empty: then it may be what an earlier start of this job
-    /// created.
+    /// Refuses what should not exist yet, unless it is empty: then an earlier start of this job may have created it.
     /// Flushes it first, because statistics do not count unflushed rows.
     fn check_empty(&self, target: &Target, found: &Collection, what: &str) -> Result<()> {
         let looked = Instant::now();
@@ -284,7 +281,7 @@ impl Milvus {
             there.rows
         );
         Err(Error::new(Kind::Refused, what)
-            .hint("nothing was sent to it: `milvusdm run --again` looks again, and `mode` then decides what becomes of them"))
+            .hint("nothing was sent to it: `milvusdm run --again` looks again, and `mode` then decides what happens to them"))
     }
 
     fn partition_made(
@@ -298,7 +295,7 @@ impl Milvus {
         if self.client.has_partition(&found.name, partition)? {
             let made = self.state().made_partitions.contains(&target.name);
             if decision.action != Action::Append && !begun && !made {
-                // It came since the look, or was made anew since it was dropped.
+                // It was created after the look, or recreated after it was dropped.
                 self.check_empty(target, found, &format!("partition {}", target.name))?;
             }
             return Ok(());
@@ -311,15 +308,14 @@ impl Milvus {
 }
 
 impl Milvus {
-    /// Refuses a collection that was dropped, recreated or changed while rows were on their way to it; the same for
-    /// those of
-    /// its partitions that this run fills.
+    /// Refuses a collection that was dropped, recreated or changed while rows were on their way to it; the same for the
+    /// partitions that this run fills.
     pub(super) fn check_still_there(&self, target: &Target) -> Result<()> {
         let name = &target.name.collection;
         let anew = |what: &str| {
             let what = format!("{what} was dropped and recreated while this job filled it");
             Error::new(Kind::Refused, what)
-                .hint("what was delivered to it before is lost: `milvusdm run --again` loads everything anew")
+                .hint("rows delivered before that are lost: `milvusdm run --again` loads everything again")
         };
         let Some(found) = self.client.collection(name)? else {
             return Err(gone(&format!("collection {name}")));
@@ -346,11 +342,11 @@ impl Milvus {
     }
 }
 
-/// What existed at the time of the decision is gone, and what this job had sent to it is lost with it.
+/// What existed at the time of the decision no longer exists, and the rows that this job sent to it are lost.
 fn gone(what: &str) -> Error {
     Error::new(
         Kind::Refused,
-        format!("{what} is gone since this job looked at it"),
+        format!("{what} no longer exists, although it did when this job looked"),
     )
-    .hint("`milvusdm run --again` loads everything anew")
+    .hint("`milvusdm run --again` loads everything again")
 }

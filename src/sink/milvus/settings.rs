@@ -1,5 +1,5 @@
-//! What may a job say about a Milvus 2.x sink? Reads `sink.milvus`, noting every mistake.
-//! Touches nothing: certificates are read when the sink is opened.
+//! What can a job configure for a Milvus 2.x sink? Reads `sink.milvus`, noting every mistake.
+//! Opens nothing: certificates are read when the sink is opened.
 
 use serde_yaml::Value;
 
@@ -42,7 +42,7 @@ pub const SETTINGS: &[Setting] = &[
     LOAD,
     Setting::flag(
         "aliases",
-        "true: when all rows are in, this collection takes over the aliases of the source's",
+        "true: once all rows are in, this collection takes over the aliases of the source's collection",
     ),
     Setting::number(
         "index_file_size",
@@ -58,35 +58,35 @@ pub const SETTINGS: &[Setting] = &[
     Setting::map("bulk", BULK, "have the server import files, instead of inserting rows"),
     Setting::text(
         "version_hint",
-        "the version the job expects the server to have; the server is asked anyway",
+        "the server version that the job expects; the server is asked anyway",
     ),
 ];
 
 /// The collection.
 pub const COLLECTION: Setting = Setting::text(
     "collection",
-    "the collection; left out: named as in the source",
+    "the collection; left out: the name in the source",
 )
 .example("my_collection");
 /// The partition.
 pub const PARTITION: Setting = Setting::text(
     "partition",
-    "the partition; left out: the default one, or as in the source where the collection is",
+    "the partition; left out: the default one, or as in the source if the collection is left out too",
 );
 /// What to do with what exists.
 pub const MODE: Setting =
     Setting::choice("mode", Mode::WORDS, "what to do with what exists").or("append");
-/// Who makes ids.
-pub const AUTO_ID: Setting = Setting::flag("auto_id", "true: the server makes new ids");
-/// Which index to make.
+/// Who generates ids.
+pub const AUTO_ID: Setting = Setting::flag("auto_id", "true: the server generates new ids");
+/// Which index to create.
 pub const INDEX: Setting = Setting::new(
     "index",
     Takes::Any(&[Takes::Choice(&["source"]), Takes::Map(job::INDEX)]),
-    "the index to make; source: as the source's was; left out: none",
+    "the index to create; source: the same as in the source; left out: none",
 )
 .example("{ type: HNSW, params: { M: 16, efConstruction: 200 } }");
 /// Whether to load.
-pub const LOAD: Setting = Setting::flag("load", "true: load the collection when all is in");
+pub const LOAD: Setting = Setting::flag("load", "true: load the collection once all rows are in");
 /// Megabytes of a segment of Milvus 1.x.
 pub const INDEX_FILE_SIZES: (u64, u64) = (1, 131_072);
 /// `sink.milvus` of a job.
@@ -110,11 +110,11 @@ pub struct Settings {
     pub metric: Option<Metric>,
     /// Shards of a new collection.
     pub shards: Option<u32>,
-    /// Whether the server makes the ids.
+    /// Whether the server generates the ids.
     pub auto_id: bool,
     /// The default consistency level of a new collection.
     pub consistency: Option<Consistency>,
-    /// The index to make.
+    /// The index to create.
     pub index: IndexWanted,
     /// Whether to load at the end.
     pub load: bool,
@@ -130,7 +130,7 @@ pub struct Settings {
     pub version_hint: Option<String>,
 }
 
-/// Which index to make.
+/// Which index to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexWanted {
     /// None.
@@ -210,7 +210,7 @@ impl Settings {
     }
 }
 
-/// The index to make.
+/// The index to create.
 pub fn read_index(form: &mut Form) -> IndexWanted {
     match form.value("index") {
         None => IndexWanted::None,
@@ -219,7 +219,7 @@ pub fn read_index(form: &mut Form) -> IndexWanted {
             let index = form.form("index").and_then(job::read_index);
             let kind = index.as_ref().map(|index| index.kind.as_str());
             if let Some((kind, meant)) = kind.and_then(|k| Some((k, swapped(k)?))) {
-                let what = format!("`{kind}` is no index of Milvus");
+                let what = format!("`{kind}` is not a type of index in Milvus");
                 form.mistake_hint("index.type", what, format!("did you mean `{meant}`?"));
             }
             index.map_or(IndexWanted::None, IndexWanted::This)
@@ -227,7 +227,7 @@ pub fn read_index(form: &mut Form) -> IndexWanted {
         Some(_) => {
             form.mistake(
                 "index",
-                "is either a map {type: …, params: …} or the word `source`",
+                "must be a map {type: …, params: …} or the word `source`",
             );
             IndexWanted::None
         }

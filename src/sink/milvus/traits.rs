@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::milvus::{Collection, Flavour, Server, default_value, properties};
 use crate::schema::{Column, Columns};
 
-/// The description of a collection: that of the source's, and by which run it was created.
+/// The description of a collection: that of the source's collection, and the run that created it.
 pub fn description(target: &Target, mark: &str) -> String {
     match target.traits.description.as_str() {
         "" => mark.to_owned(),
@@ -19,7 +19,7 @@ pub fn description(target: &Target, mark: &str) -> String {
     }
 }
 
-/// The parts of a target's schema that a server is known to lack, each with the release that has it.
+/// The parts of a target's schema that a server is known to lack.
 fn lacking(target: &Target, server: &Server) -> Vec<String> {
     let old = |release: (u32, u32)| match server.flavour {
         Flavour::Full => server.release.is_some_and(|r| r < release),
@@ -44,7 +44,7 @@ fn lacking(target: &Target, server: &Server) -> Vec<String> {
     lacks
 }
 
-/// Returns an error about what the server lacks, unless it may be left out.
+/// Returns an error about parts that the server lacks, unless they may be left out.
 pub fn check(target: &Target, settings: &Settings, server: &Server) -> Result<()> {
     refuse(lacking(target, server), settings, server)
 }
@@ -55,11 +55,11 @@ fn refuse(lacks: Vec<String>, settings: &Settings, server: &Server) -> Result<()
     }
     let lacks = lacks.join(", ");
     if settings.drops_unsupported {
-        warn!("{server} does not have {lacks}: left out");
+        warn!("{server} does not support {lacks}: left out");
         return Ok(());
     }
-    let what = format!("{server} does not have what the source's schema has: {lacks}");
-    let hint = "`sink.milvus.unsupported: drop` creates the collection without it";
+    let what = format!("{server} does not support all of the source's schema: {lacks}");
+    let hint = "`sink.milvus.unsupported: drop` creates the collection without these";
     Err(Error::new(Kind::Unsupported, what).hint(hint))
 }
 

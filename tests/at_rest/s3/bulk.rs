@@ -209,7 +209,7 @@ fn refused(server: &Server) {
         (
             format!("{there}, server_path: /files"),
             2,
-            &["sink.milvus.bulk.staging.server_path", "by their keys"],
+            &["sink.milvus.bulk.staging.server_path", "have keys"],
         ),
         (there.replace("s3://", "gs://"), 2, &["s3://bucket/prefix"]),
         (

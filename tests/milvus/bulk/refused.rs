@@ -55,7 +55,7 @@ fn texts_and_lists_that_are_too_long_are_refused() {
         "",
         fields,
         3,
-        &["id 9", "has 40 bytes, and the field takes 16"],
+        &["id 9", "has 40 bytes, but the field allows 16"],
     );
     let list = "t['nums'] = pa.array([list(range(9 if i == 9 else 2)) for i in range(n)], pa.list_(pa.int64()))";
     let fields = "fields: {columns: {nums: {type: array<int64>, max_capacity: 4}}}\n";
@@ -65,7 +65,7 @@ fn texts_and_lists_that_are_too_long_are_refused() {
         "",
         fields,
         3,
-        &["id 9", "is a list of 9, and the field takes 4"],
+        &["id 9", "is a list of 9, but the field allows 4"],
     );
     let inner = "t['tags'] = pa.array([['x' * (40 if i == 9 else 3)] for i in range(n)], pa.list_(pa.string()))";
     let fields =
@@ -94,7 +94,7 @@ fn ids_that_repeat_or_are_missing_are_refused() {
         "",
         fields,
         3,
-        &["has 30 bytes, and the field takes 16"],
+        &["has 30 bytes, but the field allows 16"],
     );
 }
 
@@ -230,7 +230,7 @@ fn what_an_import_cannot_do_is_refused() {
         "format: npy",
         "",
         2,
-        &["format: npy` takes an id and a vector"],
+        &["format: npy` allows only an id and a vector"],
     );
     refused(
         "bulk_upsert",

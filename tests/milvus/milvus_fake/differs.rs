@@ -50,9 +50,9 @@ fn all_that_differs_is_told_in_one_error() {
     let said = error.to_string();
     for part in [
         "5 mistakes",
-        "has a VARCHAR primary key `id`, but the ids here are INT64",
-        "has embedding FLOAT_VECTOR(2), the vectors here are FLOAT_VECTOR(4)",
-        "has price DOUBLE, column `price` is int64",
+        "has a VARCHAR primary key `id`, but the ids of the source are INT64",
+        "has embedding FLOAT_VECTOR(2), but the vectors of the source are FLOAT_VECTOR(4)",
+        "has price DOUBLE, but column `price` is int64",
         "has no fields `stock`, `size`",
         "needs values that the source does not have: owner INT64",
     ] {
@@ -73,7 +73,7 @@ fn an_index_for_other_vectors_is_refused_with_what_would_do() {
             F32X4,
             "metric: L2, index: {type: BIN_FLAT}",
             &[
-                "BIN_FLAT does not hold float32 vectors",
+                "BIN_FLAT cannot hold float32 vectors",
                 "FLAT, IVF_FLAT",
                 "`pack: bits`",
             ][..],
@@ -81,13 +81,13 @@ fn an_index_for_other_vectors_is_refused_with_what_would_do() {
         (
             int8,
             "metric: L2, index: {type: BIN_IVF_FLAT, params: {nlist: 8}}",
-            &["BIN_IVF_FLAT does not hold int8 vectors"],
+            &["BIN_IVF_FLAT cannot hold int8 vectors"],
         ),
         (
             BITS,
             "metric: HAMMING, index: {type: IVF_FLAT, params: {nlist: 8}}",
             &[
-                "IVF_FLAT does not hold binary vectors",
+                "IVF_FLAT cannot hold binary vectors",
                 "BIN_FLAT",
                 "`as: float32`",
             ],
@@ -96,8 +96,8 @@ fn an_index_for_other_vectors_is_refused_with_what_would_do() {
             BITS,
             "metric: L2, index: {type: HNSW}",
             &[
-                "metric L2 does not measure",
-                "HNSW does not hold binary vectors",
+                "metric L2 does not apply to",
+                "HNSW cannot hold binary vectors",
             ],
         ),
     ] {
@@ -115,7 +115,7 @@ fn an_index_for_other_vectors_is_refused_with_what_would_do() {
     let error = sink.decide(&with(target(&*sink, F32X4), vector(F32X4)));
     let error = error.unwrap_err();
     assert_eq!(error.kind(), Kind::Job);
-    assert!(error.to_string().contains("does not hold"), "{error}");
+    assert!(error.to_string().contains("cannot hold"), "{error}");
     let sink = open(&fake, "metric: HAMMING, index: {type: BIN_FLAT}", "").unwrap();
     let mut columns = target(&*sink, F32X4).columns.all().to_vec();
     columns[1].metric = Some(Metric::L2);

@@ -37,7 +37,10 @@ fn what_is_gone_when_a_job_goes_on_is_not_made_anew() {
     let decision = sink.decide(&place).unwrap();
     let error = sink.prepare(&place, &decision, true).unwrap_err();
     assert_eq!(error.kind(), Kind::Refused);
-    assert!(error.what().contains("collection c is gone"), "{error}");
+    assert!(
+        error.what().contains("collection c no longer exists"),
+        "{error}"
+    );
     assert_eq!(fake.calls("CreateCollection"), 0);
 }
 
@@ -72,7 +75,9 @@ fn targets_that_share_a_collection_replace_it_once() {
     other.name.partition = "p2".into();
     let error = sink.decide(&other).unwrap_err();
     assert!(
-        error.to_string().contains("cannot go into one collection"),
+        error
+            .to_string()
+            .contains("cannot go into the same collection"),
         "{error}"
     );
 }

@@ -12,8 +12,8 @@ use crate::milvus::{Client, Flavour, ImportJob, ImportState, Server, Settings};
 
 /// The shortest and longest waits before asking for a job's progress again.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// The shortest by RPC: Milvus 2.3.5 crashes if a client dies while it asks (a nil dereference in its proxy when the
-/// call is cancelled), so it is asked rarely.
+/// The shortest wait by RPC: Milvus 2.3.5 crashes if a client dies while it asks (a nil dereference in its proxy when
+/// the call is cancelled), so it is asked rarely.
 const ASK_RPC_EVERY: Duration = Duration::from_millis(500);
 
 /// A client of a server's import.
@@ -22,7 +22,7 @@ pub struct Imports {
     rest: Option<Rest>,
     /// Whether the server executes a request that is repeated with the same key only once.
     keyed: bool,
-    /// Whether rows can be held back until they are committed.
+    /// Whether rows stay invisible until they are committed.
     pub holds: bool,
     /// Seconds after which it may have forgotten a job.
     pub remembers_s: u64,
@@ -35,11 +35,11 @@ pub fn missing(server: &Server) -> Option<String> {
         Flavour::LitePython | Flavour::LiteCpp => Some("Milvus Lite has no import".to_owned()),
         Flavour::V1 => Some("Milvus 1.x has no import".to_owned()),
         Flavour::Full if old => Some(format!(
-            "{server} imports no files: Milvus does from 2.1 on"
+            "{server} does not import files: Milvus does from 2.1 on"
         )),
         Flavour::Full if asks_by_rpc(server) || cfg!(feature = "network") => None,
         Flavour::Full => Some(format!(
-            "{server} imports files that it is asked for over HTTP, and this program was built without the feature `network`"
+            "{server} is asked to import files over HTTP, but this program was built without the feature `network`"
         )),
     }
 }
@@ -94,7 +94,7 @@ impl Imports {
         }
     }
 
-    /// The progress of a job; `None`: the server does not know it (any more).
+    /// The progress of a job; `None` if the server does not know it (any more).
     pub fn job(&self, client: &Client, number: i64) -> Result<Option<ImportJob>> {
         match self.rest() {
             Some(rest) => rest.import_job(number),
@@ -164,7 +164,7 @@ impl Imports {
             };
             if began.elapsed() > patience {
                 let what = format!(
-                    "import job {number} has not said for {} s which files it is of, so that nothing tells whether these are \
+                    "for {} s import job {number} has not listed its files, so it is unknown whether these were \
                      taken",
                     patience.as_secs()
                 );

@@ -1,4 +1,4 @@
-//! Inserts, or files that the server imports? Chosen by measured rates; `when: always` leaves no choice.
+//! Inserts, or files that the server imports? Measured rates decide, except with `when: always`.
 
 use std::fmt;
 
@@ -10,14 +10,15 @@ use crate::milvus::Server;
 use super::ask;
 use super::settings::{BulkSettings, When};
 
-/// Seconds that a standalone Milvus 2.3.5 takes for a job of any size, and the bytes it imports a second on top of
-/// that: 104 MB of arrays in 3.2 s, four jobs of 26 MB in 10 s, two cores.
+/// Seconds that a standalone Milvus 2.3.5 takes for a job of any size, and the bytes per second that it then imports:
+/// 104 MB of arrays in 3.2 s, four jobs of 26 MB in 10 s, two cores.
 const JOB_S: f64 = 2.4;
 const IMPORTED_BYTES_PER_S: f64 = 130e6;
-/// Bytes that the same server takes a second by inserts, and seconds for the flush after them: 104 MB in 3.8 and 2.5 s.
+/// Bytes per second that the same server accepts by inserts, and seconds for the flush after them: 104 MB in 3.8 and
+/// 2.5 s.
 const INSERTED_BYTES_PER_S: f64 = 27e6;
 const FLUSH_S: f64 = 2.5;
-/// The share of the insert time that an import may take to be worth a directory that the server can see.
+/// The fraction of the insert time that an import may take to be worth a directory that the server can see.
 const WORTH: f64 = 0.8;
 
 /// How rows are sent, and why.
@@ -59,7 +60,7 @@ impl Load {
         }
     }
 
-    /// Seconds by import, with this many jobs running at a time.
+    /// Seconds by import, with this many jobs at a time.
     pub fn bulk_s(&self, at_work: usize) -> f64 {
         (self.files as f64 * JOB_S + self.bytes as f64 / IMPORTED_BYTES_PER_S) / at_work as f64
     }
@@ -76,8 +77,7 @@ pub fn file_rows(target: &Target, settings: &BulkSettings) -> u64 {
     (settings.file_bytes / row_bytes).clamp(1, limits::BULK_ROWS_MAX)
 }
 
-/// Jobs that a server runs at a time: standalone servers, and those that do not say what they are, run one after the
-/// other.
+/// Jobs that a server runs at a time: standalone servers, and those of unknown kind, run one after the other.
 pub fn at_work(server: &Server, settings: &BulkSettings) -> usize {
     match server.deployed.as_deref() {
         Some("cluster" | "distributed") => settings.jobs,
@@ -102,11 +102,12 @@ pub fn choose(
         return no(why);
     }
     if existing == Existing::Upsert {
-        return no("`run.existing: upsert` replaces rows, and an import only adds them".to_owned());
+        return no("`run.existing: upsert` replaces rows, but an import only adds them".to_owned());
     }
     if !still {
         return no(
-            "the source may change while it is read, and files are of what keeps still".to_owned(),
+            "the source may change while it is read, but files need a source that does not"
+                .to_owned(),
         );
     }
     let loads = targets.iter().map(|target| Load::of(target, settings));
@@ -115,11 +116,11 @@ pub fn choose(
     match bulk <= insert * WORTH {
         true => Choice {
             bulk: true,
-            why: "which is faster".to_owned(),
+            why: "because it is faster".to_owned(),
         },
         false => no(format!(
-            "{load} in about {} would take about {} by an import, a job for each file, and about {} by inserts, by \
-             rates measured on a standalone Milvus 2.3.5; `when: always` imports them all the same",
+            "{load} in about {} would take about {} by import, one job per file, and about {} by inserts, at rates \
+             measured on a standalone Milvus 2.3.5; `when: always` imports them nevertheless",
             files(load.files, ""),
             shown(bulk),
             shown(insert)

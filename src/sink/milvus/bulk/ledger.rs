@@ -1,5 +1,5 @@
-//! What became of a batch's file? A few synced lines for each batch, so that no file is imported twice, however often
-//! the program dies.
+//! What happened to the file of a batch? A few synced lines for each batch, so that no file is imported twice, however
+//! often the program dies.
 //!
 //! ```text
 //! submitted FILES ──► accepted JOB ──► (committing JOB) ──► done
@@ -25,7 +25,7 @@ pub enum Entry {
         files: String,
         /// When, in seconds since 1970.
         at: u64,
-        /// Whether no row becomes visible before the job is told to commit.
+        /// Whether rows stay invisible until the job is told to commit.
         held: bool,
     },
     /// The server accepted the set, as this job.
@@ -34,7 +34,7 @@ pub enum Entry {
     Committing(String, i64),
     /// The job, if there was one, imported no row.
     Failed(String, String),
-    /// The rows are there.
+    /// The rows have arrived.
     Done(u64),
 }
 
@@ -46,7 +46,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens it, and reads it. A torn line, left at the end by a crash, is ignored: what it would have recorded had not
+    /// Opens and reads it. A torn line that a crash left at the end is ignored: what it would have recorded had not
     /// been done yet, or is asked for again.
     pub fn open(path: &Path) -> Result<Ledger> {
         let io = |doing: &'static str| move |e: std::io::Error| Error::io(path, doing, &e);
@@ -61,8 +61,9 @@ impl Ledger {
             .map_err(io("read the ledger"))?;
         let whole = text.rfind('\n').map_or(0, |last| last + 1);
         if whole < text.len() {
-            // Otherwise the next line would complete it into a valid one.
-            file.set_len(whole as u64).map_err(io("cut the ledger"))?;
+            // Otherwise the next line would turn it into a valid one.
+            file.set_len(whole as u64)
+                .map_err(io("truncate the ledger"))?;
         }
         let lines = text[..whole].lines();
         let entries = lines.filter_map(|line| serde_json::from_str(line).ok());
@@ -92,7 +93,7 @@ impl Ledger {
         })
     }
 
-    /// Adds a line. Synced.
+    /// Appends a line, and syncs it.
     pub fn add(&mut self, entry: Entry) -> Result<()> {
         let line = serde_json::to_string(&entry).expect("entries are plain data");
         self.write(&format!("{line}\n"))?;

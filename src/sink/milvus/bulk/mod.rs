@@ -36,7 +36,7 @@ use stage::Staging;
 
 pub use settings::{BULK, BulkSettings, Format};
 
-/// The server's own import, as configured by a job.
+/// The server's own import, as a job configures it.
 pub struct Bulk {
     /// The job's settings.
     pub settings: BulkSettings,
@@ -93,8 +93,8 @@ impl Bulk {
         let at_work = choose::at_work(server, settings);
         let times = [load.bulk_s(at_work), load.insert_s()].map(choose::shown);
         format!(
-            "bulk, {why}: {load} in about {} of at most {} rows ({format_why}), staged in {}, a job each, {} at a time; \
-             about {}, by inserts about {}, by rates measured on a standalone Milvus 2.3.5 with two cores",
+            "bulk, {why}: {load} in about {} of at most {} rows ({format_why}), staged in {}, one job each, {} at a time; \
+             about {}, by inserts about {}, at rates measured on a standalone Milvus 2.3.5 with two cores",
             choose::files(load.files, format.word()),
             choose::file_rows(target, settings),
             settings.path.display(),
@@ -104,7 +104,7 @@ impl Bulk {
         )
     }
 
-    /// Receives the run's number, which its directory is named after.
+    /// Receives the run's number, after which its directory is named.
     pub fn begin(&self, run: u64) {
         self.run.store(run, Ordering::Relaxed);
     }
@@ -133,27 +133,28 @@ impl Bulk {
     pub fn check(&self, target: &Target, server: &Server, existing: Existing) -> Vec<Error> {
         let mut wrong = Vec::new();
         if let Some(what) = ask::missing(server) {
-            let hint = "without `sink.milvus.bulk.when: always` rows are inserted";
+            let hint = "without `sink.milvus.bulk.when: always`, rows are inserted";
             wrong.push(Error::new(Kind::Unsupported, what).hint(hint));
         }
         if existing == Existing::Upsert {
-            let what = "`run.existing: upsert` replaces rows, and an import only adds them";
+            let what = "`run.existing: upsert` replaces rows, but an import only adds them";
             wrong.push(Error::new(Kind::Job, what));
         }
         let plain = target.plain().map(|kind| kind.element);
         let arrays = matches!(plain, Some(Element::Float32 | Element::Bit));
         if self.settings.format == Some(Format::Npy) && !arrays {
             let what = format!(
-                "`sink.milvus.bulk.format: npy` takes an id and a vector of floats or bits; {} has {}",
+                "`sink.milvus.bulk.format: npy` allows only an id and a vector of floats or bits; {} has {}",
                 target.name, target.columns
             );
-            wrong.push(Error::new(Kind::Job, what).hint("`format: auto` takes parquet there"));
+            wrong
+                .push(Error::new(Kind::Job, what).hint("`format: auto` uses parquet in this case"));
         }
         wrong.extend(self.places.check().err());
         wrong
     }
 
-    /// Checks that files can be written to their place, before anything is created or removed for them.
+    /// Checks that files can be staged, before anything is created or removed.
     pub fn prove(&self) -> Result<()> {
         self.places.prove()
     }
@@ -165,7 +166,7 @@ impl Bulk {
             let mut column = column.clone();
             match column.role {
                 Role::Key if auto_id => continue,
-                // It has no name in the collection's description.
+                // The collection's description has no name for it.
                 Role::Dynamic => column.name = "$meta".into(),
                 _ => {}
             }
@@ -182,7 +183,7 @@ impl Bulk {
         let missing: Vec<String> = missing.map(|field| field.describe()).collect();
         if !missing.is_empty() {
             let what = format!(
-                "collection {} has fields that the source has no values for, and an import needs all of them: {}",
+                "collection {} has fields for which the source has no values, but an import needs all fields: {}",
                 found.name,
                 missing.join(", ")
             );
@@ -238,7 +239,7 @@ impl Bulk {
         format!("{name}-{nanos:x}.{:x}.{count}", std::process::id())
     }
 
-    /// Has the server import what was staged, unless the ledger, or the server, says that this has been done.
+    /// Has the server import what was staged, unless the ledger or the server shows that it already has.
     pub(super) fn deliver(
         &self,
         milvus: &Milvus,
@@ -257,8 +258,7 @@ impl Bulk {
             place,
             staged: String::from_utf8_lossy(staged).into_owned(),
         };
-        // A batch is imported whole or not at all: errors about requests that are too big or too slow do not apply to
-        // it.
+        // A batch is imported completely or not at all: errors about requests that are too big or slow do not apply.
         one.deliver().map_err(|error| match error.kind() {
             Kind::Slow | Kind::TooMuch => error.with_kind(Kind::Lost),
             Kind::TooBig => error.with_kind(Kind::Refused),
@@ -266,7 +266,7 @@ impl Bulk {
         })
     }
 
-    /// Removes everything staged for a target once all its rows are there.
+    /// Removes everything staged for a target once all its rows have arrived.
     pub fn tidy(&self, target: &Target) -> Result<()> {
         match self.settings.keep {
             true => Ok(()),

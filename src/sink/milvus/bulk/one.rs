@@ -1,4 +1,4 @@
-//! How is a batch imported exactly once? Step by step, by its ledger, wherever the program died before.
+//! How is a batch imported exactly once? Step by step, guided by its ledger, wherever the program died before.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -34,7 +34,7 @@ enum End {
 }
 
 impl One<'_> {
-    /// Takes one step after another until the rows are there.
+    /// Takes one step after another until the rows have arrived.
     pub fn deliver(&mut self) -> Result<Receipt> {
         let failures = self.ledger.failures();
         loop {
@@ -98,12 +98,12 @@ impl One<'_> {
             .import(&self.milvus.client, to, &files, set)
     }
 
-    /// Finds out what became of a submitted set whose request got no answer: the server's jobs tell.
+    /// Finds out, from the jobs of the server, what happened to a submitted set whose request got no answer.
     fn unanswered(&mut self, set: String, mut refused: Option<Error>) -> Result<()> {
         let imports = &self.bulk.imports;
         let (at, held) = self.ledger.submitted(&set).unwrap_or((0, false));
         let has_forgotten = now_s().saturating_sub(at) > imports.remembers_s;
-        // The server recognises a repeated request: if there is a job, it returns its number.
+        // The server recognises a repeated request: if there is a job, it returns the number of the job.
         if imports.repeats() && refused.is_none() && !has_forgotten && self.place.has(&set)? {
             match self.ask(&set) {
                 Ok(job) => return self.ledger.add(Entry::Accepted(set, job)),
@@ -111,8 +111,8 @@ impl One<'_> {
                 Err(error) => return Err(error),
             }
         }
-        // Once the files are gone, a late request finds nothing to import; a job that has begun to read them ends one
-        // way or the other.
+        // Once the files are removed, a late request finds nothing to import; a job that has begun to read them ends
+        // one way or the other.
         self.place.remove(&set)?;
         let (client, patience) = (&self.milvus.client, self.milvus.run.patience);
         let found = imports.find(client, &self.ready.envelope.collection, &set, patience)?;
@@ -124,7 +124,7 @@ impl One<'_> {
             }
             // A job that was never told to commit has left no rows.
             (None, None) if has_forgotten && !held => Err(forgotten(&format!(
-                "files {set} were offered to the server {} min ago, with no answer, and it does not know the job (any more)",
+                "files {set} were submitted to the server {} min ago without an answer, and it does not know the job (any more)",
                 now_s().saturating_sub(at) / 60
             ))),
             (None, None) => {
@@ -150,16 +150,16 @@ impl One<'_> {
             }
             End::Forgotten if held && !committing => {
                 let why =
-                    format!("the server gave up import job {job} before its rows were committed");
+                    format!("the server abandoned import job {job} before its rows were committed");
                 self.ledger.add(Entry::Failed(set, why))
             }
             End::Forgotten => Err(forgotten(&format!(
-                "the server does not know import job {job} any more"
+                "the server no longer knows import job {job}"
             ))),
         }
     }
 
-    /// Waits until a job has ended; makes its rows visible once they are all there.
+    /// Waits until a job has ended; makes its rows visible once all have arrived.
     fn wait(&mut self, set: &str, number: i64, mut committing: bool) -> Result<End> {
         let began = Instant::now();
         let (mut moved, mut last) = (began, None);
@@ -173,7 +173,7 @@ impl One<'_> {
                 ImportState::Held => {
                     if let Err(error) = receipt(self.parcel, job.rows) {
                         if let Err(error) = self.bulk.imports.abort(number) {
-                            warn!("import job {number} could not be given up: {error:#}");
+                            warn!("import job {number} could not be aborted: {error:#}");
                         }
                         return Err(error);
                     }
@@ -195,7 +195,7 @@ impl One<'_> {
             }
             if moved.elapsed() > self.milvus.run.patience {
                 let seconds = moved.elapsed().as_secs();
-                let what = format!("import job {number} has not got on for {seconds} s");
+                let what = format!("import job {number} has made no progress for {seconds} s");
                 return Err(Error::new(Kind::Busy, what));
             }
             std::thread::sleep(self.bulk.imports.pause(began.elapsed()));
@@ -225,8 +225,8 @@ fn now_s() -> u64 {
 
 /// The error that ends a run which cannot tell whether rows arrived.
 fn forgotten(what: &str) -> Error {
-    let what = format!("{what}, so that nothing tells whether its rows are there");
-    let hint = "look whether they are; `mode: overwrite` with --again loads everything anew";
+    let what = format!("{what}, so it is unknown whether its rows arrived");
+    let hint = "check whether they did; `mode: overwrite` with --again loads everything again";
     Error::new(Kind::Refused, what).hint(hint)
 }
 
@@ -234,13 +234,13 @@ fn forgotten(what: &str) -> Error {
 fn at(parcel: &Parcel) -> String {
     match parcel.batch.parts.first() {
         Some(first) => format!("from row {} of {} on", first.row, first.file.display()),
-        None => "that are none".to_owned(),
+        None => "(none)".to_owned(),
     }
 }
 
 fn receipt(parcel: &Parcel, rows: u64) -> Result<Receipt> {
     if rows != u64::from(parcel.rows) {
-        let what = format!("{} rows were staged, and {rows} were imported", parcel.rows);
+        let what = format!("{} rows were staged, but {rows} were imported", parcel.rows);
         return Err(Error::new(Kind::Differs, what));
     }
     Ok(Receipt {

@@ -1,7 +1,6 @@
-//! Where do files wait for the server, and what does it call them? A run has a directory, and each set of files a
-//! directory in it.
-//! For a bucket, sets are first written next to the checkpoint, where ledgers stay, and uploaded before the server is
-//! asked.
+//! Where do files wait for the server, and what are their names there? A run has a directory, and each set of files a
+//! directory in it. For a bucket, sets are first written next to the checkpoint, where ledgers stay, and uploaded
+//! before the server is asked.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,7 +21,7 @@ use super::stage::Staging;
 pub struct Places {
     /// Where they are written.
     directory: PathBuf,
-    /// The same directory as the server calls it.
+    /// The same directory by its name on the server.
     server: String,
     /// Where they are uploaded, if the server does not see that directory.
     bucket: Option<(Address, Arc<dyn Bucket>)>,
@@ -104,7 +103,7 @@ impl Place {
     /// Creates it.
     pub fn make(&self) -> Result<()> {
         std::fs::create_dir_all(&self.directory)
-            .map_err(|e| Error::io(&self.directory, "make the directory", &e))
+            .map_err(|e| Error::io(&self.directory, "create the directory", &e))
     }
 
     fn set(&self, name: &str) -> PathBuf {
@@ -128,7 +127,7 @@ impl Place {
             bucket.upload(&self.on_server(set, file), &directory.join(file))?;
         }
         std::fs::remove_dir_all(&directory)
-            .map_err(|e| Error::io(&directory, "remove what was uploaded", &e))
+            .map_err(|e| Error::io(&directory, "remove the uploaded files", &e))
     }
 
     /// The ledger of a batch.
@@ -136,7 +135,7 @@ impl Place {
         self.directory.join(format!("{batch}.ledger"))
     }
 
-    /// A file of a set by the server's name for it: in a bucket, its key.
+    /// The name of a file of a set on the server: in a bucket, its key.
     pub fn on_server(&self, set: &str, file: &str) -> String {
         format!("{}/{set}/{file}", self.server)
     }
@@ -160,7 +159,7 @@ impl Place {
         let directory = self.set(set);
         match std::fs::remove_dir_all(&directory) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
-                Err(Error::io(&directory, "remove what was staged", &e))
+                Err(Error::io(&directory, "remove the staged files", &e))
             }
             _ => self.clear(&self.on_server(set, "")),
         }
@@ -194,7 +193,7 @@ impl Place {
                 true => std::fs::remove_dir_all(&path),
                 false => std::fs::remove_file(&path),
             };
-            removed.map_err(|e| Error::io(&path, "remove what was staged", &e))?;
+            removed.map_err(|e| Error::io(&path, "remove the staged files", &e))?;
         }
         // Other targets may have files in it.
         let is_gone = std::fs::remove_dir(&self.directory).is_ok();
@@ -204,15 +203,15 @@ impl Place {
         Ok(())
     }
 
-    /// What to check if the server finds no file.
+    /// What to check if the server does not find a file.
     pub fn hint(&self) -> &'static str {
         match self.bucket {
             Some(_) => {
-                "the bucket of `sink.milvus.bulk.staging.path` has to be the one that the server keeps its own storage in \
+                "the bucket of `sink.milvus.bulk.staging.path` must be the one in which the server keeps its own storage \
                  (`minio.bucketName`)"
             }
             None => {
-                "the server has to see the directory of `sink.milvus.bulk.staging.path`, under that path or the one in \
+                "the server must see the directory of `sink.milvus.bulk.staging.path`, at that path or at the one in \
                  `server_path`"
             }
         }

@@ -1,4 +1,4 @@
-//! What may a job configure about the server's own import?
+//! What can a job configure for the server's own import?
 
 use std::path::PathBuf;
 
@@ -13,32 +13,27 @@ pub const BULK: &[Setting] = &[
     Setting::map(
         "staging",
         STAGING,
-        "where files are written that the server reads",
+        "where the files for the server are written",
     )
     .required(),
     Setting::choice(
         "when",
         &["auto", "always"],
-        "auto: where that is faster than inserts, by measured rates",
+        "auto: if it is faster than inserts, by measured rates",
     )
     .or("auto"),
     Setting::choice(
         "format",
         &["auto", "npy", "parquet"],
-        "of the files; auto: npy where rows are an id and a vector, else parquet",
+        "of the files; auto: npy if rows are an id and a vector, else parquet",
     )
     .or("auto"),
-    Setting::size("file_bytes", "bytes of rows of a file").or("1GiB"),
-    Setting::number(
-        "jobs",
-        (1, 64),
-        "jobs that the server has at a time, a file each",
-    )
-    .or("2"),
-    Setting::flag("keep", "true: staged files stay when all is done"),
+    Setting::size("file_bytes", "bytes of rows per file").or("1GiB"),
+    Setting::number("jobs", (1, 64), "import jobs at a time, one file each").or("2"),
+    Setting::flag("keep", "true: keep the staged files"),
     Setting::text(
         "rest",
-        "address of the REST interface of Milvus 2.4 and later, where it is not the server's own",
+        "address of the REST interface of Milvus 2.4 and later, if it is not the server's own",
     )
     .example("\"http://127.0.0.1:8080\""),
 ];
@@ -46,12 +41,12 @@ pub const BULK: &[Setting] = &[
 const STAGING: &[Setting] = &[
     Setting::path(
         "path",
-        "a directory that the server sees too, made if missing; or s3://bucket/prefix, in the server's own bucket",
+        "a directory that the server sees too, created if missing; or s3://bucket/prefix in the server's own bucket",
     )
     .required(),
     Setting::text(
         "server_path",
-        "the same directory as the server calls it; left out: by the same absolute path",
+        "the path of the same directory on the server; left out: the same absolute path",
     ),
     store::S3,
 ];
@@ -61,7 +56,7 @@ const STAGING: &[Setting] = &[
 pub struct BulkSettings {
     /// Where files are staged: a directory, or an address.
     pub path: PathBuf,
-    /// The same directory by the server's path, if that differs.
+    /// The path of the same directory on the server, if it differs.
     pub server_path: Option<String>,
     /// Credentials for a bucket.
     pub login: Login,
@@ -124,7 +119,7 @@ impl BulkSettings {
             let is_address = path.as_ref().map(|path| store::is_address(path.as_ref()));
             login.check(&mut form, is_address != Some(false));
             if is_address == Some(true) && server_path.is_some() {
-                let what = "is for directories: files in a bucket go by their keys";
+                let what = "is for directories: files in a bucket have keys";
                 form.mistake("server_path", what);
             }
             form.done();
@@ -139,7 +134,10 @@ impl BulkSettings {
         let bounds = limits::BATCH_BYTES_MIN..=limits::BULK_FILE_BYTES_MAX;
         if !bounds.contains(&file_bytes) {
             let (least, most) = (bounds.start(), bounds.end());
-            form.mistake("file_bytes", format!("is between {least} and {most} bytes"));
+            form.mistake(
+                "file_bytes",
+                format!("must be between {least} and {most} bytes"),
+            );
         }
         let jobs = form.number("jobs").unwrap_or(limits::BULK_JOBS) as usize;
         let keep = form.flag("keep").unwrap_or(false);

@@ -1,6 +1,6 @@
 //! How do the rows of a batch become files that the server's import reads correctly? In C order, without nulls where
-//! none are allowed, lists as `list.element`. What the import would accept but store incorrectly has been refused
-//! earlier.
+//! none are allowed, lists as `list.element`. Rows that the import would accept but store incorrectly were refused
+//! before.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -44,7 +44,7 @@ impl Staging {
     /// Writes the files of a batch into a new directory, and syncs them.
     pub fn write(&self, directory: &Path, batch: &Batch) -> Result<()> {
         std::fs::create_dir(directory)
-            .map_err(|e| Error::io(directory, "make the directory", &e))?;
+            .map_err(|e| Error::io(directory, "create the directory", &e))?;
         match self.format {
             Format::Parquet => self.parquet(&directory.join(PARQUET), batch),
             Format::Npy => self.columns.iter().try_for_each(|(number, column)| {
@@ -155,7 +155,7 @@ struct Out {
 
 impl Out {
     fn create(path: &Path) -> Result<Out> {
-        let file = File::create_new(path).map_err(|e| Error::io(path, "make the file", &e))?;
+        let file = File::create_new(path).map_err(|e| Error::io(path, "create the file", &e))?;
         Ok(Out {
             path: path.to_owned(),
             file: BufWriter::with_capacity(limits::BULK_WRITE_BYTES, file),
