@@ -14,13 +14,13 @@
 //! ```
 //!
 //! * A **rayon pool** takes shards in order. For each it repeats *read → pack* and hands the parcel on: here pages
-//!   fault in, floats are checked, digests taken, bytes framed. If the job asks for another vector type, a batch is
-//!   *converted* in between, so that sources and sinks need not know about it; digests cover what is sent.
-//! * A **bounded channel** lies between. It is the only queue: when it is full, the pool waits.
+//!   fault in, floats are checked, digests are computed, bytes are framed. If the job asks for another vector type, a
+//!   batch is *converted* in between, so that sources and sinks need not know about it; digests cover what is sent.
+//! * A **bounded channel** connects the two. It is the only queue: when it is full, the pool waits.
 //! * **Delivery threads** take parcels, *deliver*, and *record* the receipt. Mapped pages pass through them into
 //!   the kernel; a server on this host gets them as ranges of their file, uncopied. The threads read pages only after a
-//!   connection broke. They check the source's files once more before they record a receipt. `run/flow.rs` derives from
-//!   the server's answers how many deliver at a time, and how fast once the server has said "later".
+//!   connection has broken. They check the source's files once more before they record a receipt. `run/flow.rs` derives
+//!   from the server's answers how many threads deliver at a time, and how fast once the server has said "later".
 //!
 //! Memory is `(pool threads + channel + delivery threads) × batch`, whatever the size of the data. Batches are
 //! a pure function of the plan. One synced record precedes the first batch of each window; after a crash, only the
@@ -47,22 +47,22 @@
 //! | `checkpoint` | what has arrived? | job plan sink batch error limits |
 //! | `plan` | what will be done? | job schema batch source convert sink digest buffers error limits |
 //! | `convert` | what do values become on the way? | job json batch schema simd buffers error limits |
-//! | `source` | how is this kind of origin read? | job json format h5 parquet milvus call http retry store digest input batch schema simd error limits |
-//! | `sink` | how is this kind of destination written? | job json h5 parquet milvus call store digest input buffers batch schema simd progress error limits |
-//! | `milvus` | how does one talk to Milvus? | job call http batch schema simd error limits |
+//! | `source` | how is this kind of source read? | job json format h5 parquet milvus call http retry store digest input batch schema simd error limits |
+//! | `sink` | how is this kind of destination written to? | job json h5 parquet milvus call store digest input buffers batch schema simd progress error limits |
+//! | `milvus` | how is Milvus asked? | job call http batch schema simd error limits |
 //! | `store` | which objects are in a bucket? | job call input error limits |
-//! | `http` | how does one ask an HTTP server? | job error limits |
+//! | `http` | how is an HTTP server asked? | job error limits |
 //! | `call` | how does a request reach a server? | job input error limits |
 //! | `parquet` | what do the pages of a Parquet file, or the batches of an Arrow stream, hold? | input schema simd error limits |
-//! | `h5` | what does libhdf5 know of a file? | input batch schema simd error limits |
+//! | `h5` | what does libhdf5 know about a file? | input batch schema simd error limits |
 //! | `format` | what do these bytes mean? | input schema simd error limits |
-//! | `job` | what was asked? | schema error limits |
-//! | `batch` | what travels? | schema error |
+//! | `job` | what was asked for? | schema error limits |
+//! | `batch` | what is sent together? | schema error |
 //! | `schema` | what columns are there, and how are they spelt in Arrow? | error |
-//! | `json` | what stands under the keys of a JSON object? | |
+//! | `json` | which values do the keys of a JSON object have? | |
 //! | `input` | where are the bytes? | error limits |
-//! | `digest` | what are names and rows known by? | batch schema simd |
-//! | `buffers` | where does what is written wait to be sent? | |
+//! | `digest` | how are names and rows identified? | batch schema simd |
+//! | `buffers` | where do written bytes wait until they are sent? | |
 //! | `simd` | how fast can this loop go? | |
 //! | `progress` | how far? | limits |
 //! | `retry` | how long to wait? | |
