@@ -229,7 +229,7 @@ fn one_byte_is_found_and_its_row_named() {
     jobs.milvusdm("verify", "job.yaml", &[]).code(0);
     std::fs::remove_file(jobs.path("out.h5")).unwrap();
     let ended = jobs.milvusdm("verify", "job.yaml", &[]).code(5);
-    ended.says(&["out.h5 is not there", "the destination counts 0"]);
+    ended.says(&["out.h5 does not exist", "the destination counts 0"]);
 }
 
 #[test]
@@ -421,7 +421,7 @@ fn a_backup_of_many_files_is_compared_file_by_file() {
     let ended = jobs.milvusdm("verify", "job.yaml", &[]).code(5);
     ended.says(&[
         "f8_l2: ",
-        "f8_l2/_default.h5 is not there",
+        "f8_l2/_default.h5 does not exist",
         "f128_ip/p1: ",
         "`embeddings` has the extents",
     ]);

@@ -28,7 +28,7 @@ pub struct Shape {
     pub rows: u64,
     pub columns: u64,
     pub element: Element,
-    /// Bytes of a vector in the file.
+    /// Bytes per vector in the file.
     pub row_bytes: u64,
     pub chunk_rows: u64,
     pub id_chunk_rows: u64,
@@ -36,7 +36,7 @@ pub struct Shape {
     pub id_filters: Vec<Filter>,
 }
 
-/// Columns of the dataset of vectors.
+/// The columns of the dataset of vectors.
 fn columns(vector: VectorType) -> u64 {
     match vector.element {
         Element::Bit => u64::from(vector.dimension) / 8,
@@ -44,7 +44,7 @@ fn columns(vector: VectorType) -> u64 {
     }
 }
 
-/// Bytes of one value in the file.
+/// Bytes per value in the file.
 pub fn element_bytes(vector: VectorType) -> usize {
     (vector.row_bytes() / columns(vector)) as usize
 }
@@ -67,7 +67,7 @@ impl Shape {
         };
         let chunk_rows = layout.chunk_rows.unwrap_or_else(|| fit(row_bytes));
         let chunk_rows = chunk_rows.clamp(1, rows.max(1));
-        // A whole number of chunks of vectors: the order in which both are written follows from it.
+        // A whole number of chunks of vectors: this determines the order in which both are written.
         let id_chunk_rows =
             (fit(8).div_ceil(chunk_rows).saturating_mul(chunk_rows)).min(rows.max(1));
         Shape {
@@ -92,7 +92,7 @@ impl Shape {
     }
 }
 
-/// Bytes a target will need on the disk, uncompressed.
+/// Bytes that a target needs on the disk, uncompressed.
 pub fn bytes(target: &Target, layout: &Layout) -> u64 {
     let shape = Shape::of(target, layout);
     let whole = |chunk: u64| shape.rows.div_ceil(chunk).saturating_mul(chunk);
@@ -107,9 +107,9 @@ pub fn bytes(target: &Target, layout: &Layout) -> u64 {
 /// Refuses values and chunks that HDF5 or this sink does not support.
 pub fn check(target: &Target, layout: &Layout, path: &Path) -> Result<()> {
     if target.vector().element == Element::BFloat16 {
-        let what = "HDF5 has no bfloat16 that other programs read";
+        let what = "HDF5 has no bfloat16 type that other programs read";
         return Err(Error::path(Kind::Unsupported, path, what)
-            .hint("float32 holds the same range, `as: float16` half the bytes"));
+            .hint("`as: float32` keeps the range, `as: float16` the size"));
     }
     let shape = Shape::of(target, layout);
     let (chunks, bytes) = (shape.chunks(), shape.chunk_bytes());
@@ -118,10 +118,10 @@ pub fn check(target: &Target, layout: &Layout, path: &Path) -> Result<()> {
         let least = shape.rows.div_ceil(limits::HDF5_CHUNKS_MAX);
         return refuse(
             format!(
-                "chunk_rows: {} would make {chunks} chunks",
+                "chunk_rows: {} would create {chunks} chunks",
                 shape.chunk_rows
             ),
-            format!("`chunk_rows: auto`, or at least {least}"),
+            format!("use `chunk_rows: auto`, or at least {least}"),
         );
     }
     let most = match layout.filtered() {
@@ -132,34 +132,37 @@ pub fn check(target: &Target, layout: &Layout, path: &Path) -> Result<()> {
     if bytes > most {
         return refuse(
             format!(
-                "chunk_rows: {} makes chunks of {bytes} bytes",
+                "chunk_rows: {} would create chunks of {bytes} bytes",
                 shape.chunk_rows
             ),
-            format!("`chunk_rows: auto`, or at most {}", most / shape.row_bytes),
+            format!(
+                "use `chunk_rows: auto`, or at most {}",
+                most / shape.row_bytes
+            ),
         );
     }
     Ok(())
 }
 
-/// Where a file will be, and whether it may replace another one there.
+/// Where a file will be, and whether it may replace an existing one.
 pub struct Claim {
     pub whole: PathBuf,
     pub replace: bool,
 }
 
-/// A file under its temporary name, in its final directory. Removed when dropped, unless it was kept.
+/// A file with its temporary name, in its final directory. Removed when dropped, unless it was kept.
 pub struct Temporary {
     pub path: PathBuf,
-    /// The final name, which it gets when it is complete.
+    /// The final name, which it gets once it is complete.
     pub whole: PathBuf,
     replace: bool,
     kept: AtomicBool,
-    /// Tells other runs that it is being written.
+    /// Shows other runs that it is being written.
     lock: OnceLock<File>,
 }
 
 impl Claim {
-    /// The temporary name of a file; what a killed run left there is removed.
+    /// The temporary name of a file; a file with that name that a killed run left is removed.
     pub fn temporary(&self) -> Result<Temporary> {
         let Claim { whole, replace } = self;
         let name = whole.file_name().unwrap_or_default();
@@ -167,16 +170,16 @@ impl Claim {
         let path = whole.with_file_name(format!(".milvusdm-{digest:016x}.tmp"));
         match File::open(&path) {
             Ok(left) => {
-                // The program that writes it holds a lock. File systems without locks cannot tell.
+                // The program that writes it holds a lock. On file systems without locks, this is unknown.
                 if let Err(std::fs::TryLockError::WouldBlock) = left.try_lock() {
                     let what = format!("is being written by another run, as {}", path.display());
                     return Err(Error::path(Kind::Job, whole, what));
                 }
                 std::fs::remove_file(&path)
-                    .map_err(|e| Error::io(&path, "remove what an earlier run left", &e))?;
+                    .map_err(|e| Error::io(&path, "remove a file that an earlier run left", &e))?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io(&path, "look at", &error)),
+            Err(error) => return Err(Error::io(&path, "check", &error)),
         }
         Ok(Temporary {
             path,
@@ -189,7 +192,7 @@ impl Claim {
 }
 
 impl Temporary {
-    /// Locks the file that was created under this name. Best effort: not every file system has locks.
+    /// Locks the file that was created with this name. Best effort: not every file system has locks.
     fn lock(&self) {
         if let Ok(file) = File::open(&self.path) {
             let _ = file.try_lock();
@@ -209,12 +212,12 @@ impl Temporary {
     /// Syncs the whole file and gives it its final name.
     pub fn keep(&self) -> Result<()> {
         let io = |doing: &'static str| move |e: io::Error| Error::io(&self.whole, doing, &e);
-        let file = File::open(&self.path).map_err(io("open it again"))?;
+        let file = File::open(&self.path).map_err(io("reopen it"))?;
         file.sync_all().map_err(io("sync"))?;
         self.rename()?;
         self.kept.store(true, Ordering::Release);
         if let Some(lock) = self.lock.get() {
-            // Closing would be enough, but programs started in the meantime may hold the same file.
+            // Closing would suffice, but programs started in the meantime may have the same file open.
             let _ = lock.unlock();
         }
         let dir = self.whole.parent().filter(|p| !p.as_os_str().is_empty());
@@ -228,7 +231,7 @@ impl Temporary {
             return std::fs::rename(&self.path, &self.whole).map_err(failed);
         }
         let appeared = || {
-            let what = "appeared while it was being written, and is left as it is";
+            let what = "appeared while the new file was being written, and is left as it is";
             Err(Error::path(Kind::Job, &self.whole, what))
         };
         let here = rustix::fs::CWD;
@@ -265,7 +268,7 @@ pub enum Space {
     Early,
     /// Each one when it is written.
     AsWritten,
-    /// There are no chunks: the data lies in one piece.
+    /// There are no chunks: the data is in one piece.
     OnePiece,
 }
 
@@ -276,10 +279,10 @@ pub struct Made {
     pub ids: hdf5::Dataset,
 }
 
-/// Creates the file of a target under its temporary name.
+/// Creates the file of a target with its temporary name.
 pub fn make(temporary: &Temporary, target: &Target, shape: &Shape, space: Space) -> Result<Made> {
     let made = build(&temporary.path, target, shape, space)
-        .map_err(|e| h5::failed(Kind::Io, &temporary.whole, "make the file", &e))?;
+        .map_err(|e| h5::failed(Kind::Io, &temporary.whole, "create the file", &e))?;
     temporary.lock();
     Ok(made)
 }
@@ -287,8 +290,8 @@ pub fn make(temporary: &Temporary, target: &Target, shape: &Shape, space: Space)
 fn build(path: &Path, target: &Target, shape: &Shape, space: Space) -> hdf5::Result<Made> {
     let mut options = hdf5::File::with_options();
     // Nothing is placed between chunks: no other small data, and the index is one node, created before them.
-    // The lock is ours, not the library's: the library's could not be released before all processes that inherited the
-    // file closed it.
+    // The lock is ours, not the library's: that one could not be released before all processes that inherited the file
+    // closed it.
     options.fapl().small_data_block_size(0).file_locking(false);
     if space == Space::Early {
         let entries = shape.chunks().clamp(64, limits::HDF5_CHUNKS_MAX);
@@ -319,7 +322,7 @@ fn build(path: &Path, target: &Target, shape: &Shape, space: Space) -> hdf5::Res
     let extents = (rows, columns);
     let vectors = match shape.element {
         Element::Float32 => vectors.empty::<f32>().shape(extents),
-        Element::BFloat16 => return Err("bfloat16 was not refused before".into()),
+        Element::BFloat16 => return Err("bfloat16 should have been refused before".into()),
         Element::Float16 => vectors.empty::<half::f16>().shape(extents),
         Element::Int8 => vectors.empty::<i8>().shape(extents),
         Element::Bit => vectors.empty::<u8>().shape(extents),
@@ -345,12 +348,12 @@ fn pipeline(filters: &[Filter]) -> Vec<hdf5::filters::Filter> {
         Filter::Deflate(level) => hdf5::filters::Filter::Deflate(*level),
         Filter::Lzf => hdf5::filters::Filter::LZF,
         Filter::Fletcher32 => hdf5::filters::Filter::Fletcher32,
-        Filter::Szip(_) => unreachable!("no layout is packed by szip: it is read only"),
+        Filter::Szip(_) => unreachable!("no layout uses szip, which is only read"),
     };
     filters.iter().map(name).collect()
 }
 
-/// A text attribute. HDF5's strings end at a NUL, so text with one is kept as bytes.
+/// A text attribute. Strings in HDF5 end at a NUL, so text that contains one is stored as bytes.
 fn text(file: &hdf5::File, name: &str, value: &str) -> hdf5::Result<()> {
     match VarLenUnicode::from_str(value) {
         Ok(value) => {

@@ -1,5 +1,5 @@
 //! How do rows get into a file whose layout is fixed before the first row arrives?
-//! Straight to their place, from any thread, in any order; the library is not involved and holds no lock.
+//! Directly to their position, from any thread, in any order; the library is not involved and holds no lock.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -41,11 +41,11 @@ impl Placed {
     fn new(target: &Target, shape: &Shape, temporary: Temporary) -> Result<Placed> {
         let mut places = place(&temporary, target, shape, Space::Early)?;
         if places.is_none() {
-            // This library does not place chunks one after the other: write without chunks.
+            // This library does not put chunks one after the other: write without chunks.
             places = place(&temporary, target, shape, Space::OnePiece)?;
         }
         let Some((vectors_at, ids_at)) = places else {
-            let what = "the library does not say where it puts rows";
+            let what = "the library does not reveal where it puts rows";
             return Err(Error::path(Kind::Io, &temporary.whole, what));
         };
         let file = File::options().read(true).write(true).open(&temporary.path);
@@ -68,7 +68,7 @@ impl Placed {
             while !rest.is_empty() {
                 match rustix::io::pwritev(&self.file, rest, at) {
                     Ok(0) => {
-                        let what = "the disk took nothing of what was written";
+                        let what = "the disk accepted none of the bytes";
                         return Err(Error::path(Kind::Io, &self.temporary.whole, what));
                     }
                     Ok(written) => {
@@ -107,7 +107,7 @@ impl Direct {
         Ok(made.insert(Arc::new(new)).clone())
     }
 
-    /// Writes a batch to its place.
+    /// Writes a batch to its position.
     pub fn deliver(&self, parcel: &Parcel) -> Result<()> {
         let first = parcel.batch.first_row;
         let rows = u64::from(parcel.rows);
@@ -115,7 +115,7 @@ impl Direct {
             .checked_add(rows)
             .is_none_or(|end| end > self.shape.rows)
         {
-            let what = format!("{} rows were announced, more came", self.shape.rows);
+            let what = format!("{} rows were announced, but more arrived", self.shape.rows);
             return Err(Error::path(Kind::Changed, &self.claim.whole, what));
         }
         let Some((ids, vectors)) = parcel.body.split_first() else {
@@ -141,7 +141,7 @@ impl Direct {
     }
 }
 
-/// Creates the file and returns where its vectors and ids begin; `None` if either lies in more than one piece.
+/// Creates the file and returns where its vectors and ids begin; `None` if either is in more than one piece.
 fn place(
     temporary: &Temporary,
     target: &Target,
@@ -158,7 +158,7 @@ fn place(
         if space == Space::OnePiece {
             return dataset.offset();
         }
-        // Chunks never overlap: if the last one is exactly where it would be in a contiguous row, so are the others.
+        // Chunks never overlap: if the last one is exactly where it would be without gaps, so are the others.
         let chunks = dataset.num_chunks()?;
         let (first, last) = (dataset.chunk_info(0)?, dataset.chunk_info(chunks - 1)?);
         let expected = first.addr.checked_add((chunks as u64 - 1) * chunk_bytes)?;
@@ -174,11 +174,11 @@ fn place(
     } = made;
     drop((v, i));
     file.close()
-        .map_err(|e| h5::failed(Kind::Io, &temporary.whole, "make the file", &e))?;
+        .map_err(|e| h5::failed(Kind::Io, &temporary.whole, "create the file", &e))?;
     Ok(vectors.zip(ids))
 }
 
-/// A batch as it is written: its ids, then its vectors in as few pieces as possible.
+/// A batch in the form in which it is written: its ids, then its vectors in as few pieces as possible.
 pub fn pack(batch: &Batch, mut room: Buffer) -> Vec<Bytes> {
     enum Piece {
         Mapped(Bytes),

@@ -1,5 +1,5 @@
 //! What does a finished file hold? Its rows, read through the library, in the order in which they were written.
-//! Other programs may have changed the file by now, so nothing in it is trusted.
+//! Other programs may have changed the file since, so nothing in it is trusted.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub fn open(path: &Path, target: &Target, layout: &Layout) -> Result<Held<'stati
     match std::fs::File::open(path) {
         Ok(_) => {}
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Held::Another(format!("{} is not there", path.display())));
+            return Ok(Held::Another(format!("{} does not exist", path.display())));
         }
         Err(e) => return Err(Error::io(path, "read", &e)),
     }
@@ -51,17 +51,19 @@ fn datasets(
         let there: Vec<u64> = there.iter().map(|n| *n as u64).collect();
         if there != extents {
             return Err(format!(
-                "`{name}` has the extents {there:?}, {extents:?} were written"
+                "`{name}` has the extents {there:?}, but {extents:?} were written"
             ));
         }
         if dataset.dtype().map_err(told)? != kind.map_err(told)? {
-            return Err(format!("`{name}` has another type than was written"));
+            return Err(format!(
+                "`{name}` has a different type from the one that was written"
+            ));
         }
         Ok(dataset)
     };
     let kind = match target.vector().element {
         Element::Float32 => Datatype::from_type::<f32>(),
-        Element::BFloat16 => return Err("no bfloat16 was written".to_owned()),
+        Element::BFloat16 => return Err("bfloat16 is never written".to_owned()),
         Element::Float16 => Datatype::from_type::<half::f16>(),
         Element::Int8 => Datatype::from_type::<i8>(),
         Element::Bit => Datatype::from_type::<u8>(),
@@ -106,7 +108,7 @@ impl Holder for Whole {
                 compared.differs(part, 0, What::Unreadable(h5::cause(&error)));
             }
             compared.differing = rows as u64;
-            // Whatever it is, it is not what was written.
+            // Whatever the error is, the file is not what was written.
             self.wanted = self.wanted.wrapping_add(1);
             return Ok(compared);
         }

@@ -1,8 +1,8 @@
-//! HDF5: how are vectors written to files that everything reads?
+//! HDF5: how are vectors written to files that every tool reads?
 //! A file is complete or absent: written under a temporary name, synced, renamed. Never reads a source.
 //!
 //! Without filters every chunk has its place in the file before the first row arrives ([`direct`]): rows are written
-//! there straight from where they are mapped, by any number of threads in any order. With filters chunks differ in
+//! there directly from the mapping, by any number of threads in any order. With filters chunks differ in
 //! length, so they are compressed in parallel and appended in order ([`ordered`]).
 
 mod covered;
@@ -40,7 +40,7 @@ pub const KIND: SinkKind = SinkKind {
         Setting::path("path", "the file to write").one_of(),
         Setting::path(
             "dir",
-            "directory for <collection>/<partition>.h5; made if missing",
+            "directory for <collection>/<partition>.h5; created if missing",
         )
         .one_of()
         .example("out"),
@@ -53,9 +53,9 @@ pub const KIND: SinkKind = SinkKind {
         Setting::choice("compression", &COMPRESSIONS, "how chunks are compressed").or("none"),
         Setting::flag(
             "shuffle",
-            "bytes of equal weight together before compression",
+            "group bytes of equal significance before compression",
         ),
-        Setting::number_or_auto("chunk_rows", (1, u32::MAX as u64), "rows of a chunk"),
+        Setting::number_or_auto("chunk_rows", (1, u32::MAX as u64), "rows per chunk"),
     ],
     read: |form| Some(Box::new(Spec::read(form)?)),
 };
@@ -155,7 +155,7 @@ struct Hdf5 {
 struct Seen {
     name: TargetName,
     path: PathBuf,
-    /// Bytes it will need on the disk.
+    /// Bytes that it needs on the disk.
     bytes: u64,
     writes: bool,
     finished: bool,
@@ -178,7 +178,7 @@ impl Hdf5 {
         }
     }
 
-    /// The directory of a collection; a source without names has its files right in `dir`.
+    /// The directory of a collection; files of a source without names are directly in `dir`.
     fn collection_dir(&self, dir: &Path, name: &TargetName) -> PathBuf {
         match name.collection.as_str() {
             "" => dir.to_owned(),
@@ -197,14 +197,14 @@ impl Hdf5 {
         })
     }
 
-    /// Refuses a second target for the same file, and a target that the disk has no room for.
+    /// Refuses a second target for the same file, and a target for which the disk has no room.
     fn admit(&self, target: &Target, path: &Path, writes: bool) -> Result<()> {
         let mut targets = self.targets.lock().expect("no one panics with it locked");
         let mut others = targets.iter().filter(|(n, _)| **n != target.number);
         if let Some((_, other)) = others.find(|(_, seen)| seen.path == path) {
             let what = format!("both {} and {} would be this file", other.name, target.name);
             let hint = match self.spec.place {
-                Place::File(_) => "give `dir:` instead of `path:`, or merge them with `into:`",
+                Place::File(_) => "use `dir:` instead of `path:`, or merge them with `into:`",
                 Place::Dir(_) => "rename or merge them with `into:`",
             };
             return Err(Error::path(Kind::Job, path, what).hint(hint));
@@ -252,8 +252,10 @@ fn room_for(path: &Path, bytes: u64, promised: u64, compressed: bool) -> Result<
         return Ok(());
     }
     let what = match promised {
-        0 => format!("{asked} bytes are needed here, {free} are free"),
-        _ => format!("{asked} bytes are needed here with this job's other files, {free} are free"),
+        0 => format!("{asked} bytes are needed here, but only {free} are free"),
+        _ => format!(
+            "{asked} bytes are needed here with this job's other files, but only {free} are free"
+        ),
     };
     Err(Error::path(Kind::Io, path, what))
 }
@@ -293,21 +295,21 @@ impl Sink for Hdf5 {
         if let Place::File(path) = &self.spec.place {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
             if let Some(parent) = parent.filter(|p| !p.is_dir()) {
-                let what = "there is no such directory to write the file in";
+                let what = "the directory to write the file in does not exist";
                 return Err(Error::path(Kind::Job, parent, what));
             }
         }
         let exists = match std::fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_dir() => {
                 let what = "is a directory, not a file";
-                return Err(Error::path(Kind::Job, &path, what).hint("give `dir:` for directories"));
+                return Err(Error::path(Kind::Job, &path, what).hint("use `dir:` for directories"));
             }
             Ok(meta) if !meta.is_file() && !meta.is_symlink() => {
                 return Err(Error::path(Kind::Job, &path, "is not a regular file"));
             }
             Ok(_) => true,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(error) => return Err(Error::io(&path, "look at", &error).with_kind(Kind::Job)),
+            Err(error) => return Err(Error::io(&path, "check", &error).with_kind(Kind::Job)),
         };
         let (action, why) = match (exists, self.spec.mode) {
             (false, _) => (Action::Create, "the file does not exist"),
@@ -315,7 +317,7 @@ impl Sink for Hdf5 {
             (true, Mode::Overwrite) => (Action::Replace, "the file exists, mode is overwrite"),
             (true, _) => {
                 return Err(Error::path(Kind::Job, &path, "exists").hint(
-                    "`mode: skip` leaves it as it is, `mode: overwrite` replaces it when the new one is whole",
+                    "`mode: skip` leaves it as it is, `mode: overwrite` replaces it when the new one is complete",
                 ));
             }
         };
@@ -330,7 +332,7 @@ impl Sink for Hdf5 {
         }
         self.admit(target, &path, action != Action::Skip)?;
         let removes = match action {
-            // What is replaced may not be such a file.
+            // What is replaced need not be a valid HDF5 file.
             Action::Replace => rows(&path).ok(),
             _ => None,
         };
@@ -368,10 +370,11 @@ impl Sink for Hdf5 {
         }
         if let Place::Dir(dir) = &self.spec.place {
             let dir = self.collection_dir(dir, &target.name);
-            std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, "make the directory", &e))?;
+            std::fs::create_dir_all(&dir)
+                .map_err(|e| Error::io(&dir, "create the directory", &e))?;
         }
-        // A file that was absent when this job began must be absent at its end, unless an earlier attempt of this job
-        // renamed its own file and died before it could record that.
+        // A file that did not exist when this job began must not exist at its end, unless an earlier attempt of this
+        // job renamed its own file and died before it could record that.
         let replace = decision.action == Action::Replace || begun;
         let claim = create::Claim {
             whole: path,
@@ -392,7 +395,7 @@ impl Sink for Hdf5 {
             Some(part) => part
                 .columns()
                 .as_plain()
-                .expect("decided on: plain columns only"),
+                .expect("only plain columns were decided on"),
             None => VectorType {
                 element: Element::Float32,
                 dimension: 1,
@@ -494,7 +497,7 @@ impl Sink for Hdf5 {
 
     fn count(&self, target: &Target) -> Result<Count> {
         let path = self.path(&target.name);
-        // Removed since: it has no rows any more.
+        // Removed since: it no longer has rows.
         let there = path.try_exists().unwrap_or(true);
         Ok(Count {
             rows: if there { rows(&path)? } else { 0 },
@@ -514,8 +517,8 @@ impl Sink for Hdf5 {
     }
 }
 
-/// Does to the existing files that these settings name what a job will do with the library before it writes or
-/// compares, and reports each one first. Continues after every error: a file that is not HDF5 may be replaced.
+/// Does with the existing files that these settings name what a job will do through the library before it writes or
+/// compares, and reports each file first. Continues after every error: a file that is not HDF5 may be replaced.
 pub fn rehearse(form: &mut Form, next: &mut dyn FnMut(&Path)) {
     let Some(spec) = Spec::read(form) else { return };
     let mut files = Vec::new();
@@ -535,7 +538,7 @@ pub fn rehearse(form: &mut Form, next: &mut dyn FnMut(&Path)) {
     }
     for path in files.iter().filter(|path| path.is_file()) {
         next(path);
-        // If it has another fault, the job reports that.
+        // The job reports any other fault of the file.
         let _ = rows(path);
     }
 }
@@ -543,7 +546,7 @@ pub fn rehearse(form: &mut Form, next: &mut dyn FnMut(&Path)) {
 /// Rows of a finished file.
 fn rows(path: &Path) -> Result<u64> {
     std::fs::File::open(path).map_err(|e| Error::io(path, "count rows", &e))?;
-    // It was complete when it got its name: whatever the library cannot read was damaged since.
+    // The file was complete when it got its name: whatever the library cannot read was damaged since.
     let wrong = |error| h5::failed(Kind::Differs, path, "count rows", &error);
     let file = hdf5::File::open(path).map_err(wrong)?;
     let shape = file.dataset(h5::VECTORS).and_then(|d| d.get_shape());

@@ -39,7 +39,7 @@ struct State {
     next_row: u64,
     /// Bytes of chunks written so far.
     written: u64,
-    /// Parcels that arrived before their turn, by first row.
+    /// Parcels that arrived early, by first row.
     early: BTreeMap<u64, (u64, Vec<Bytes>)>,
     early_bytes: u64,
     /// Rows of the unfinished chunk, as they will be in the file.
@@ -50,7 +50,7 @@ struct State {
 }
 
 impl State {
-    /// The earliest waiting parcel, if its turn has come.
+    /// The first waiting parcel, if it is the next one.
     fn ready(&mut self) -> Option<(u64, (u64, Vec<Bytes>))> {
         let entry = self.early.first_entry()?;
         if *entry.key() > self.next_row {
@@ -74,8 +74,8 @@ impl Ordered {
         }
     }
 
-    /// A batch as it is appended: ids; masks of its whole chunks; its rows before the first whole chunk; the compressed
-    /// chunks; the rows after them.
+    /// A batch in the form in which it is appended: ids; masks of its whole chunks; its rows before the first whole
+    /// chunk; the compressed chunks; the rows after them.
     pub fn pack(&self, batch: &Batch, vector: VectorType, mut room: Buffer) -> Vec<Bytes> {
         let spans = Spans::of(batch.first_row, batch.rows(), self.shape.chunk_rows);
         let rows = Rows { batch, vector };
@@ -116,7 +116,7 @@ impl Ordered {
         body
     }
 
-    /// Appends a batch when all rows before it are there; keeps it until then.
+    /// Appends a batch once all rows before it have arrived; keeps it until then.
     pub fn deliver(&self, parcel: &Parcel) -> Result<()> {
         let (first, rows) = (parcel.batch.first_row, u64::from(parcel.rows));
         let mut state = self.state.lock().expect("no one panics with it locked");
@@ -130,7 +130,7 @@ impl Ordered {
             state = waited.expect("no one panics with it locked").0;
         }
         if first < state.next_row {
-            // It arrived before.
+            // It has already arrived.
             return Ok(());
         }
         let early = state.early.insert(first, (rows, parcel.body.clone()));
@@ -160,7 +160,7 @@ impl Ordered {
         let shape = &self.shape;
         let first = state.next_row;
         if first.checked_add(rows).is_none_or(|end| end > shape.rows) {
-            let what = format!("{} rows were announced, more came", shape.rows);
+            let what = format!("{} rows were announced, but more arrived", shape.rows);
             return Err(Error::path(Kind::Changed, &self.claim.whole, what));
         }
         let spans = Spans::of(first, rows, shape.chunk_rows);
@@ -168,7 +168,7 @@ impl Ordered {
             return Err(Error::path(
                 Kind::Io,
                 &self.claim.whole,
-                "a parcel of another kind came",
+                "a parcel of another kind arrived",
             ));
         };
         state.ids.extend_from_slice(ids);
@@ -210,7 +210,7 @@ impl Ordered {
             return Err(Error::path(
                 Kind::Io,
                 &self.claim.whole,
-                "is closed already",
+                "is already closed",
             ));
         };
         raw::write_chunk(&made.vectors, &[chunk, 0], mask, bytes).map_err(failed)?;
@@ -234,7 +234,7 @@ impl Ordered {
             return Err(Error::path(
                 Kind::Io,
                 &self.claim.whole,
-                "is closed already",
+                "is already closed",
             ));
         };
         raw::write_chunk(&made.ids, &[at], mask, &bytes)

@@ -1,5 +1,5 @@
 //! How can a collection be restored? By an H2M job that is written next to its files.
-//! Writes one small file; never touches one that somebody may have edited.
+//! Writes one small file, and never touches one that somebody may have edited.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,8 +11,8 @@ use crate::job::Mode;
 
 const NAME: &str = "H2M.yaml";
 
-/// Writes the job that restores the collection in `dir` with all its partitions. An existing one stays as it is, unless
-/// the mode is to overwrite: it names the directory, and so also restores files added since.
+/// Writes the job that restores the collection in `dir` with all its partitions. An existing job is left as it is,
+/// unless the mode is `overwrite`: it names the directory, and so also restores files added since.
 pub fn write(dir: &Path, target: &Target, mode: Mode) -> Result<()> {
     let path = dir.join(NAME);
     if mode != Mode::Overwrite && path.exists() {
@@ -45,7 +45,7 @@ fn job(dir: &Path, target: &Target) -> String {
     let dimension = target.vector().dimension;
     let metric = match target.metric() {
         Some(metric) => format!("metric_type: {}", quoted(metric.name())),
-        None => "# metric_type: L2        # the source did not say".to_owned(),
+        None => "# metric_type: L2        # the source declares none".to_owned(),
     };
     format!(
         "# Restores this collection with all its partitions: milvusdm run {NAME}
@@ -54,7 +54,7 @@ H2M:
   data_dir: {dir}
   dest_host: 127.0.0.1         # the server
   dest_port: 19530
-  # dest_user: root            # if it asks
+  # dest_user: root            # if it requires a login
   # dest_password: \"${{MILVUS_PASSWORD}}\"
   mode: append                 # what exists: append to it, skip it, or overwrite it
   dest_collection_name: {name}
