@@ -33,7 +33,7 @@ impl Milvus {
         let found = {
             let mut state = self.state();
             if begun {
-                // What this job created or replaced before it died may hold rows by now. A target that replaces the
+                // What this job created or replaced before it died holds rows by now. A target that replaces the
                 // whole collection was handled with the first of the targets that share it.
                 if decision.action != Action::Append {
                     if self.replaces_whole(target, decision, &state).is_some()

@@ -185,7 +185,7 @@ impl Milvus1 {
         fit::names(target)?;
         fit::vectors(target.vector())?;
         if begun && decision.action != Action::Append {
-            // What this run created or replaced before it died may hold rows by now. A target that replaces the whole
+            // What this run created or replaced before it died holds rows by now. A target that replaces the whole
             // collection was handled with the first of the targets that share it.
             if name.partition.is_empty() || state.to_replace.contains_key(&name.collection) {
                 state.made.insert(name.collection.clone());
