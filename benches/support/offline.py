@@ -134,8 +134,8 @@ def main():
     wall, cpu, out = timed(lambda: to_parquet(ROUNDS))
     by_wall, by_cpu = iterator_wall / wall, iterator_cpu / cpu
     print("pymilvus' iterator: %.1f s, %.1f s of processor (client); ours %.2f s, %.2f s" % (iterator_wall, iterator_cpu, wall, cpu))
-    cp, decode = statistics.median(ratios["cp"]), statistics.median(ratios["decode"])
-    bounds = [("into Parquet / cp -r and fsync", cp, cp <= 2, "<= 2"), ("decode / pyarrow's decode", decode, decode >= 1, ">= 1"),
+    cp, decoding = (statistics.median(ratios[what]) for what in ("cp", "decode"))
+    bounds = [("into Parquet / cp -r and fsync", cp, cp <= 2, "<= 2"), ("decode / pyarrow's decode", decoding, decoding >= 1, ">= 1"),
               ("iterator / ours, wall", by_wall, by_wall >= 20, ">= 20"), ("iterator / ours, processor", by_cpu, by_cpu >= 20, ">= 20")]
     for what, value, holds, bound in bounds:
         print("%-40s %6.2f  (%s)%s" % (what, value, bound, "" if holds else "  MISSED"))

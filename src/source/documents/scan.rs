@@ -226,6 +226,7 @@ impl<'t> Scan<'t> {
 
     /// The next number as [`Scan::float`] returns it, and its length in the text, if it is written like most components of
     /// vectors: a digit, a point, and 1 to 31 digits. Does not consume it.
+    #[inline(always)]
     fn component(&self) -> Option<(f32, usize)> {
         let rest = &self.text.as_bytes()[self.at..];
         let negative = *rest.first()? == b'-';
