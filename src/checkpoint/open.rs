@@ -102,7 +102,7 @@ impl Checkpoint {
             ),
             (None, true) if log.shares().is_some() => shares::told(path, &log),
             (None, true) if plan.sink.resumable() => {
-                format!("says that {rows} rows were delivered: a run goes on from there")
+                format!("says that {rows} rows were delivered: a run continues from there")
             }
             (None, true) => {
                 let all = log.targets.len();

@@ -133,8 +133,9 @@ impl Checkpoint {
                 "this job has not finished: {} of {rows} rows were delivered",
                 log.delivered()
             );
-            Error::path(Kind::Job, path, what)
-                .hint("`milvusdm run` with the same job goes on; verify compares what has finished")
+            Error::path(Kind::Job, path, what).hint(
+                "`milvusdm run` with the same job continues; verify compares what has finished",
+            )
         })
     }
 }

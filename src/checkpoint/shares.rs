@@ -56,7 +56,7 @@ pub(super) fn check(path: &Path, log: &Log, shares: u32) -> Result<()> {
     let (what, hint) = match (before, shares) {
         (0, _) => (
             "is of a run that carries all of this job".to_owned(),
-            "the same command without --shard goes on with it".to_owned(),
+            "the same command without --shard continues it".to_owned(),
         ),
         (before, 0) => (
             format!("is of a job that is carried in {before} shares"),
@@ -220,7 +220,7 @@ impl Checkpoint {
         }
         let Some(of) = log.shares() else {
             let what = "is of a job that is not carried in shares";
-            return Err(Error::path(Kind::Job, path, what).hint("`milvusdm run` goes on with it"));
+            return Err(Error::path(Kind::Job, path, what).hint("`milvusdm run` continues it"));
         };
         let found = open::resume(path, file, log, plan)?;
         if let Found::Open(log) = &found {
@@ -273,7 +273,7 @@ impl Checkpoint {
             );
             let first = missing[0].split(' ').next().unwrap_or_default().to_owned();
             return Err(Error::path(Kind::Job, &self.path, what).hint(format!(
-                "`milvusdm run` with `--shard {first}/{of}` and so on goes on with them"
+                "`milvusdm run` with `--shard {first}/{of}` and so on continues them"
             )));
         }
         let mut state = self

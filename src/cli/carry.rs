@@ -201,7 +201,7 @@ fn run_reported(
     let stop = Stop::default();
     watch_signals(
         &stop,
-        "stopped on request; the same command goes on where this stopped",
+        "stopped on request; the same command continues where this one stopped",
         &common.screen,
     )?;
     let shown = Shown::start(flags.progress, progress.clone(), common);
@@ -391,11 +391,13 @@ fn send(
         report.left_behind = left;
         checkpoint.discard_if_untouched(plan.sink.resumable())?;
         return Err(match error.kind() {
-            Kind::Stopped if !plan.sink.resumable() => {
-                Error::new(Kind::Stopped, "stopped on request").hint(
-                    "the same command goes on; incomplete files are written again from their start",
-                )
-            }
+            Kind::Stopped if !plan.sink.resumable() => Error::new(
+                Kind::Stopped,
+                "stopped on request",
+            )
+            .hint(
+                "the same command continues; incomplete files are written again from their start",
+            ),
             _ => error,
         });
     }
@@ -491,7 +493,7 @@ fn said_resumed(plan: &Plan, checkpoint: &Checkpoint, rows: u64, screen: &Screen
         let before: u64 = targets()
             .map(|t| checkpoint.totals(t.number).delivered)
             .sum();
-        screen.say(&format!("note: goes on at row {before} of {rows}"));
+        screen.say(&format!("note: continues at row {before} of {rows}"));
         return;
     }
     let done = targets().filter(|t| checkpoint.done(t.number)).count();

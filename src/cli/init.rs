@@ -59,7 +59,7 @@ fn job(source: &Entry, sink: &Entry, file: &str) -> String {
         "#   milvusdm plan {file}      what will be done, and every mistake"
     ));
     job.line(&format!(
-        "#   milvusdm run {file}       does it; the same command goes on after a stop"
+        "#   milvusdm run {file}       does it; the same command continues after a stop"
     ));
     job.line(&format!(
         "#   milvusdm verify {file}    compares row by row"

@@ -67,16 +67,16 @@ fn is_faiss(view: &View) -> Result<bool> {
 /// The error about a file that begins like none that can be read, given what its name claims.
 fn stranger(view: &View) -> Result<Error> {
     let (wanted, source) = match &*ending(view) {
-        "parquet" => ("Parquet file", "parquet"),
-        "h5" | "hdf5" => ("HDF5 file", "hdf5"),
-        "npy" => ("NumPy array", "numpy"),
-        "npz" => ("NumPy archive", "numpy"),
-        _ => ("file that `inspect` reads", ""),
+        "parquet" => ("a Parquet file", "parquet"),
+        "h5" | "hdf5" => ("an HDF5 file", "hdf5"),
+        "npy" => ("a NumPy array", "numpy"),
+        "npz" => ("a NumPy archive", "numpy"),
+        _ => ("a file that `inspect` reads", ""),
     };
     if let Some(error) = known::named(view, wanted, source)? {
         return Ok(error);
     }
-    let what = format!("is no {wanted}: it begins like no known kind of file");
+    let what = format!("is not {wanted}: it does not begin like any known kind of file");
     let error = Error::path(Kind::Unsupported, view.path(), what);
     Ok(error.hint(
         "`inspect` reads indexes of Faiss, HDF5, Parquet, .npy, .npz, files of vectors such as .fvecs and .fbin, and \

@@ -84,7 +84,7 @@ fn delivered_before(target: &str, delivery: &Delivery) -> String {
         ),
         None => format!(
             "rows of this source were being delivered to {target} {} by an unfinished run of the job whose checkpoint \
-             is {checkpoint}; that job goes on where it stopped",
+             is {checkpoint}; that job continues where it stopped",
             show::ago(delivery.begun)
         ),
     }

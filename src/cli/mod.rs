@@ -134,7 +134,7 @@ enum LogLevel {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a job; the same command goes on after a crash or stop
+    /// Run a job; the same command continues after a crash or stop
     Run {
         /// The job file; `-`: standard input
         job: PathBuf,

@@ -173,7 +173,7 @@ impl Keying {
                 let place = format!("{name}{}", path.collect::<String>());
                 let what = match cell {
                     Cell::Null => "has no value, but each row needs a key".to_owned(),
-                    cell => format!("is {cell}, which is no {} key", kind.word()),
+                    cell => format!("is {cell}, which is not a valid {} key", kind.word()),
                 };
                 let row = part.row + row as u64;
                 let what = format!("row {row}: `{place}` {what}");

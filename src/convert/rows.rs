@@ -164,7 +164,7 @@ impl Shape {
                     "{}".to_owned()
                 }
                 Err(why) => {
-                    let what = format!(": the dynamic field is no JSON object: {why}");
+                    let what = format!(": the dynamic field is not a JSON object: {why}");
                     return Err(misfitting(part, row, what).hint(HINT));
                 }
             });

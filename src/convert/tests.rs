@@ -341,7 +341,7 @@ fn keys_are_made_of_columns_json_and_row_numbers() {
     let error = keys("{from: name, type: int64}").unwrap_err().to_string();
     assert_eq!(
         error,
-        "/data/x: row 101: `name` is \"x\", which is no int64 key"
+        "/data/x: row 101: `name` is \"x\", which is not a valid int64 key"
     );
     let error = keys("{from: meta.a.title, type: varchar}")
         .unwrap_err()
@@ -352,7 +352,7 @@ fn keys_are_made_of_columns_json_and_row_numbers() {
     );
     let error = keys("{from: price, type: int64}").unwrap_err().to_string();
     assert!(
-        error.contains("`price` is 1.5, which is no int64 key"),
+        error.contains("`price` is 1.5, which is not a valid int64 key"),
         "{error}"
     );
     assert!(

@@ -85,7 +85,7 @@ impl Bolt {
     pub fn of(view: View) -> Result<Bolt> {
         let bytes = view.bytes()?;
         let Some((page, root, transaction)) = newest(&bytes) else {
-            let what = "is no bbolt file: it has no valid meta page";
+            let what = "is not a bbolt file: it has no valid meta page";
             return Err(view.corrupt(0, what));
         };
         Ok(Bolt {

@@ -58,7 +58,7 @@ pub fn is_binlog(view: &View) -> bool {
 pub fn read(view: &View, event: Event) -> Result<Binlog> {
     let mut cursor = Cursor::new(view.clone());
     if cursor.array::<4>("magic number")? != MAGIC {
-        return Err(view.corrupt(0, "is no binlog: it does not begin with bc fa ff 00"));
+        return Err(view.corrupt(0, "is not a binlog: it does not begin with bc fa ff 00"));
     }
     cursor.u64("timestamp")?;
     let kind = cursor.u8("event type")?;
@@ -93,7 +93,7 @@ pub fn read(view: &View, event: Event) -> Result<Binlog> {
     let extras: Value = match extras.is_empty() {
         true => Value::Null,
         false => serde_json::from_slice(&extras)
-            .map_err(|e| view.corrupt(at.saturating_add(4), format!("extras are no JSON: {e}")))?,
+            .map_err(|e| view.corrupt(at.saturating_add(4), format!("extras are not JSON: {e}")))?,
     };
     if extras.get("edek").is_some() {
         let error = Error::new(Kind::Unsupported, "is encrypted (edek)")

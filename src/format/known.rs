@@ -118,7 +118,7 @@ pub fn named(file: &View, wanted: &str, source: &str) -> Result<Option<Error>> {
     let is_own = |known: &Known| !source.is_empty() && known.source == source;
     let known = known(&head, file)?.filter(|known| !is_own(known));
     Ok(known.map(|known| {
-        let what = format!("is no {wanted}: it is {}", known.what);
+        let what = format!("is not {wanted}: it is {}", known.what);
         let error = Error::path(Kind::Unsupported, file.path(), what);
         error.hint(match known.source {
             "" => known.todo.to_owned(),
@@ -167,7 +167,7 @@ fn known(head: &[u8], file: &View) -> Result<Option<Known>> {
         )));
     }
     if is_faiss(head) {
-        return Ok(Some(read_by("faiss", "an index of Faiss")));
+        return Ok(Some(read_by("faiss", "a Faiss index")));
     }
     if let Some(known) = text(head) {
         return Ok(Some(known));
@@ -350,7 +350,7 @@ mod tests {
             (&safetensors, "a safetensors file", "`numpy`"),
             (&hnswlib(), "hnswlib", "get_items()"),
             (&duck, "DuckDB", "`parquet`"),
-            (&faiss, "an index of Faiss", "the source `faiss` reads it"),
+            (&faiss, "a Faiss index", "the source `faiss` reads it"),
             (
                 b"\x93NUMPY\x01\0",
                 "a NumPy array",
@@ -370,10 +370,10 @@ mod tests {
                 "-v7.3",
             ),
         ] {
-            for wanted in ["HDF5 file", "NumPy array"] {
+            for wanted in ["an HDF5 file", "a NumPy array"] {
                 let said = said("a", bytes, wanted, "");
                 let said = said.unwrap_or_else(|| panic!("{what} is not known"));
-                let whole = format!("is no {wanted}: it is ");
+                let whole = format!("is not {wanted}: it is ");
                 assert!(said.contains(&whole), "{said}");
                 assert!(said.contains(what) && said.contains(hint), "{said}");
             }
@@ -382,11 +382,11 @@ mod tests {
 
     #[test]
     fn what_a_source_reads_itself_is_for_it_to_say() {
-        assert_eq!(said("a", b"\x93NUMPY\x01\0", "NumPy array", "numpy"), None);
         assert_eq!(
-            said("a", b"IxZZ\x01\0\0\0", "index of Faiss", "faiss"),
+            said("a", b"\x93NUMPY\x01\0", "a NumPy array", "numpy"),
             None
         );
+        assert_eq!(said("a", b"IxZZ\x01\0\0\0", "a Faiss index", "faiss"), None);
         assert_eq!(said("a", b"\x01\x02\x03\x04\x05\x06", "x", ""), None);
         // Neither zeros nor a count above the most are hnswlib's.
         assert!(!is_hnswlib(&[0; 64]));

@@ -193,7 +193,7 @@ impl<'t> Literal<'t> {
             let text = rest.get(..digits).and_then(|d| std::str::from_utf8(d).ok());
             let number = text.and_then(|text| text.parse().ok());
             let Some(number) = number.filter(|_| extents.len() < EXTENTS_MAX) else {
-                return Err(self.wrong("an extent that is no number a file can have"));
+                return Err(self.wrong("an extent that is not a valid number"));
             };
             self.skip(digits);
             self.eat(b'L');

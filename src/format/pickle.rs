@@ -263,7 +263,7 @@ impl<'b> Walker<'b, '_> {
                 });
                 Ok(())
             }
-            _ => Err("makes an object of what is no class".to_owned()),
+            _ => Err("instantiates something that is not a class".to_owned()),
         }
     }
 
@@ -273,7 +273,8 @@ impl<'b> Walker<'b, '_> {
             Value::List(number) => self.made.lists.get_mut(number),
             _ => None,
         };
-        list.ok_or("appends to what is no list")?.extend(values);
+        list.ok_or("appends to something that is not a list")?
+            .extend(values);
         Ok(())
     }
 
@@ -282,7 +283,7 @@ impl<'b> Walker<'b, '_> {
             Value::Dict(number) => self.made.dicts.get_mut(number),
             _ => None,
         };
-        let dict = dict.ok_or("puts keys into what is no dictionary")?;
+        let dict = dict.ok_or("sets keys in something that is not a dictionary")?;
         let (pairs, rest) = values.as_chunks::<2>();
         if !rest.is_empty() {
             return Err("has a key without a value".to_owned());
@@ -297,7 +298,7 @@ impl<'b> Walker<'b, '_> {
             Value::Object(number) => self.made.objects.get_mut(number),
             _ => None,
         };
-        let object = object.ok_or("puts a state into what is no object")?;
+        let object = object.ok_or("sets the state of something that is not an object")?;
         object.state = Some(state);
         Ok(())
     }
@@ -434,7 +435,7 @@ impl<'b> Walker<'b, '_> {
             }
             0x93 => match (self.pop()?, self.pop()?) {
                 (Value::Text(name), Value::Text(module)) => self.class(module, name)?,
-                _ => return Err("names a class by what is no text".to_owned()),
+                _ => return Err("names a class with something that is not text".to_owned()),
             },
             0x81 | b'R' => self.object()?,
             b'b' => self.build()?,
@@ -449,7 +450,7 @@ impl<'b> Walker<'b, '_> {
 }
 
 fn text_of(bytes: &[u8]) -> Step<&str> {
-    std::str::from_utf8(bytes).map_err(|_| "holds text that is no UTF-8".to_owned())
+    std::str::from_utf8(bytes).map_err(|_| "contains text that is not UTF-8".to_owned())
 }
 
 #[cfg(test)]

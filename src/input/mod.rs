@@ -69,7 +69,7 @@ impl Stamp {
         let what = format!("the source {what} while it was read");
         Err(Error::path(Kind::Changed, path, what).hint(
             "do not change the source during a run; once it is restored (the same file, with its time), the same \
-             command goes on",
+             command continues",
         ))
     }
 

@@ -23,7 +23,9 @@ impl FromStr for Set {
         };
         let names = key.split('.').count();
         if names > limits::JOB_DEPTH_MAX || key.split('.').any(str::is_empty) {
-            return Err(format!("`{key}` is no key path, such as sink.milvus.mode"));
+            return Err(format!(
+                "`{key}` is not a key path, such as sink.milvus.mode"
+            ));
         }
         let value = match value {
             "" => Value::String(String::new()),
@@ -79,7 +81,7 @@ impl Set {
                 _ => {
                     return mistakes.add(
                         &self.key,
-                        format!("`{path}` is no map of settings"),
+                        format!("`{path}` is not a map of settings"),
                         None,
                     );
                 }
@@ -147,7 +149,7 @@ mod tests {
         for part in [
             "--set: run.batch: `huge` is not a size",
             "--set: rum: unknown key (did you mean `run`?)",
-            "--set: source.faiss.path.x: `source.faiss.path` is no map of settings",
+            "--set: source.faiss.path.x: `source.faiss.path` is not a map of settings",
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }

@@ -330,7 +330,7 @@ mod tests {
             ("host: {{ host }}\nport: {{ port }}\nx: [\n", &[""]),
             (
                 "a: {b: 1, b: 2}\n",
-                &["under `a` the key `b` is there twice"],
+                &["under `a` the key `b` appears twice"],
             ),
         ] {
             let (_, what, hint) = yaml::read(text).unwrap_err();

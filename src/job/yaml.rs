@@ -156,7 +156,7 @@ impl<'de> Visitor<'de> for &Budget {
         while let Some(key) = entries.next_key_seed(self)? {
             if map.contains_key(&key) {
                 let key = key.as_str().unwrap_or("the same");
-                return Err(A::Error::custom(format!("the key `{key}` is there twice")));
+                return Err(A::Error::custom(format!("the key `{key}` appears twice")));
             }
             let value = entries.next_value_seed(self)?;
             map.insert(key, value);
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn keys_that_are_there_twice_are_named() {
         let (_, what, _) = read("run: {batch: 1, batch: 2}").unwrap_err();
-        assert!(what.contains("`batch` is there twice"), "{what}");
+        assert!(what.contains("`batch` appears twice"), "{what}");
     }
 
     #[test]

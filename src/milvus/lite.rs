@@ -135,7 +135,9 @@ impl Values {
                     let index = |p: &[u8; 8]| u32::from_le_bytes([p[0], p[1], p[2], p[3]]);
                     let ascends = pairs.windows(2).all(|p| index(&p[0]) < index(&p[1]));
                     if !rest.is_empty() || !ascends {
-                        return Err("is no sparse vector: pairs with ascending indices".to_owned());
+                        return Err(
+                            "is not a sparse vector: pairs with ascending indices".to_owned()
+                        );
                     }
                 }
                 let count = contents.len();

@@ -248,7 +248,10 @@ fn check_json(key: &FieldData, column: &Column, field: &FieldData) -> Result<()>
         .map(Key::Int)
         .or(texts.map(|text| Key::Text(text.into())));
     let key = key.map_or_else(String::new, |key| format!(" of the row with key {key}"));
-    let what = format!("`{}`{key} is no JSON: its bytes are not UTF-8", column.name);
+    let what = format!(
+        "`{}`{key} is not JSON: its bytes are not UTF-8",
+        column.name
+    );
     Err(Error::new(Kind::Corrupt, what)
         .hint("`source.milvus.filter` leaves the row behind, `columns` the field"))
 }

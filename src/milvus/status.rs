@@ -64,7 +64,7 @@ pub fn refusal(status: &Status) -> Error {
         .hint("somebody may have dropped it while the job ran"),
         (Kind::Refused, 800) => error.hint("`sink.milvus.db` names the database"),
         (Kind::Full, _) => error.hint(
-            "a quota of the server is used up: free or raise it; the same command then goes on",
+            "a quota of the server is used up: free or raise it; the same command then continues",
         ),
         _ => error,
     }

@@ -237,7 +237,7 @@ pub fn read(kind: ColumnType, field: FieldData, rows: usize) -> Read<ArrayRef> {
             let micros = texts.iter().enumerate().map(|(row, text)| {
                 let is_there = valid.as_ref().is_none_or(|valid| valid.is_valid(row));
                 match moment::read(text) {
-                    None if is_there => Err(format!("`{text}` is no moment")),
+                    None if is_there => Err(format!("`{text}` is not a timestamp")),
                     micros => Ok(micros.unwrap_or(0)),
                 }
             });

@@ -106,7 +106,7 @@ fn step_by_step(
             let what =
                 format!("the server has been {phase} for {seconds} s without making progress");
             return Err(Error::new(Kind::Busy, what).hint(
-                "the same command goes on where this stopped; `run: {patience: 1h}` waits longer",
+                "the same command continues where this one stopped; `run: {patience: 1h}` waits longer",
             ));
         }
         // The wait grows with the time it takes, so that asking late loses a sixteenth at most.

@@ -51,7 +51,7 @@ impl Stop {
     pub fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
             return Err(Error::new(Kind::Stopped, "stopped on request")
-                .hint("the same command goes on where this stopped"));
+                .hint("the same command continues where this one stopped"));
         }
         Ok(())
     }

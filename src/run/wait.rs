@@ -85,9 +85,9 @@ impl<'a> Patience<'a> {
             let what = format!("gave up after {} s: {}", self.total.as_secs(), error.what());
             let ended = Error::new(error.kind(), what).hint(match error.kind() {
                 Kind::Slow | Kind::TooMuch => {
-                    "the same command goes on where this stopped; `run: {batch: 64KiB}` sends less at a time"
+                    "the same command continues where this one stopped; `run: {batch: 64KiB}` sends less at a time"
                 }
-                _ => "the same command goes on where this stopped; `run: {patience: 1h}` waits longer",
+                _ => "the same command continues where this one stopped; `run: {patience: 1h}` waits longer",
             });
             return Err(match error.place() {
                 Some(place) => ended.at(place.clone()),

@@ -262,7 +262,7 @@ impl Columns {
     pub fn from_json(value: &Value) -> Result<std::sync::Arc<Columns>> {
         let list = value
             .as_array()
-            .ok_or_else(|| wrong("columns are no list".to_owned()))?;
+            .ok_or_else(|| wrong("columns are not a list".to_owned()))?;
         Columns::new(list.iter().map(Column::from_json).collect::<Result<_>>()?)
     }
 }

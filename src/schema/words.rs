@@ -100,7 +100,7 @@ impl ColumnType {
                         Some(scalar) => ColumnType::Scalar(scalar),
                         None => {
                             return Err(format!(
-                                "`{word}` is no type: there are {}",
+                                "`{word}` is not a type: there are {}",
                                 ColumnType::NAMES
                             ));
                         }

@@ -200,7 +200,7 @@ fn open(name: &str, access: Access) -> Result<Array> {
     }
     let mut arrays = members(&view)?;
     if arrays.is_empty()
-        && let Some(error) = known::named(&view, "NumPy archive", "numpy")?
+        && let Some(error) = known::named(&view, "a NumPy archive", "numpy")?
     {
         return Err(error);
     }
@@ -262,7 +262,7 @@ impl Array {
     /// The array in an .npy file.
     pub fn file(view: &View) -> Result<Array> {
         if !is_array(view)
-            && let Some(error) = known::named(view, "NumPy array", "numpy")?
+            && let Some(error) = known::named(view, "a NumPy array", "numpy")?
         {
             return Err(error);
         }

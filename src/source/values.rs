@@ -129,7 +129,7 @@ impl Stored {
             }
             (Stored::Integer { bytes: 1, .. }, Element::Float32) => small_into(from, to, f32::from),
             (Stored::Integer { .. }, _) => return self.whole_into(element, from, to),
-            (Stored::Bytes(_), _) => return Err((0, "bytes are no numbers".to_owned())),
+            (Stored::Bytes(_), _) => return Err((0, "bytes are not numbers".to_owned())),
         }
         Ok(())
     }
@@ -202,7 +202,7 @@ impl Stored {
                 if value.fract() != 0.0 || value.abs() >= f64::from(bits).exp2() {
                     return Err((
                         i,
-                        format!("{value} is no whole number below 2^{bits}, as ids are"),
+                        format!("{value} is not a whole number below 2^{bits}, as ids are"),
                     ));
                 }
                 to.push(value as i64);
@@ -288,7 +288,7 @@ fn digits(text: &[u8]) -> Result<i64, String> {
     let text = String::from_utf8_lossy(&text[..end]);
     let number = text.trim().parse::<i64>().ok();
     let number = number.filter(|n| n.to_string() == text.trim());
-    number.ok_or_else(|| format!("`{text}` is no whole number, as ids are"))
+    number.ok_or_else(|| format!("`{text}` is not a whole number, as ids are"))
 }
 
 /// Appends single bytes as floats.

@@ -142,7 +142,7 @@ pub fn format_of(path: &Path) -> Option<&'static str> {
 
 /// The error for a file of another kind.
 fn other(view: &View) -> Result<Option<Error>> {
-    known::named(view, "file of vectors", "vecs")
+    known::named(view, "a file of vectors", "vecs")
 }
 
 fn unknown(path: &Path) -> Error {

@@ -182,7 +182,7 @@ fn json_travels_byte_for_byte_and_what_is_none_is_named() {
     let ended = jobs.run("spoilt", &spoilt);
     ended
         .code(3)
-        .says(&["`j` of the row with key 1 is no JSON", "filter"]);
+        .says(&["`j` of the row with key 1 is not JSON", "filter"]);
     let without = spoilt.replace("[spoilt]", "[spoilt], filter: 'pk != 1'");
     let without = without.replace("copy_of_spoilt", "copy_of_sound");
     jobs.run("without", &without).code(0);

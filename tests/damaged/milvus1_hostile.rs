@@ -123,7 +123,7 @@ fn a_hole_in_the_log_is_refused() {
     last(2 << 32);
     let said = rows(&path, "").unwrap_err().to_string();
     assert!(
-        said.contains("the log goes on here, but file 1.wal is missing"),
+        said.contains("the log continues here, but file 1.wal is missing"),
         "{said}"
     );
     // Files that are not the log's are not looked at.

@@ -144,7 +144,7 @@ fn every_answer_is_sorted_by_what_happens_next() {
     assert_eq!(
         deliver(&*sink, F32X4, Attempt::First).unwrap(),
         3,
-        "and then goes on"
+        "and then continues"
     );
 }
 

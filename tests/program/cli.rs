@@ -68,7 +68,7 @@ fn mistakes_are_said_in_a_sentence_and_leave_nothing_behind() {
         "text.index",
         "data_path",
         3,
-        "text.index: is no index of Faiss: it is text",
+        "text.index: is not a Faiss index: it is text",
     );
     check(
         path,
@@ -481,18 +481,22 @@ fn a_file_of_another_kind_is_named_for_what_it_is() {
         (
             "elf.parquet",
             &elf[..4096],
-            "is no Parquet file: it is a program or library of Linux (ELF)",
+            "is not a Parquet file: it is a program or library of Linux (ELF)",
         ),
-        ("png.parquet", png, "is no Parquet file: it is a PNG image"),
+        (
+            "png.parquet",
+            png,
+            "is not a Parquet file: it is a PNG image",
+        ),
         (
             "hdf5.parquet",
             b"\x89HDF\r\n\x1a\n\0\0\0\0",
-            "is no Parquet file: it is an HDF5 file",
+            "is not a Parquet file: it is an HDF5 file",
         ),
         (
             "faiss.parquet",
             &flat(),
-            "is no Parquet file: it is an index of Faiss",
+            "is not a Parquet file: it is a Faiss index",
         ),
         (
             "odd.parquet",
@@ -516,39 +520,43 @@ fn a_file_of_another_kind_is_named_for_what_it_is() {
         (
             "elf.parquet",
             &elf[..4096],
-            "is no Parquet file: it is a program or library of Linux (ELF)",
+            "is not a Parquet file: it is a program or library of Linux (ELF)",
         ),
-        ("elf.h5", &elf[..4096], "is no HDF5 file: it is a program"),
+        (
+            "elf.h5",
+            &elf[..4096],
+            "is not an HDF5 file: it is a program",
+        ),
         (
             "elf",
             &elf[..4096],
-            "is no file that `inspect` reads: it is a program",
+            "is not a file that `inspect` reads: it is a program",
         ),
         (
             "odd.parquet",
             &odd,
-            "is no Parquet file: it begins like no known kind of file",
+            "is not a Parquet file: it does not begin like any known kind of file",
         ),
         (
             "odd",
             &odd,
-            "is no file that `inspect` reads: it begins like no known kind of file",
+            "is not a file that `inspect` reads: it does not begin like any known kind of file",
         ),
         (
             "odd.index",
             &odd,
             "expected the four characters of a kind of index of Faiss",
         ),
-        ("text.faiss", b"text", "is no index of Faiss: it is text"),
+        ("text.faiss", b"text", "is not a Faiss index: it is text"),
         (
             "text",
             b"Indeed a text",
-            "is no file that `inspect` reads: it is text",
+            "is not a file that `inspect` reads: it is text",
         ),
         (
             "part",
             b"PcamXXXX",
-            "is no index of Faiss: it is a transform alone",
+            "is not a Faiss index: it is a transform alone",
         ),
         (
             "cut",

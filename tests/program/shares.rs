@@ -148,7 +148,7 @@ fn four_shares_two_killed_and_restarted_in_any_order_bring_every_row_once() {
         &jobs,
         &format!("{again} 3/4"),
         0,
-        &["goes on at row", "share 3 of 4 has finished"],
+        &["continues at row", "share 3 of 4 has finished"],
     );
     check(&jobs, finish, 2, &["have not finished: 2 ("]);
     check(

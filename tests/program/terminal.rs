@@ -161,7 +161,7 @@ fn a_resumed_run_says_where_it_began_and_counts_its_own_rows() {
     };
     let note = lines
         .iter()
-        .find(|l| l.starts_with("note: goes on at row"))
+        .find(|l| l.starts_with("note: continues at row"))
         .unwrap();
     let (before, all) = (word(note, 0), word(note, 1));
     assert!(before > 0 && before < 5000 && all == 5000, "{note}");
@@ -199,7 +199,7 @@ fn a_file_is_said_to_be_written_again() {
     let (status, screen) = terminal.end();
     assert_eq!(status.code(), Some(130));
     let said = screen.lines().join("");
-    assert!(said.contains("the same command goes on"), "{said}");
+    assert!(said.contains("the same command continues"), "{said}");
     example(&jobs, "hdf5: {path: out.h5}", "batch: 16KiB");
     let (status, screen) = Terminal::start(jobs.0.path(), &["run", "job.yaml"], 80).end();
     let said = screen.lines().join("");

@@ -1,5 +1,5 @@
 //! Faults as a user meets them, by the program itself: full disks, checkpoints that are not ours, sources and
-//! destinations that change under a run. Each ends with its exit code and a sentence, and the same command goes on.
+//! destinations that change under a run. Each ends with its exit code and a sentence, and the same command continues.
 
 mod overwritten;
 

@@ -105,7 +105,7 @@ impl Shared {
 }
 
 /// A source's server goes away in the middle of a slow run: once patience ends, that is told in a sentence with its address, and
-/// the same command goes on when it is back. Where patience lasts, the run goes on by itself.
+/// the same command continues when it is back. Where patience lasts, the run goes on by itself.
 #[track_caller]
 pub fn goes_away_and_comes_back(
     jobs: &Jobs,

@@ -9,9 +9,9 @@ use crate::input::View;
 pub(super) fn named(file: &View) -> Result<Option<Error>> {
     let head = file.cut(0, file.len().min(4))?.bytes()?;
     let Some((what, hint)) = part(&head) else {
-        return known::named(file, "index of Faiss", "faiss");
+        return known::named(file, "a Faiss index", "faiss");
     };
-    let what = format!("is no index of Faiss: it is {what}");
+    let what = format!("is not a Faiss index: it is {what}");
     let error = Error::path(Kind::Unsupported, file.path(), what);
     Ok(Some(error.hint(hint)))
 }

@@ -328,7 +328,7 @@ fn refusal(status: &Status) -> Error {
         code::UNEXPECTED if reason.contains("in delete state") => error(Kind::Busy),
         code::UNEXPECTED if reason.contains("server is shutdown") => error(Kind::Busy),
         code::OUT_OF_MEMORY => {
-            error(Kind::Full).hint("the server needs more memory; the same command then goes on")
+            error(Kind::Full).hint("the server needs more memory; the same command then continues")
         }
         code::CANNOT_CREATE_FOLDER | code::CANNOT_CREATE_FILE => {
             error(Kind::Refused).hint("the server cannot write: is its disk full?")

@@ -325,7 +325,7 @@ impl Object<'_> {
     fn field(&mut self, number: usize, scan: &mut Scan<'_>) -> Read<()> {
         let (field, typed) = (&mut self.fields[number], &self.layout.typed[number]);
         if field.is_there {
-            return Err(format!("`{}` is there twice", typed.column.name));
+            return Err(format!("`{}` appears twice", typed.column.name));
         }
         if typed.is_given {
             let value = scan.value()?;
@@ -346,7 +346,7 @@ impl Object<'_> {
         );
         let values = &mut self.vectors[number];
         if values.valid.len() > self.rows {
-            return Err(format!("`{}` is there twice", column.name));
+            return Err(format!("`{}` appears twice", column.name));
         }
         match vector(scan, kind, &mut values.bytes) {
             Ok(Found::Vector) => values.valid.push(true),

@@ -74,7 +74,7 @@ impl<'t> Scan<'t> {
 
     /// An error message with the position.
     pub fn wrong(&self, what: &str) -> String {
-        format!("is no JSON at byte {}: {what}", self.at)
+        format!("is not JSON at byte {}: {what}", self.at)
     }
 
     /// Refuses anything after the end.
@@ -221,7 +221,7 @@ impl<'t> Scan<'t> {
         self.number()?;
         let text = &self.text[start..self.at];
         text.parse()
-            .map_err(|_| format!("{text} is no whole number of 64 bits"))
+            .map_err(|_| format!("{text} is not a whole number of 64 bits"))
     }
 
     /// The next number as [`Scan::float`] returns it, and its length in the text, if it is written like most components of

@@ -94,10 +94,10 @@ fn what_is_wrong_with_a_vector_is_said_and_nothing_of_it_stays() {
     for (document, expected) in [
         (r#"{"v":[1]}"#, "`v` has 1 dimensions, not 2"),
         (r#"{"v":[1,2,3,4,5]}"#, "`v` has 3 dimensions, not 2"),
-        (r#"{"v":[1,"2"]}"#, "no JSON at byte"),
+        (r#"{"v":[1,"2"]}"#, "not JSON at byte"),
         (r#"{"v":7}"#, "`v` is 7, not a list of numbers"),
         (r#"{"v":[1,1e39]}"#, "which no float holds"),
-        (r#"{"v":[1,2],"v":[1,2]}"#, "`v` is there twice"),
+        (r#"{"v":[1,2],"v":[1,2]}"#, "`v` appears twice"),
         (r#"{"v":[1,2]"#, "`}` is missing"),
         (r#"{"v":[01,2]}"#, "no such number"),
         (r#"{"v":[1.,2]}"#, "no such number"),

@@ -211,7 +211,7 @@ impl<'c> Reading<'c> {
         let dataset = self.dataset(stretch.first)?;
         let (mut texts, mut row) = (StringBuilder::new(), stretch.first);
         let read = raw::read_variable(&dataset, 1, stretch, &mut |text| {
-            let text = std::str::from_utf8(text).map_err(|_| "bytes are no UTF-8 text")?;
+            let text = std::str::from_utf8(text).map_err(|_| "bytes are not UTF-8 text")?;
             texts.append_value(text);
             row += 1;
             Ok(())
@@ -237,7 +237,7 @@ impl<'c> Reading<'c> {
                     let text = std::str::from_utf8(&text[..end]);
                     let wrong = |_| {
                         let row = first + row as u64;
-                        self.wrong(Kind::Unsupported, row, "bytes are no UTF-8 text")
+                        self.wrong(Kind::Unsupported, row, "bytes are not UTF-8 text")
                     };
                     texts.append_value(text.map_err(wrong)?);
                 }

@@ -164,7 +164,7 @@ fn item(group: &Group, path: &str, name: &str, view: &View, base: u64) -> Told<T
         ..refusal
     };
     if raw::object(group, name) != raw::Object::Dataset {
-        let what = format!("as a group holds rows, but its `{name}` is no dataset of this file");
+        let what = format!("as a group holds rows, but its `{name}` is not a dataset of this file");
         return Err(Refusal::new(
             what,
             "`vectors:` names the group whose datasets are a vector each",

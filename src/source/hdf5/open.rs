@@ -139,7 +139,7 @@ pub(super) fn by_library(path: &Path, view: &View) -> Result<hdf5::File> {
     };
     let cause = h5::cause(&error);
     if cause.contains("signature not found")
-        && let Some(other) = known::named(view, "HDF5 file", "hdf5")?
+        && let Some(other) = known::named(view, "an HDF5 file", "hdf5")?
     {
         return Err(other);
     }

@@ -145,7 +145,7 @@ fn dimension(file: &hdf5::File, notes: &mut Vec<String>) -> Option<u64> {
     let number = number.filter(|number| *number > 0);
     if number.is_none() {
         notes.push(format!(
-            "the attribute `dimension` is no whole number above 0, and is ignored: {value}"
+            "the attribute `dimension` is not a whole number above 0, and is ignored: {value}"
         ));
     }
     number
@@ -176,7 +176,7 @@ pub(super) fn text(file: &hdf5::File, name: &str, notes: &mut Vec<String>) -> Op
         Value::Empty => None,
         other => {
             notes.push(format!(
-                "the attribute `{name}` is no text, and is ignored: {other}"
+                "the attribute `{name}` is not text, and is ignored: {other}"
             ));
             None
         }

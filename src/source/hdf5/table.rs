@@ -355,7 +355,7 @@ impl Table {
                 let (has, others) = (value.len() / each, slot.len() / each);
                 return Err(match text {
                     true => format!(
-                        "`{}…` is no number; `ids: row_number` numbers the rows",
+                        "`{}…` is not a number; `ids: row_number` numbers the rows",
                         String::from_utf8_lossy(&value[..others])
                     ),
                     false => format!("has {has} components, the first row has {others}"),

@@ -120,7 +120,7 @@ pub fn pending(dir: &Path, meta: &Meta, chosen: &[Chosen]) -> Result<Pending> {
         // Files that were flushed are removed from the front; a gap is something else.
         if before.is_some_and(|before: u32| before.checked_add(1) != Some(number)) {
             let what = format!(
-                "the log goes on here, but file {}.wal is missing",
+                "the log continues here, but file {}.wal is missing",
                 number - 1
             );
             return Err(Error::path(Kind::Corrupt, &path, what));

@@ -106,7 +106,7 @@ impl Kept {
         match is_sqlite(&view) {
             true => Ok(Kept::File),
             false => {
-                let other = known::named(&view, "file of Milvus Lite 2.x", "milvus_lite")?;
+                let other = known::named(&view, "a file of Milvus Lite 2.x", "milvus_lite")?;
                 let what = "is not a file of Milvus Lite 2.x: those are SQLite databases";
                 Err(other.unwrap_or_else(|| view.corrupt(0, what)))
             }

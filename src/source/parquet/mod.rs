@@ -195,7 +195,7 @@ impl AnySpec for Spec {
 /// Reads the footer of a file. The error about a file of another format names that format.
 fn read_footer(view: View) -> Result<File> {
     if !begins(&view)
-        && let Some(error) = known::named(&view, "Parquet file", "parquet")?
+        && let Some(error) = known::named(&view, "a Parquet file", "parquet")?
     {
         return Err(error);
     }

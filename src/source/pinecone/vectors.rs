@@ -286,7 +286,7 @@ mod tests {
                 "index -1",
             ),
             (r#"{"values":[1,2],"metadata":7}"#, "not an object"),
-            (r#"{"values":"#, "is no JSON"),
+            (r#"{"values":"#, "is not JSON"),
         ] {
             let Wrong::Row { what, .. } = Rows::new(shape(false)).add("a", row).unwrap_err() else {
                 panic!("{row}");

@@ -114,14 +114,17 @@ fn datasets_that_are_no_rows_are_named() {
             "its `b` holds float32, not a list of numbers",
         ),
         ("f['b'] = h5py.Empty('f4')", "its `b` has no values at all"),
-        ("f.create_group('b')", "its `b` is no dataset of this file"),
+        (
+            "f.create_group('b')",
+            "its `b` is not a dataset of this file",
+        ),
         (
             "f['b'] = h5py.SoftLink('/nowhere')",
-            "its `b` is no dataset of this file",
+            "its `b` is not a dataset of this file",
         ),
         (
             "f['b'] = h5py.ExternalLink('other.h5', 'x')",
-            "its `b` is no dataset of this file",
+            "its `b` is not a dataset of this file",
         ),
     ] {
         refused(

@@ -40,7 +40,7 @@ fn what_cannot_be_carried_is_refused_in_a_sentence() {
             "f['embeddings'] = x; f['ids'] = np.arange(10.0) / 2",
             "",
             Kind::Unsupported,
-            "`ids` row 1: 0.5 is no whole number below 2^53",
+            "`ids` row 1: 0.5 is not a whole number below 2^53",
         ),
         (
             "f['embeddings'] = x; f['ids'] = np.zeros((10, 2), 'i8')",
@@ -225,37 +225,37 @@ fn what_is_no_hdf5_file_is_named_for_what_it_is() {
     for (bytes, words, hint) in [
         (
             &b"\x89PNG\r\n\x1a\n0000"[..],
-            "is no HDF5 file: it is a PNG image",
+            "is not an HDF5 file: it is a PNG image",
             "vectors",
         ),
         (
             b"\x7fELF\x02\x01\x01",
-            "is no HDF5 file: it is a program or library of Linux",
+            "is not an HDF5 file: it is a program or library of Linux",
             "vectors",
         ),
         (
             b"PAR1....PAR1",
-            "is no HDF5 file: it is a Parquet file",
+            "is not an HDF5 file: it is a Parquet file",
             "source `parquet`",
         ),
         (
             b"\x93NUMPY\x01\0",
-            "is no HDF5 file: it is a NumPy array",
+            "is not an HDF5 file: it is a NumPy array",
             "source `numpy`",
         ),
         (
             b"PK\x03\x04",
-            "is no HDF5 file: it is a ZIP archive",
+            "is not an HDF5 file: it is a ZIP archive",
             "unpack",
         ),
         (
             b"\x80\x04\x95",
-            "is no HDF5 file: it is a Python pickle",
+            "is not an HDF5 file: it is a Python pickle",
             "numpy.save()",
         ),
         (
             b"IxF2\x08\0\0\0\x01\0\0\0",
-            "is no HDF5 file: it is an index of Faiss",
+            "is not an HDF5 file: it is a Faiss index",
             "source `faiss`",
         ),
         (

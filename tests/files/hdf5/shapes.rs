@@ -74,10 +74,10 @@ d.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([str(i).ljust(12) for i in ids], 'S
     check("spaces", &format!("{X}f['embeddings'] = x\n{spaces}"), "");
     let x = "f['embeddings'] = np.zeros((3, 4), 'f4')\n";
     for (ids, words) in [
-        ("['P1', 'P2', 'P3']", "row 0: `P1` is no whole number"),
+        ("['P1', 'P2', 'P3']", "row 0: `P1` is not a whole number"),
         (
             "np.array(['1', '2', '03'], 'S')",
-            "row 2: `03` is no whole number",
+            "row 2: `03` is not a whole number",
         ),
         (
             "['1', '2', '9223372036854775808']",
@@ -86,13 +86,13 @@ d.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([str(i).ljust(12) for i in ids], 'S
         ("['1', '2', '123456789012345678901234567890']", "no number"),
         (
             "[1.0, 2.5, 3.0]",
-            "row 1: 2.5 is no whole number below 2^53",
+            "row 1: 2.5 is not a whole number below 2^53",
         ),
         (
             "[1.0, 2.0, 2.0**53]",
-            "row 2: 9007199254740992 is no whole number",
+            "row 2: 9007199254740992 is not a whole number",
         ),
-        ("[1.0, 2.0, np.nan]", "row 2: NaN is no whole number"),
+        ("[1.0, 2.0, np.nan]", "row 2: NaN is not a whole number"),
     ] {
         refused(
             &format!("{x}f['ids'] = {ids}"),
@@ -356,12 +356,12 @@ fn attributes_that_cannot_be_understood_or_contradict_the_data_are_noted() {
         (
             "f.attrs['distance'] = 7",
             None,
-            &["`distance` is no text", none],
+            &["`distance` is not text", none],
         ),
         (
             "f.attrs['distance'] = np.array(['L2', 'IP'], 'S2')",
             None,
-            &["`distance` is no text"],
+            &["`distance` is not text"],
         ),
         (
             "f.attrs['distance'] = 'hamming'",
@@ -436,7 +436,7 @@ fn attributes_that_cannot_be_understood_or_contradict_the_data_are_noted() {
     // Whoever looks at a file is told as well.
     let made = made(&format!("{floats}f.attrs['dimension'] = 'wide'\nf.close()"));
     let shown = inspect(&made.path).unwrap();
-    let note = "the attribute `dimension` is no whole number above 0, and is ignored: wide";
+    let note = "the attribute `dimension` is not a whole number above 0, and is ignored: wide";
     assert_eq!(shown.carried.as_ref().unwrap().notes, [note]);
     assert!(
         shown.to_string().ends_with(&format!("\nnote: {note}")),

@@ -109,7 +109,7 @@ fn datasets_travel_as_columns() {
         ("short", 3, "has 7 rows, but the vectors have 3000"),
         ("square", 3, "columns are one value to a row"),
         ("table", 3, "holds compound values"),
-        ("not_utf8", 3, "`not_utf8` row 0: bytes are no UTF-8 text"),
+        ("not_utf8", 3, "`not_utf8` row 0: bytes are not UTF-8 text"),
         (
             "huge",
             3,
