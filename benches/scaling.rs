@@ -21,7 +21,7 @@ const DIM: u32 = 96;
 const ROW_BYTES: f64 = 4.0 * DIM as f64;
 
 /// Evicts a file from the page cache.
-fn forget(path: &Path) {
+fn evict(path: &Path) {
     let file = std::fs::File::open(path).unwrap();
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
 }
@@ -74,7 +74,7 @@ fn main() {
             let costs: Vec<Cost> = (0..rounds)
                 .map(|_| {
                     if *is_cold {
-                        forget(path);
+                        evict(path);
                     }
                     load()
                 })

@@ -106,7 +106,7 @@ def writing(array):
             times["ours"].append(timed(ours))
         told(f"written, {name}, beside pyarrow", times["ours"], times["pyarrow"], "pyarrow", least=3.0)
         told(f"written, {name}, beside cp and fsync", times["ours"], times["cp"], "cp", most=1.5)
-        # What was written is what was meant, whoever reads it.
+        # Another reader finds the rows that were written.
         files = sorted(f"out/{name}" for name in os.listdir("out") if name.endswith(".parquet"))
         first = 0
         for file in files:

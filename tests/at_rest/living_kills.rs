@@ -106,7 +106,7 @@ fn random() -> (u64, impl FnMut() -> u64) {
 }
 
 #[test]
-fn whoever_is_killed_every_row_that_nobody_writes_is_there_once() {
+fn after_any_kill_each_row_that_nobody_writes_arrives_once() {
     let (seed, mut random) = random();
     let deaths = deaths(&mut random);
     println!("LIVING_SEED={seed}: {deaths:?}");

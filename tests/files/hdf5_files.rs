@@ -224,7 +224,7 @@ with h5py.File('sequence.h5', 'w') as f:
 #[test]
 fn a_library_that_dies_of_a_file_takes_no_command_along() {
     let dir = tempfile::tempdir().unwrap();
-    // A filter that kills whoever asks for it, as a damaged file may.
+    // A filter that kills the process that loads it, as a damaged file may.
     let plugin = "#include <stdlib.h>
 int H5PLget_plugin_type(void) { return 0; }
 const void *H5PLget_plugin_info(void) { abort(); }

@@ -146,7 +146,7 @@ fn the_same_rows_under_another_job_file_are_known_again() {
     // A collection that was made anew is another one.
     pymilvus("r_other", "c.drop()");
     jobs.run("hdf5_to_milvus", &other).code(0);
-    // Once loaded, keys are looked up, whoever brought them.
+    // Once loaded, keys are looked up, whichever program wrote them.
     std::fs::remove_dir_all(jobs.path("state")).unwrap();
     jobs.run("again", &classic(&jobs, "a.h5", "r_other"))
         .code(2)

@@ -59,11 +59,11 @@ impl Line {
         }));
     }
 
-    /// Nobody is there any more: connections break, and nobody listens.
+    /// The server is gone: connections break, and nothing listens.
     pub fn cut(&mut self) {
         self.shared.is_up.store(false, Ordering::SeqCst);
         let listening = self.listening.take().expect("it was up");
-        // Whoever waits for the next connection is told.
+        // Wakes the thread that waits for the next connection.
         let _ = TcpStream::connect(self.address);
         listening.join().unwrap();
         for socket in self.shared.sockets.lock().unwrap().drain(..) {

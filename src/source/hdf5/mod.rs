@@ -5,13 +5,13 @@
 mod axes;
 mod chunks;
 mod columns;
+mod declared;
 mod inspect;
 mod items;
 mod kinds;
 mod open;
 mod read;
 mod rows;
-mod said;
 mod table;
 
 use std::collections::BTreeMap;

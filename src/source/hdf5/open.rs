@@ -7,10 +7,11 @@ use hdf5::Dataset;
 
 use super::axes::{Role, times};
 use super::columns::{self, Column};
+use super::declared::{Declared, text};
 use super::items;
 use super::kinds::{self, Wish};
 use super::rows::Rows;
-use super::said::{Said, text};
+
 use super::table::{Origin, Refusal, Table};
 use crate::batch::TargetName;
 use crate::error::{Error, Kind, Result};
@@ -101,13 +102,13 @@ pub fn open(
     } = vectors(&file, path, settings, &view, alive)?;
     let refuse = |refusal: Refusal| refused(path, &name, refusal);
     notes.extend(vectors.notes.iter().cloned());
-    let said = Said::of(&file, &mut notes);
+    let declared = Declared::of(&file, &mut notes);
     let wish = match settings.wish {
         Some(wish) => wish,
-        None => said.wish(&vectors),
+        None => declared.wish(&vectors),
     };
     let vector = kinds::vectors(&vectors, wish).map_err(refuse)?;
-    let metric = said.metric(&vectors, vector, wish, &mut notes);
+    let metric = declared.metric(&vectors, vector, wish, &mut notes);
     let ids = match named {
         Some(ids) if settings.ids == Ids::IfThere => ids,
         _ => ids(&file, path, settings, &view, &vectors)?,
@@ -166,8 +167,8 @@ fn unread(path: &Path, cause: &str) -> Error {
             after[..end.unwrap_or(after.len())].parse::<u64>().ok()
         };
         let what = match (number("eof = "), number("stored_eof = ")) {
-            (Some(there), Some(said)) => {
-                format!("is cut short: it should have {said} bytes and has {there}")
+            (Some(there), Some(declared)) => {
+                format!("is cut short: it should have {declared} bytes but has {there}")
             }
             _ => "is cut short".to_owned(),
         };

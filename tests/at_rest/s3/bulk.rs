@@ -46,8 +46,8 @@ fn objects(prefix: &str) -> Vec<String> {
     keys
 }
 
-/// What waits beside the checkpoint: sets of files, and ledgers.
-fn beside(jobs: &Jobs) -> Vec<PathBuf> {
+/// What is kept next to the checkpoint: sets of files, and ledgers.
+fn staged(jobs: &Jobs) -> Vec<PathBuf> {
     let runs = std::fs::read_dir(jobs.path("job.yaml.ckpt.staging"))
         .into_iter()
         .flatten();
@@ -59,7 +59,7 @@ fn beside(jobs: &Jobs) -> Vec<PathBuf> {
 
 /// Whether the last line of a ledger says so.
 fn says(jobs: &Jobs, word: &str) -> bool {
-    let ledgers = beside(jobs).into_iter().filter(|path| path.is_file());
+    let ledgers = staged(jobs).into_iter().filter(|path| path.is_file());
     let mut texts = ledgers.filter_map(|path| std::fs::read_to_string(path).ok());
     texts.any(|text| text.lines().last().is_some_and(|line| line.contains(word)))
 }
@@ -134,7 +134,7 @@ fn every_row_once(server: &Server) {
         "file_bytes: 1MB",
     );
     std::fs::write(jobs.path("job.yaml"), &text).unwrap();
-    let sets = || beside(&jobs).iter().any(|path| path.is_dir());
+    let sets = || staged(&jobs).iter().any(|path| path.is_dir());
     killed_when(&jobs, &sets);
     killed_when(&jobs, &|| !objects("imports/").is_empty());
     for word in ["submitted", "accepted", "accepted", "done"] {

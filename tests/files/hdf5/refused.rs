@@ -218,7 +218,7 @@ fn what_is_no_hdf5_file_is_named_for_what_it_is() {
     let whole = std::fs::read(&made.path).unwrap();
     let unfinished = &whole[..whole.len() - 40];
     let cut = format!(
-        "is cut short: it should have {} bytes and has {}",
+        "is cut short: it should have {} bytes but has {}",
         whole.len(),
         unfinished.len()
     );

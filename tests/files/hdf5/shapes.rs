@@ -433,7 +433,7 @@ fn attributes_that_cannot_be_understood_or_contradict_the_data_are_noted() {
         notes.contains("euclidean, which does not measure binary"),
         "{notes}"
     );
-    // Whoever looks at a file is told as well.
+    // `inspect` notes it, too.
     let made = made(&format!("{floats}f.attrs['dimension'] = 'wide'\nf.close()"));
     let shown = inspect(&made.path).unwrap();
     let note = "the attribute `dimension` is not a whole number above 0, and is ignored: wide";

@@ -226,7 +226,7 @@ fn by_target(source: &dyn Source, limits: Limits) -> Vec<Vec<(i64, Vec<u8>)>> {
 }
 
 #[test]
-fn a_batch_of_a_name_has_the_same_rows_whoever_opens_the_source() {
+fn a_batch_of_a_name_has_the_same_rows_in_every_opening_of_the_source() {
     each_at_rest(|kind, settings| {
         let sources = settings.map(|settings| open(kind, &settings).unwrap());
         for limits in [1, 2, 5, 1000].map(rows_at_a_time) {

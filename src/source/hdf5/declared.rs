@@ -1,4 +1,4 @@
-//! What do a file's attributes say about it? Notes the ones that make no sense or contradict the data.
+//! What do a file's attributes declare? Notes the ones that make no sense or contradict the data.
 
 use super::kinds::Wish;
 use super::table::Table;
@@ -7,23 +7,23 @@ use crate::h5::attributes::{self, Encoding, Value};
 use crate::schema::{Metric, VectorType};
 use crate::source::values::Stored;
 
-/// What attributes say about the vectors.
-pub(super) struct Said {
-    /// The metric, and the attribute and word that say so.
+/// What attributes declare about the vectors.
+pub(super) struct Declared {
+    /// The metric, and the attribute and word that declare it.
     metric: Option<(Metric, &'static str, String)>,
     dimension: Option<u64>,
 }
 
-impl Said {
-    pub fn of(file: &hdf5::File, notes: &mut Vec<String>) -> Said {
+impl Declared {
+    pub fn of(file: &hdf5::File, notes: &mut Vec<String>) -> Declared {
         let metric_type = text(file, attribute::METRIC, notes).filter(|m| !m.is_empty());
         let metric_type = metric_type.map(|word| {
             let metric = Metric::named(&word).unwrap_or(Metric::Other(word.clone()));
             (metric, attribute::METRIC, word)
         });
         // Other programs may use this attribute for something else: only names of metrics count.
-        let said = text(file, attribute::DISTANCE, notes).filter(|word| !word.trim().is_empty());
-        let distance = said.and_then(|word| {
+        let word = text(file, attribute::DISTANCE, notes).filter(|word| !word.trim().is_empty());
+        let distance = word.and_then(|word| {
             let metric = distance(&word);
             if metric.is_none() {
                 notes.push(format!(
@@ -37,11 +37,11 @@ impl Said {
             && one != two
         {
             notes.push(format!(
-                "the attribute `metric_type` says {}, `distance` says {word}: the former is used",
+                "the attribute `metric_type` declares {}, `distance` declares {word}: the former is used",
                 one.name()
             ));
         }
-        Said {
+        Declared {
             metric: metric_type.or(distance),
             dimension,
         }
@@ -60,7 +60,7 @@ impl Said {
         let components = match (&self.metric, self.dimension, vectors.width) {
             (_, _, None) => false,
             (Some((metric, ..)), ..) if metric.is_binary() => false,
-            (_, Some(said), Some(columns)) => said == columns,
+            (_, Some(declared), Some(columns)) => declared == columns,
             // ann-benchmarks writes this in every file; we write it only if components are signed bytes.
             (Some((_, attribute::DISTANCE, _)), None, _) => signed,
             (Some(_), None, _) => true,
@@ -77,9 +77,9 @@ impl Said {
         wish: Wish,
         notes: &mut Vec<String>,
     ) -> Option<Metric> {
-        if let Some(said) = self.dimension.filter(|d| *d != u64::from(vector.dimension)) {
+        if let Some(declared) = self.dimension.filter(|d| *d != u64::from(vector.dimension)) {
             notes.push(format!(
-                "the attribute `dimension` says {said}, the vectors have {}",
+                "the attribute `dimension` declares {declared}, the vectors have {}",
                 vector.dimension
             ));
         }
