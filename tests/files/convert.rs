@@ -376,7 +376,7 @@ fn a_plan_shows_what_vectors_become_or_why_they_cannot() {
             3,
             &["Milvus v2.4.0 has no int8 vectors"],
         ),
-        ("x.index", to(&v1), "as: float16", 3, &["no float16"]),
+        ("x.index", to(&v1), "as: float16", 3, &["not float16"]),
         (
             "x.index",
             hamming,

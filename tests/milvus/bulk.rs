@@ -118,7 +118,7 @@ fn few_rows_are_inserted_unless_the_job_says_otherwise() {
     assert_ne!(chosen, text);
     std::fs::write(jobs.path("job.yaml"), chosen).unwrap();
     let why = [
-        "inserts, not `bulk`: 12000 rows, 1.6 MB in about 1 file would take about 2 s by an import",
+        "inserts, not `bulk`: 12000 rows, 1.6 MB in about 1 file would take about 2 s by import",
         "`when: always`",
     ];
     run(&jobs, "plan job.yaml", 0, &why);

@@ -209,7 +209,12 @@ fn where_the_folder_cannot_be_written_the_log_is_in_the_state_directory() {
     mode(room, 0o755);
     // Anybody must be able to run it: the tests may be root's, whom no folder keeps out.
     let program = room.join("milvusdm");
-    std::fs::copy(env!("CARGO_BIN_EXE_milvusdm"), &program).unwrap();
+    // Copied by another process: while this one has a file open for writing, its children have it open, too, and the file
+    // cannot be run.
+    let copied = std::process::Command::new("cp")
+        .args([Path::new(env!("CARGO_BIN_EXE_milvusdm")), &program])
+        .status();
+    assert!(copied.unwrap().success());
     let index = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/faiss/ivf.index");
     std::fs::copy(index, home.join("a.index")).unwrap();
     let job = "source: {faiss: {path: '~/a.index'}}\nsink: {hdf5: {path: '~/out.h5'}}\n";

@@ -231,7 +231,7 @@ fn query(form: &mut Form) -> Option<Json> {
     if query.is_none() {
         form.mistake(
             "query",
-            "is not a query: a map such as {term: {lang: en}}, or the same as JSON",
+            "cannot be read as a query: expected a map such as {term: {lang: en}}, or the same as JSON",
         );
     }
     query
@@ -277,7 +277,10 @@ mod tests {
             ),
             ("{urls: h, index: a, cloud_id: x}", "replaces urls"),
             ("{cloud_id: 'n:%', index: a}", "does not have the form"),
-            ("{urls: h, index: a, query: [1]}", "is not a query"),
+            (
+                "{urls: h, index: a, query: [1]}",
+                "cannot be read as a query",
+            ),
             ("{urls: 'ftp://h', index: a}", "is not an address"),
             (
                 "{urls: h, index: a, tls: {fingerprint: 1f}}",

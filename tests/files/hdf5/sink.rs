@@ -397,7 +397,7 @@ fn what_cannot_work_is_refused_before_anything_is_written() {
             format!("{{path: {at}/no/a.h5}}"),
             &small,
             Kind::Job,
-            "no such directory",
+            "does not exist",
         ),
         (
             format!("{{path: {at}}}"),
