@@ -14,7 +14,7 @@ const KEY: &str = "collections";
 pub const COLLECTIONS: Setting = Setting::new(
     KEY,
     Takes::Any(&[Takes::Texts, Takes::Names(&Takes::Texts)]),
-    "a list of collections, or a map of collections to partitions (empty: all of it; _default: the default partition); \
+    "a list of collections, or a map of collections to partitions (empty: all partitions; _default: the default one); \
      globs; left out: everything",
 )
 .example("[\"*\"]");

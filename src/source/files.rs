@@ -22,26 +22,26 @@ pub enum Named {
     Glob(String),
 }
 
-/// The settings that [`Named::read`] takes besides `dir`, for the list of a source.
+/// The settings that [`Named::read`] reads besides `dir`, for the list of a source.
 pub const PATH: Setting = Setting::paths(
     "path",
-    "the file; globs are files in natural order: 2 before 10",
+    "the file, or a glob for files in natural order: 2 before 10",
 )
 .one_of();
 /// See [`PATH`].
 pub const PATHS: Setting =
-    Setting::paths("paths", "the files in this order, globs among them").one_of();
+    Setting::paths("paths", "the files in this order; globs are allowed").one_of();
 /// See [`PATH`].
 pub const GLOB: Setting = Setting::path(
     "glob",
-    "files whose path fits, such as shards/*.fbin, in natural order: 2 before 10",
+    "files whose path matches, such as shards/*.fbin, in natural order: 2 before 10",
 )
 .one_of();
 /// How bytes are read.
 pub const ACCESS: Setting = Setting::choice(
     "access",
     &["map", "read"],
-    "how bytes are got at; read: for network mounts",
+    "how files are read: mapped into memory, or with read calls (for network mounts)",
 )
 .or("map");
 
@@ -101,8 +101,9 @@ impl Named {
             Named::Paths(paths) => return Ok(paths.clone()),
             Named::Dir(dir) => dir,
             Named::Glob(glob) => {
-                let error = Error::path(Kind::Job, Path::new(glob), "no glob fits in a bucket");
-                return Err(error.hint("`dir:` takes all files below a prefix"));
+                let error =
+                    Error::path(Kind::Job, Path::new(glob), "globs do not work in a bucket");
+                return Err(error.hint("`dir:` reads all files below a prefix"));
             }
         };
         let entries = volume.list(dir)?.into_iter().filter(|entry| !entry.is_dir);
@@ -204,7 +205,7 @@ fn fitting(glob: &str) -> Result<Vec<PathBuf>> {
         return Err(Error::path(
             Kind::Job,
             Path::new(glob),
-            "no file fits this glob",
+            "no file matches this glob",
         ));
     }
     found.sort_by(|one, two| natural(one, two));

@@ -23,13 +23,13 @@ pub const KIND: SourceKind = SourceKind {
     settings: &[
         Setting::paths(
             "vectors",
-            "the array, of two dimensions, or a list of arrays in this order",
+            "the two-dimensional array, or a list of arrays in this order",
         )
         .required()
         .example("embeddings.npy"),
         Setting::paths(
             "ids",
-            "the array of ids, or a list of as many; left out: rows are numbered",
+            "the array of ids, or a list with one for each array of vectors; left out: rows are numbered",
         )
         .example("ids.npy"),
         Setting::number(
@@ -56,7 +56,7 @@ struct Spec {
 fn each(form: &mut Form, key: &'static str) -> Option<Vec<String>> {
     let names = form.list(key)?;
     if let Some(name) = names.iter().find(|name| is_glob(name)) {
-        let what = format!("`{name}` stands for several arrays: list them, each in full");
+        let what = format!("`{name}` stands for several arrays: list each by its full name");
         form.mistake(key, what);
         return None;
     }
@@ -83,10 +83,7 @@ fn read(form: &mut Form) -> Option<Box<dyn AnySpec>> {
             return None;
         }
         if first_id.is_some() {
-            form.mistake(
-                "first_id",
-                "numbers rows, but `ids` says that they have ids",
-            );
+            form.mistake("first_id", "numbers rows, but `ids` gives them ids");
             return None;
         }
     }
@@ -115,7 +112,7 @@ impl AnySpec for Spec {
                 let (found, other) = (vectors.stored.name(), first.stored.name());
                 let what = format!("holds {found}, but {} holds {other}", first.name);
                 return Err(Error::path(Kind::Job, vectors.view.path(), what)
-                    .hint("`as:` says what both become"));
+                    .hint("`as:` sets what both become"));
             }
             pairs.push(Pair {
                 vectors,
@@ -129,8 +126,8 @@ impl AnySpec for Spec {
             (self.element, first.stored, element)
         {
             warnings.push(format!(
-                "{}: uint8 is taken for packed bits, 8 to a byte, as Milvus and numpy.packbits have it; `as: float32` \
-                 takes each for a component",
+                "{}: uint8 is read as packed bits, 8 to a byte, as Milvus and numpy.packbits store them; `as: float32` \
+                 reads each value as a component",
                 first.name
             ));
         }
@@ -297,13 +294,13 @@ impl Array {
             }
             Packing::Other(method) => {
                 let what = format!(
-                    "`{}` is encrypted, or packed by method {method}",
+                    "`{}` is encrypted, or compressed with method {method}",
                     member.name
                 );
                 let error = Error::path(Kind::Unsupported, view.path(), what);
-                return Err(
-                    error.hint("numpy.savez and numpy.savez_compressed write what can be read")
-                );
+                return Err(error.hint(
+                    "numpy.savez and numpy.savez_compressed write archives that can be read",
+                ));
             }
         };
         let array = Array {
@@ -317,17 +314,17 @@ impl Array {
         Ok(array)
     }
 
-    /// Checks that as much data exists as the header says.
+    /// Checks that as much data exists as the header declares.
     fn check(&self, there: u64) -> Result<()> {
         // The size of values that are not numbers is counted differently.
         self.stored()?;
         let Header { shape, values, .. } = &self.header;
         let what = match self.header.array_bytes() {
             Some(bytes) if bytes == there => return Ok(()),
-            Some(bytes) => format!("need {bytes} bytes, {there} follow the header"),
-            None => format!("need more bytes than a file can have, {there} follow the header"),
+            Some(bytes) => format!("needs {bytes} bytes, but {there} follow the header"),
+            None => format!("needs more bytes than a file can have, but {there} follow the header"),
         };
-        let what = format!("extents {shape:?} of {} bytes each {what}", values.bytes);
+        let what = format!("the shape {shape:?} of {} bytes each {what}", values.bytes);
         Err(Error::new(Kind::Corrupt, what).at(self.view.place(self.at)))
     }
 
@@ -387,17 +384,17 @@ impl Array {
             [rows, columns] => (*rows, *columns),
             shape => {
                 let what = format!(
-                    "the array has the extents {shape:?}, vectors need two: rows and components"
+                    "the array has the shape {shape:?}; vectors need two dimensions: rows and components"
                 );
                 let error = Error::path(Kind::Unsupported, self.view.path(), what);
-                return Err(error.hint("array.reshape(rows, -1) makes rows of what has more"));
+                return Err(error.hint("array.reshape(rows, -1) turns more dimensions into rows"));
             }
         };
         if self.packed.is_some() && self.header.fortran_order && columns > 1 {
-            let what = "the array is stored column by column and packed: its rows cannot be read one after the other";
+            let what = "the array is stored column by column and compressed: its rows cannot be read one after another";
             let error = Error::path(Kind::Unsupported, self.view.path(), what);
             return Err(error.hint(
-                "numpy.savez, which does not pack, or numpy.ascontiguousarray before it, will do",
+                "use numpy.savez, which does not compress, or call numpy.ascontiguousarray first",
             ));
         }
         Ok(self.table(stored, rows, columns))
@@ -415,7 +412,7 @@ impl Array {
             _ => {
                 let (shape, values) = (&self.header.shape, stored.name());
                 let what = format!(
-                    "holds {values} with the extents {shape:?}, ids are one whole number to a row"
+                    "holds {values} of the shape {shape:?}: ids are one whole number to a row"
                 );
                 Err(Error::path(Kind::Unsupported, self.view.path(), what))
             }

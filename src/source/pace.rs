@@ -9,7 +9,7 @@ use crate::job::Setting;
 pub const ROWS_PER_S: Setting = Setting::number(
     "rows_per_s",
     (1, u64::MAX),
-    "rows read a second, at most, to spare the server",
+    "how many rows are read per second at most, to spare the server",
 );
 
 /// Lets this many rows through per second.

@@ -60,7 +60,7 @@ impl Files {
         std::iter::once(&self.main).chain(others)
     }
 
-    /// Refuses a file that is shorter than its header says, unless a log next to it has newer information: rows in
+    /// Refuses a file that is shorter than its header declares, unless a log next to it has newer information: rows in
     /// pages that were cut off would not be noticed.
     pub fn check_whole(&self) -> Result<()> {
         if self.companions.iter().any(|c| c.view.is_some()) {
@@ -79,7 +79,7 @@ impl Files {
         // Writers before 2010 did not maintain the page count; the change counter shows this.
         let pages = u64::from(number(28));
         if number(24) == number(92) && self.main.len() < pages * page {
-            let what = format!("the file ends here: its header says {pages} pages of {page} bytes");
+            let what = format!("the file ends here: its header declares {pages} pages of {page} bytes");
             return Err(self.main.corrupt(self.main.len(), what));
         }
         Ok(())
@@ -100,7 +100,7 @@ impl Files {
                     return Err(Error::path(
                         Kind::Changed,
                         &companion.path,
-                        "appeared while the source is read: a program is writing here",
+                        "appeared while the source was being read: a program is writing here",
                     )
                     .hint("stop that program, then start again with --again"));
                 }
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!((read(&sqlite), read(&sqlite)), (7, 7));
         sqlite.close().unwrap().unchanged().unwrap();
         let names = std::fs::read_dir(dir.path()).unwrap().count();
-        assert_eq!(names, 1, "a file was made beside it");
+        assert_eq!(names, 1, "a file was made next to it");
     }
 
     #[test]

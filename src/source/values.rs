@@ -202,7 +202,7 @@ impl Stored {
                 if value.fract() != 0.0 || value.abs() >= f64::from(bits).exp2() {
                     return Err((
                         i,
-                        format!("{value} is not a whole number below 2^{bits}, as ids are"),
+                        format!("{value} is not a whole number below 2^{bits}, as ids must be"),
                     ));
                 }
                 to.push(value as i64);
@@ -221,7 +221,7 @@ impl Stored {
                 Err(_) => {
                     return Err((
                         i,
-                        format!("{value} is more than an id can be, {}", i64::MAX),
+                        format!("{value} is larger than the largest id, {}", i64::MAX),
                     ));
                 }
             }
@@ -288,7 +288,7 @@ fn digits(text: &[u8]) -> Result<i64, String> {
     let text = String::from_utf8_lossy(&text[..end]);
     let number = text.trim().parse::<i64>().ok();
     let number = number.filter(|n| n.to_string() == text.trim());
-    number.ok_or_else(|| format!("`{text}` is not a whole number, as ids are"))
+    number.ok_or_else(|| format!("`{text}` is not a whole number, as ids must be"))
 }
 
 /// Appends single bytes as floats.
@@ -353,7 +353,7 @@ fn floats_into(bytes: usize, big_endian: bool, from: &[u8], to: &mut Vec<u8>) ->
         .enumerate()
         .find(|(_, value)| value.is_finite() && (*value as f32).is_infinite())
         .expect("only doubles can be too large");
-    Err((i, format!("{value:e} is more than a float32 can be")))
+    Err((i, format!("{value:e} is out of range for float32")))
 }
 
 #[cfg(test)]
@@ -439,7 +439,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             (at, what.as_str(), to),
-            (1, "-1e39 is more than a float32 can be", vec![7])
+            (1, "-1e39 is out of range for float32", vec![7])
         );
     }
 

@@ -37,7 +37,7 @@ pub const KIND: SourceKind = SourceKind {
         Setting::choice(
             "format",
             &FORMATS,
-            "how they are laid out; left out: by the ending of each",
+            "the format of the files; left out: by the extension of each",
         ),
         values::AS,
         Setting::choice(
@@ -108,7 +108,7 @@ impl AnySpec for Spec {
         let mut warnings = Vec::new();
         if let Stored::Integer { bytes: 4, .. } = stored {
             warnings.push(format!(
-                "{}: ivecs files mostly hold the numbers of neighbours, not vectors; their numbers travel as float32",
+                "{}: ivecs files usually hold row numbers of neighbours, not vectors; their values become float32",
                 pairs[0].vectors.name
             ));
         }
@@ -146,8 +146,8 @@ fn other(view: &View) -> Result<Option<Error>> {
 }
 
 fn unknown(path: &Path) -> Error {
-    let what = format!("the ending is none of {}", FORMATS.join(", "));
-    Error::path(Kind::Job, path, what).hint("`format:` says what the file is")
+    let what = format!("the extension is none of {}", FORMATS.join(", "));
+    Error::path(Kind::Job, path, what).hint("`format:` names the format of the file")
 }
 
 /// The table that a file of this format is.
@@ -181,10 +181,10 @@ pub fn table(view: &View, format: &str) -> Result<Table> {
     })
 }
 
-/// A file of rows that each have a count of their components. The file does not say how many rows there are.
+/// A file of rows that each have a count of their components. The file does not declare how many rows there are.
 fn counted(view: &View, format: &str, stored: Stored) -> Result<(u64, u64, Place)> {
     if view.is_empty() {
-        let what = "is empty: a file of this kind without rows does not say its dimension";
+        let what = "is empty: a file of this kind without rows does not declare a dimension";
         return Err(Error::path(Kind::Unsupported, view.path(), what));
     }
     let columns = dimension(&mut Cursor::new(view.clone()), view, format)?;
@@ -201,7 +201,7 @@ fn counted(view: &View, format: &str, stored: Stored) -> Result<(u64, u64, Place
     let mut last = Cursor::new(view.cut((rows - 1) * row_bytes, row_bytes)?);
     let found = last.i32("components of the last row")?;
     if i64::from(found) != columns as i64 {
-        let what = format!("the last row says it has {found} components, the first has {columns}");
+        let what = format!("the last row declares {found} components, the first {columns}");
         return Err(view.corrupt((rows - 1) * row_bytes, what));
     }
     Ok((rows, columns, Place::Counted))
@@ -219,7 +219,7 @@ fn dimension(cursor: &mut Cursor, view: &View, format: &str) -> Result<u64> {
             );
             Err(view
                 .corrupt(at, what)
-                .hint("is the file of another kind? `format:` says which"))
+                .hint("is the file of another kind? `format:` names it"))
         }
     }
 }
@@ -232,16 +232,16 @@ fn headed(view: &View, format: &str, stored: Stored) -> Result<(u64, u64, Place)
     let (row_bytes, there) = (columns * stored.bytes() as u64, cursor.remaining());
     if rows * row_bytes != there {
         let what = format!(
-            "{rows} rows of {columns} components need {} bytes in {format}, {there} follow",
+            "{rows} rows of {columns} components need {} bytes in {format}, but {there} follow",
             rows * row_bytes
         );
         let error = view.corrupt(0, what);
         return Err(match there % row_bytes {
             0 => error.hint(format!(
-                "{} rows are there: if the file is a crop of a larger one, write this number into its first 4 bytes",
+                "it has {} rows: if the file was cut from a larger one, write this number into its first 4 bytes",
                 there / row_bytes
             )),
-            _ => error.hint("the file is cut short, damaged, without header, or of another kind (`format:`)"),
+            _ => error.hint("the file is cut short, damaged, without a header, or of another kind (`format:`)"),
         });
     }
     Ok((rows, columns, Place::Rows(cursor.at())))

@@ -236,7 +236,7 @@ fn where_one_path_is_needed_a_glob_is_refused_with_what_to_write() {
         ),
         (
             format!("source: {{numpy: {{vectors: '*.npy'}}}}\n{out}"),
-            "source.numpy.vectors: `*.npy` stands for several arrays: list them, each in full",
+            "source.numpy.vectors: `*.npy` stands for several arrays: list each by its full name",
         ),
         (
             format!("source: {{milvus1: {{path: '/var/*'}}}}\n{out}"),
@@ -260,7 +260,7 @@ fn where_one_path_is_needed_a_glob_is_refused_with_what_to_write() {
         ),
         (
             format!("source: {{hdf5: {{paths: 'q*.h5'}}}}\n{out}"),
-            "q*.h5: no file fits this glob",
+            "q*.h5: no file matches this glob",
         ),
     ] {
         for command in ["plan", "run"] {

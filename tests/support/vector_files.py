@@ -82,7 +82,7 @@ def vecs():
     case("empty_fvecs", {"vecs": {"path": raw("empty.fvecs")}}, says=["empty.fvecs", "is empty"])
     case("negative", {"vecs": {"path": raw("neg.bvecs", struct.pack("<i", -5), b"x" * 20)}}, says=["-5"])
     case("zero", {"vecs": {"path": raw("zero.ivecs", struct.pack("<i", 0) * 8)}}, says=["0"])
-    case("cropped", {"vecs": {"path": headed("crop.fbin", f4[:300], rows=700)}}, says=["crop.fbin", "700 rows", "300 rows are there"])
+    case("cropped", {"vecs": {"path": headed("crop.fbin", f4[:300], rows=700)}}, says=["crop.fbin", "700 rows", "it has 300 rows"])
     case("longer", {"vecs": {"path": raw("longer.fbin", open(path("x.fbin"), "rb").read(), b"x")}}, says=["longer.fbin"])
     case("headless", {"vecs": {"path": raw("headless.fbin", f4)}}, says=["headless.fbin"])
     case("huge", {"vecs": {"path": raw("huge.fbin", struct.pack("<II", 0xffffffff, 0xffffffff), b"x" * 80)}}, says=["huge.fbin"])
@@ -93,7 +93,7 @@ def vecs():
     case("mixed", {"vecs": {"paths": [path("x.fbin"), path("x.u8bin")]}}, code=2, says=["uint8", "float32"])
     case("widths", {"vecs": {"paths": [path("x.fbin"), headed("other.fbin", f4[:, :5].copy())]}}, code=2, says=["float32 × 5"])
     case("twice", {"vecs": {"paths": [path("x.fbin"), path("x.fbin")]}}, code=2, says=["twice"])
-    case("none", {"vecs": {"glob": path("nothing*.fbin")}}, code=2, says=["no file fits"])
+    case("none", {"vecs": {"glob": path("nothing*.fbin")}}, code=2, says=["no file matches"])
     case("too_many", {"vecs": {"path": path("x.fbin"), "dir": d}}, code=2, says=["exactly one"])
     case("ids_full", {"vecs": {"path": path("x.fbin"), "first_id": (1 << 63) - 500}}, code=2, says=["first_id"])
 

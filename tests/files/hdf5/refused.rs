@@ -58,13 +58,13 @@ fn what_cannot_be_carried_is_refused_in_a_sentence() {
             "f['embeddings'] = x; f['ids'] = np.full(10, 2**63, 'u8')",
             "",
             Kind::Unsupported,
-            "`ids` row 0: 9223372036854775808 is more than an id",
+            "`ids` row 0: 9223372036854775808 is larger than the largest id",
         ),
         (
             "f['embeddings'] = x.astype('f8') + np.eye(10, 4) * 1e39",
             "",
             Kind::Unsupported,
-            "`embeddings` row 0: 1e39 is more than a float32",
+            "`embeddings` row 0: 1e39 is out of range for float32",
         ),
         (
             "f['embeddings'] = x.astype('i4') + 256",
