@@ -79,7 +79,7 @@ impl Deliveries {
         if let Err(error) = written {
             tracing::warn!(
                 "cannot note in the state directory what this job delivers ({error}): the same rows under another job \
-                 file will not be known again"
+                 file will not be recognised"
             );
         }
         Ok(())

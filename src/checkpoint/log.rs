@@ -567,7 +567,7 @@ fn each(path: &Path, text: &[u8], mut with: impl FnMut(Record)) -> Result<u64> {
                 return Err(Error::path(
                     Kind::Job,
                     path,
-                    format!("is damaged: line at byte {at} does not fit its checksum"),
+                    format!("is damaged: the line at byte {at} does not match its checksum"),
                 )
                 .hint("move the file away to start over; rows already delivered will be delivered again"));
             }

@@ -92,7 +92,7 @@ impl Checkpoint {
         Ok(Some(match (&log.finished, differs.is_empty()) {
             (Some(_), true) => {
                 format!(
-                    "says that this job has finished with {rows} rows: a run does nothing without --again"
+                    "records that this job has finished with {rows} rows: a run does nothing without --again"
                 )
             }
             (Some(_), false) => format!(
@@ -102,12 +102,12 @@ impl Checkpoint {
             ),
             (None, true) if log.shares().is_some() => shares::told(path, &log),
             (None, true) if plan.sink.resumable() => {
-                format!("says that {rows} rows were delivered: a run continues from there")
+                format!("records that {rows} rows were delivered: a run continues from there")
             }
             (None, true) => {
                 let all = log.targets.len();
                 let done = log.targets.values().filter(|t| t.done).count();
-                format!("says that {done} of {all} files are finished: a run writes the others")
+                format!("records that {done} of {all} files are finished: a run writes the others")
             }
             (None, false) if !log.may_have_sent() => {
                 "is of a job that sent nothing: a run puts it aside".to_owned()
@@ -123,7 +123,7 @@ impl Checkpoint {
 /// Creates the folder of a log if it is the state directory: any other folder is the operator's business.
 pub(super) fn make_folder(path: &Path, plan: &Plan) -> Result<()> {
     if let (Some(folder), Some(_)) = (path.parent(), &plan.settings.checkpoint_why) {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "make the folder", &e))?;
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the folder", &e))?;
     }
     Ok(())
 }

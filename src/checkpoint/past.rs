@@ -101,7 +101,7 @@ impl Checkpoint {
                     Kind::Changed,
                     path,
                     format!(
-                        "the source changed since this run, so it cannot be compared with: {names}"
+                        "the source has changed since this run, so it cannot be compared: {names}"
                     ),
                 ),
                 false => Error::path(
@@ -109,7 +109,7 @@ impl Checkpoint {
                     path,
                     format!("is the checkpoint of another job: {names} differ"),
                 )
-                .hint("verify takes the job as it was run"),
+                .hint("verify needs the job as it was run"),
             });
         }
         let run = u64::from_str_radix(&header.run, 16).unwrap_or_default();
@@ -155,6 +155,6 @@ fn none(path: &Path) -> Error {
         "there is no such checkpoint, so it is unknown what this job delivered",
     )
     .hint(
-        "run the job first; its checkpoint is next to the job file, or where `run.checkpoint` says",
+        "run the job first; its checkpoint is next to the job file, or at the path in `run.checkpoint`",
     )
 }

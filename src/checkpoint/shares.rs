@@ -61,13 +61,13 @@ pub(super) fn check(path: &Path, log: &Log, shares: u32) -> Result<()> {
         (before, 0) => (
             format!("is of a job that is carried in {before} shares"),
             format!(
-                "`--shard 1/{before}` and so on go on with one each, `milvusdm finish` takes the last steps; --again \
+                "`--shard 1/{before}` and so on continue one each, `milvusdm finish` takes the last steps; --again \
                  restarts the job without shares"
             ),
         ),
         (before, shares) => (
             format!("is of a job that is carried in {before} shares, not {shares}"),
-            format!("`--shard 1/{before}` and so on go on with it"),
+            format!("`--shard 1/{before}` and so on continue it"),
         ),
     };
     Err(Error::path(Kind::Job, path, what).hint(hint))
@@ -77,7 +77,7 @@ pub(super) fn check(path: &Path, log: &Log, shares: u32) -> Result<()> {
 pub(super) fn check_idle(path: &Path) -> Result<()> {
     for share in share_logs(path)? {
         if open::try_locked(&share)?.is_none() {
-            let what = "another milvusdm is at work with this share of the job";
+            let what = "another milvusdm is working on this share of the job";
             return Err(Error::path(Kind::Job, &share, what).hint("stop it first"));
         }
     }
@@ -96,7 +96,7 @@ pub(super) fn told(path: &Path, log: &Log) -> String {
         }
     }
     format!(
-        "says that the job is carried in {of} shares, of which {done} finished; {rows} rows were delivered"
+        "records that the job is carried in {of} shares, of which {done} finished; {rows} rows were delivered"
     )
 }
 

@@ -108,8 +108,8 @@ pub fn differs_now(
     );
     let error = Error::path(Kind::Job, checkpoint.path(), what);
     Err(earlier.listed(error).hint(
-        "`--again` delivers again, in addition to what is there; `mode: overwrite` replaces what is there; another load has a job \
-         file of its own",
+        "`--again` delivers again, in addition to what is there; `mode: overwrite` replaces what is there; for another load, use \
+         another job file",
     ))
 }
 
@@ -144,7 +144,7 @@ pub fn finished_before(
             0 => "`milvusdm run --again` loads everything again",
             _ => {
                 "another program may have removed rows; `milvusdm verify` tells which are missing; `run: {existing: upsert}` \
-                 with --again sends every row once more and doubles none"
+                 with --again sends every row once more without duplicates"
             }
         }));
     }

@@ -176,7 +176,7 @@ enum Command {
     },
     /// Show what a Faiss index, HDF5, vector, numpy or Parquet file, a Milvus 1.x directory or a server holds
     Inspect {
-        /// The file or directory, or the address of a server that wants no login: http://host:port
+        /// The file or directory, or the address of a server that needs no login: http://host:port
         path: PathBuf,
     },
     /// List sources and sinks and their settings

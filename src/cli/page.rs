@@ -140,7 +140,7 @@ impl Page {
             .filter(|more| *more > 0)
         {
             self.raw(&format!(
-                "<p>… and {more} more: the JSON report has all</p>\n"
+                "<p>… and {more} more: the JSON report lists all</p>\n"
             ));
         }
     }

@@ -78,7 +78,7 @@ pub fn look(address: &str) -> Result<Held> {
             Err(error) => said.push(format!("as {kind}: {error:#}")),
         }
     }
-    let what = format!("{address} answers like no kind of server that this program knows");
+    let what = format!("{address} does not answer like any kind of server that this program knows");
     let error = said
         .into_iter()
         .fold(Error::new(Kind::Refused, what), Error::detail);
@@ -152,7 +152,7 @@ impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, as source {}", self.address, self.source)?;
         if self.collections.is_empty() {
-            write!(f, "\n  holds no collection")?;
+            write!(f, "\n  holds no collections")?;
         }
         for collection in &self.collections {
             let Collection {

@@ -47,7 +47,7 @@ pub fn check(plan: &Plan, flags: &RunFlags) -> Result<()> {
         return Err(Error::new(Kind::Job, what).hint("--shard needs a server as the destination"));
     }
     if flags.again {
-        let what = "--again restarts a job, and a share of it must not do that to the others";
+        let what = "--again restarts a whole job, which one share must not do to the others";
         return Err(Error::new(Kind::Job, what).hint(format!(
             "move {}* away to start over in shares, or run the job with --again and without --shard",
             plan.settings.checkpoint.display()

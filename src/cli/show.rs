@@ -118,7 +118,7 @@ pub fn plan(
     );
     line!(
         text,
-        "batches      up to {}; {} and pack, at most {} out at a time",
+        "batches      up to {}; {} and pack, at most {} in flight",
         bytes(plan.limits.batch_bytes),
         count(plan.threads as u64, "thread reads", "threads read"),
         count(*plan.in_flight.end() as u64, "request", "requests")
@@ -147,7 +147,7 @@ pub fn plan(
         }
         line!(
             text,
-            "  rows       {} ({} marked deleted will not travel)",
+            "  rows       {} ({} marked deleted, not migrated)",
             target.rows,
             target.rows_deleted
         );
@@ -179,7 +179,7 @@ pub fn plan(
         }
         let in_source = target.metric().map_or("not known", |m| m.name());
         match &foreseen.metric_in_target {
-            Some((metric, said_by)) => line!(text, "  metric     {metric} (says {said_by})"),
+            Some((metric, said_by)) => line!(text, "  metric     {metric} (from {said_by})"),
             None => line!(text, "  metric     {in_source} (in the source)"),
         }
         for (what, told) in [
@@ -205,7 +205,7 @@ pub fn plan(
         line!(text, "  will be    {}: {}", verb(decision), decision.why);
         let said = profile(plan, target.number);
         if !said.is_empty() {
-            line!(text, "  payload    a sample of it; the job could have:");
+            line!(text, "  payload    a sample; the job could define:");
         }
         for said in said {
             line!(text, "    {said}");

@@ -52,7 +52,7 @@ pub fn aim(
             continue;
         }
         if db.is_empty() && names_databases(job) {
-            let what = format!("holds {{db}}, but the source knows no database of {name}");
+            let what = format!("contains {{db}}, but the source reports no database for {name}");
             return Err(Error::new(Kind::Job, what).at(job.place("into")));
         }
         let wish = rename(job, db, name, sink.name(name));
@@ -70,8 +70,9 @@ pub fn aim(
                 .or_insert_with(|| target.clone());
             check_indexes(job, &aimed.collection, first, &target)?;
             if let Some(differ) = &survey.indexes_differ {
-                let what =
-                    format!("is `source`, but files of the source are indexed otherwise: {differ}");
+                let what = format!(
+                    "is `source`, but files of the source have different indexes: {differ}"
+                );
                 return Err(no_one_index(job, what));
             }
         }
@@ -93,7 +94,7 @@ pub fn aim(
                         Kind::Job,
                         format!("`{before}` and `{wish}` would both be called {aimed}"),
                     )
-                    .hint("`into:` gives partitions other names; or use a job for each"));
+                    .hint("rename partitions with `into:`, or use a job for each"));
                 }
                 merge(other, &target)?;
                 other.number

@@ -90,7 +90,7 @@ pub fn check_numbers(plan: &Plan, target: &Target, decision: &Decision) -> Resul
     );
     let kind = &plan.source_kind;
     Err(Error::new(Kind::Job, what).hint(format!(
-        "`source.{kind}.first_id: {}` numbers on from there; several files of one job are numbered through",
+        "`source.{kind}.first_id: {}` continues the numbering; several files of one job are numbered consecutively",
         decision.rows_before
     )))
 }
@@ -109,8 +109,8 @@ fn check_keys(
     }
     let unread = |why: String| {
         Some(format!(
-            "{name} cannot be looked into before the first row ({why}): whether keys of this job are there already is \
-             not known"
+            "{name} cannot be queried before the first row ({why}), so it is unknown whether keys of this job are \
+             already there"
         ))
     };
     let mut holder = match plan.sink.held(target)? {
@@ -152,8 +152,8 @@ fn check_keys(
             format!("{found}; appending would put these rows there twice"),
         )
         .hint(
-            "`run: {existing: upsert}` replaces the rows with these keys, `run: {existing: keep}` adds to them all the \
-             same",
+            "`run: {existing: upsert}` replaces the rows with these keys, `run: {existing: keep}` adds the rows \
+             anyway",
         )),
     }
 }

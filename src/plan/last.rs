@@ -31,7 +31,7 @@ pub fn find_last(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<u64> {
         let (rows, keys) = repeats(plan, target, most, stop)?;
         if keys.len() == most {
             let what = format!(
-                "{rows} rows of target {} repeat the id of another row: the last ones of at most {most} ids can be told",
+                "{rows} rows of target {} repeat the id of another row: the last ones of at most {most} ids can be found",
                 target.name
             );
             return Err(Error::new(Kind::Unsupported, what));

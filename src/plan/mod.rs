@@ -268,7 +268,7 @@ impl Draft {
         };
         if !self.hidden.is_empty() {
             error = error.detail(format!(
-                "note: until this is mended, nothing more can be said about {}",
+                "note: until this is fixed, nothing more can be checked about {}",
                 self.hidden.join(" and ")
             ));
         }
@@ -349,7 +349,7 @@ fn concrete(
     warnings.extend(renamed.values().cloned().chain(lost));
     let mut wrong = check(job, &manifest, sink.as_ref());
     if sink.recognises() && !still {
-        let what = "files that a server imports are made of sources that keep still, and this one may change while it is read";
+        let what = "files for a server's import need a source that does not change, and this one may change while it is read";
         let hint = "without `bulk` its rows are inserted";
         wrong.push(Error::new(Kind::Unsupported, what).hint(hint));
     }
@@ -397,8 +397,7 @@ fn check(job: &Job, manifest: &Manifest, sink: &dyn Sink) -> Vec<Error> {
     wrong.extend(check_dimension(job, manifest).err());
     if manifest.targets.is_empty() && !job.collections.is_empty() {
         wrong.push(
-            Error::new(Kind::Job, "admits nothing of what is in the source")
-                .at(job.place("collections")),
+            Error::new(Kind::Job, "selects nothing in the source").at(job.place("collections")),
         );
     }
     for target in &manifest.targets {

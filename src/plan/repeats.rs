@@ -27,7 +27,7 @@ pub fn check_repeats(plan: &Plan, stop: &dyn Fn() -> Result<()>) -> Result<()> {
             let behind = find_last(plan, stop)?;
             if behind > 0 {
                 tracing::warn!(
-                    "`run.id_collision: last`: {behind} rows stay behind, because a later one has their id"
+                    "`run.id_collision: last`: {behind} rows are not migrated, because a later one has their id"
                 );
             }
             return Ok(());

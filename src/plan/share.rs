@@ -92,7 +92,7 @@ fn share(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Share,
     };
     if which != "auto" {
         let of = of.ok_or(
-            "wanted is NUMBER/SHARES such as 2/4, or auto or auto/4 in a Slurm array or a Kubernetes indexed Job",
+            "expected NUMBER/SHARES such as 2/4, or auto or auto/4 in a Slurm array or a Kubernetes indexed Job",
         )?;
         return Share::numbered(number("the share", which)?, of);
     }
@@ -108,7 +108,7 @@ fn share(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Share,
             let first = told("SLURM_ARRAY_TASK_MIN")?.unwrap_or(1);
             let step = told("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
             let of = told("SLURM_ARRAY_TASK_COUNT")?
-                .ok_or("Slurm does not say how many tasks the array has: auto/4 does")?;
+                .ok_or("Slurm does not report how many tasks the array has; auto/4 states the number")?;
             let from_first = task.checked_sub(first).ok_or(format!(
                 "task {task} is before the array's first, {first}"
             ))?;
@@ -117,10 +117,10 @@ fn share(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Share,
         (None, Some(pod), Some(of)) if pod < of => Share::numbered(pod + 1, of),
         (None, Some(pod), Some(of)) => Err(format!("there is no pod {pod} of {of}: they count from 0")),
         (None, Some(_), None) => Err(
-            "Kubernetes does not say how many pods the Job has: auto/4, with its `completions`, does".to_owned(),
+            "Kubernetes does not report how many pods the Job has; auto/4 states the number, its `completions`".to_owned(),
         ),
         (None, None, _) => Err(
-            "auto goes by SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX, and neither is set".to_owned(),
+            "auto uses SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX, and neither is set".to_owned(),
         ),
     }
 }

@@ -139,7 +139,7 @@ fn try_halves(
 ) -> Result<Receipt> {
     let Some((left, right)) = parcel.batch.halves() else {
         let why = too_big.map_or(String::new(), |error| format!(": {}", error.what()));
-        let what = format!("one row is more than the destination takes{why}");
+        let what = format!("one row is more than the destination accepts{why}");
         return Err(Error::new(Kind::Refused, what));
     };
     let mut receipt = Receipt {
@@ -175,11 +175,11 @@ impl Run<'_> {
             Err(Error::new(Kind::Lost, what).hint(
                 "check whether its rows are there, and right, then choose: `run: {on_doubt: resend}` sends it again and may \
                  duplicate its rows; `on_doubt: upsert` replaces rows with the same keys, no matter who wrote them; \
-                 `mode: overwrite` with --again loads everything anew",
+                 `mode: overwrite` with --again loads everything again",
             ))
         };
         match self.plan.settings.on_doubt {
-            OnDoubt::Stop => stop("the job says `on_doubt: stop`"),
+            OnDoubt::Stop => stop("the job sets `on_doubt: stop`"),
             OnDoubt::Resend => Ok(Attempt::First),
             OnDoubt::Upsert => Ok(Attempt::Again),
             OnDoubt::Auto => {

@@ -85,11 +85,11 @@ fn check_place(checkpoint: &Checkpoint, target: &Target, place: u64) -> Result<(
         return Ok(());
     }
     let what = format!(
-        "{} was dropped and recreated since this job began to fill it",
+        "{} has been dropped and recreated since this job began to fill it",
         target.name
     );
     Err(Error::new(Kind::Refused, what).hint(
         "what was delivered to it before is lost, and what it holds now is not this job's: `milvusdm run --again` looks \
-         at it anew",
+         at it afresh",
     ))
 }

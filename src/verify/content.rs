@@ -228,7 +228,7 @@ fn describe(
         content.rests_on.push_str(&more);
         let mut why = Vec::new();
         if copies > 0 {
-            why.push("the destination returns one row of an id, however many there are: rows of repeating ids were counted, their vectors not compared");
+            why.push("the destination returns one row per id, however many there are: rows of repeating ids were counted, their vectors not compared");
         }
         if tally.unread > 0 {
             why.push(holder.why_unread());

@@ -280,7 +280,7 @@ fn count(
     report.judge(counted.rows, counted.strength);
     if counted != exact {
         report.note(format!(
-            "the {} is {}, but of the {} rows that were there before some may have been deleted then",
+            "the {} is {}, but some of the {} rows that were there before may have been deleted then",
             exact.strength, exact.rows, decision.rows_before
         ));
     }
@@ -396,7 +396,7 @@ impl TargetReport {
             self.proven(Proof::Exact);
         } else {
             self.note(format!(
-                "of {} rows that were sent more than once {} could be compared: the source has no others of them now",
+                "of {} rows that were sent more than once {} could be compared: the source no longer has the others",
                 self.totals.sent_again,
                 found.rows_compared + found.rows_only_counted
             ));

@@ -157,7 +157,7 @@ run: {patience: soon}
         told["error"]["details"][0]
             .as_str()
             .unwrap()
-            .contains("until this is mended")
+            .contains("until this is fixed")
     );
 }
 

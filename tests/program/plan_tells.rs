@@ -60,7 +60,7 @@ fn the_metric_of_the_job_stands_beside_that_of_the_source() {
     check(
         "collection: m, metric: L2, index: {type: HNSW, params: {M: 16, efConstruction: 64}}, load: true",
         &[
-            "metric     L2 (says the job; the source has IP)",
+            "metric     L2 (from the job; the source has IP)",
             "index      HNSW {M: 16, efConstruction: 64} with metric L2, created once all rows are in",
             "load       once all rows are in",
             "verify     an exact count",
@@ -70,7 +70,7 @@ fn the_metric_of_the_job_stands_beside_that_of_the_source() {
     check(
         "collection: m",
         &[
-            "metric     IP (says the source)",
+            "metric     IP (from the source)",
             "index      none is created: searches choose the metric",
             "load       no",
             "verify     the server's statistics",

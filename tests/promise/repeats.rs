@@ -405,7 +405,7 @@ fn of_ids_that_repeat_the_last_row_travels_where_that_is_asked_for() {
     let ended = jobs
         .run("last", &last)
         .code(0)
-        .says(&["1000 rows stay behind"]);
+        .says(&["1000 rows are not migrated"]);
     let target = &ended.report["targets"][0];
     assert_eq!(target["delivered"], json!(2000));
     assert_eq!(target["left_out"], json!(1000));

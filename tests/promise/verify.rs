@@ -305,7 +305,7 @@ fn a_count_from_before_that_rested_on_statistics_is_compared_with_statistics() {
     let ended = verify(&jobs, "second", &[]).code(0);
     ended.says(&[
         "counted 150 (statistics): agrees",
-        "the exact count is 147, but of the 100 rows that were there before some may have been deleted then",
+        "the exact count is 147, but some of the 100 rows that were there before may have been deleted then",
         "full content of 50 rows by id: agrees",
     ]);
     pymilvus("v_before", "c.delete('id in [1007]')");

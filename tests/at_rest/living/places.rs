@@ -38,7 +38,7 @@ fn two_databases_go_in_one_job_and_names_tell_them_apart() {
     flat_index(&jobs, "a.index", 10, 4);
     jobs.run("none", &faiss)
         .code(2)
-        .says(&["the source knows no database"]);
+        .says(&["the source reports no database"]);
 }
 
 #[test]
