@@ -35,7 +35,7 @@ pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// A moment in UTC: `2026-11-26T06:50:00Z`.
+/// A timestamp in UTC: `2026-11-26T06:50:00Z`.
 pub fn utc(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let (year, month, day) = date(seconds / 86_400);

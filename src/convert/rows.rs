@@ -148,7 +148,7 @@ impl Shape {
                     (_, None) if rules.misfit == Misfits::Skip => odd.push(row),
                     (_, None) if rules.misfit == Misfits::Null => {}
                     (_, None) => {
-                        let what = format!(": `{name}` is {cell}, which JSON does not hold");
+                        let what = format!(": `{name}` is {cell}, which JSON cannot hold");
                         return Err(misfitting(part, row, what).hint(HINT));
                     }
                 }
@@ -231,7 +231,7 @@ fn values(
                         format!(": `{}` has no value, but the field needs one", column.name)
                     }
                     cell => format!(
-                        ": `{}` is {cell}, which {} does not hold",
+                        ": `{}` is {cell}, which {} cannot hold",
                         column.name,
                         column.kind.word()
                     ),

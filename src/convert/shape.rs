@@ -301,7 +301,7 @@ impl Draft<'_> {
         if !source_kind.is_none_or(|from| can_become(from, to))
             || of_json && !can_become(ColumnType::Json, to)
         {
-            let what = format!("{said} does not become {}", to.word());
+            let what = format!("{said} cannot become {}", to.word());
             self.wrong(format!("{key}.type"), what);
             return;
         }

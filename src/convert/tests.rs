@@ -169,7 +169,7 @@ fn columns_get_names_types_and_values_out_of_json() {
 fn what_a_type_does_not_hold_is_refused_nulled_skipped_or_kept_beside() {
     let number = "{columns: {name: {type: int64, nullable: true}}}";
     let error = converted(number, Misfits::Fail).err().unwrap().to_string();
-    let said = "/data/x: row 101 (id 8): `name` is \"x\", which int64 does not hold\n";
+    let said = "/data/x: row 101 (id 8): `name` is \"x\", which int64 cannot hold\n";
     assert!(error.starts_with(said), "{error}");
     let ints = |part: &Part, name: &str| -> Vec<Option<i64>> {
         let (number, _) = part.columns().named(name).unwrap();
@@ -204,7 +204,7 @@ fn what_a_type_does_not_hold_is_refused_nulled_skipped_or_kept_beside() {
     let odd = "{columns: {x: {from: name.x, type: varchar}}}";
     let error = converted(odd, Misfits::Fail).err().unwrap().to_string();
     assert!(
-        error.contains("(id 8): `x` is \"x\", which varchar does not hold"),
+        error.contains("(id 8): `x` is \"x\", which varchar cannot hold"),
         "{error}"
     );
     let price = "{columns: {price: {nullable: false}}}";
@@ -249,7 +249,7 @@ fn what_cannot_be_is_told_with_its_key() {
         ),
         (
             "{columns: {price: 'array<int8>'}}",
-            "fields.columns.price.type: price double does not become array<int8>",
+            "fields.columns.price.type: price double cannot become array<int8>",
         ),
         (
             "{columns: {price: {as: float16}}}",
@@ -257,7 +257,7 @@ fn what_cannot_be_is_told_with_its_key() {
         ),
         (
             "{columns: {v: {from: vec, type: float_vector, as: int8}, x: {from: vec, type: binary_vector}}}",
-            "fields.columns.x: float32 × 2 does not become binary_vector",
+            "fields.columns.x: float32 × 2 cannot become binary_vector",
         ),
         (
             "{columns: {doc: varchar}}",
@@ -265,7 +265,7 @@ fn what_cannot_be_is_told_with_its_key() {
         ),
         (
             "{columns: {x: {from: meta.a, type: sparse_float_vector}}}",
-            "fields.columns.x.type: meta.a does not become sparse",
+            "fields.columns.x.type: meta.a cannot become sparse",
         ),
     ] {
         let said = wrong(yaml);

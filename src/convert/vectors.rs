@@ -81,7 +81,7 @@ impl Conversion {
 
     /// What is certainly lost without showing in the largest error.
     pub fn loses(self) -> Option<String> {
-        let what = "`as: int8` has one zero: a component that is -0.0 arrives as 0";
+        let what = "`as: int8` has only one zero: a component of -0.0 arrives as 0";
         (self.store_as == Some(StoreAs::Int8)).then(|| what.to_owned())
     }
 
@@ -255,8 +255,8 @@ impl Conversion {
         if self.normalize.is_some() && simd::norm(vector) == 0.0 {
             return Obstacle {
                 is_non_finite: false,
-                what: "is zero, and cannot be brought to length 1".to_owned(),
-                hint: "without `normalize: l2` it travels as it is",
+                what: "is zero, and cannot be scaled to length 1".to_owned(),
+                hint: "without `normalize: l2` it is migrated as it is",
             };
         }
         scratch.clear();
@@ -275,7 +275,7 @@ impl Conversion {
             Some(StoreAs::Int8) => Obstacle {
                 is_non_finite: false,
                 what: format!(
-                    "{} which int8 does not hold: whole numbers from -128 to 127",
+                    "{} which int8 cannot hold: only whole numbers from -128 to 127",
                     has(at, values[at])
                 ),
                 hint: "`as: float16` and `as: bfloat16` round",
@@ -297,9 +297,9 @@ impl fmt::Display for Conversion {
         match (self.normalize, self.store_as) {
             (None, None) => f.write_str("left as it is"),
             (None, Some(store_as)) => write!(f, "stored as {}", store_as.word()),
-            (Some(_), None) => f.write_str("brought to length 1"),
+            (Some(_), None) => f.write_str("scaled to length 1"),
             (Some(_), Some(store_as)) => {
-                write!(f, "brought to length 1 and stored as {}", store_as.word())
+                write!(f, "scaled to length 1 and stored as {}", store_as.word())
             }
         }
     }

@@ -369,11 +369,11 @@ mod tests {
             ),
             (
                 "{'descr': '<f4', 'fortran_order': False, 'shape': (-7,)}",
-                "no number",
+                "not a valid number",
             ),
             (
                 "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}",
-                "no number",
+                "not a valid number",
             ),
             (
                 "{'descr': '<f4', 'fortran_order': False, 'shape': 7}",

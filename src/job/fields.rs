@@ -30,7 +30,7 @@ pub(super) const FIELDS: &[Setting] = &[
             Takes::Choice(&TYPES),
             Takes::Map(COLUMN),
         ])),
-        "for each column in the target, what it is made of or its type; false: it does not travel",
+        "for each column in the target, what it is made from, or its type; false: it is left out",
     ),
     Setting::choice("rest", &RESTS, "what becomes of columns that are not named").or("auto"),
 ];
@@ -39,7 +39,7 @@ const ID: &[Setting] = &[
     Setting::text("name", "the column in the target"),
     Setting::text(
         "from",
-        "the column, or the path into JSON, that keys are made of; row_number: numbers of the rows",
+        "the column, or the path into JSON, that keys are made from; row_number: row numbers",
     ),
     Setting::choice("type", &["int64", "varchar"], "what keys become"),
     MAX_LENGTH,
@@ -65,12 +65,12 @@ const COLUMN: &[Setting] = &[
     Setting::number(
         "max_capacity",
         (1, limits::MILVUS_ARRAY_MAX as u64),
-        "values of the longest array",
+        "how many values an array may have",
     ),
     Setting::new(
         "nullable",
         Takes::Flag,
-        "whether rows may have no value; left out: as in the source",
+        "whether rows may lack a value; left out: as in the source",
     ),
     AS,
     NORMALIZE,
@@ -79,7 +79,7 @@ const COLUMN: &[Setting] = &[
         &METRICS,
         "of a vector: how distances are measured",
     ),
-    Setting::map("index", INDEX, "the index to make on it"),
+    Setting::map("index", INDEX, "the index to create on it"),
     Setting::choice(
         "too_long",
         &["fail", "truncate", "skip"],
@@ -91,18 +91,18 @@ const COLUMN: &[Setting] = &[
 const MAX_LENGTH: Setting = Setting::number(
     "max_length",
     (1, limits::MILVUS_TEXT_BYTES_MAX as u64),
-    "bytes of the longest text",
+    "how many bytes a text may have",
 );
 const AS: Setting = Setting::choice("as", StoreAs::WORDS, "what float32 components become");
 const NORMALIZE: Setting = Setting::choice(
     "normalize",
     Normalize::WORDS,
-    "brings each vector to length 1",
+    "scales each vector to length 1",
 );
 
 /// The settings under `index`.
 pub const INDEX: &[Setting] = &[
-    Setting::text("type", "which index, such as HNSW or IVF_FLAT").required(),
+    Setting::text("type", "the index type, such as HNSW or IVF_FLAT").required(),
     Setting::new("params", Takes::Names(&Takes::Text), "its parameters"),
 ];
 
@@ -354,7 +354,7 @@ fn read_column(fields: &Form, name: String, value: Value) -> Option<ColumnSettin
         },
         Value::Mapping(map) => map,
         _ => {
-            let what = "is a map such as {from: …, type: …}, the name of a type, or `false`";
+            let what = "must be a map such as {from: …, type: …}, the name of a type, or `false`";
             fields.mistake(&path, what);
             return None;
         }
@@ -370,7 +370,7 @@ fn read_column(fields: &Form, name: String, value: Value) -> Option<ColumnSettin
         None => None,
         Some(Value::Mapping(_)) => form.form("index").and_then(read_index),
         Some(_) => {
-            form.mistake("index", "is a map {type: …, params: …}");
+            form.mistake("index", "must be a map {type: …, params: …}");
             None
         }
     };
@@ -429,7 +429,7 @@ pub fn read_metric(form: &mut Form) -> Option<Metric> {
 
 /// Reads the settings under `index`: a type and its parameters.
 pub fn read_index(mut form: Form) -> Option<Index> {
-    let kind = form.required("type", "which index, such as HNSW or IVF_FLAT");
+    let kind = form.required("type", "the index type, such as HNSW or IVF_FLAT");
     let mut params = Vec::new();
     match form.value("params") {
         None => {}
@@ -505,7 +505,7 @@ mod tests {
             "fields.id.type: `double` is not one of int64, varchar",
             "fields.columns.a.type: `string` is not one of bool, int8",
             "fields.columns.b.max_length: `70000` is not a whole number between 1 and 65535",
-            "fields.columns.c: is a map such as",
+            "fields.columns.c: must be a map such as",
             "fields.columns.d.too_long: `cut` is not one of fail, truncate, skip",
             "fields.columns.e.typ: unknown key",
             "fields.columns.f.type: `json` has no max_length",

@@ -20,7 +20,7 @@ pub struct Mistake {
     pub what: String,
     /// What would be right, if anything is known.
     pub hint: Option<String>,
-    /// Keys that must not stand together, this one among them: any of them may be the one too many.
+    /// Keys that exclude each other, this one among them: any of them may be the one too many.
     pub rivals: Vec<String>,
 }
 

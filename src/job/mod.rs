@@ -91,7 +91,7 @@ pub struct RunSettings {
     pub threads: Option<usize>,
     /// Connections to a server; `None`: chosen.
     pub connections: Option<usize>,
-    /// Requests out on each connection; `None`: chosen.
+    /// Requests in flight on each connection; `None`: chosen.
     pub in_flight: Option<usize>,
     /// Bytes of vectors and ids in a batch.
     pub batch_bytes: u64,
@@ -367,7 +367,7 @@ impl Job {
             let key = set.unwrap_or(&mistake.key);
             let other = set.and_then(|set| rivals.iter().find(|rival| *rival != set));
             let other = other.map(|other| self.original_key(other));
-            let hint = other.map(|other| format!("`--set {other}=` takes the other one out"));
+            let hint = other.map(|other| format!("`--set {other}=` removes the other one"));
             let hint = hint.or(mistake.hint.clone());
             let error = Error::new(Kind::Job, mistake.what.clone()).at(self.place(key));
             hint.into_iter().fold(error, Error::hint)
@@ -556,7 +556,10 @@ fn read_run(
     run.max_rows_per_s = form.number("max_rows_per_s");
     run.max_bytes_per_s = form.size("max_bytes_per_s");
     if run.max_bytes_per_s == Some(0) {
-        form.mistake("max_bytes_per_s", "0 bytes a second never ends");
+        form.mistake(
+            "max_bytes_per_s",
+            "at 0 bytes per second the job never ends",
+        );
     }
     if let Some(path) = form.text("checkpoint") {
         run.checkpoint = absolute(Path::new(&path));

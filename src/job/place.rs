@@ -96,7 +96,7 @@ pub fn from_home(text: String) -> Result<String, String> {
         Some((user, _)) => {
             return Err(format!(
                 "`{text}` begins in the home directory of {user}, which is not looked up: write the path in full (`./~{user}` \
-                 for a directory called so)"
+                 for a directory of that name)"
             ));
         }
     }

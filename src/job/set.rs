@@ -191,8 +191,8 @@ mod tests {
         }
         for (text, part) in [
             ("run.batch", "is not KEY=VALUE"),
-            ("a..b=1", "no key path"),
-            ("=1", "no key path"),
+            ("a..b=1", "not a key path"),
+            ("=1", "not a key path"),
             ("a=[1", "is not YAML"),
         ] {
             let said = text.parse::<Set>().unwrap_err();

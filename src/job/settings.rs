@@ -282,11 +282,11 @@ pub const GENERAL: &[Setting] = &[
     Setting::map(
         "collections",
         &[
-            Setting::texts("allow", "globs of what travels").example("[\"prod_*\"]"),
-            Setting::texts("block", "globs of what does not, even if it is allowed")
+            Setting::texts("allow", "globs of what is migrated").example("[\"prod_*\"]"),
+            Setting::texts("block", "globs of what is not, even if it is allowed")
                 .example("[\"*_tmp\"]"),
         ],
-        "which collections, or collection/partition, of the source travel",
+        "which collections, or collection/partition, of the source are migrated",
     ),
     Setting::map(
         "into",
@@ -308,7 +308,7 @@ pub const GENERAL: &[Setting] = &[
 const RUN: &[Setting] = &[
     Setting::number_or_auto("threads", (1, 1024), "threads that read and pack"),
     Setting::number_or_auto("connections", (1, 256), "connections to a server"),
-    Setting::number_or_auto("in_flight", (1, 64), "requests out on each connection"),
+    Setting::number_or_auto("in_flight", (1, 64), "requests in flight on each connection"),
     Setting::size("batch", "bytes in a batch, 4KiB to 60MiB").or("4MiB"),
     Setting::number("max_rows_per_s", (1, u64::MAX), "go no faster").example("100000"),
     Setting::size("max_bytes_per_s", "go no faster").example("100MB"),
@@ -331,7 +331,7 @@ const RUN: &[Setting] = &[
     Setting::choice(
         "existing",
         Existing::WORDS,
-        "rows whose ids are in the target before the first row: refused, replaced, or there twice",
+        "rows whose ids are in the target before the first row: refused, replaced, or duplicated",
     )
     .or("fail"),
     Setting::flag("allow_empty", "true: a source without rows may overwrite what is there"),

@@ -1,4 +1,4 @@
-//! What jobs say of themselves: settings read, mistakes named.
+//! Reading jobs: settings are read, mistakes are named.
 
 use super::*;
 

@@ -16,7 +16,7 @@ const WORDS: &[(&str, Words)] = &[
         "more than one document",
         (
             "it holds several documents, separated by lines of `---`",
-            Some("a job is one of them"),
+            Some("a job is a single document"),
         ),
     ),
     (
@@ -30,14 +30,14 @@ const WORDS: &[(&str, Words)] = &[
     (
         "unknown anchor",
         (
-            "`*` and a name stand for what `&` and that name stand before, and nothing does",
+            "`*` and a name refer to the value that `&` and that name mark, and there is none",
             Some(QUOTES),
         ),
     ),
     (
         "undefined alias",
         (
-            "`*` and a name stand for what `&` and that name stand before, and nothing does",
+            "`*` and a name refer to the value that `&` and that name mark, and there is none",
             Some(QUOTES),
         ),
     ),
@@ -47,7 +47,7 @@ const WORDS: &[(&str, Words)] = &[
     ),
     (
         "invalid type: enum",
-        ("`!` begins a tag, and a job has none", Some(QUOTES)),
+        ("`!` begins a tag, and a job has no tags", Some(QUOTES)),
     ),
     (
         "scanning an alias",
@@ -59,19 +59,19 @@ const WORDS: &[(&str, Words)] = &[
     ),
     (
         "scanning a tag",
-        ("`!` begins a tag, and this is none", Some(QUOTES)),
+        ("`!` begins a tag, and this is not one", Some(QUOTES)),
     ),
     (
         "parsing a tag",
-        ("`!` begins a tag, and this is none", Some(QUOTES)),
+        ("`!` begins a tag, and this is not one", Some(QUOTES)),
     ),
     (
         "tag handle",
-        ("`!` begins a tag, and this is none", Some(QUOTES)),
+        ("`!` begins a tag, and this is not one", Some(QUOTES)),
     ),
     (
         "empty YAML tag",
-        ("`!` begins a tag, and this is none", Some(QUOTES)),
+        ("`!` begins a tag, and this is not one", Some(QUOTES)),
     ),
     (
         "directive",
@@ -88,13 +88,13 @@ const WORDS: &[(&str, Words)] = &[
         "expected ',' or '}'",
         (
             "a comma or the end of the map, `}`, is missing",
-            Some("braces of a template, `{{ name }}`, need quotes, or have to be filled in before"),
+            Some("braces of a template, `{{ name }}`, need quotes, or must be filled in first"),
         ),
     ),
     (
         "tab character",
         (
-            "there is a tab where only spaces may be",
+            "there is a tab where only spaces are allowed",
             Some("YAML is indented with spaces only"),
         ),
     ),
@@ -115,21 +115,21 @@ const WORDS: &[(&str, Words)] = &[
     (
         "mapping values are not allowed",
         (
-            "`: ` stands where no key can end",
+            "`: ` appears where no key can end",
             Some(
-                "one key to a line, or `{a: 1, b: 2}`; text that holds `: ` needs quotes; or the key above lacks its colon, or stands in another column",
+                "one key to a line, or `{a: 1, b: 2}`; text that holds `: ` needs quotes; or the key above lacks its colon, or is in another column",
             ),
         ),
     ),
     (
         "mapping keys are not allowed",
-        ("a key stands where none can be", Some(INDENT)),
+        ("a key appears where none can be", Some(INDENT)),
     ),
     (
         "block sequence entries are not allowed",
         (
-            "an entry of a list, `- `, stands where none can be",
-            Some("a list begins in the line below its key, or is written as `[a, b]`"),
+            "an entry of a list, `- `, appears where none can be",
+            Some("a list begins on the line below its key, or is written as `[a, b]`"),
         ),
     ),
     (
@@ -153,7 +153,7 @@ const WORDS: &[(&str, Words)] = &[
     ),
     (
         "unexpected ':'",
-        ("a colon stands where none can be", Some(QUOTES)),
+        ("a colon appears where none can be", Some(QUOTES)),
     ),
     (
         "unknown escape",
@@ -178,7 +178,7 @@ const WORDS: &[(&str, Words)] = &[
     ),
     (
         "block scalar",
-        ("nothing may follow `|` or `>` in the line", None),
+        ("nothing may follow `|` or `>` on the line", None),
     ),
     (
         "expected node content",
@@ -229,7 +229,7 @@ pub fn plain(complaint: &str, text: &str, line: usize) -> (String, Option<&'stat
         what.push_str(&format!(", at column {column}"));
     }
     if let Some(key) = text.lines().nth(line.saturating_sub(1)).and_then(key_of) {
-        what.push_str(&format!(", in the line of `{key}`"));
+        what.push_str(&format!(", on the line of `{key}`"));
     }
     (what, hint)
 }
@@ -273,7 +273,7 @@ pub fn found(value: &Value) -> String {
 mod tests {
     use super::super::yaml;
 
-    /// Words of the libraries, which nobody has to know.
+    /// Words of the libraries, which users need not know.
     const JARGON: [&str; 14] = [
         "mapping",
         "scalar",
@@ -299,22 +299,22 @@ mod tests {
             ("a: [1, 2\nb: 3\n", &["`]`, is missing"]),
             (
                 "a: 1\n  b: 2\n",
-                &["`: ` stands where no key can end", "in the line of `b`"],
+                &["`: ` appears where no key can end", "on the line of `b`"],
             ),
             (
                 "path: a: b\n",
-                &["`: ` stands", "at column 8", "in the line of `path`"],
+                &["`: ` appears", "at column 8", "on the line of `path`"],
             ),
             ("a:\n  - 1\n b: 2\n", &["key", "below the one before"]),
             ("path: *.h5\n", &["alias", "needs quotes"]),
-            ("path: *x\n", &["nothing does", "needs quotes"]),
+            ("path: *x\n", &["there is none", "needs quotes"]),
             ("path: &\n", &["anchor", "needs quotes"]),
             ("path: !x a\n", &["tag", "needs quotes"]),
             (
                 "path: @a\n",
                 &[
                     "no value begins with",
-                    "in the line of `path`",
+                    "on the line of `path`",
                     "needs quotes",
                 ],
             ),

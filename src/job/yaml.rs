@@ -28,7 +28,7 @@ pub fn read(text: &str) -> Result<Value, Wrong> {
         let line = e.location().map_or(0, |l| l.line());
         let tab = |line: &str| line.trim_start_matches(' ').starts_with('\t');
         let hint = text.lines().nth(line.saturating_sub(1)).is_some_and(tab);
-        let tab = hint.then_some("the line is indented with a tab; YAML takes spaces only");
+        let tab = hint.then_some("the line is indented with a tab; YAML allows spaces only");
         let (what, hint) = words::plain(&e.to_string(), text, line);
         (line as u64, format!("is not YAML: {what}"), tab.or(hint))
     })?;

@@ -11,13 +11,13 @@ use super::{Column, Columns, Index};
 pub struct CollectionTraits {
     /// The database it is in; empty: its source has none.
     pub database: String,
-    /// What it says of itself.
+    /// Its description.
     pub description: String,
     /// How many shards it has.
     pub shards: Option<u32>,
     /// With a partition key: the number of partitions that it distributes rows over.
     pub partitions: Option<u32>,
-    /// What queries see that do not say what they want to see.
+    /// What queries see that set no consistency level.
     pub consistency: Option<Consistency>,
     /// Names and values, such as `("collection.ttl.seconds", "3600")`.
     pub properties: Vec<(String, String)>,
@@ -34,7 +34,7 @@ pub struct CollectionTraits {
 /// What a column has besides its type: everything in a Milvus 2.x field that no value carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ColumnTraits {
-    /// What it says of itself.
+    /// Its description.
     pub description: String,
     /// The value of rows that have none of their own.
     pub default: Option<DefaultValue>,
@@ -79,7 +79,7 @@ impl PartialEq for DefaultValue {
 
 impl Eq for DefaultValue {}
 
-/// What queries see that do not say what they want to see.
+/// What queries see that set no consistency level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
     /// Everything that was acknowledged before.
@@ -90,7 +90,7 @@ pub enum Consistency {
     Bounded,
     /// Anything.
     Eventually,
-    /// What the query says.
+    /// What the query sets.
     Customized,
 }
 
@@ -124,9 +124,9 @@ impl Consistency {
 /// What the server computes while rows come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What it says of itself.
+    /// Its description.
     pub description: String,
     /// What it does.
     pub kind: FunctionKind,
@@ -171,7 +171,7 @@ impl FunctionKind {
     }
 }
 
-/// An index on a field that is no vector of the rows.
+/// An index on a field that is not a vector of the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldIndex {
     /// The field it is on.

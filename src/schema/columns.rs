@@ -1,4 +1,4 @@
-//! Which columns has a row? Names, types and roles, checked once, and their Arrow schema.
+//! Which columns does a row have? Names, types and roles, checked once, and their Arrow schema.
 
 use std::fmt;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ pub enum ColumnType {
     Sparse,
     /// A shape, as WKT text.
     Geometry,
-    /// A moment, in microseconds since 1970 UTC.
+    /// A timestamp, in microseconds since 1970 UTC.
     Timestamptz,
 }
 
@@ -207,7 +207,7 @@ pub enum TooLong {
 /// One column.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Column {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// What its values are.
     pub kind: ColumnType,
@@ -283,11 +283,11 @@ impl Columns {
         let wrong = |what: String| Err(Error::new(Kind::Unsupported, what));
         let mut keys = all.iter().enumerate().filter(|(_, c)| c.role == Role::Key);
         let Some((key, column)) = keys.next() else {
-            return wrong("there is no column that rows are known by".to_owned());
+            return wrong("there is no column that identifies rows".to_owned());
         };
         if let Some((_, other)) = keys.next() {
             return wrong(format!(
-                "rows are known by one column, not by both `{}` and `{}`",
+                "rows are identified by one column, not by both `{}` and `{}`",
                 column.name, other.name
             ));
         }
@@ -295,7 +295,7 @@ impl Columns {
         let is_text = matches!(column.kind, ColumnType::VarChar { .. });
         if column.nullable || !(kinds.contains(&column.kind) || is_text) {
             return wrong(format!(
-                "rows are known by an int64 or text that each has, not by {column}"
+                "rows are identified by an int64 or text that each of them has, not by {column}"
             ));
         }
         for (number, column) in all.iter().enumerate() {
@@ -464,7 +464,7 @@ mod tests {
         let said = |columns: Vec<Column>| Columns::new(columns).unwrap_err().to_string();
         let vector = || Column::new("v", VECTOR);
         for (columns, expected) in [
-            (vec![vector()], "no column that rows are known by"),
+            (vec![vector()], "no column that identifies rows"),
             (
                 vec![Column::key("a", INT64), Column::key("b", INT64)],
                 "both `a` and `b`",

@@ -1,8 +1,8 @@
-//! How are days and moments spelt? As ISO 8601, in the Gregorian calendar and in UTC. Pure.
+//! How are dates and timestamps spelt? As ISO 8601, in the Gregorian calendar and in UTC. Pure.
 
 const DAY: i64 = 86_400_000_000;
 
-/// The moments whose year has four digits, 1 to 9999, in microseconds since 1970.
+/// The timestamps whose year has four digits, 1 to 9999, in microseconds since 1970.
 pub const FOUR_DIGITS: std::ops::RangeInclusive<i64> =
     -62_135_596_800_000_000..=253_402_300_799_999_999;
 
@@ -26,7 +26,7 @@ pub fn civil(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// The moment this many microseconds after 1970 began.
+/// The timestamp this many microseconds after 1970 began.
 pub fn shown(micros: i64) -> String {
     let (day, of_day) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
     let (seconds, part) = (of_day / 1_000_000, of_day % 1_000_000);
@@ -42,7 +42,7 @@ pub fn shown(micros: i64) -> String {
     )
 }
 
-/// Parses a moment in any time zone; `None` if the text is none.
+/// Parses a timestamp in any time zone; `None` if the text is not one.
 pub fn read(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', ' '])?;
     let mut days = date.splitn(3, '-').map(|part| number(part, 9999));

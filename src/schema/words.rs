@@ -168,7 +168,7 @@ pub(super) mod tests {
         };
         assert_eq!(no("json", long), "`json` has no max_length");
         assert_eq!(no("array<int8>", long), "`array<int8>` has no max_length");
-        assert!(no("array<json>", Bounds::default()).contains("is no type"));
+        assert!(no("array<json>", Bounds::default()).contains("is not a type"));
         assert!(no("string", Bounds::default()).contains("there are bool, int8"));
         assert_eq!(
             no("float_vector", Bounds::default()),

@@ -350,7 +350,7 @@ fn a_key_of_the_command_line_beside_its_rival_in_the_file_is_named() {
         assert_eq!(code, Some(2), "{said}");
         for part in [
             format!("{place}{what}"),
-            format!("`--set {hint}` takes the other one out"),
+            format!("`--set {hint}` removes the other one"),
         ] {
             assert!(said.contains(&part), "no `{part}` in {said}");
         }

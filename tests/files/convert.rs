@@ -123,7 +123,7 @@ fn whole_numbers_become_int8_and_nothing_else_does() {
     zeros[8 * 3 + 2] = -0.0;
     let zeros = jobs(8, &zeros);
     let fake = Fake::start("v2.6.0");
-    let words = "`as: int8` has one zero: a component that is -0.0 arrives as 0";
+    let words = "`as: int8` has only one zero: a component of -0.0 arrives as 0";
     let text = job("x.index", &to(&fake), "as: int8", "");
     zeros.run("j", &text).code(0).says(&[words]);
     let field = fake.arrived()[0].request.fields_data[1].clone();
@@ -247,7 +247,7 @@ fn zero_has_no_direction() {
                 &job("x.index", &to(&fake), vector, run),
             )
             .code(3)
-            .says(&["x.index: row 6 (id 6) is zero, and cannot be brought to length 1"]);
+            .says(&["x.index: row 6 (id 6) is zero, and cannot be scaled to length 1"]);
             assert!(fake.arrived().is_empty());
         }
     }
@@ -353,7 +353,7 @@ fn a_plan_shows_what_vectors_become_or_why_they_cannot() {
             to(&new),
             "normalize: l2",
             0,
-            &["embedding: float32 × 128", "brought to length 1"],
+            &["embedding: float32 × 128", "scaled to length 1"],
         ),
         (
             "x.index",

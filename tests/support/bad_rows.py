@@ -53,7 +53,7 @@ VALUES = [
     ("key_none", "pk", None, ["pk"]),
     ("key_too_long", "pk", "k" * 65, ["`pk` has 65 bytes, but the field allows 64"]),
     ("dynamic_named_meta", "$meta", "x", ["its key `$meta`"]),
-    ("dynamic_nan", "more", float("nan"), ["`more` is NaN, which JSON does not hold"]),
+    ("dynamic_nan", "more", float("nan"), ["`more` is NaN, which JSON cannot hold"]),
     ("dynamic_too_long", "more", "x" * 65536, ["bytes, but the field allows 65536"]),
 ]
 
