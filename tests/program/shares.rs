@@ -225,7 +225,7 @@ fn what_cannot_be_carried_in_shares_is_refused() {
         &jobs,
         &format!("{run} --shard 1/4 --again"),
         2,
-        &["must not do that to the others"],
+        &["must not do to the others"],
     );
     check(
         &jobs,

@@ -153,7 +153,7 @@ fn a_byte_turned_over_is_refused_and_named() {
             .iter()
             .rposition(|b| *b == b'\n')
             .map_or(0, |end| end + 1);
-        let place = format!("is damaged: line at byte {line} ");
+        let place = format!("is damaged: the line at byte {line} ");
         let said = error.to_string();
         assert!(said.starts_with(path.to_str().unwrap()), "{said}");
         assert!(

@@ -394,7 +394,7 @@ fn a_source_that_was_rewritten_behind_its_times_is_noticed() {
         .set_modified(modified)
         .unwrap();
     let ended = jobs.milvusdm("verify", "job.yaml", &[]).code(4);
-    ended.says(&["the source changed since this run", "a.index"]);
+    ended.says(&["the source has changed since this run", "a.index"]);
 }
 
 #[test]

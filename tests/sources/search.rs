@@ -201,7 +201,7 @@ fn documents_without_their_vector_are_refused_or_left_behind() {
         arrived.as_object().unwrap().keys().collect::<Vec<_>>(),
         ["a", "d"]
     );
-    ended.says(&["3 documents without their vector stayed behind"]);
+    ended.says(&["3 documents without their vector were left out"]);
 }
 
 #[test]

@@ -373,32 +373,32 @@ fn attributes_that_cannot_be_understood_or_contradict_the_data_are_noted() {
         (
             "f.attrs['dimension'] = 'wide'",
             None,
-            &["no whole number above 0", "wide"],
+            &["not a whole number above 0", "wide"],
         ),
         (
             "f.attrs['dimension'] = 8.5",
             None,
-            &["no whole number above 0", "8.5"],
+            &["not a whole number above 0", "8.5"],
         ),
         (
             "f.attrs['dimension'] = -8",
             None,
-            &["no whole number above 0", "-8"],
+            &["not a whole number above 0", "-8"],
         ),
         (
             "f.attrs['dimension'] = 0",
             None,
-            &["no whole number above 0"],
+            &["not a whole number above 0"],
         ),
         (
             "f.attrs['dimension'] = np.array([8, 8])",
             None,
-            &["no whole number above 0", "2 values"],
+            &["not a whole number above 0", "2 values"],
         ),
         (
             "f.attrs['dimension'] = np.nan",
             None,
-            &["no whole number above 0"],
+            &["not a whole number above 0"],
         ),
         (
             "f.attrs['dimension'] = '9'",
