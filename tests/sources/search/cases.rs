@@ -64,7 +64,10 @@ fn case_6_fields_that_are_kept_out_of_source_are_told_and_vectors_missed() {
     let jobs = Jobs::new();
     let to = |name: &str| format!("parquet: {{dir: '{}'}}", jobs.path(name).display());
     let said = planned(&jobs, "plan", &job("excluded", "", &to("excluded")));
-    assert!(said.contains("they are not migrated: [\"secret\"]"), "{said}");
+    assert!(
+        said.contains("they are not migrated: [\"secret\"]"),
+        "{said}"
+    );
     jobs.run("excluded", &job("excluded", "", &to("excluded")))
         .code(0);
     for (key, row) in parquet(&jobs.path("excluded")).as_object().unwrap() {
