@@ -25,7 +25,7 @@ pub const GATHER_BELOW_BYTES: usize = 64 << 10;
 /// The most dimensions a vector may have: the limit of Faiss's own reader.
 pub const DIMENSIONS_MAX: u64 = 1 << 20;
 
-/// The most dimensions Milvus takes, 1.x and 2.x.
+/// The most dimensions Milvus accepts, 1.x and 2.x.
 pub const MILVUS_DIMENSIONS_MAX: u32 = 32_768;
 
 /// Bytes of a file that are checksummed at a time if a footer has its CRC-32.
@@ -130,7 +130,7 @@ pub const INSERT_DEADLINE_S: u64 = 120;
 pub const CONTROL_DEADLINE_S: u64 = 60;
 
 /// The same for calls in which a server may do all the work before it answers: Milvus Lite flushes, indexes and
-/// loads so; drops of large collections wait for other parts of a server.
+/// loads that way; drops of large collections wait for other parts of a server.
 pub const SLOW_DEADLINE_S: u64 = 600;
 
 /// Seconds to connect in: TCP's own patience is minutes.

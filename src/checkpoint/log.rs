@@ -14,7 +14,7 @@ use crate::sink::{Action, Count, Decision, Strength};
 
 use super::intervals::Intervals;
 
-/// What the records say.
+/// What the records state.
 #[derive(Default)]
 pub struct Log {
     pub header: Option<Header>,
@@ -561,8 +561,8 @@ fn each(path: &Path, text: &[u8], mut with: impl FnMut(Record)) -> Result<u64> {
         let end = rest.iter().position(|b| *b == b'\n');
         let record = end.and_then(|end| decode(std::str::from_utf8(&rest[..end]).ok()?));
         let Some(record) = record else {
-            // Only the end may be torn, and then it has no end of line. A whole line that does not fit its
-            // checksum may have been synced: what it said may matter, so it is not dropped, not even the last one.
+            // Only the end may be torn, and then it has no end of line. A whole line that does not match its
+            // checksum may have been synced: what it recorded may matter, so it is not dropped, not even the last one.
             if end.is_some() {
                 return Err(Error::path(
                     Kind::Job,

@@ -409,7 +409,7 @@ impl Checkpoint {
         }
         let length = state.file.metadata().map_or(0, |meta| meta.len());
         let removed = match (&state.aside, &state.pending) {
-            // The log that was put aside for this one is put back: what it says is still true.
+            // The log that was put aside for this one is put back: its records are still true.
             (Some(aside), _) => std::fs::rename(aside, &self.path),
             // It is still there.
             (None, Some(_)) if length > 0 => return Ok(()),

@@ -46,11 +46,11 @@ const BEGINNINGS: &[(&[u8], Known)] = &[
             "fetch it with `git lfs pull`",
         ),
     ),
-    (b"\x1f\x8b", other("packed by gzip", UNPACK)),
-    (b"\x28\xb5\x2f\xfd", other("packed by zstd", UNPACK)),
-    (b"\xfd7zXZ\0", other("packed by xz", UNPACK)),
-    (b"BZh", other("packed by bzip2", UNPACK)),
-    (b"\x04\x22\x4d\x18", other("packed by lz4", UNPACK)),
+    (b"\x1f\x8b", other("compressed with gzip", UNPACK)),
+    (b"\x28\xb5\x2f\xfd", other("compressed with zstd", UNPACK)),
+    (b"\xfd7zXZ\0", other("compressed with xz", UNPACK)),
+    (b"BZh", other("compressed with bzip2", UNPACK)),
+    (b"\x04\x22\x4d\x18", other("compressed with lz4", UNPACK)),
     (b"7z\xbc\xaf\x27\x1c", other("a 7-Zip archive", UNPACK)),
     (b"Rar!", other("a RAR archive", UNPACK)),
     (b"\x93NUMPY", read_by("numpy", "a NumPy array (.npy)")),
@@ -61,8 +61,8 @@ const BEGINNINGS: &[(&[u8], Known)] = &[
     (b"ORC", other("an ORC file", SAVE)),
     (b"Obj\x01", other("an Avro file", SAVE)),
     (b"GGUF", other("a model in GGUF", SAVE)),
-    (b"CDF\x01", other("a netCDF file of before HDF5", SAVE)),
-    (b"CDF\x02", other("a netCDF file of before HDF5", SAVE)),
+    (b"CDF\x01", other("a netCDF file from before HDF5", SAVE)),
+    (b"CDF\x02", other("a netCDF file from before HDF5", SAVE)),
     (
         b"\x0e\x03\x13\x01",
         other("an HDF4 file", "`h4toh5convert` converts it to HDF5"),
@@ -77,7 +77,7 @@ const BEGINNINGS: &[(&[u8], Known)] = &[
     (
         b"SQLite format 3\0",
         other(
-            "an SQLite database",
+            "a SQLite database",
             "the source `milvus_lite` reads files of Milvus Lite 2.x, the source `chroma` directories with a \
              chroma.sqlite3",
         ),
@@ -180,7 +180,7 @@ fn known(head: &[u8], file: &View) -> Result<Option<Known>> {
     }
     if head.iter().all(|byte| *byte == 0) {
         return Ok(Some(other(
-            "zeros from its beginning",
+            "all zeros at its beginning",
             "a download or copy reserved space for it but did not fill it: do it again",
         )));
     }
@@ -277,7 +277,7 @@ fn text(head: &[u8]) -> Option<Known> {
         } else {
             other(
                 "text",
-                "give the file itself; if this should be it, copy or download it again",
+                "give the file itself; if this is meant to be it, copy or download it again",
             )
         },
     )
@@ -361,7 +361,7 @@ mod tests {
                 "a Parquet file",
                 "the source `parquet` reads it",
             ),
-            (b"\x1f\x8b\x08\0rest", "packed by gzip", "unpack"),
+            (b"\x1f\x8b\x08\0rest", "compressed with gzip", "unpack"),
             (b"PK\x03\x04", "a ZIP archive", "unpack"),
             (b"\x80\x04\x95rest", "a Python pickle", "numpy.save()"),
             (

@@ -1,4 +1,4 @@
-//! numpy: what does the header of an .npy file say?
+//! numpy: what does the header of an .npy file declare?
 //! Reads the one Python literal that numpy writes there, and nothing else; holds at most a header.
 //!
 //! ```text
@@ -13,7 +13,7 @@ use crate::limits;
 /// What files of arrays begin with.
 pub const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
-/// What a header says.
+/// What a header declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The type of values.
@@ -104,7 +104,7 @@ impl<'t> Literal<'t> {
                 _ => return Err(self.wrong("a key other than descr, fortran_order and shape")),
             };
             if !is_new {
-                return Err(self.wrong("a key twice"));
+                return Err(self.wrong("the same key twice"));
             }
             if !self.eat(b',') {
                 self.expect(b'}')?;

@@ -183,20 +183,20 @@ impl<'b> Walker<'b, '_> {
 
     fn pop(&mut self) -> Step<Value<'b>> {
         match self.stack.pop() {
-            None | Some(Value::Mark) => Err("takes a value that is not there".to_owned()),
+            None | Some(Value::Mark) => Err("uses a value that does not exist".to_owned()),
             Some(value) => Ok(value),
         }
     }
 
     fn top(&self) -> Step<Value<'b>> {
         let top = self.stack.last().copied();
-        top.ok_or_else(|| "takes a value that is not there".to_owned())
+        top.ok_or_else(|| "uses a value that does not exist".to_owned())
     }
 
     /// The values after the last mark.
     fn group(&mut self) -> Step<Vec<Value<'b>>> {
         let mark = (self.stack.iter()).rposition(|value| matches!(value, Value::Mark));
-        let mark = mark.ok_or("takes a group that has not begun")?;
+        let mark = mark.ok_or("ends a group that has not begun")?;
         let group = self.stack.get(mark..).unwrap_or_default();
         let group = group.iter().skip(1).copied().collect();
         self.stack.truncate(mark);
@@ -310,7 +310,7 @@ impl<'b> Walker<'b, '_> {
             0x80 => {
                 let [version] = self.word::<1>()?;
                 if version > 5 {
-                    return Err(format!("is of protocol {version}, and 5 is the last known"));
+                    return Err(format!("has protocol {version}, and 5 is the last known"));
                 }
             }
             0x95 => drop(self.take(8)?), // A frame: only of use to readers that read piece by piece.

@@ -50,7 +50,7 @@ fn column(file: View, what: &'static str, unit: u64) -> Result<Column> {
     let Some(extra) = remaining.checked_sub(bytes) else {
         return Err(cursor.corrupt(
             0,
-            format!("the file promises {bytes} bytes of {what}, {remaining} follow"),
+            format!("the file declares {bytes} bytes of {what}, but {remaining} follow"),
         ));
     };
     let (Some(count), Some(0)) = (bytes.checked_div(unit), bytes.checked_rem(unit)) else {
@@ -77,7 +77,7 @@ pub struct Deleted {
 const WORD: u64 = u64::BITS as u64;
 
 impl Deleted {
-    /// The deleted ones of `rows` rows. Repeats count once; a row that is not there is an error.
+    /// The deleted ones of `rows` rows. Repeats count once; a row that does not exist is an error.
     pub fn new(listed: &Column, rows: u64) -> Result<Deleted> {
         const BLOCK: u64 = 64 << 10;
         let mut deleted = Deleted::default();
@@ -98,7 +98,7 @@ impl Deleted {
                     let at = at.saturating_add(index.saturating_mul(4));
                     return Err(listed.payload.corrupt(
                         at,
-                        format!("row {row} is marked deleted, the segment has {rows} rows"),
+                        format!("row {row} is marked deleted, but the segment has {rows} rows"),
                     ));
                 };
                 deleted.mark(row);
@@ -207,8 +207,8 @@ mod tests {
         assert_eq!((column.count, column.extra), (2, 3));
         assert_eq!(column.payload.start(), HEADER_BYTES);
         for (promised, payload, said) in [
-            (17, 16, "promises 17 bytes of vectors, 16 follow"),
-            (u64::MAX, 16, "promises 18446744073709551615 bytes"),
+            (17, 16, "declares 17 bytes of vectors, but 16 follow"),
+            (u64::MAX, 16, "declares 18446744073709551615 bytes"),
             (12, 16, "12 bytes of vectors are not a whole number of 8"),
         ] {
             let error = vectors(file(promised, &vec![0; payload]), 8).unwrap_err();

@@ -123,7 +123,7 @@ impl Records {
         };
         if file != self.file || !ends {
             return wrong(format!(
-                "it ends at byte {end} of file {}, its lsn says byte {said} of file {file}",
+                "it ends at byte {end} of file {}, but its lsn states byte {said} of file {file}",
                 self.file
             ));
         }
@@ -137,7 +137,9 @@ impl Records {
         }
         let remaining = self.view.len().saturating_sub(at);
         if u64::from(said) > self.view.len() {
-            return wrong(format!("it ends at byte {said}, {remaining} bytes remain"));
+            return wrong(format!(
+                "it ends at byte {said}, but {remaining} bytes remain"
+            ));
         }
         let text = self.block.of(&self.view, start, names)?;
         let mut text = Cursor::new(text);

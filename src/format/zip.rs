@@ -78,7 +78,7 @@ fn directory(view: &View) -> Result<(u64, View)> {
     };
     let mut ends = (start..).zip((0..tail.len()).map(|at| tail.get(at..).unwrap_or_default()));
     let Some((at, _)) = ends.find(fits) else {
-        let what = "is not a whole zip archive: its directory, which stands at the end, is missing";
+        let what = "is not a complete zip archive: the directory at its end is missing";
         return Err(view.corrupt(view.len(), what));
     };
     let mut end = Cursor::new(view.cut(at, END_BYTES)?);
@@ -102,7 +102,7 @@ fn directory(view: &View) -> Result<(u64, View)> {
     Ok((count, view.cut(first, bytes)?))
 }
 
-/// What the end of an archive of more than 4 GiB or 65,535 members says.
+/// What the end of an archive of more than 4 GiB or 65,535 members declares.
 fn wide_end(view: &View, end: u64) -> Result<Option<(u64, u64, u64)>> {
     let Some(at) = end.checked_sub(20) else {
         return Ok(None);
@@ -115,7 +115,7 @@ fn wide_end(view: &View, end: u64) -> Result<Option<(u64, u64, u64)>> {
     let at = locator.u64("place of the directory's end")?;
     let mut wide = Cursor::new(view.cut(at, 56)?);
     if wide.array::<4>("end of the directory")? != *b"PK\x06\x06" {
-        return Err(view.corrupt(at, "the directory's end is not where the archive says"));
+        return Err(view.corrupt(at, "the directory's end is not where the archive places it"));
     }
     wide.payload("versions and disks", 20, 1)?;
     wide.u64("members on this disk")?;
@@ -170,8 +170,9 @@ fn entry(view: &View, cursor: &mut Cursor) -> Result<Member> {
     let at = start(view, header, &name)?;
     view.cut(at, len)?;
     if packing == Packing::Stored && len != unpacked {
-        let what =
-            format!("`{name}` has {len} bytes, {unpacked} unpacked, though it is not packed");
+        let what = format!(
+            "`{name}` has {len} bytes, {unpacked} decompressed, though it is not compressed"
+        );
         return Err(cursor.corrupt(cursor.at(), what));
     }
     Ok(Member {
@@ -188,10 +189,10 @@ fn entry(view: &View, cursor: &mut Cursor) -> Result<Member> {
 fn start(view: &View, header: u64, name: &str) -> Result<u64> {
     let mut cursor = Cursor::new(view.cut(header, view.len().saturating_sub(header))?);
     if cursor.array::<4>("member")? != *MAGIC {
-        let what = format!("`{name}` is not where the archive's directory says");
+        let what = format!("`{name}` is not where the archive's directory places it");
         return Err(Error::new(Kind::Corrupt, what).at(view.place(header)));
     }
-    cursor.payload("what the directory says, too", 22, 1)?;
+    cursor.payload("fields repeated from the directory", 22, 1)?;
     let (name, extra) = (cursor.u16("name")?, cursor.u16("extra fields")?);
     cursor.payload("name", name.into(), 1)?;
     cursor.payload("extra fields", extra.into(), 1)?;

@@ -160,7 +160,7 @@ pub struct FieldSettings {
     pub vector: Option<String>,
     /// What components become; `None`: they stay what they are.
     pub store_as: Option<StoreAs>,
-    /// Whether, and how, rows are brought to length 1.
+    /// Whether, and how, rows are scaled to length 1.
     pub normalize: Option<Normalize>,
     /// Columns that the job names, in its order.
     pub columns: Vec<ColumnSettings>,
@@ -243,7 +243,7 @@ pub struct ColumnSettings {
     pub nullable: Option<bool>,
     /// Of vectors: what components become.
     pub store_as: Option<StoreAs>,
-    /// Of vectors: whether, and how, they are brought to length 1.
+    /// Of vectors: whether, and how, they are scaled to length 1.
     pub normalize: Option<Normalize>,
     /// Of vectors: how distances are measured.
     pub metric: Option<Metric>,

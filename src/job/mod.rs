@@ -230,7 +230,7 @@ words!(
     }
 );
 words!(
-    /// How rows are brought to length 1.
+    /// How rows are scaled to length 1.
     Normalize {
         /// By the square root of the sum of squares.
         L2 = "l2",

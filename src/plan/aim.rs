@@ -13,7 +13,7 @@ use crate::schema::Index;
 use crate::sink::Sink;
 use crate::source::Survey;
 
-/// What travels, and how.
+/// What is migrated, and how.
 pub struct Aimed {
     /// Targets and shards as they will be.
     pub manifest: Manifest,

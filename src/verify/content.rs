@@ -261,7 +261,7 @@ struct Work<'w> {
     rooms: Buffers,
     /// Ids that several rows of the target have: such rows are counted.
     repeated: HashSet<Key>,
-    /// How many rows were delivered with each of them, and where the first lies.
+    /// How many rows were delivered with each of them, and where the first is.
     copies: BTreeMap<Key, Copies>,
     tally: Compared,
     /// The digest of all rows as they were delivered.

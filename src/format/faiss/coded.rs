@@ -1,4 +1,4 @@
-//! Kinds whose codes this program does not decode. They are skipped to reach what is stored beside or after them.
+//! Kinds whose codes this program does not decode. They are skipped to reach what is stored next to or after them.
 
 use super::additive::{Additive, skip};
 use super::header::{Header, header};

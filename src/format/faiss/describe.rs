@@ -23,7 +23,7 @@ pub struct Description {
     pub class: String,
     /// Where it begins in the file.
     pub at: u64,
-    /// Rows it says it has.
+    /// Rows it declares.
     pub rows: u64,
     /// Components, or bits.
     pub dimension: u32,

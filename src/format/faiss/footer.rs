@@ -41,11 +41,11 @@ pub(super) fn skip(c: &mut Cursor) -> Result<()> {
     let found = u64::from(crc32(&file, summed)?);
     if stored != found {
         let what = format!(
-            "Lucene's footer says that the CRC-32 of the bytes before it is {stored:08x}, but it is {found:08x}"
+            "Lucene's footer states that the CRC-32 of the bytes before it is {stored:08x}, but it is {found:08x}"
         );
         return Err(Error::new(Kind::Corrupt, what)
             .at(file.place(summed))
-            .hint("the file is damaged: take another copy of it, from a snapshot or a replica"));
+            .hint("the file is damaged: get another copy, from a snapshot or a replica"));
     }
     Ok(())
 }

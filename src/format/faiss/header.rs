@@ -72,7 +72,7 @@ impl Measure {
 pub(super) struct Header {
     /// Components, or bits.
     pub dimension: u32,
-    /// Rows it says it has.
+    /// Rows it declares.
     pub rows: u64,
     /// Whether it was trained.
     pub trained: bool,
@@ -193,7 +193,7 @@ pub(super) fn bytes_of(c: &Cursor, at: u64, what: &str, rows: u64, width: u64) -
     })
 }
 
-/// Returns an error unless a block is as long as the fields before it say.
+/// Returns an error unless a block is as long as the fields before it declare.
 pub(super) fn expect(c: &Cursor, at: u64, what: &str, found: u64, expected: u64) -> Result<()> {
     if found == expected {
         return Ok(());

@@ -28,7 +28,7 @@ pub struct Node {
     pub at: u64,
     /// Components, or bits.
     pub dimension: u32,
-    /// Rows it says it has.
+    /// Rows it declares.
     pub rows: u64,
     /// Whether it was trained.
     pub trained: bool,
@@ -199,7 +199,7 @@ pub fn parse(view: &View) -> Result<Node> {
     let end = c.at();
     c.finish().map_err(|error| {
         error.hint(format!(
-            "the index ends there, and something else put the rest behind it; if that is known to be no part of it, \
+            "the index ends there, and something else appended the rest; if that is known not to belong to it, \
              `head -c {end}` of the file is the index alone"
         ))
     })?;

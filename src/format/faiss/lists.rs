@@ -151,7 +151,7 @@ fn numbers(table: &View, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result
 
 /// Reads inverted lists: four characters, how many, the length of a code, then by kind.
 ///
-/// `code_bytes` is what the index says a code is, where it is known.
+/// `code_bytes` is the length of a code according to the index, where known.
 pub(super) fn lists(c: &mut Cursor, count: u64, code_bytes: Option<u64>) -> Result<Lists> {
     let at = c.at();
     let fourcc = FourCc::read(c, "inverted lists")?;
@@ -270,7 +270,7 @@ fn panorama(c: &mut Cursor, count: u64, code_bytes: u64, with_batch: bool) -> Re
         c.payload("list codes", slots, code_bytes)?;
         let ids = c.at();
         c.payload("list ids", size, 8)?;
-        // For all levels that were asked for, even those that no components are left for.
+        // For all requested levels, even those that no components are left for.
         c.payload("list norms", slots, norms_bytes(levels))?;
         lists.push(list, size, codes, Some(ids));
     }

@@ -44,7 +44,7 @@ pub(super) fn remedy(node: &Node, remedy: Remedy) -> String {
         ids
     };
     format!(
-        "approximations can be had with faiss in Python: {rows}, ids from {ids}, both added to an IndexIDMap of an \
-         IndexFlat with add_with_ids(); the exact vectors only from where the index was made"
+        "approximations can be obtained with faiss in Python: {rows}, ids from {ids}, both added to an IndexIDMap of an \
+         IndexFlat with add_with_ids(); the exact vectors are only where the index was made"
     )
 }

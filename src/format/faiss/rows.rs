@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::input::View;
 use crate::schema::{Element, Metric, VectorType};
 
-/// How well the vectors come back.
+/// How well the vectors can be recovered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Faithful {
     /// As they were added.
@@ -32,7 +32,7 @@ pub enum Recovery {
     Rows(Box<Rows>),
     /// Nothing.
     Nothing {
-        /// The kind that is to blame: the index, or one inside it.
+        /// The kind that prevents it: the index, or one inside it.
         kind: FourCc,
         /// What it is instead, as the end of a sentence that begins with that kind.
         why: String,
@@ -43,7 +43,7 @@ pub enum Recovery {
     },
 }
 
-/// The rows of an index: where they lie, what they are, which ids they have.
+/// The rows of an index: where they are, what they are, which ids they have.
 #[derive(Clone, Debug)]
 pub struct Rows {
     /// The kind of index that has them: the file's, or one inside it.
@@ -58,7 +58,7 @@ pub struct Rows {
     pub stored: Arc<Stored>,
     /// Tables that map stored ids, or row numbers, to ids; applied in this order.
     pub maps: Vec<View>,
-    /// How well vectors come back.
+    /// How well vectors can be recovered.
     pub faithful: Faithful,
     /// What the operator should know.
     pub warnings: Vec<String>,
@@ -108,7 +108,7 @@ impl Nothing {
         Nothing::new(
             node,
             "was never trained and holds no rows",
-            "train it and add vectors, or give the index that was filled",
+            "train it and add vectors, or give the filled index",
         )
     }
 }
@@ -135,7 +135,7 @@ const LIBFAISS: &str = if cfg!(feature = "faiss") {
 };
 
 impl Recovery {
-    /// What can be had from an index, the outermost of a file. Reads matrices, no rows.
+    /// What can be recovered from an index, the outermost of a file. Reads matrices, no rows.
     pub fn of(file: &View, node: &Node) -> Result<Recovery> {
         let mut way = Way::default();
         if footer::is_there(file)? {
@@ -174,7 +174,7 @@ impl Recovery {
 }
 
 impl Rows {
-    /// The rows of an index, or an error that says why there are none to be had.
+    /// The rows of an index, or an error that says why there are none.
     pub fn of(file: &View, node: &Node) -> Result<Rows> {
         match Recovery::of(file, node)? {
             Recovery::Rows(rows) => Ok(*rows),
@@ -269,7 +269,7 @@ fn walk(node: &Node, way: &mut Way) -> std::result::Result<Found, Nothing> {
         Body::Coded { why, how, .. } => Err(Nothing::new(node, *why, *how)),
         Body::Missing => Err(Nothing::new(
             node,
-            "was written without its vectors (`null` stands in their place)",
+            "was written without its vectors (`null` is in their place)",
             "write the index again with faiss, without IO_FLAG_SKIP_STORAGE",
         )),
     }
@@ -341,7 +341,7 @@ struct Found {
 
 /// Why an index may count rows and have none at all.
 const MOVED_OUT: &str = "merge_from() of Faiss moves the rows into another index, and may leave the count behind; \
-     they are in the index that took them";
+     they are in the index that received them";
 
 fn miscounted(kind: FourCc, counted: u64, held: u64, why: &str) -> String {
     format!("the index `{kind}` counts {counted} rows and holds {held}: {why}")
@@ -354,7 +354,7 @@ fn check_stored(node: &Node, stored: &Stored, way: &mut Way) -> std::result::Res
             return Err(Nothing::new(
                 node,
                 "was written without its inverted lists (`il00`)",
-                "write the index again with faiss, its lists with it",
+                "write the index again with faiss, including its lists",
             ));
         }
         Place::Packed { .. } => {
@@ -379,7 +379,7 @@ fn check_stored(node: &Node, stored: &Stored, way: &mut Way) -> std::result::Res
         } else if total == 0 {
             MOVED_OUT.to_owned()
         } else if duplicates.is_some() {
-            "Faiss goes on counting duplicates that were removed, and vectors with NaN, which it does not keep"
+            "Faiss still counts duplicates that were removed, and vectors with NaN, which it does not keep"
                 .to_owned()
         } else {
             let gone = node.rows.saturating_sub(total);
@@ -413,7 +413,7 @@ fn check_stored(node: &Node, stored: &Stored, way: &mut Way) -> std::result::Res
     if stored.by_residual && !decode::has_centres(stored.quantizer.as_ref()) {
         return Err(Nothing::new(
             node,
-            "keeps what remains of vectors after their list's centre is taken away, and this program cannot read its centres",
+            "keeps residuals of vectors to their list's centre, and this program cannot read the centres",
             Remedy::Lists,
         ));
     }
@@ -432,7 +432,7 @@ fn finish(
     if node.dimension == 0 {
         return Ok(Err(Nothing::new(node, FLAT, IDLE)));
     }
-    // What lies inside may be trained while a transform around it is not.
+    // What is inside may be trained while a transform around it is not.
     if stored.lists.rows == 0 && !node.trained {
         return Ok(Err(Nothing::untrained(node)));
     }
@@ -451,9 +451,8 @@ fn finish(
             match undo(transform)? {
                 Undo::Step { step, loss, shifts } => {
                     if shifts && unit {
-                        way.rough.push(
-                            "vectors were centred and then brought to unit length".to_owned(),
-                        );
+                        way.rough
+                            .push("vectors were centred and then scaled to unit length".to_owned());
                     }
                     way.rough.extend(loss);
                     steps.push(step);
@@ -482,7 +481,7 @@ fn finish(
                 ""
             };
             way.warnings.push(format!(
-                "vectors were brought to unit length when they were added, their lengths were not kept{same}"
+                "vectors were scaled to unit length when they were added; their lengths were not kept{same}"
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! What is a file that is no index? A part that Faiss can write separately, or a file of another kind.
+//! What is a file that is not an index? A part that Faiss can write separately, or a file of another kind.
 
 use super::transform;
 use crate::error::{Error, Kind, Result};

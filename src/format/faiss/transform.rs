@@ -42,7 +42,7 @@ pub enum Act {
     Normalize,
     /// The mean was subtracted.
     Center(View),
-    /// Three rounds of random signs and a Walsh-Hadamard transform; the signs grow from the seed.
+    /// Three rounds of random signs and a Walsh-Hadamard transform; the signs derive from the seed.
     Hadamard(u32),
     /// Centred, brought to unit length, rotated for binarization.
     Itq,

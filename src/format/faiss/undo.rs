@@ -122,7 +122,7 @@ pub(super) fn undo(transform: &Transform) -> Result<Undo> {
         Act::Normalize => Step::Add(Vec::new()),
         Act::Itq => {
             return Ok(Undo::Cannot(
-                "ITQ centres vectors and brings them to unit length".to_owned(),
+                "ITQ centres vectors and scales them to unit length".to_owned(),
             ));
         }
     };
@@ -306,7 +306,7 @@ fn turn_back(
     }
 }
 
-/// The signs Faiss grows from a seed: SplitMix64, one draw for each, three times over.
+/// The signs Faiss derives from a seed: SplitMix64, one draw for each, three times over.
 fn hadamard_signs(seed: u32, width: usize) -> [Vec<f32>; 3] {
     let mut state = u64::from(seed);
     let mut draw = || {
