@@ -177,8 +177,7 @@ impl Error {
     }
 
     /// One error that stands for several, each listed once, in the order they were found, with the kind of the first.
-    /// `None`
-    /// for none; a single error stays as it is.
+    /// `None` for none; a single error stays as it is.
     pub fn several(errors: Vec<Error>) -> Option<Error> {
         let mut mistakes: Vec<Error> = Vec::new();
         let mut details: Vec<String> = Vec::new();

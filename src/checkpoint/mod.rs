@@ -317,8 +317,7 @@ impl Checkpoint {
     }
 
     /// Records, when a run stops cleanly, which batches of the windows it opened may have been sent without a receipt:
-    /// the
-    /// others are known not to have been sent. Synced.
+    /// the others are known not to have been sent. Synced.
     pub fn doubt(&self, shard: u32, target: u32, batches: Vec<u32>) -> Result<()> {
         self.write_synced(Record::Doubt {
             shard,

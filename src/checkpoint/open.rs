@@ -29,8 +29,7 @@ pub enum Found {
 
 impl Checkpoint {
     /// Where the log of this plan is: at its own path or, if there is none, where earlier versions of the program left
-    /// it, if
-    /// it belongs to this job.
+    /// it, if it belongs to this job.
     pub fn find(plan: &Plan) -> PathBuf {
         let (own, before) = (&plan.settings.checkpoint, &plan.settings.checkpoint_before);
         let Some(before) = before.as_ref().filter(|_| !own.exists()) else {
@@ -43,8 +42,7 @@ impl Checkpoint {
     }
 
     /// Creates the log, or continues an existing one if it belongs to this plan. `again` puts any existing log aside.
-    /// Nothing
-    /// is written or put aside before there is something to record.
+    /// Nothing is written or put aside before there is something to record.
     pub fn create_or_resume(path: &Path, plan: &Plan, again: bool) -> Result<Found> {
         make_folder(path, plan)?;
         begin_or_resume(open_locked(path)?, path, plan, again, 0)

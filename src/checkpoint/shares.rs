@@ -109,8 +109,7 @@ fn of_run(path: &Path, run: &str) -> Option<Log> {
 
 impl Checkpoint {
     /// The common log of a job's shares, once no other program holds it: its holder decides about the targets and
-    /// creates
-    /// them while the others wait. `wait` fails if that takes too long.
+    /// creates them while the others wait. `wait` fails if that takes too long.
     pub fn in_common(
         path: &Path,
         plan: &Plan,
@@ -205,8 +204,7 @@ impl Checkpoint {
     }
 
     /// The log of a job all of whose shares have finished, with what they delivered; otherwise an error that names the
-    /// missing
-    /// ones.
+    /// missing ones.
     pub fn gathered(path: &Path, plan: &Plan) -> Result<Found> {
         Checkpoint::expect(path)?;
         let mut file = open::open_locked(path)?;

@@ -38,8 +38,7 @@ pub struct Report {
     /// The same under its original key, which ends never change.
     pub outcome: &'static str,
     /// If the run had nothing to do: when the job had finished, in seconds since the epoch. The figures are then those
-    /// of
-    /// the run that finished it.
+    /// of the run that finished it.
     pub finished_at: Option<u64>,
     /// What was done to targets of a job that had finished, such as `products: indexing`.
     pub completed: Vec<String>,

@@ -149,8 +149,7 @@ impl Conversion {
     }
 
     /// Appends converted rows to `out`, and returns the largest relative error. `None`: a row cannot be converted, and
-    /// `out` is
-    /// useless.
+    /// `out` is useless.
     fn rows(
         self,
         vectors: &[u8],

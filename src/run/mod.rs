@@ -277,8 +277,7 @@ struct Counted {
     /// According to the log, batches below this may be on their way.
     window: u32,
     /// Rows of the target before the next batch. Only sinks that do not resume inside a target rely on it, and they
-    /// restart
-    /// shards.
+    /// restart shards.
     first_row: u64,
 }
 

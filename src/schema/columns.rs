@@ -388,8 +388,7 @@ impl Columns {
     }
 
     /// The type of the vectors if there are an int64 key and one dense vector that every row has, in this order, and
-    /// nothing
-    /// else.
+    /// nothing else.
     pub fn as_plain(&self) -> Option<VectorType> {
         self.plain
     }

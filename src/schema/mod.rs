@@ -1,8 +1,9 @@
 //! What columns are there, and how are they spelt in Arrow? What types, metrics and indexes are there?
 //! Knows names and widths; never touches a row.
 //!
-//! A vector column is `FixedSizeBinary(row_bytes)`. Payloads of Faiss files begin at byte 45 or 49, never aligned for f32, and arrow-rs panics on
-//! misaligned typed buffers; byte arrays have alignment 1, so a mapped file becomes a column without a copy.
+//! A vector column is `FixedSizeBinary(row_bytes)`. Payloads of Faiss files begin at byte 45 or 49, never aligned for
+//! f32, and arrow-rs panics on misaligned typed buffers; byte arrays have alignment 1, so a mapped file becomes a
+//! column without a copy.
 
 mod collection;
 mod columns;

@@ -74,8 +74,8 @@ pub trait Spec {
 
 /// A place vectors come from.
 ///
-/// Blocking, and shared by all threads. A source over the network waits inside
-/// its own client; it never asks its caller to be async.
+/// Blocking, and shared by all threads. A source over the network waits inside its own client; it never asks its caller
+/// to be async.
 pub trait Source: Send + Sync {
     /// Looks without moving data: a manifest, with shards along natural seams
     /// (row ranges, inverted lists, segments), and an identity that changes when the data does.

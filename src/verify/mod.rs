@@ -373,8 +373,7 @@ impl TargetReport {
     }
 
     /// Notes the result of checking the batches that were sent more than once, if all rows were counted exactly: the
-    /// others
-    /// are there once or not at all, so the count proves the rest.
+    /// others are there once or not at all, so the count proves the rest.
     fn look_again(&mut self, found: Content) {
         if let Some(why) = found.not_compared {
             self.note(format!(

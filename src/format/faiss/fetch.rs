@@ -74,7 +74,7 @@ impl Lists {
             let block = row.saturating_sub(place).saturating_mul(pairs);
             let bytes = batch.saturating_mul(pairs);
             let block = file.cut(run.codes.saturating_add(block), bytes)?;
-            // Blocks have 32 rows unless the writer was told otherwise: these lie together.
+            // Blocks have 32 rows unless the writer chose another size; those of 32 are read whole.
             let whole_block = match batch {
                 TOGETHER => View::from_bytes("", block.bytes()?),
                 _ => block,
