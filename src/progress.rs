@@ -69,7 +69,7 @@ struct State {
     now: Now,
     /// Seconds spent in each phase that has ended.
     spent: BTreeMap<Phase, Duration>,
-    /// Targets that still get rows: while there are any, work on full ones is no phase of its own.
+    /// Targets that still get rows: while there are any, work on full ones is not a phase of its own.
     filling: u64,
     /// The phase to be in when the last of them is full.
     next: Option<(Phase, String)>,

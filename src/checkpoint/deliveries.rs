@@ -34,7 +34,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Whether rows may have gone out: the log of a run that has not finished knows.
+    /// Whether rows may have been sent, as the log of an unfinished run records.
     fn may_have_sent(&self) -> bool {
         let text = std::fs::read(&self.checkpoint).unwrap_or_default();
         let log = log::read(&self.checkpoint, &text).map(|(log, _)| log);

@@ -4,7 +4,7 @@
 //!
 //! An interval begins after a position and ends with another, inclusive. Each batch is recorded as an interval before
 //! it may be sent. What has no receipt is read again: recorded batches as the same interval, because they may have
-//! arrived; the rest is cut anew.
+//! arrived; the rest is cut again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(shard.doubts(), BTreeSet::from([0, 2]));
         assert_eq!(shard.unused(), 3);
         shard.only(&BTreeSet::from([2]));
-        // Read anew, it falls into other batches.
+        // When read again, it is cut into other batches.
         shard.cut(3, at(0), at(3));
         assert!(shard.received(3, at(0), at(3)));
         assert_eq!(

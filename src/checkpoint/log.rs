@@ -20,7 +20,7 @@ pub struct Log {
     pub header: Option<Header>,
     pub targets: BTreeMap<u32, TargetLog>,
     pub shards: BTreeMap<u32, ShardLog>,
-    /// The shards, if the source would give others when asked again.
+    /// The shards, if the source would return others when asked again.
     pub given: Vec<Shard>,
     pub finished: Option<Finished>,
     pub left_out: Vec<(u32, String, u64, Value)>,

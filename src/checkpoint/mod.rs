@@ -81,7 +81,7 @@ struct State {
 /// The beginning of a log.
 struct Beginning {
     header: Header,
-    /// The shards, if the source would give others when asked again.
+    /// The shards, if the source would return others when asked again.
     shards: Vec<Shard>,
 }
 

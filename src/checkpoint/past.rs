@@ -78,7 +78,7 @@ impl Checkpoint {
     }
 
     /// What the log at this path says about a run of this plan whose targets are all finished. Refuses the log of
-    /// another job, and of a run that has not come that far.
+    /// another job, and of a run that has not got that far.
     pub fn past(path: &Path, plan: &Plan) -> Result<Past> {
         let text = match log::text(path) {
             Ok(text) => text,

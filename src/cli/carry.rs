@@ -279,7 +279,7 @@ fn show_summary(report: &Report, common: &Common) -> Result<()> {
         return Ok(());
     }
     if io::stdout().is_terminal() {
-        // It may be the terminal that shows progress: the summary begins in a line of its own.
+        // It may be the terminal that shows progress: the summary begins on a line of its own.
         common.screen.rest();
     }
     summary::summary(report, columns()).print()

@@ -64,7 +64,7 @@ fn is_faiss(view: &View) -> Result<bool> {
     Ok(matches!(&*ending(view), "index" | "faiss") || faiss::begins(view)?)
 }
 
-/// The error about a file that begins like none that can be read, given what its name claims.
+/// The error about a file whose beginning matches no readable kind, given what its name claims.
 fn stranger(view: &View) -> Result<Error> {
     let (wanted, source) = match &*ending(view) {
         "parquet" => ("a Parquet file", "parquet"),

@@ -34,7 +34,7 @@ enum Wanted {
         allow: Vec<String>,
         block: Vec<String>,
     },
-    /// That the files which a destination has already can be.
+    /// That the files that a destination already has can be opened.
     Destination { settings: serde_yaml::Mapping },
 }
 
@@ -43,7 +43,7 @@ enum Wanted {
 enum Told {
     /// What is looked at from here on; the bytes of a path.
     File(Vec<u8>),
-    /// It goes on.
+    /// It is still working.
     Alive,
     /// The description, or why there is none.
     Described(Box<std::result::Result<Description, Failure>>),
@@ -52,7 +52,7 @@ enum Told {
 /// An error between processes.
 #[derive(Serialize, Deserialize)]
 struct Failure {
-    /// Whether the file is to blame, rather than its disk.
+    /// Whether the file is at fault, rather than its disk.
     corrupt: bool,
     what: String,
     hint: Option<String>,
@@ -178,7 +178,7 @@ fn begin(wanted: &Wanted) -> Option<Child> {
     let mut child = child.spawn().ok()?;
     let text = serde_json::to_vec(wanted).expect("paths and settings are plain data");
     let mut stdin = child.stdin.take().expect("its input was asked for");
-    // If the process ended before it read this, its exit status tells.
+    // If the process ended before it read this, its exit status shows it.
     let _ = stdin.write_all(&text);
     Some(child)
 }

@@ -94,7 +94,7 @@ struct RunFlags {
     #[arg(long)]
     again: bool,
     /// Carry one share of the rows, such as `2/4`: as many programs, on any hosts, carry one each, and `milvusdm
-    /// finish` takes the last steps. `auto` and `auto/4` go by the number of a task in a Slurm array or a pod of a
+    /// finish` takes the last steps. `auto` and `auto/4` use the number of a task in a Slurm array or a pod of a
     /// Kubernetes indexed Job
     #[arg(long, value_name = "K/N", conflicts_with = "dry_run")]
     shard: Option<Share>,
@@ -319,7 +319,7 @@ fn open_many_files() {
 fn fail(error: &Error, common: &Common) -> ExitCode {
     let code = error.kind().exit_code();
     if common.json && !error.is_reported() {
-        // If that cannot be printed either, the exit code tells.
+        // If that cannot be printed either, the exit code reports it.
         let _ = print_json(&serde_json::json!({"error": show::error_json(error)}));
     }
     common.screen.say(&format!("error: {error}"));

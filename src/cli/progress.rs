@@ -162,7 +162,7 @@ impl Look {
         (self.counts() && self.rows_per_s > 0.0).then(|| left / self.rows_per_s)
     }
 
-    /// As much of it as fits into so many columns, the most important first.
+    /// As much of it as fits into this many columns, the most important first.
     fn line(&self, columns: usize) -> String {
         if let Some(waiting) = &self.waiting {
             let clock = |at: SystemTime| show::clock(at);

@@ -108,7 +108,7 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
 
 /// Standard error, shared by all threads that print: a redrawn line makes way for lines that stay.
 ///
-/// One thread of its own writes. A terminal that takes no more output (Ctrl-S, a reader that hangs) blocks its writer
+/// A separate thread writes. A terminal that accepts no more output (Ctrl-S, a reader that hangs) blocks its writer
 /// for as long as it likes, and neither a run nor its end may wait for that. The terminal may belong to other programs
 /// too, so it stays in blocking mode.
 #[derive(Clone, Default)]
@@ -336,7 +336,7 @@ fn columns_of(c: char) -> usize {
     if c.is_ascii() { 1 } else { 2 }
 }
 
-/// As much of a line as fits into so many columns.
+/// As much of a line as fits into this many columns.
 fn fitted(line: &str, columns: usize) -> String {
     let line = shown(line);
     let mut left = columns;

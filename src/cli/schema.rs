@@ -121,7 +121,7 @@ fn general(path: &str) -> Setting {
     let (kind, key) = rest.split_once('.').unwrap_or((rest, ""));
     let kind = kinds.iter().find(|entry| entry.name == kind);
     let found = kind.and_then(|kind| find(kind.settings, key)).copied();
-    found.expect("classic keys stand for keys that there are")
+    found.expect("classic keys stand for existing keys")
 }
 
 /// A map of settings, and nothing else.

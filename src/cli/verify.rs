@@ -22,7 +22,7 @@ use crate::run::{self, Stop};
 use crate::sink::{Action, Loan};
 use crate::verify::{self, Pacing, TargetReport, When};
 
-/// What `milvusdm verify` takes besides a job.
+/// What `milvusdm verify` accepts besides a job.
 #[derive(Args, Clone, Default)]
 pub struct VerifyFlags {
     /// Compare a sample of the rows of large collections, not all of them

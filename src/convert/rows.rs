@@ -1,5 +1,5 @@
-//! How do rows get the columns of their target? Value by value if a type changes; columns that stay as they are, are
-//! not touched.
+//! How do rows get the columns of their target? Value by value if a type changes; unchanged columns are not
+//! touched.
 
 use std::sync::Arc;
 
@@ -267,7 +267,7 @@ fn vectors(
     };
     let after = conversion
         .becomes(vector)
-        .expect("it was asked when the shape was made");
+        .expect("it was checked when the shape was made");
     let width = after.row_bytes() as usize;
     let mut room = rooms.take();
     let mut scratch = rooms.take();

@@ -22,7 +22,7 @@ pub struct Fingerprint {
     pub stamps: BTreeMap<String, String>,
     /// For each target, the pieces of data that go into it, and how they are read.
     pub pieces: Vec<BTreeSet<String>>,
-    /// The same as the first version of the log spelt it: settings as written, and the files' times among them.
+    /// The same, as the first version of the log spelt it: settings as written, and the files' times among them.
     pub first: BTreeMap<String, String>,
 }
 
@@ -31,7 +31,7 @@ impl Fingerprint {
     pub const DATA: &'static str = "data: ";
     /// Prefix of keys about a target.
     pub const TARGET: &'static str = "target ";
-    /// Prefix of keys about how the rows are cut: they matter only while batches are on their way.
+    /// Prefix of keys about how the rows are cut: they matter only while batches are in flight.
     pub const CUT: &'static str = "batches: ";
     /// The key of the size of a batch.
     pub const BATCH_BYTES: &'static str = "batches: bytes";
@@ -86,7 +86,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("sink.hdf5.chunk_rows", "auto"),
 ];
 
-/// The fingerprint of a job. `from` tells for each target the source's targets that go into it.
+/// The fingerprint of a job. `from` lists, for each target, the source's targets that go into it.
 pub fn fingerprint(
     job: &Job,
     source: &dyn Source,

@@ -36,7 +36,7 @@ impl<'r> Way<'r> {
     }
 }
 
-/// Delivers a parcel. Also returns whether an attempt may have arrived besides the one that has the receipt.
+/// Delivers a parcel. Also returns whether an attempt other than the one with the receipt may have arrived.
 pub(super) fn deliver(
     run: &Run<'_>,
     parcel: &Parcel,

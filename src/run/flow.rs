@@ -349,7 +349,7 @@ mod tests {
         seen
     }
 
-    /// Takes so many bytes a second, as Milvus's limiter does: a request is taken while there is anything left, and
+    /// Accepts this many bytes a second, as Milvus's limiter does: a request is accepted while anything is left, and
     /// may leave a debt.
     struct Bucket {
         bytes_per_s: f64,
@@ -397,8 +397,8 @@ mod tests {
         }
     }
 
-    /// Takes everything; a request takes `alone` where it is alone, and all together so many a second at most, less
-    /// for each beyond `crowd`.
+    /// Accepts everything; a request takes `alone` if it is alone; all together at most `per_s`, less for each beyond
+    /// `crowd`.
     struct Served {
         alone: Duration,
         per_s: f64,

@@ -372,7 +372,7 @@ fn pack_gap(
             handed.entry(shard.number).or_default();
         }
         let repeats = source.repeats(shard, moves && standing.begun());
-        // Files take no row back: rows read from one state cannot be told from rows of the next.
+        // Rows in files cannot be taken back: rows of one state are indistinguishable from rows of the next.
         if repeats && !moves {
             let what = format!("{}: the state that was read is gone", shard.name);
             return Err(

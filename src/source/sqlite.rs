@@ -79,7 +79,8 @@ impl Files {
         // Writers before 2010 did not maintain the page count; the change counter shows this.
         let pages = u64::from(number(28));
         if number(24) == number(92) && self.main.len() < pages * page {
-            let what = format!("the file ends here: its header declares {pages} pages of {page} bytes");
+            let what =
+                format!("the file ends here: its header declares {pages} pages of {page} bytes");
             return Err(self.main.corrupt(self.main.len(), what));
         }
         Ok(())

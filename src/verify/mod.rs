@@ -105,7 +105,7 @@ impl Pacing<'_> {
             done = Some(deed()?);
             Ok(())
         })?;
-        Ok(done.expect("it went well, so that it was done"))
+        Ok(done.expect("it succeeded, so it was done"))
     }
 }
 

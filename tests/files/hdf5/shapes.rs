@@ -83,7 +83,10 @@ d.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([str(i).ljust(12) for i in ids], 'S
             "['1', '2', '9223372036854775808']",
             "row 2: `9223372036854775808` is no",
         ),
-        ("['1', '2', '123456789012345678901234567890']", "is not a whole number"),
+        (
+            "['1', '2', '123456789012345678901234567890']",
+            "is not a whole number",
+        ),
         (
             "[1.0, 2.5, 3.0]",
             "row 1: 2.5 is not a whole number below 2^53",
