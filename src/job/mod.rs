@@ -556,10 +556,7 @@ fn read_run(
     run.max_rows_per_s = form.number("max_rows_per_s");
     run.max_bytes_per_s = form.size("max_bytes_per_s");
     if run.max_bytes_per_s == Some(0) {
-        form.mistake(
-            "max_bytes_per_s",
-            "at 0 bytes per second the job never ends",
-        );
+        form.mistake("max_bytes_per_s", "0 bytes a second would never end");
     }
     if let Some(path) = form.text("checkpoint") {
         run.checkpoint = absolute(Path::new(&path));
