@@ -94,7 +94,7 @@ impl Checkpoint {
                 )
             }
             (Some(_), false) => format!(
-                "is of a finished job that differs ({}), with {rows} rows: where they may still be in what the job adds \
+                "belongs to a finished job that differs ({}), with {rows} rows: if they may still be in what the job adds \
                  to, a run refuses without --again",
                 named(&differs)
             ),
@@ -108,10 +108,10 @@ impl Checkpoint {
                 format!("records that {done} of {all} files are finished: a run writes the others")
             }
             (None, false) if !log.may_have_sent() => {
-                "is of a job that sent nothing: a run puts it aside".to_owned()
+                "belongs to a job that sent nothing: a run puts it aside".to_owned()
             }
             (None, false) => format!(
-                "is of another, unfinished job ({}): a run refuses without --again",
+                "belongs to another, unfinished job ({}): a run refuses without --again",
                 named(&differs)
             ),
         }))

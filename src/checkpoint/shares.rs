@@ -55,18 +55,18 @@ pub(super) fn check(path: &Path, log: &Log, shares: u32) -> Result<()> {
     }
     let (what, hint) = match (before, shares) {
         (0, _) => (
-            "is of a run that carries all of this job".to_owned(),
+            "belongs to a run that carries all of this job".to_owned(),
             "the same command without --shard continues it".to_owned(),
         ),
         (before, 0) => (
-            format!("is of a job that is carried in {before} shares"),
+            format!("belongs to a job that is carried in {before} shares"),
             format!(
                 "`--shard 1/{before}` and so on continue one each, `milvusdm finish` takes the last steps; --again \
                  restarts the job without shares"
             ),
         ),
         (before, shares) => (
-            format!("is of a job that is carried in {before} shares, not {shares}"),
+            format!("belongs to a job that is carried in {before} shares, not {shares}"),
             format!("`--shard 1/{before}` and so on continue it"),
         ),
     };
@@ -217,7 +217,7 @@ impl Checkpoint {
             return Err(another(path, &differs));
         }
         let Some(of) = log.shares() else {
-            let what = "is of a job that is not carried in shares";
+            let what = "belongs to a job that is not carried in shares";
             return Err(Error::path(Kind::Job, path, what).hint("`milvusdm run` continues it"));
         };
         let found = open::resume(path, file, log, plan)?;

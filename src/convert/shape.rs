@@ -228,7 +228,7 @@ impl Draft<'_> {
                     let names = names.collect::<Vec<_>>().join(", ");
                     let what = format!("the source has {} vectors ({names})", numbers.len());
                     let error = Error::new(Kind::Job, what);
-                    let error = error.hint("`fields.columns` names each");
+                    let error = error.hint("name each under `fields.columns`");
                     self.wrong.push(("fields.vector".to_owned(), error));
                 }
                 (used, None)

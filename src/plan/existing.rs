@@ -85,7 +85,7 @@ pub fn check_numbers(plan: &Plan, target: &Target, decision: &Decision) -> Resul
         return Ok(());
     }
     let what = format!(
-        "{}: the ids are row numbers from 0, and {} has {} rows already: different rows would get the same ids",
+        "{}: the ids are row numbers from 0, and {} already has {} rows: different rows would get the same ids",
         target.source, target.name, decision.rows_before
     );
     let kind = &plan.source_kind;

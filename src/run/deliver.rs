@@ -173,7 +173,7 @@ impl Run<'_> {
                 lost.what()
             );
             Err(Error::new(Kind::Lost, what).hint(
-                "check whether its rows are there, and right, then choose: `run: {on_doubt: resend}` sends it again and may \
+                "check whether its rows are there and correct, then choose: `run: {on_doubt: resend}` sends it again and may \
                  duplicate its rows; `on_doubt: upsert` replaces rows with the same keys, no matter who wrote them; \
                  `mode: overwrite` with --again loads everything again",
             ))

@@ -179,7 +179,7 @@ fn unknown(what: &str, name: &str, there: &[&str], place: &Path) -> Error {
         list.push_str(&format!(" and {} more", there.len() - SHOWN));
     }
     let list = match there.is_empty() {
-        true => "there is none".to_owned(),
+        true => "there are none".to_owned(),
         false => format!("there are {list}"),
     };
     let error = Error::path(

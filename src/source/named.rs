@@ -41,7 +41,7 @@ fn unknown(what: &str, glob: &str, there: &[String]) -> Error {
     let names: Vec<&str> = there.iter().map(String::as_str).collect();
     let shown = names[..names.len().min(limits::FILES_LISTED)].join(", ");
     let listed = match names.len() {
-        0 => "there is none".to_owned(),
+        0 => "there are none".to_owned(),
         _ => format!("there are {shown}"),
     };
     let error = Error::new(Kind::Job, format!("no {what} is called `{glob}`"));

@@ -347,7 +347,7 @@ impl TargetReport {
                 self.open(self.totals.sent_again);
                 self.note(format!(
                     "{counted} is an upper bound: {} rows were sent more than once, and statistics count a row each \
-                     time that it came: as many may be missing, or there twice",
+                     time it arrived: as many may be missing, or there twice",
                     self.totals.sent_again
                 ));
             }

@@ -243,13 +243,16 @@ fn what_cannot_be_carried_in_shares_is_refused() {
         &jobs,
         &format!("{run} --shard 1/3"),
         2,
-        &["is of a job that is carried in 4 shares, not 3"],
+        &["belongs to a job that is carried in 4 shares, not 3"],
     );
     check(
         &jobs,
         run,
         2,
-        &["is of a job that is carried in 4 shares", "milvusdm finish"],
+        &[
+            "belongs to a job that is carried in 4 shares",
+            "milvusdm finish",
+        ],
     );
     check(
         &jobs,
@@ -288,7 +291,7 @@ fn what_cannot_be_carried_in_shares_is_refused() {
         &jobs,
         &format!("{run} --shard 1/4"),
         2,
-        &["is of a run that carries all of this job"],
+        &["belongs to a run that carries all of this job"],
     );
     check(&jobs, "finish job.yaml", 2, &["is not carried in shares"]);
 }

@@ -206,7 +206,7 @@ fn row_numbers_do_not_meet_those_of_others() {
         jobs.run(&format!("{name}_a"), &job(&jobs, "a.h5", sink, ""))
             .code(0);
         let second = job(&jobs, "b.h5", sink, "");
-        let words = ["100 rows already", "first_id: 100"];
+        let words = ["already has 100 rows", "first_id: 100"];
         jobs.run(&format!("{name}_b"), &second).code(2).says(&words);
         assert!(!jobs.path(&format!("{name}_b.yaml.ckpt")).exists());
         let plan = jobs.milvusdm(&["plan", &format!("{name}_b.yaml")]);

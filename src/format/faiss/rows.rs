@@ -131,7 +131,7 @@ struct Way {
 const LIBFAISS: &str = if cfg!(feature = "faiss") {
     "with `lossy: allow` libfaiss decodes it, if it can"
 } else {
-    "a build with `--features faiss` may have libfaiss decode it, under `lossy: allow`"
+    "a build with `--features faiss` may have libfaiss decode it, with `lossy: allow`"
 };
 
 impl Recovery {

@@ -189,7 +189,7 @@ pub fn partitions(collection: &str, globs: &[String], there: Vec<String>) -> Res
 fn unknown(what: &str, glob: &str, there: &[String]) -> Error {
     let names: Vec<&str> = there.iter().map(String::as_str).collect();
     let listed = match names.len() {
-        0 => "there is none".to_owned(),
+        0 => "there are none".to_owned(),
         _ => format!(
             "there are {}",
             names[..names.len().min(limits::FILES_LISTED)].join(", ")
