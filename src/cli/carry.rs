@@ -51,7 +51,7 @@ pub struct Report {
     pub checkpoint: String,
     /// The destination, without credentials.
     pub destination: String,
-    /// If the source is no file: whether it was read in its state at one moment (`pinned`), or while it could change
+    /// If the source is not a file: whether one snapshot of it was read (`pinned`), or it could change meanwhile
     /// (`live`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<&'static str>,

@@ -30,7 +30,7 @@ pub fn begun_with(job: &mut Job) {
     job.run.batch_bytes = begun.unwrap_or(job.run.batch_bytes);
 }
 
-/// If the source is no file: the word for the state that is read.
+/// If the source is not a file: the word for the state that is read.
 pub fn snapshot(plan: &Plan) -> Option<&'static str> {
     let stillness = plan.source.stillness();
     (stillness != Stillness::Frozen).then(|| stillness.name())

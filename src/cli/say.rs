@@ -87,7 +87,7 @@ pub fn columns() -> usize {
     }
 }
 
-/// Prints on standard output. A reader that stops early (`milvusdm inspect … | head`) is no error; a full disk is.
+/// Prints on standard output. A reader that stops early (`milvusdm inspect … | head`) is not an error; a full disk is.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -208,7 +208,7 @@ impl Screen {
         self.settle();
     }
 
-    /// Waits until all messages are written, however long the terminal takes. Progress is no message.
+    /// Waits until all messages are written, however long the terminal takes. Progress does not count as a message.
     pub fn finish(&self) {
         let mut state = self.lock();
         while state.has_messages() {

@@ -29,7 +29,7 @@ pub struct Converted {
     /// Rows that could not be converted (`non_finite: skip`, `misfit: skip`).
     pub left_out: Vec<LeftOut>,
     /// The largest relative error of a component: |after − before| / |before|.
-    /// Scaling rows to length 1 is no error, and neither is a NaN or an infinity that stays one.
+    /// Scaling rows to length 1 is not an error, and neither is a NaN or an infinity that stays one.
     /// `None`: no component was converted.
     pub relative_error: Option<f32>,
 }

@@ -6,7 +6,7 @@
 //! mxlog.meta  | a 8 | b 8 | c 8 |        the last lsn is c where b = c, else a; an empty file means 0
 //! ```
 //! An lsn is the number of the file in its high half and the end of its record in the low half (db/wal/WalBuffer.cpp);
-//! there is no checksum, so this is what tells a record from garbage.
+//! there is no checksum, so this is what distinguishes a record from garbage.
 
 use crate::error::Result;
 use crate::input::{Cursor, View};

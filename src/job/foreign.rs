@@ -6,7 +6,7 @@ use crate::error::{Error, Kind};
 
 use super::CLASSIC;
 
-/// The error about a map that is no job of ours but looks like something known.
+/// The error about a map that is not a job of ours but looks like something known.
 pub fn recognised(root: &Mapping) -> Option<Error> {
     if root.contains_key("dumper") || root.contains_key("loader") {
         return Some(migration(root));
@@ -24,7 +24,7 @@ pub fn recognised(root: &Mapping) -> Option<Error> {
 }
 
 /// Translates a job of milvus-migration that copies a running Milvus, with notes on what has no meaning here. `None`:
-/// it is none.
+/// it is not one.
 pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
     if text(root, "dumper.worker.workmode")? != "milvus2x" {
         return None;
@@ -53,7 +53,7 @@ pub fn living(root: &Mapping) -> Option<(Mapping, Vec<String>)> {
             }
         };
         put("address", said("endpoint"));
-        // One without the other is no login for milvus-migration.
+        // One without the other is not a login for milvus-migration.
         if let (Some(user), Some(password)) = (said("username"), said("password")) {
             put("user", Some(user));
             put("password", Some(password));

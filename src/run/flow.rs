@@ -174,7 +174,7 @@ impl Flow {
             self.size.unhurried += 1;
             if self.size.unhurried >= SIZE_DOUBLES {
                 self.size.unhurried = 0;
-                // Above any batch it is no limit.
+                // Above the size of any batch, it limits nothing.
                 self.size.most = most.checked_mul(2).filter(|most| *most < SIZE_MAX);
             }
         }
@@ -235,7 +235,7 @@ impl Pace {
     fn refused(&mut self, now: Instant, sent: Instant) {
         match self.stalled {
             None => self.stalled = Some(now),
-            // It was already on its way when the first was refused, so this is no news.
+            // It was already on its way when the first was refused, so this is nothing new.
             Some(first) if sent < first => {}
             Some(_) => self.pause = (self.pause * 2).min(self.first_pause * PAUSES),
         }
