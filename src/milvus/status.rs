@@ -144,7 +144,7 @@ fn exhausted(code: i32, message: &str, whole: bool, sent: usize) -> Error {
             kind,
             format!("the request was too big for the server: {said}"),
         )
-        .hint("`run.batch` sets how much travels together")
+        .hint("`run.batch` sets how much is sent together")
     };
     let doubtful = |kind| {
         let what = format!(
@@ -161,7 +161,7 @@ fn exhausted(code: i32, message: &str, whole: bool, sent: usize) -> Error {
         false => too_big(Kind::TooBig),
         true if is_rate => doubtful(Kind::Lost),
         true => doubtful(Kind::TooMuch).hint(
-            "a proxy may limit the size of answers: `run.batch` sets how much travels together",
+            "a proxy may limit the size of answers: `run.batch` sets how much is sent together",
         ),
     }
 }

@@ -418,7 +418,7 @@ fn plain_only(target: &Target, what: &str) -> Result<()> {
                 target.name, target.columns
             ),
         )
-        .hint("`fields:` says which columns travel")),
+        .hint("`fields:` selects the columns to migrate")),
     }
 }
 

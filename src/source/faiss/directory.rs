@@ -39,7 +39,7 @@ pub fn left_behind(index: &Path) -> Option<String> {
     let langchain = index.extension().is_some_and(|e| e == "faiss") && pickle.is_file();
     langchain.then(|| {
         format!(
-            "{} beside it is LangChain's: the texts and ids of its documents stay behind, rows travel under their row \
+            "{} next to it is LangChain's: the texts and ids of its documents are left out, rows are migrated under their row \
              numbers",
             pickle.display()
         )

@@ -64,7 +64,7 @@ pub fn open(
 fn one(file: &hdf5::File, path: &Path, name: &str, view: &View, rows: u64) -> Result<Column> {
     let Some((dataset, origin)) = find(file, path, name)? else {
         let what = format!("has no dataset `{name}`{}", listed(file));
-        return Err(Error::path(Kind::Job, path, what).hint("`columns:` lists those that travel"));
+        return Err(Error::path(Kind::Job, path, what).hint("`columns:` lists those to migrate"));
     };
     let refuse = |refusal| refused(path, name, refusal);
     let facts = raw::type_of(&dataset).and_then(|values| values.facts());

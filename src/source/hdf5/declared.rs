@@ -105,13 +105,13 @@ impl Declared {
                 "float"
             };
             notes.push(format!(
-                "the attribute `{key}` says {word}, which does not measure {kind} vectors, and is ignored"
+                "the attribute `{key}` declares {word}, which does not measure {kind} vectors, and is ignored"
             ));
         }
         if taken_for_bits {
             let but = match &self.metric {
                 Some((_, key, word)) if misfit => {
-                    format!(", though the attribute `{key}` says {word}")
+                    format!(", though the attribute `{key}` declares {word}")
                 }
                 _ => String::new(),
             };

@@ -320,11 +320,11 @@ impl fmt::Display for Description {
             writeln!(f, "  … and {} more attributes", self.attributes_not_listed)?;
         }
         match &self.carried {
-            Err(what) => write!(f, "nothing would travel: {}", shown(what)),
+            Err(what) => write!(f, "nothing would be migrated: {}", shown(what)),
             Ok(carried) => {
                 write!(
                     f,
-                    "{} rows would travel: vectors {} × {}",
+                    "{} rows would be migrated: vectors {} × {}",
                     carried.rows,
                     shown(&carried.vectors),
                     carried.dimension

@@ -57,7 +57,7 @@ pub const KIND: SourceKind = SourceKind {
         .or("ids"),
         Setting::texts(
             "columns",
-            "datasets that travel besides, a number, boolean or text to a row; of a compound, as table/member",
+            "more datasets to migrate, with one number, boolean or text per row; of a compound, as table/member",
         ),
         Setting::flag(
             "transpose",

@@ -132,7 +132,7 @@ impl Alone {
 
     /// What cannot be known without metadata.
     pub fn warning(&self) -> String {
-        "read without metadata: segments that were merged or dropped and not removed yet travel too, so rows may come \
+        "read without metadata: segments that were merged or dropped and not yet removed are migrated too, so rows may come \
          twice; what waits in the log is not looked at"
             .to_owned()
     }

@@ -472,7 +472,7 @@ impl Notes {
         }
         if let Some(first) = self.differ.first() {
             said.push(format!(
-                "{name}: metadata counts {} rows, {} are live, which travel (differs in {})",
+                "{name}: metadata counts {} rows, {} are live and are migrated (differs in {})",
                 self.counted,
                 self.live,
                 several(first, self.differ.len(), "segment")

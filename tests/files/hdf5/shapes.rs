@@ -313,7 +313,7 @@ fn distances_of_benchmarks_are_metrics_and_bytes_are_doubted() {
     );
     assert_eq!(metric, None);
     for words in [
-        "though the attribute `distance` says euclidean",
+        "though the attribute `distance` declares euclidean",
         "`as: float32` in the source",
     ] {
         assert!(warnings.contains(words), "{warnings}");
@@ -339,9 +339,12 @@ fn distances_of_benchmarks_are_metrics_and_bytes_are_doubted() {
         "vectors: train",
     );
     assert_eq!(metric.as_deref(), Some("L2"));
-    assert!(warnings.contains("`distance` says angular"), "{warnings}");
     assert!(
-        warnings.contains("`dimension` says 9, the vectors have 8"),
+        warnings.contains("`distance` declares angular"),
+        "{warnings}"
+    );
+    assert!(
+        warnings.contains("`dimension` declares 9, the vectors have 8"),
         "{warnings}"
     );
 }
@@ -406,12 +409,12 @@ fn attributes_that_cannot_be_understood_or_contradict_the_data_are_noted() {
         (
             "f.attrs['dimension'] = '9'",
             None,
-            &["`dimension` says 9, the vectors have 8"],
+            &["`dimension` declares 9, the vectors have 8"],
         ),
         (
             "f.attrs['dimension'] = 9.0",
             None,
-            &["`dimension` says 9, the vectors have 8"],
+            &["`dimension` declares 9, the vectors have 8"],
         ),
         ("f.attrs['dimension'] = 8.0", None, &[]),
         ("f.attrs['dimension'] = '8'", None, &[]),

@@ -566,7 +566,7 @@ fn a_description_names_what_would_travel() {
     for words in [
         "embeddings: 5 × 64 bytes, contiguous",
         "could be vectors: binary × 512",
-        "5 rows would travel: vectors `embeddings`, binary × 512, mapped; ids `ids`, int64, 1 to 5",
+        "5 rows would be migrated: vectors `embeddings`, binary × 512, mapped; ids `ids`, int64, 1 to 5",
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
