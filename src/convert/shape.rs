@@ -439,7 +439,7 @@ fn conversion(
                 "float16_vector" => Some(StoreAs::Float16),
                 "bfloat16_vector" => Some(StoreAs::BFloat16),
                 "int8_vector" => Some(StoreAs::Int8),
-                word => return Err(format!("{vector} does not become {word}")),
+                word => return Err(format!("{vector} cannot become {word}")),
             },
         },
     };

@@ -60,7 +60,7 @@ impl Login {
                 .iter()
                 .find_map(|s| text.strip_prefix(s));
             if rest.is_none_or(|rest| rest.is_empty() || rest.contains('@')) {
-                let what = "is not an address such as http://127.0.0.1:9000, without a login";
+                let what = "needs an address such as http://127.0.0.1:9000, without a login";
                 form.mistake("endpoint", what);
             }
         }

@@ -125,7 +125,7 @@ run: {patience: soon}
         assert!(lines[6].contains("the server cannot be reached"), "{said}");
         assert!(
             lines[7].contains(
-                "nothing more can be said about the source and what is at the destination"
+                "nothing more can be checked about the source and what is at the destination"
             ),
             "{said}"
         );

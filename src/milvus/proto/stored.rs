@@ -153,6 +153,8 @@ pub struct SegmentInfo {
     pub deltalogs: Vec<FieldBinlog>,
     #[prost(bool, tag = "14")]
     pub by_compaction: bool,
+    #[prost(int64, repeated, tag = "15")]
+    pub compaction_from: Vec<i64>,
     #[prost(bool, tag = "17")]
     pub is_importing: bool,
     #[prost(bool, tag = "18")]

@@ -275,7 +275,7 @@ impl<'c> Reading<'c> {
                 _ => i64::try_from(number).is_ok(),
             };
             if !fits {
-                let what = format!("is {number}, which {} does not hold", scalar.name());
+                let what = format!("is {number}, which {} cannot hold", scalar.name());
                 return Err(self.wrong(Kind::Unsupported, first + row as u64, what));
             }
             numbers.push(number as i64);

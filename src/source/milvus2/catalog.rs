@@ -1,6 +1,6 @@
 //! What does the metadata list? Collections with their fields, partitions, segments and logs, wherever it comes from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::milvus::proto::{
@@ -41,10 +41,52 @@ pub struct Collection {
     pub partitions: Vec<Partition>,
     /// Segments that hold its rows and deletions.
     pub segments: Vec<Segment>,
+    /// For each segment, read or not, those that compaction made it from; empty if the metadata does not record it.
+    pub parents: BTreeMap<i64, Vec<i64>>,
     /// Segments that are not read, by kind: how many there are, and the rows they have according to the metadata.
     pub skipped: BTreeMap<String, (u64, i64)>,
     /// The Milvus timestamp up to which all writes are in its segments.
     pub as_of: Option<u64>,
+}
+
+impl Collection {
+    /// Which segment comes from which.
+    pub fn lineage(&self) -> Lineage {
+        let mut parents = self.parents.clone();
+        if parents.is_empty() {
+            let segments = self.segments.iter();
+            parents.extend(segments.map(|segment| (segment.id, vec![NO_SEGMENT])));
+        }
+        Lineage { parents }
+    }
+}
+
+/// The id of no segment: in place of those that the metadata does not record.
+const NO_SEGMENT: i64 = 0;
+
+/// The segments that metadata names, and those that compaction made them from.
+#[derive(Clone, Debug, Default)]
+pub struct Lineage {
+    parents: BTreeMap<i64, Vec<i64>>,
+}
+
+impl Lineage {
+    /// Whether a log of deletions of `segment` may name `other` as its segment: a compaction copies the logs that were
+    /// flushed while it ran into its result, unchanged (measured on 2.3.5). Ancestors may be gone from the metadata.
+    pub fn may_copy(&self, segment: i64, other: i64) -> bool {
+        let (mut ahead, mut seen, mut is_known) = (vec![segment], BTreeSet::new(), true);
+        while let Some(id) = ahead.pop() {
+            if id == other {
+                return true;
+            }
+            match self.parents.get(&id) {
+                Some(parents) if seen.insert(id) => ahead.extend(parents),
+                Some(_) => {}
+                None => is_known = false,
+            }
+        }
+        !is_known && !self.parents.contains_key(&other)
+    }
 }
 
 /// A partition of a collection.
@@ -212,4 +254,33 @@ pub fn why_skipped(info: &SegmentInfo, has_partition: bool, has_logs: bool) -> O
 /// Milliseconds since 1970 of a Milvus timestamp.
 pub fn millis(stamp: u64) -> u64 {
     stamp >> 18
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_may_come_from_ancestors_and_from_segments_that_are_gone() {
+        let lineage = |parents: &[(i64, &[i64])]| Lineage {
+            parents: parents
+                .iter()
+                .map(|(id, from)| (*id, from.to_vec()))
+                .collect(),
+        };
+        let known = lineage(&[(1, &[]), (2, &[]), (3, &[1]), (4, &[3, 4])]);
+        for (segment, other, may) in [
+            (4, 3, true),
+            (4, 1, true),
+            (4, 2, false),
+            (4, 9, false),
+            (1, 3, false),
+            (2, 9, false),
+        ] {
+            assert_eq!(known.may_copy(segment, other), may, "{segment} {other}");
+        }
+        let gone = lineage(&[(2, &[]), (3, &[1])]);
+        assert!(gone.may_copy(3, 1) && gone.may_copy(3, 9));
+        assert!(!gone.may_copy(3, 2) && !gone.may_copy(2, 9));
+    }
 }

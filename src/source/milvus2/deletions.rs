@@ -11,7 +11,7 @@ use arrow_array::{Array, ArrayRef};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::catalog::Log;
+use super::catalog::{Lineage, Log};
 use super::log::{self, Owner};
 use crate::digest;
 use crate::error::{Error, Kind, Result};
@@ -71,6 +71,7 @@ impl Deletions {
 pub struct Group {
     collection: i64,
     logs: Vec<Log>,
+    lineage: Arc<Lineage>,
     is_text: bool,
     volume: Volume,
     /// The deletions, as long as they are in use.
@@ -79,10 +80,17 @@ pub struct Group {
 
 impl Group {
     /// Groups these logs of a collection.
-    pub fn new(collection: i64, logs: Vec<Log>, is_text: bool, volume: &Volume) -> Group {
+    pub fn new(
+        collection: i64,
+        logs: Vec<Log>,
+        lineage: &Arc<Lineage>,
+        is_text: bool,
+        volume: &Volume,
+    ) -> Group {
         Group {
             collection,
             logs,
+            lineage: lineage.clone(),
             is_text,
             volume: volume.clone(),
             read: Mutex::default(),
@@ -133,7 +141,7 @@ impl Group {
             };
             let view = log::open(&log.path, &self.volume)?;
             loading.seen = 0;
-            loading.log(&view, owner)?;
+            loading.log(&view, owner, &self.lineage)?;
             if loading.is_full {
                 return Ok(None);
             }
@@ -182,11 +190,14 @@ struct Loading {
 }
 
 impl Loading {
-    fn log(&mut self, view: &View, owner: Owner) -> Result<()> {
+    fn log(&mut self, view: &View, mut owner: Owner, lineage: &Lineage) -> Result<()> {
         if !binlog::is_binlog(view) {
             return self.columns(&File::of(view.clone())?);
         }
         let log = binlog::read(view, Event::Delete)?;
+        if lineage.may_copy(owner.segment, log.segment) {
+            owner.segment = log.segment;
+        }
         owner.check(&log, view)?;
         for payload in log.payloads {
             if self.is_full {

@@ -188,6 +188,7 @@ fn partition(
         rows_deleted: look.map(|_| 0),
         ..DescribedPartition::default()
     };
+    let lineage = Arc::new(of.lineage());
     let is_here = |s: &&catalog::Segment| s.partition == part.id && !s.is_level_0;
     for info in of.segments.iter().filter(is_here) {
         said.segments += 1;
@@ -202,7 +203,7 @@ fn partition(
                 || s.is_level_0 && [ALL_PARTITIONS, info.partition].contains(&s.partition)
         };
         let logs = of.segments.iter().filter(about).flat_map(|s| &s.deletions);
-        let group = Group::new(of.id, logs.cloned().collect(), is_text, volume);
+        let group = Group::new(of.id, logs.cloned().collect(), &lineage, is_text, volume);
         let groups = match group.is_empty() {
             true => Vec::new(),
             false => vec![Arc::new(group)],

@@ -193,6 +193,8 @@ fn segments(keys: &Keys, root: &Path, all: &mut BTreeMap<i64, Collection>) -> Re
         let Some(collection) = all.get_mut(&info.collection) else {
             return;
         };
+        let parents = info.compaction_from.clone();
+        collection.parents.insert(info.id, parents);
         let mut fields = binlogs.remove(&info.id).unwrap_or_default();
         let mut deleted = deletions.remove(&info.id).unwrap_or_default();
         // Until 2.1, logs were listed in the segment's own value.

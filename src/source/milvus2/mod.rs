@@ -144,6 +144,7 @@ impl Stored {
             shape.columns.key().kind,
             crate::schema::ColumnType::VarChar { .. }
         );
+        let lineage = Arc::new(of.lineage());
         let mut apart: BTreeMap<(i64, &str), Vec<catalog::Log>> = BTreeMap::new();
         for segment in of.segments.iter().filter(|segment| segment.is_level_0) {
             let logs = apart
@@ -155,7 +156,7 @@ impl Stored {
             (
                 partition,
                 channel,
-                Arc::new(Group::new(of.id, logs, is_text, volume)),
+                Arc::new(Group::new(of.id, logs, &lineage, is_text, volume)),
             )
         });
         let apart: Vec<(i64, &str, Arc<Group>)> = apart.collect();
@@ -172,7 +173,7 @@ impl Stored {
             };
             let (mut identity, mut content) = (0, 0);
             for info in of.segments.iter().filter(is_here) {
-                let own = Group::new(of.id, info.deletions.clone(), is_text, volume);
+                let own = Group::new(of.id, info.deletions.clone(), &lineage, is_text, volume);
                 let others = apart.iter().filter(|(partition, channel, _)| {
                     let same =
                         *channel == info.channel || channel.is_empty() || info.channel.is_empty();

@@ -237,6 +237,51 @@ fn a_backup_that_is_cut_or_altered_is_refused() {
     read("milvus_backup", &settings).unwrap();
 }
 
+/// A compaction copies logs of deletions that were flushed while it ran, unchanged: they name a segment that is gone.
+#[test]
+fn a_copied_log_of_deletions_is_read_and_one_of_another_segment_refused() {
+    let golden = Golden::new();
+    let settings = format!("path: '{}'", golden.path("backup").display());
+    let source = open("milvus_backup", &settings).unwrap();
+    let expected = rows(&*source, 50).unwrap();
+    let segment_of = |path: &Path| -> i64 {
+        let segment = path.parent().unwrap().file_name().unwrap();
+        segment.to_str().unwrap().parse().unwrap()
+    };
+    // Some segments are newer than the backup.
+    let listed = fs::read_to_string(golden.path("backup/meta/full_meta.json")).unwrap();
+    let mut logs = files(&golden.path("backup"));
+    logs.retain(|path| {
+        let is_log = path
+            .components()
+            .any(|part| part.as_os_str() == "delta_log");
+        is_log && listed.contains(&segment_of(path).to_string())
+    });
+    assert!(logs.len() > 3, "{logs:?}");
+    for path in &logs {
+        let whole = fs::read(path).unwrap();
+        // Behind the magic number, the event's header, and the ids of the collection and the partition.
+        let at = 4 + 17 + 16;
+        assert_eq!(whole[at..at + 8], segment_of(path).to_le_bytes());
+        let with = |segment: i64| {
+            let mut odd = whole.clone();
+            odd[at..at + 8].copy_from_slice(&segment.to_le_bytes());
+            fs::write(path, odd).unwrap();
+        };
+        with(7);
+        let source = open("milvus_backup", &settings).unwrap();
+        assert_eq!(rows(&*source, 50).unwrap(), expected, "{}", path.display());
+        let collection = |path: &Path| path.ancestors().nth(4).unwrap().to_owned();
+        let mut others = logs.iter().filter(|other| {
+            collection(other) == collection(path) && segment_of(other) != segment_of(path)
+        });
+        with(segment_of(others.next().unwrap()));
+        let of_another = read("milvus_backup", &settings).err();
+        refused(of_another, path, "a log of another segment");
+        fs::write(path, &whole).unwrap();
+    }
+}
+
 #[test]
 fn the_program_ends_with_exit_3_and_little_memory() {
     let golden = Golden::new();

@@ -81,11 +81,11 @@ d.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([str(i).ljust(12) for i in ids], 'S
         ),
         (
             "['1', '2', '9223372036854775808']",
-            "row 2: `9223372036854775808` is no",
+            "row 2: `9223372036854775808` is not",
         ),
         (
             "['1', '2', '123456789012345678901234567890']",
-            "is not a whole number",
+            "is not a number",
         ),
         (
             "[1.0, 2.5, 3.0]",
@@ -372,7 +372,7 @@ fn attributes_that_cannot_be_understood_or_contradict_the_data_are_noted() {
         (
             "f.attrs['distance'] = 'hamming'",
             None,
-            &["says hamming, which does not measure float", none],
+            &["declares hamming, which does not measure float", none],
         ),
         ("f.attrs['distance'] = h5py.Empty('S4')", None, &[]),
         ("f.attrs['distance'] = ''", None, &[]),

@@ -113,7 +113,7 @@ fn datasets_travel_as_columns() {
         (
             "huge",
             3,
-            "`huge` row 0: is 18446744073709551615, which int64 does not hold",
+            "`huge` row 0: is 18446744073709551615, which int64 cannot hold",
         ),
     ] {
         jobs.run(name, &job(&[name])).code(code).says(&[says]);

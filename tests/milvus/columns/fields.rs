@@ -80,7 +80,7 @@ run: {{verify: full, misfit: {misfit}}}
     let (code, said) = milvusdm(&["run", job]);
     assert_eq!(code, Some(3), "{said}");
     assert!(
-        said.contains("row 7 (id \"d\\\"7\"): `n` is \"seven\", which int32 does not hold"),
+        said.contains("row 7 (id \"d\\\"7\"): `n` is \"seven\", which int32 cannot hold"),
         "{said}"
     );
     write("skip");
