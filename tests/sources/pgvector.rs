@@ -5,6 +5,7 @@
 mod cells;
 mod moving;
 mod refused;
+mod steady;
 mod tables;
 
 use crate::support::{self, killed, migration, new_job};

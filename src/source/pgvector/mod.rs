@@ -10,6 +10,7 @@ mod relation;
 mod rows;
 mod session;
 mod split;
+mod steady;
 mod text;
 mod tls;
 mod values;
@@ -23,6 +24,7 @@ use super::{Reader, Source, SourceKind, Spec as AnySpec, Stillness, Survey};
 use crate::batch::{Keys, Limits, Manifest, Position, Shard, Target, TargetName};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Form, Setting};
+use crate::limits;
 use crate::schema::Columns;
 
 use address::Address;
@@ -30,6 +32,7 @@ use describe::Fields;
 use relation::{Relation, Wanted, cell};
 use session::{Exporter, Session, Sessions};
 use split::Counted;
+use steady::Steadiness;
 use wire::Connection;
 
 /// The source `pgvector`.
@@ -146,7 +149,19 @@ impl Spec {
         let connection = &mut exporter.connection;
         let (key, chosen) = (self.key.as_deref(), self.columns.as_deref());
         let mut fields = describe::describe(connection, &relation, key, chosen)?;
-        let ranges = split::count(connection, &relation, &mut fields, self.connections)?;
+        let steadiness = steady::look(connection, &relation, &fields.key)?;
+        let most = match &steadiness.doubt {
+            Some(why) => {
+                fields.notes.push(format!(
+                    "{} may return other rows each time it is executed, because of {why}: it is read in one pass on one \
+                     connection, and a run that stops cannot be resumed; a table or a materialized view keeps its rows",
+                    relation.full_name
+                ));
+                1
+            }
+            None => self.connections as u64 * limits::POSTGRES_RANGES_EACH,
+        };
+        let ranges = split::count(connection, &relation, &mut fields, most)?;
         let columns = fields.columns(&relation)?;
         let place = format!("{}/{}", self.address, relation.full_name);
         Ok((
@@ -157,6 +172,7 @@ impl Spec {
                 relation,
                 fields,
                 ranges,
+                steadiness,
             },
             exporter,
         ))
@@ -186,6 +202,7 @@ struct Found {
     fields: Fields,
     columns: Arc<Columns>,
     ranges: Vec<Counted>,
+    steadiness: Steadiness,
     /// Where its rows are, for messages.
     place: Arc<Path>,
 }

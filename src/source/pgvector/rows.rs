@@ -24,6 +24,8 @@ pub struct Rows<'s> {
     makers: Vec<Maker>,
     /// Rows so far.
     row: u64,
+    /// How many rows the snapshot has in the range, if that is known and must hold.
+    counted: Option<u64>,
 }
 
 impl<'s> Rows<'s> {
@@ -35,6 +37,17 @@ impl<'s> Rows<'s> {
         limits: Limits,
     ) -> Result<Rows<'s>> {
         let found = source.found();
+        if let (Some(why), Position::After(_)) = (&found.steadiness.doubt, &from) {
+            let what = format!(
+                "{} may return other rows each time it is executed, because of {why}: what is left of it is unknown",
+                found.relation.full_name
+            );
+            let hint = "`--again` reads everything again; `run: {existing: upsert}` replaces what has arrived";
+            return Err(Error::new(Kind::Changed, what).hint(hint));
+        }
+        let counted = found.ranges.iter();
+        let mut counted = counted.filter(|range| (&range.0, &range.1) == (&from, &end));
+        let counted = counted.next().map(|(.., rows)| *rows);
         let columns: Vec<&str> = found.fields.all.iter().map(|f| f.sql.as_str()).collect();
         let condition = match found.fields.key.within(&from, &end)?.as_str() {
             "" => String::new(),
@@ -62,6 +75,7 @@ impl<'s> Rows<'s> {
                 .map(|field| Maker::new(field.kind))
                 .collect(),
             row: 0,
+            counted: counted.filter(|_| found.steadiness.is_counted),
         })
     }
 
@@ -119,6 +133,7 @@ impl Reader for Rows<'_> {
     fn next(&mut self) -> Result<Option<Cut>> {
         self.take()?;
         if self.makers[0].len() == 0 {
+            self.count()?;
             return Ok(None);
         }
         let mut values = Vec::with_capacity(self.makers.len());
@@ -133,6 +148,9 @@ impl Reader for Rows<'_> {
         self.check(&part)?;
         self.row += part.len() as u64;
         let is_last = !self.copy.next_row()?;
+        if is_last {
+            self.count()?;
+        }
         self.at = match is_last {
             true => self.end.clone(),
             false => Position::After(part.key(part.len() - 1)),
@@ -149,6 +167,21 @@ impl Reader for Rows<'_> {
 }
 
 impl Rows<'_> {
+    /// In one snapshot, a range must have the rows that were counted there.
+    fn count(&self) -> Result<()> {
+        match self.counted {
+            Some(counted) if counted != self.row && self.source.sessions.lost() == 0 => {
+                let what = format!(
+                    "{} of {counted} rows came: it returns other rows each time it is executed",
+                    self.row
+                );
+                let error = self.wrong(Kind::Changed, what);
+                Err(error.hint("put its rows into a table or a materialized view, and read that"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Keys must ascend within the range: resuming relies on it.
     fn check(&self, part: &Part) -> Result<()> {
         let outside = |key: Key| {

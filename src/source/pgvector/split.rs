@@ -38,16 +38,16 @@ impl KeyField {
     }
 }
 
-/// Counts rows, fills in what only they can tell, and divides them.
+/// Counts rows, fills in what only they can tell, and divides them into `most` ranges at most.
 pub fn count(
     connection: &mut Connection,
     relation: &Relation,
     fields: &mut Fields,
-    connections: usize,
+    most: u64,
 ) -> Result<Vec<Counted>> {
     let from = &relation.from;
     let order = &fields.key.order;
-    let bounds = bounds(connection, relation, fields, connections)?;
+    let bounds = bounds(connection, relation, fields, most)?;
     let mut ranges: Vec<(Position, Position)> = Vec::new();
     let mut at = Position::Start;
     for bound in bounds.into_iter().map(Position::After) {
@@ -174,9 +174,11 @@ fn bounds(
     connection: &mut Connection,
     relation: &Relation,
     fields: &Fields,
-    connections: usize,
+    most: u64,
 ) -> Result<Vec<Key>> {
-    let most = connections as u64 * limits::POSTGRES_RANGES_EACH;
+    if most == 1 {
+        return Ok(Vec::new());
+    }
     let sample = relation
         .sampled_rows
         .filter(|rows| *rows > limits::POSTGRES_SAMPLE_ROWS);

@@ -47,7 +47,7 @@ fn made() {
     MADE.call_once(|| drop(postgres().sql(TABLES)));
 }
 
-fn open(settings: &str) -> Box<dyn Source> {
+pub fn open(settings: &str) -> Box<dyn Source> {
     let mistakes = Mistakes::default();
     let map =
         serde_yaml::from_str(&format!("{{url: '{}', {settings}}}", postgres().url())).unwrap();
