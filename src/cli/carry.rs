@@ -302,7 +302,7 @@ fn planned(job: &Job, progress: &Progress, stop: &Stop) -> Result<Plan> {
             if matches!(error.kind(), Kind::Unreachable | Kind::Busy | Kind::Lost)
                 && Checkpoint::is_begun(&known::log_of(job)) =>
         {
-            tracing::warn!("{error:#}; the job has begun, so it waits for the destination");
+            tracing::warn!("{error:#}; the job has begun, so it waits");
             run::patiently(&job.run, progress, stop, || plan::plan(job))
         }
         _ => first,

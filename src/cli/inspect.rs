@@ -46,6 +46,11 @@ pub fn inspect(path: &Path, common: &Common) -> Result<()> {
         return show(&description, common);
     }
     if path.is_dir() {
+        if path.join("chroma.sqlite3").is_file() {
+            let what = "is a directory of Chroma, which `inspect` does not read";
+            let error = Error::path(Kind::Unsupported, path, what);
+            return Err(error.hint("`milvusdm plan` of a job with this source lists its collections: `chroma: {path: …}`"));
+        }
         return show(&milvus1::inspect(path, None)?, common);
     }
     let view = View::open(path, Access::Map)?;

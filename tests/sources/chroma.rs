@@ -150,6 +150,10 @@ fn a_directory_is_read_as_its_server_would() {
         assert_eq!(found, Some(code), "{said}");
         assert!(said.contains(part), "{said}");
     }
+    let inspected = jobs.milvusdm(&["inspect", directory.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&inspected.stderr).into_owned();
+    assert_eq!(inspected.status.code(), Some(3), "{said}");
+    assert!(said.contains("`chroma: {path: …}`"), "{said}");
     // An index whose file is gone or short is named.
     let mut indexes = Vec::new();
     for entry in std::fs::read_dir(&directory).unwrap() {

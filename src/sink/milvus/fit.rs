@@ -394,7 +394,7 @@ fn planned(index: Index, metric: Option<Metric>) -> Result<IndexPlan> {
             Kind::Job,
             "an index needs a metric, but the source does not declare one",
         )
-        .hint("set it with `sink.milvus.metric` (classic jobs: metric_type)"));
+        .hint("set it with `sink.milvus.metric` (classic jobs: metric_type), or by `metric:` of each vector in `fields.columns`"));
     };
     Ok(IndexPlan {
         kind,
