@@ -161,7 +161,7 @@ fn without_keys_or_with_repeated_ones_the_run_stops() {
     for (sink, more, why) in [
         (", auto_id: true", "", "the server generates the ids"),
         ("", ", id_collision: keep", "ids may repeat"),
-        ("", ", on_doubt: stop", "the job says"),
+        ("", ", on_doubt: stop", "the job sets"),
     ] {
         let (fake, jobs) = (forgetful(), Jobs::new());
         run(&jobs, &fake, sink, more).code(5).says(&[

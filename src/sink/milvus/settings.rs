@@ -227,7 +227,7 @@ pub fn read_index(form: &mut Form) -> IndexWanted {
         Some(_) => {
             form.mistake(
                 "index",
-                "must be a map {type: …, params: …} or the word `source`",
+                "expects a map {type: …, params: …} or the word `source`",
             );
             IndexWanted::None
         }

@@ -50,7 +50,7 @@ impl Live {
             if !is_live {
                 form.mistake(
                     "",
-                    "is only for a running etcd, and `meta` is not the address of one",
+                    "is only for a running etcd, and `meta` names no address of one",
                 );
             }
             form.done();
