@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::catalog::{self, ALL_PARTITIONS, Collection};
+use super::catalog::{self, ALL_PARTITIONS, Collection, Lineage};
 use super::columns::Shape;
 use super::deletions::Group;
 use super::files::{Place, is_root};
@@ -153,6 +153,7 @@ fn collection(of: &Collection, volume: Option<&Volume>) -> DescribedCollection {
         format!("{} {}{metric}", index.field, made.kind)
     };
     let partitions = of.partitions.iter();
+    let lineage = Arc::new(of.lineage());
     DescribedCollection {
         database: of.db.clone(),
         name: of.name.clone(),
@@ -163,7 +164,7 @@ fn collection(of: &Collection, volume: Option<&Volume>) -> DescribedCollection {
         aliases: of.aliases.clone(),
         indexes: of.indexes.iter().map(index).collect(),
         partitions: partitions
-            .map(|part| partition(of, part, shape.as_ref().ok().zip(volume)))
+            .map(|part| partition(of, part, &lineage, shape.as_ref().ok().zip(volume)))
             .collect(),
         skipped: of.skipped.clone(),
         segments_of_deletions: of.segments.iter().filter(|s| s.is_level_0).count() as u64,
@@ -176,6 +177,7 @@ fn collection(of: &Collection, volume: Option<&Volume>) -> DescribedCollection {
 fn partition(
     of: &Collection,
     part: &catalog::Partition,
+    lineage: &Arc<Lineage>,
     look: Option<(&Shape, &Volume)>,
 ) -> DescribedPartition {
     let name = match part.tag.is_empty() {
@@ -188,7 +190,6 @@ fn partition(
         rows_deleted: look.map(|_| 0),
         ..DescribedPartition::default()
     };
-    let lineage = Arc::new(of.lineage());
     let is_here = |s: &&catalog::Segment| s.partition == part.id && !s.is_level_0;
     for info in of.segments.iter().filter(is_here) {
         said.segments += 1;
@@ -203,7 +204,7 @@ fn partition(
                 || s.is_level_0 && [ALL_PARTITIONS, info.partition].contains(&s.partition)
         };
         let logs = of.segments.iter().filter(about).flat_map(|s| &s.deletions);
-        let group = Group::new(of.id, logs.cloned().collect(), &lineage, is_text, volume);
+        let group = Group::new(of.id, logs.cloned().collect(), lineage, is_text, volume);
         let groups = match group.is_empty() {
             true => Vec::new(),
             false => vec![Arc::new(group)],
